@@ -1,0 +1,134 @@
+"""Identity of an experiment and of a cell: wildcard values ↔ paths ↔ coordinates, owned here alone.
+
+Everything a sweep writes stands under its results folder::
+
+    <experiment>/train.zarr, train.json     trajectories and their completion marker (also test.*)
+    <experiment>/<model>-s<seed>/           one cell: train.json, interpret.json, distill.json, verify.json
+    <experiment>/distill-<k>.json           completion marker of one distilling job
+    fits/                                   finished fits by content
+    sweep.zarr, sweep.json                  the result store and its completion marker
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Literal
+
+from distillery.errors import DistilleryError
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
+Stage = Literal["train", "interpret", "distill", "verify"]
+STAGES: tuple[Stage, ...] = ("train", "interpret", "distill", "verify")
+
+_EXPERIMENT = re.compile(r"(?P<system>[^/]+)-(?P<dim>[23])d-(?P<bodies>\d+)b-s(?P<seed>\d+)")
+_CELL = re.compile(r"(?P<experiment>[^/]+)/(?P<model>[^/]+)-s(?P<seed>\d+)")
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Experiment:
+    """One data set: ``spring-2d-4b-s0``.
+
+    Attributes:
+        system: Name of the system.
+        dim: Dimensions of space, 2 or 3.
+        bodies: Number of bodies.
+        seed: Seed of the initial conditions.
+    """
+
+    system: str
+    dim: int
+    bodies: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.system}-{self.dim}d-{self.bodies}b-s{self.seed}"
+
+    @classmethod
+    def parse(cls, text: str) -> Experiment:
+        """Read the text form back; raises DistilleryError if it is none."""
+        match = _EXPERIMENT.fullmatch(text)
+        if match is None:
+            raise DistilleryError(f"{text}: names no experiment; write it like spring-2d-4b-s0")
+        return cls(match["system"], int(match["dim"]), int(match["bodies"]), int(match["seed"]))
+
+    def folder(self, results: Path) -> Path:
+        """Return the folder of this experiment."""
+        return results / str(self)
+
+    def store(self, results: Path, split: Split) -> Path:
+        """Return the Zarr store of its trajectories."""
+        return self.folder(results) / f"{split}.zarr"
+
+    def marker(self, results: Path, split: Split) -> Path:
+        """Return the marker that is written last, when the store is whole."""
+        return self.folder(results) / f"{split}.json"
+
+    def batch(self, results: Path, index: int) -> Path:
+        """Return the completion marker of its distilling job number ``index``."""
+        return self.folder(results) / f"distill-{index}.json"
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Cell:
+    """One trained model: ``spring-2d-4b-s0/bottleneck-s1``.
+
+    Attributes:
+        experiment: The data set.
+        model: Name of the model.
+        seed: Training seed.
+    """
+
+    experiment: Experiment
+    model: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.experiment}/{self.model}-s{self.seed}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cell:
+        """Read the text form back; raises DistilleryError if it is none."""
+        match = _CELL.fullmatch(text)
+        if match is None:
+            raise DistilleryError(f"{text}: names no cell; write it like spring-2d-4b-s0/bottleneck-s0")
+        return cls(Experiment.parse(match["experiment"]), match["model"], int(match["seed"]))
+
+    @property
+    def coordinates(self) -> dict[str, str | int]:
+        """Coordinates of this cell in the result store, dimension by dimension."""
+        e = self.experiment
+        return {
+            "system": e.system,
+            "dim": e.dim,
+            "bodies": e.bodies,
+            "data_seed": e.seed,
+            "model": self.model,
+            "seed": self.seed,
+        }
+
+    def folder(self, results: Path) -> Path:
+        """Return the folder of this cell."""
+        return self.experiment.folder(results) / f"{self.model}-s{self.seed}"
+
+    def outcome(self, results: Path, stage: Stage) -> Path:
+        """Return the outcome file of a stage; it is written last, when the stage is done."""
+        return self.folder(results) / f"{stage}.json"
+
+    def weights(self, results: Path) -> Path:
+        """Return the trained weights."""
+        return self.folder(results) / "model.safetensors"
+
+    def history(self, results: Path) -> Path:
+        """Return the table of the training history."""
+        return self.folder(results) / "history.csv"
+
+    def checkpoint(self, results: Path) -> Path:
+        """Return the folder of the training checkpoint."""
+        return self.folder(results) / "checkpoint"
+
+    def messages(self, results: Path) -> Path:
+        """Return the sampled messages (NumPy's .npz)."""
+        return self.folder(results) / "messages.npz"

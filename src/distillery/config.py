@@ -1,0 +1,293 @@
+"""What the user asks for: typed, described, with every default in this one place.
+
+The JSON schema that editors complete ``config.yaml`` with is generated from these models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from distillery.errors import DistilleryError
+from distillery.models import MODELS
+from distillery.systems import SYSTEMS, System
+
+_T = TypeVar("_T")
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ExperimentSettings(_Settings):
+    """One data set: a system in some dimension with some bodies."""
+
+    system: str = Field(description="A built-in system or one of `systems`.")
+    dim: Literal[2, 3] = Field(2, description="Dimensions of space.")
+    bodies: int = Field(4, ge=2, description="Number of bodies.")
+    simulations: int = Field(3000, ge=1, description="Trajectories to train on.")
+    test_simulations: int = Field(300, ge=1, description="Held-out trajectories, drawn from a seed of their own.")
+    snapshots: int = Field(50, ge=1, description="Saved times per trajectory, evenly spread over `steps`.")
+    steps: int = Field(1000, ge=1, description="Length of a trajectory in the system's time steps.")
+    seed: int = Field(0, ge=0, description="Seed of the initial conditions.")
+
+    @model_validator(mode="after")
+    def _snapshots_divide_steps(self) -> ExperimentSettings:
+        if self.steps % self.snapshots:
+            raise ValueError(f"snapshots {self.snapshots} must divide steps {self.steps}")
+        return self
+
+
+class SimulationSettings(_Settings):
+    """How trajectories are integrated."""
+
+    tolerance: float = Field(1.4e-8, gt=0, lt=1e-2, description="Relative tolerance of the Taylor integrator.")
+    block: int = Field(64, ge=8, multiple_of=8, description="Simulations per unit of work and per shard of the store.")
+
+
+class TrainingSettings(_Settings):
+    """The network and its training budget."""
+
+    hidden: int = Field(64, ge=1, description="Units per hidden layer.")
+    layers: int = Field(2, ge=1, description="Hidden layers of the edge and of the node function.")
+    activation: Literal["relu", "silu", "softplus"] = Field("relu", description="Activation function.")
+    batch: int = Field(64, ge=1, description="Graphs per step.")
+    steps: int = Field(14_000, ge=1, description="Optimiser steps.")
+    learning_rate: float = Field(1e-2, gt=0, description="Peak of the one-cycle schedule.")
+    weight_decay: float = Field(1e-8, ge=0, description="Weight decay of Adam.")
+    translation: float = Field(3.0, ge=0, description="Standard deviation of the random translation of each graph.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Arithmetic of the hidden layers; first layers and the loss are float32 always."
+    )
+
+
+class InterpretationSettings(_Settings):
+    """How messages are read."""
+
+    samples: int = Field(20_000, ge=100, description="Held-out edges on which messages are compared with forces.")
+    trim: float = Field(0.9, gt=0, le=1, description="Share of samples with the smallest error kept by robust fits.")
+    mass_bins: int = Field(20, ge=1, description="Bins of the receiver's mass in the gauge-free fit.")
+    reading: Literal["std", "principal", "best"] = Field(
+        "best",
+        description="Which message components are distilled: the most significant ones, the principal components, "
+        "or the principal ones only if they carry clearly more of the variance.",
+    )
+
+
+class OperonSettings(_Settings):
+    """Budget of the operon engine (pyoperon)."""
+
+    population: int = Field(500, ge=2, description="Individuals per generation.")
+    generations: int = Field(400, ge=1, description="Generations.")
+    max_length: int = Field(30, ge=3, description="Largest expression, in nodes.")
+    local_iterations: int = Field(5, ge=0, description="Optimiser iterations on the constants of each individual.")
+
+
+class PysrSettings(_Settings):
+    """Budget of the PySR engine."""
+
+    iterations: int = Field(100, ge=1, description="PySR's niterations.")
+    populations: int = Field(15, ge=1, description="PySR's populations.")
+    population_size: int = Field(33, ge=2, description="PySR's population_size.")
+    max_size: int = Field(30, ge=7, description="PySR's maxsize.")
+
+
+class DistillationSettings(_Settings):
+    """How expressions are fitted to messages."""
+
+    engine: Literal["operon", "pysr"] = Field("operon", description="The symbolic regression engine; never switched.")
+    samples: int = Field(5000, ge=50, description="Training samples of a message component.")
+    held_out: int = Field(5000, ge=50, description="Held-out samples on which a front's errors are measured.")
+    operators: tuple[Literal["+", "-", "*", "/", "^", "exp", "log", ">", "<", "if"], ...] = Field(
+        ("+", "-", "*", "/"), min_length=1, description="Operators an expression may use."
+    )
+    seed: int = Field(0, ge=0, description="Seed of samples and engine.")
+    seconds: float = Field(300.0, gt=0, description="Limit of one fit; the best front so far is kept.")
+    memory_mb: int = Field(4000, ge=256, description="Memory limit of one fit in MB.")
+    operon: OperonSettings = Field(OperonSettings(), description="Budget of the operon engine.")
+    pysr: PysrSettings = Field(PysrSettings(), description="Budget of the PySR engine.")
+
+
+class VerificationSettings(_Settings):
+    """When a law counts as recovered."""
+
+    receivers: int = Field(100, ge=5, description="Random receivers, each with a gauge of its own.")
+    senders: int = Field(200, ge=10, description="Random senders per receiver.")
+    median_residual: float = Field(0.02, gt=0, description="Largest median of the relative residual.")
+    p90_residual: float = Field(0.10, gt=0, description="Largest 90th percentile of the relative residual.")
+    constant_tolerance: float = Field(0.05, ge=0, lt=1, description="How far the law's constants may move, relative.")
+    max_softening: float = Field(0.03, ge=0, description="Largest softening length that is allowed.")
+    seed: int = Field(0, ge=0, description="Seed of receivers and senders.")
+
+
+class DaskSettings(_Settings):
+    """The Dask cluster that fits expressions."""
+
+    cluster: Literal["local", "address"] = Field("local", description="Start a local cluster, or use a running one.")
+    workers: int = Field(2, ge=1, description="Fits at the same time on a local cluster.")
+    address: str | None = Field(None, description="Scheduler address when `cluster` is `address`.")
+
+    @model_validator(mode="after")
+    def _address_given(self) -> DaskSettings:
+        if (self.cluster == "address") != (self.address is not None):
+            raise ValueError("address goes with cluster: address, and is needed there")
+        return self
+
+
+class ExecutionSettings(_Settings):
+    """How work is carried out. Nothing here changes a result."""
+
+    ranks: int = Field(2, ge=1, description="MPI ranks of a simulation.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where networks train.")
+    checkpoint_every: int = Field(2000, ge=1, description="Training steps between checkpoints.")
+    cells_per_job: int = Field(3, ge=1, description="Cells of one experiment distilled by one job on one cluster.")
+    dask: DaskSettings = Field(DaskSettings(), description="The Dask cluster.")
+
+
+class Config(_Settings):
+    """A sweep: experiments × models × seeds, and the budget of each stage."""
+
+    results: str = Field("results", min_length=1, description="Folder of everything the sweep writes.")
+    systems: dict[str, System] = Field({}, description="Systems of your own, by name.")
+    experiments: tuple[ExperimentSettings, ...] = Field(min_length=1, description="The data sets.")
+    models: tuple[str, ...] = Field(min_length=1, description="Models trained on every experiment.")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="Training seeds.")
+    simulation: SimulationSettings = Field(SimulationSettings(), description="Integration.")
+    training: TrainingSettings = Field(TrainingSettings(), description="Network and training.")
+    interpretation: InterpretationSettings = Field(InterpretationSettings(), description="Reading messages.")
+    distillation: DistillationSettings = Field(DistillationSettings(), description="Symbolic regression.")
+    verification: VerificationSettings = Field(VerificationSettings(), description="The verdict.")
+    execution: ExecutionSettings = Field(ExecutionSettings(), description="Ranks, device, Dask.")
+
+    @property
+    def known_systems(self) -> dict[str, System]:
+        """The built-in systems and those of this configuration."""
+        return {**SYSTEMS, **self.systems}
+
+    @field_validator("systems")
+    @classmethod
+    def _system_names(cls, systems: dict[str, System]) -> dict[str, System]:
+        for name in systems:
+            if not name or not name[0].isalpha() or not all(c.isalnum() or c in "^_.+-" for c in name):
+                raise ValueError(f"{name!r} cannot name a system; use letters, digits and ^ _ . + -, a letter first")
+            if name in SYSTEMS:
+                raise ValueError(f"{name!r} is a built-in system; choose another name")
+        return systems
+
+    @field_validator("models")
+    @classmethod
+    def _models_known(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        for name in models:
+            if name not in MODELS:
+                raise ValueError(f"unknown model {name!r}; known are {', '.join(MODELS)}")
+        return _distinct(models)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_valid(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if any(seed < 0 for seed in seeds):
+            raise ValueError("seeds are at least 0")
+        return _distinct(seeds)
+
+    @model_validator(mode="after")
+    def _experiments_valid(self) -> Config:
+        for index, experiment in enumerate(self.experiments):
+            if experiment.system not in self.known_systems:
+                raise ValueError(
+                    f"experiments.{index}.system: unknown system {experiment.system!r}; "
+                    f"known are {', '.join(self.known_systems)}"
+                )
+        _distinct(tuple((e.system, e.dim, e.bodies, e.seed) for e in self.experiments))
+        return self
+
+
+def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
+    for index, entry in enumerate(entries):
+        if entry in entries[:index]:
+            raise ValueError(f"{entry!r} stands twice; remove one")
+    return entries
+
+
+def parse_config(content: Mapping[str, Any], source: str = "config") -> Config:
+    """Check a configuration.
+
+    Args:
+        content: The configuration as YAML gives it.
+        source: What to call it in errors.
+
+    Raises:
+        DistilleryError: Something in it is unknown or wrong; one line per finding, each with its key.
+    """
+    try:
+        return Config.model_validate(_tuples(content))
+    except ValidationError as error:
+        lines = [f"{source}: {_explain(finding)}" for finding in error.errors()]
+        raise DistilleryError("\n".join(lines)) from None
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file (YAML).
+
+    Raises:
+        DistilleryError: It is missing, not YAML, or wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DistilleryError(f"{path}: cannot be read ({error.strerror}); give the path of a configuration") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise DistilleryError(f"{path}{place}: not valid YAML ({problem}); mend the syntax there") from None
+    if not isinstance(content, Mapping):
+        raise DistilleryError(f"{path}: is not a mapping of keys; it needs at least experiments and models")
+    return parse_config(content, str(path))
+
+
+def _tuples(content: Any) -> Any:
+    """Turn lists into tuples (strict validation knows no coercion) and mappings into plain dicts."""
+    if isinstance(content, Mapping):
+        return {key: _tuples(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return tuple(_tuples(value) for value in content)
+    return content
+
+
+def _explain(finding: Any) -> str:
+    place = ".".join(str(part) for part in finding["loc"])
+    message, given = finding["msg"], finding["input"]
+    match finding["type"]:
+        case "extra_forbidden":
+            return f"{place}: unknown key; see the schema or the README for the known ones"
+        case "missing":
+            return f"{place}: missing; it is required"
+        case "value_error":
+            reason = message.removeprefix("Value error, ")
+            return f"{place}: {reason}" if place else reason
+        case "float_type" | "int_type" if isinstance(given, str) and _is_number(given):
+            return f"{place}: YAML reads {given} as text; write {float(given)!r} (a number with a point)"
+        case "too_short":
+            return f"{place}: is empty; list at least one"
+    return f"{place}: {message[0].lower()}{message[1:]} (got {given!r})"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the configuration, with the built-in names listed."""
+    result = Config.model_json_schema()
+    result["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    result["properties"]["models"]["items"]["enum"] = list(MODELS)
+    result["$defs"]["ExperimentSettings"]["properties"]["system"]["examples"] = list(SYSTEMS)
+    return result

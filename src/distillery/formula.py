@@ -1,0 +1,206 @@
+"""Formulas as data: a safe reader of text, and an evaluator that runs no generated code.
+
+Text from a configuration, a command line or a store is parsed by Python's ``ast`` and rebuilt node by
+node through a whitelist; nothing of it is ever executed (``sympy.sympify`` would).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+import sympy
+
+from distillery.errors import DistilleryError
+
+FUNCTIONS: dict[str, Callable[..., sympy.Expr]] = {
+    "exp": sympy.exp,
+    "log": sympy.log,
+    "sqrt": sympy.sqrt,
+    "abs": sympy.Abs,
+    "Abs": sympy.Abs,
+    "min": sympy.Min,
+    "max": sympy.Max,
+    "Min": sympy.Min,
+    "Max": sympy.Max,
+}
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.Pow: lambda a, b: a**b,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Gt: sympy.Gt,
+    ast.GtE: sympy.Ge,
+    ast.Lt: sympy.Lt,
+    ast.LtE: sympy.Le,
+}
+MAX_LENGTH = 10_000
+
+
+def symbol(name: str) -> sympy.Symbol:
+    """Return the real symbol of that name; all formulas of the package use these."""
+    return sympy.Symbol(name, real=True)
+
+
+def parse(text: str, symbols: Collection[str]) -> sympy.Expr:
+    """Read a formula.
+
+    Args:
+        text: Arithmetic with ``+ - * / ** ^``, numbers, the functions of ``FUNCTIONS``, the given
+            symbols, and ``A if r > 2 else B`` for piecewise formulas.
+        symbols: The names that may occur.
+
+    Returns:
+        The expression in real symbols (see ``symbol``).
+
+    Raises:
+        DistilleryError: The text does not parse or uses anything else.
+    """
+    if len(text) > MAX_LENGTH:
+        raise DistilleryError(f"formula of {len(text)} characters is too long; at most {MAX_LENGTH}")
+    try:
+        tree = ast.parse(text.strip().replace("^", "**"), mode="eval")
+        result = _build(tree.body, frozenset(symbols))
+    except DistilleryError as error:
+        raise DistilleryError(f"formula {text!r}: {error}") from None
+    except SyntaxError as error:
+        raise DistilleryError(f"formula {text!r}: does not parse ({error.msg}); write it like 'm1*m2*log(r)'") from None
+    except (RecursionError, MemoryError, ValueError):
+        raise DistilleryError(f"formula {text[:60]!r}…: does not parse; it is too deeply nested") from None
+    if result.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I):
+        raise DistilleryError(f"formula {text!r}: is not a finite real expression; look for a division by zero")
+    return result
+
+
+def _build(node: ast.AST, symbols: frozenset[str]) -> Any:
+    match node:
+        case ast.Constant(value=bool()):
+            raise DistilleryError("truth values are not numbers; use numbers only")
+        case ast.Constant(value=int() | float() as value):
+            return sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
+        case ast.Name(id=name):
+            if name not in symbols:
+                raise DistilleryError(f"unknown symbol {name!r}; known are {', '.join(sorted(symbols))}")
+            return symbol(name)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_build(operand, symbols)
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _build(operand, symbols)
+        case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _BINARY:
+            a, b = _build(left, symbols), _build(right, symbols)
+            if isinstance(operator, ast.Pow) and b.is_number and abs(b) > 100:
+                raise DistilleryError(f"exponent {b} is too large; at most 100")
+            return _BINARY[type(operator)](a, b)
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
+            built = [_build(argument, symbols) for argument in arguments]
+            try:
+                return FUNCTIONS[name](*built)
+            except TypeError:
+                raise DistilleryError(f"{name} does not take {len(built)} arguments") from None
+        case ast.IfExp(test=ast.Compare(left=left, ops=[comparison], comparators=[right]), body=yes, orelse=no) if (
+            type(comparison) in _COMPARE
+        ):
+            condition = _COMPARE[type(comparison)](_build(left, symbols), _build(right, symbols))
+            return sympy.Piecewise((_build(yes, symbols), condition), (_build(no, symbols), True))
+        case _:
+            shown = ast.unparse(node)
+            raise DistilleryError(
+                f"{shown!r} is not allowed; allowed are + - * / ** ^, numbers, 'A if r > 2 else B' and the functions "
+                + ", ".join(sorted(FUNCTIONS))
+            )
+
+
+def to_text(expression: sympy.Expr) -> str:
+    """Return text that ``parse`` reads back as the same expression."""
+    return _Printer({"full_prec": False}).doprint(expression)
+
+
+class _Printer(sympy.printing.str.StrPrinter):
+    def _print_Piecewise(self, expression: sympy.Piecewise) -> str:
+        *cases, (last, _) = expression.args
+        text = self._print(last)
+        for value, condition in reversed(cases):
+            text = f"(({self._print(value)}) if {self._print(condition)} else ({text}))"
+        return text
+
+    def _print_Float(self, number: sympy.Float) -> str:
+        return repr(float(number))
+
+
+def evaluate(expression: sympy.Expr, values: Mapping[str, Any]) -> Any:
+    """Evaluate an expression on arrays by walking its tree.
+
+    Args:
+        expression: An expression as ``parse`` gives it, or derivatives of one.
+        values: For each symbol's name a number or an array; all arrays of one broadcastable shape.
+
+    Returns:
+        A float64 array of the broadcast shape (0-dimensional if nothing in it varies). Where the
+        expression is singular the result is inf or NaN, without a warning.
+
+    Raises:
+        DistilleryError: A symbol has no value, or a function is not known here.
+    """
+    with np.errstate(all="ignore"):
+        return np.asarray(_walk(expression, values), dtype=np.float64)
+
+
+def _walk(node: Any, values: Mapping[str, Any]) -> Any:
+    if node.is_Symbol:
+        if node.name not in values:
+            raise DistilleryError(f"formula: the symbol {node.name!r} has no value here")
+        return np.asarray(values[node.name], dtype=np.float64)
+    if node.is_Number or node.is_NumberSymbol:
+        return float(node)
+    if isinstance(node, sympy.Pow):
+        if node.exp.is_Integer and 0 < int(node.exp) <= 8:
+            base: Any = _walk(node.base, values)
+            result: Any = 1.0
+            for _ in range(int(node.exp)):
+                result = result * base
+            return result
+        return np.power(_walk(node.base, values), _walk(node.exp, values))
+    if isinstance(node, sympy.Piecewise):
+        piecewise: Any = np.nan
+        for value, condition in reversed(node.args):
+            if condition == sympy.true:
+                piecewise = _walk(value, values)
+            elif condition != sympy.false:
+                piecewise = np.where(_walk(condition, values), _walk(value, values), piecewise)
+        return piecewise
+    function = _NUMERIC.get(type(node))
+    if function is None:
+        raise DistilleryError(f"formula: cannot evaluate {type(node).__name__} in {node}")
+    return function([_walk(argument, values) for argument in node.args])
+
+
+def _fold(function: Callable[[Any, Any], Any]) -> Callable[[list[Any]], Any]:
+    def apply(arguments: list[Any]) -> Any:
+        result = arguments[0]
+        for argument in arguments[1:]:
+            result = function(result, argument)
+        return result
+
+    return apply
+
+
+_NUMERIC: dict[type, Callable[[list[Any]], Any]] = {
+    sympy.Add: _fold(np.add),
+    sympy.Mul: _fold(np.multiply),
+    sympy.exp: lambda a: np.exp(a[0]),
+    sympy.log: lambda a: np.log(a[0]),
+    sympy.Abs: lambda a: np.abs(a[0]),
+    sympy.sign: lambda a: np.sign(a[0]),
+    sympy.Min: _fold(np.minimum),
+    sympy.Max: _fold(np.maximum),
+    sympy.Heaviside: lambda a: np.heaviside(a[0], 0.5),
+    sympy.StrictGreaterThan: lambda a: np.greater(a[0], a[1]),
+    sympy.GreaterThan: lambda a: np.greater_equal(a[0], a[1]),
+    sympy.StrictLessThan: lambda a: np.less(a[0], a[1]),
+    sympy.LessThan: lambda a: np.less_equal(a[0], a[1]),
+}

@@ -1,0 +1,174 @@
+"""The plan of a sweep: its experiments and cells, and a key for every stage of each.
+
+A key is a hash of exactly the settings a result depends on, its inputs' keys included. An outcome
+carries its key; a changed setting changes the keys of what depends on it and of nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+from distillery import files
+from distillery.cell import Cell, Experiment, Split, Stage
+from distillery.config import Config, ExperimentSettings
+from distillery.errors import DistilleryError
+from distillery.models import MODELS, Model
+from distillery.systems import System
+
+# Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.
+FORMATS = {"simulate": 1, "train": 1, "interpret": 1, "distill": 1, "verify": 1}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sweep:
+    """A checked configuration and what follows from it.
+
+    Attributes:
+        config: The configuration.
+        results: Folder of everything the sweep writes.
+    """
+
+    config: Config
+    results: Path
+
+    @functools.cached_property
+    def settings(self) -> dict[Experiment, ExperimentSettings]:
+        """The experiments in the configured order, each with its settings."""
+        return {Experiment(e.system, e.dim, e.bodies, e.seed): e for e in self.config.experiments}
+
+    @property
+    def experiments(self) -> tuple[Experiment, ...]:
+        """The experiments in the configured order."""
+        return tuple(self.settings)
+
+    @functools.cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells: experiments × models × seeds."""
+        return tuple(
+            Cell(experiment, model, seed)
+            for experiment in self.experiments
+            for model in self.config.models
+            for seed in self.config.seeds
+        )
+
+    @functools.cached_property
+    def _batches(self) -> dict[Experiment, tuple[tuple[Cell, ...], ...]]:
+        size = self.config.execution.cells_per_job
+        grouped: dict[Experiment, list[Cell]] = {}
+        for cell in self.cells:
+            grouped.setdefault(cell.experiment, []).append(cell)
+        return {
+            experiment: tuple(tuple(cells[start : start + size]) for start in range(0, len(cells), size))
+            for experiment, cells in grouped.items()
+        }
+
+    @functools.cached_property
+    def _batch_of(self) -> dict[Cell, int]:
+        return {
+            cell: index for batches in self._batches.values() for index, batch in enumerate(batches) for cell in batch
+        }
+
+    def batch(self, experiment: Experiment, index: int) -> tuple[Cell, ...]:
+        """Return the cells that distilling job ``index`` of an experiment takes."""
+        try:
+            return self._batches[experiment][index]
+        except (KeyError, IndexError):
+            raise DistilleryError(f"{experiment}: has no distilling job {index} in this configuration") from None
+
+    def batch_marker(self, cell: Cell) -> Path:
+        """Return the completion marker of the distilling job that takes ``cell``."""
+        return cell.experiment.batch(self.results, self._batch_of[cell])
+
+    def system(self, experiment: Experiment) -> System:
+        """Return the table entry of an experiment's system."""
+        return self.config.known_systems[experiment.system]
+
+    def model(self, cell: Cell) -> Model:
+        """Return the table entry of a cell's model."""
+        return MODELS[cell.model]
+
+    def find_experiment(self, text: str) -> Experiment:
+        """Return the experiment of that name; raises DistilleryError if the sweep has none."""
+        experiment = Experiment.parse(text)
+        if experiment not in self.settings:
+            known = ", ".join(str(e) for e in self.experiments[:5])
+            raise DistilleryError(f"{text}: is not in this configuration; its experiments are {known} …")
+        return experiment
+
+    def find_cell(self, text: str) -> Cell:
+        """Return the cell of that name; raises DistilleryError if the sweep has none."""
+        cell = Cell.parse(text)
+        if cell not in self._batch_of:
+            known = ", ".join(str(c) for c in self.cells[:5])
+            raise DistilleryError(f"{text}: is not in this configuration; its cells are {known} …")
+        return cell
+
+    @functools.cached_property
+    def config_hash(self) -> str:
+        """Hash of the whole configuration."""
+        return files.digest(self.config.model_dump(mode="json"))
+
+    def simulations(self, experiment: Experiment, split: Split) -> int:
+        """Return how many trajectories a split has."""
+        settings = self.settings[experiment]
+        return settings.simulations if split == "train" else settings.test_simulations
+
+    @functools.cache
+    def data_key(self, experiment: Experiment, split: Split) -> str:
+        """Return the key of an experiment's trajectories."""
+        settings = self.settings[experiment]
+        return files.digest(
+            {
+                "format": FORMATS["simulate"],
+                "split": split,
+                "system": self.system(experiment).model_dump(mode="json"),
+                "dim": experiment.dim,
+                "bodies": experiment.bodies,
+                "seed": experiment.seed,
+                "simulations": self.simulations(experiment, split),
+                "snapshots": settings.snapshots,
+                "steps": settings.steps,
+                **self._dumped("simulation"),
+            }
+        )
+
+    @functools.cache
+    def key(self, stage: Stage, cell: Cell) -> str:
+        """Return the key of a stage's outcome for one cell."""
+        content: dict[str, Any] = {"format": FORMATS[stage]}
+        match stage:
+            case "train":
+                content |= {
+                    "data": self.data_key(cell.experiment, "train"),
+                    "model": dataclasses.asdict(self.model(cell)),
+                    "seed": cell.seed,
+                    **self._dumped("training"),
+                }
+            case "interpret":
+                content |= {
+                    "train": self.key("train", cell),
+                    "test": self.data_key(cell.experiment, "test"),
+                    "samples": [self.config.distillation.samples, self.config.distillation.held_out],
+                    **self._dumped("interpretation"),
+                }
+            case "distill":
+                settings = self.config.distillation
+                content |= {
+                    "interpret": self.key("interpret", cell),
+                    **settings.model_dump(mode="json", exclude={"operon", "pysr"}),
+                    settings.engine: getattr(settings, settings.engine).model_dump(mode="json"),
+                }
+            case "verify":
+                content |= {"distill": self.key("distill", cell), **self._dumped("verification")}
+        return files.digest(content)
+
+    def batch_key(self, experiment: Experiment, index: int) -> str:
+        """Return the key of a distilling job: its cells and their keys."""
+        return files.digest({str(cell): self.key("distill", cell) for cell in self.batch(experiment, index)})
+
+    @functools.cache
+    def _dumped(self, section: str) -> dict[str, Any]:
+        return {section: getattr(self.config, section).model_dump(mode="json")}
