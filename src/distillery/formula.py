@@ -121,14 +121,14 @@ def to_text(expression: sympy.Expr) -> str:
 
 
 class _Printer(sympy.printing.str.StrPrinter):
-    def _print_Piecewise(self, expression: sympy.Piecewise) -> str:
+    def _print_Piecewise(self, expression: Any) -> str:
         *cases, (last, _) = expression.args
         text = self._print(last)
         for value, condition in reversed(cases):
             text = f"(({self._print(value)}) if {self._print(condition)} else ({text}))"
         return text
 
-    def _print_Float(self, number: sympy.Float) -> str:
+    def _print_Float(self, number: Any) -> str:
         return repr(float(number))
 
 
