@@ -23,6 +23,15 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 Stage = Literal["train", "interpret", "distill", "verify"]
 STAGES: tuple[Stage, ...] = ("train", "interpret", "distill", "verify")
 
+# The paths of everything that the workflow names, under the results folder. ``member`` is a cell's name within its
+# experiment; the regular expressions are the wildcard constraints.
+EXPERIMENT_WILDCARD = r"[^/]+-[23]d-\d+b-s\d+"
+MEMBER_WILDCARD = r"[^/]+-s\d+"
+MARKER = "{experiment}/{split}.json"
+BATCH = "{experiment}/distill-{batch}.json"
+OUTCOME = "{experiment}/{member}/{stage}.json"
+STORE_MARKER = "sweep.json"
+
 _EXPERIMENT = re.compile(r"(?P<system>[^/]+)-(?P<dim>[23])d-(?P<bodies>\d+)b-s(?P<seed>\d+)")
 _CELL = re.compile(r"(?P<experiment>[^/]+)/(?P<model>[^/]+)-s(?P<seed>\d+)")
 
@@ -64,11 +73,11 @@ class Experiment:
 
     def marker(self, results: Path, split: Split) -> Path:
         """Return the marker that is written last, when the store is whole."""
-        return self.folder(results) / f"{split}.json"
+        return results / MARKER.format(experiment=self, split=split)
 
     def batch(self, results: Path, index: int) -> Path:
         """Return the completion marker of its distilling job number ``index``."""
-        return self.folder(results) / f"distill-{index}.json"
+        return results / BATCH.format(experiment=self, batch=index)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -86,7 +95,12 @@ class Cell:
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.experiment}/{self.model}-s{self.seed}"
+        return f"{self.experiment}/{self.member}"
+
+    @property
+    def member(self) -> str:
+        """Its name within its experiment: ``bottleneck-s1``."""
+        return f"{self.model}-s{self.seed}"
 
     @classmethod
     def parse(cls, text: str) -> Cell:
@@ -111,11 +125,11 @@ class Cell:
 
     def folder(self, results: Path) -> Path:
         """Return the folder of this cell."""
-        return self.experiment.folder(results) / f"{self.model}-s{self.seed}"
+        return results / str(self)
 
     def outcome(self, results: Path, stage: Stage) -> Path:
         """Return the outcome file of a stage; it is written last, when the stage is done."""
-        return self.folder(results) / f"{stage}.json"
+        return results / OUTCOME.format(experiment=self.experiment, member=self.member, stage=stage)
 
     def weights(self, results: Path) -> Path:
         """Return the trained weights."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from distillery import files
 from distillery.cell import Cell, Experiment, Split, Stage
-from distillery.config import Config, ExperimentSettings
+from distillery.config import Config, ExperimentSettings, load_config, parse_config
 from distillery.errors import DistilleryError
 from distillery.models import MODELS, Model
 from distillery.systems import System
@@ -172,3 +173,15 @@ class Sweep:
     @functools.cache
     def _dumped(self, section: str) -> dict[str, Any]:
         return {section: getattr(self.config, section).model_dump(mode="json")}
+
+
+def load_sweep(path: Path) -> Sweep:
+    """Return the sweep of a configuration file; its results folder is taken from the working directory."""
+    config = load_config(path)
+    return Sweep(config, Path(config.results))
+
+
+def sweep_from(content: Mapping[str, Any], source: str) -> Sweep:
+    """Return the sweep of a configuration that was read already; ``source`` names it in errors."""
+    config = parse_config(content, source)
+    return Sweep(config, Path(config.results))

@@ -1,0 +1,5 @@
+"""``python -m distillery`` is the command ``distillery``."""
+
+from distillery.cli import main
+
+main()

@@ -1,0 +1,121 @@
+"""The command line: a thin skin on the stages. Nothing is decided here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from distillery import __version__, files
+from distillery.cell import SPLITS
+from distillery.config import schema
+from distillery.errors import DistilleryError
+from distillery.sweep import Sweep, load_sweep
+
+
+def _sweep(_context: click.Context, _parameter: click.Parameter, path: Path) -> Sweep:
+    return load_sweep(path)
+
+
+_with_sweep = click.option(
+    "--config",
+    "sweep",
+    type=click.Path(path_type=Path),
+    default=Path("config.yaml"),
+    show_default=True,
+    callback=_sweep,
+    help="The sweep's configuration.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__)
+def cli() -> None:
+    """Turn trajectories into laws: simulate, train, interpret, distill, verify, collect, query."""
+
+
+@cli.command()
+@click.argument("experiment")
+@click.option("--split", type=click.Choice(SPLITS), required=True, help="Training or held-out trajectories.")
+@click.option("--ranks", type=click.IntRange(min=1), default=1, help="MPI ranks this was started with.")
+@_with_sweep
+def simulate(sweep: Sweep, experiment: str, split: Any, ranks: int) -> None:
+    """Integrate the trajectories of EXPERIMENT; start it under mpiexec or srun to share the work."""
+    from distillery.simulate.run import simulate as stage  # noqa: PLC0415
+
+    stage(sweep, sweep.find_experiment(experiment), split, ranks)
+
+
+@cli.command()
+@click.argument("cells", nargs=-1, required=True)
+@_with_sweep
+def train(sweep: Sweep, cells: tuple[str, ...]) -> None:
+    """Train the networks of CELLS; several of equal shape are trained stacked in one process."""
+    from distillery.train.run import train as stage  # noqa: PLC0415
+
+    stage(sweep, tuple(sweep.find_cell(cell) for cell in cells))
+
+
+@cli.command()
+@click.argument("cell")
+@_with_sweep
+def interpret(sweep: Sweep, cell: str) -> None:
+    """Read the messages of CELL on held-out trajectories."""
+    from distillery.interpret.run import interpret as stage  # noqa: PLC0415
+
+    stage(sweep, sweep.find_cell(cell))
+
+
+@cli.command()
+@click.argument("experiment")
+@click.option("--batch", type=click.IntRange(min=0), default=0, help="Number of the batch of cells.")
+@_with_sweep
+def distill(sweep: Sweep, experiment: str, batch: int) -> None:
+    """Fit expressions to the messages of a batch of cells of EXPERIMENT, on a Dask cluster."""
+    from distillery.distill.run import distill as stage  # noqa: PLC0415
+
+    stage(sweep, sweep.find_experiment(experiment), batch)
+
+
+@cli.command()
+@click.argument("cell")
+@_with_sweep
+def verify(sweep: Sweep, cell: str) -> None:
+    """Decide whether the expressions of CELL are the true law, up to its gauge."""
+    from distillery.verify.run import verify as stage  # noqa: PLC0415
+
+    stage(sweep, sweep.find_cell(cell))
+
+
+@cli.command()
+@_with_sweep
+def collect(sweep: Sweep) -> None:
+    """Gather every finished result in one store; works at any time."""
+    from distillery.collect.run import collect as stage  # noqa: PLC0415
+
+    stage(sweep)
+
+
+@cli.command("schema")
+@click.argument("path", type=click.Path(path_type=Path))
+def schema_command(path: Path) -> None:
+    """Write the JSON schema of the configuration to PATH."""
+    files.write_text(path, json.dumps(schema(), indent=2) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; bad input ends in one line on standard error and exit status 1."""
+    _guarded(lambda: cli.main(arguments, prog_name="distillery", standalone_mode=True))
+
+
+def _guarded(run: Callable[[], object]) -> None:
+    try:
+        run()
+    except DistilleryError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"distillery: {line}\n")
+        sys.exit(1)
