@@ -20,6 +20,8 @@ from distillery.errors import DistilleryError
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
+Picture = Literal["messages", "front"]
+PICTURES: tuple[Picture, ...] = ("messages", "front")
 Stage = Literal["train", "interpret", "distill", "verify"]
 STAGES: tuple[Stage, ...] = ("train", "interpret", "distill", "verify")
 
@@ -31,6 +33,11 @@ MARKER = "{experiment}/{split}.json"
 BATCH = "{experiment}/distill-{batch}.json"
 OUTCOME = "{experiment}/{member}/{stage}.json"
 STORE_MARKER = "sweep.json"
+EXPERIMENT_PICTURE = "{experiment}/trajectories.svg"
+CELL_PICTURE = "{experiment}/{member}/{picture}.svg"
+LOG = "logs/{experiment}/{name}.log"
+SWEEP_LOG = "logs/collect.log"
+BENCHMARK = "benchmarks/{experiment}/{name}.tsv"
 
 _EXPERIMENT = re.compile(r"(?P<system>[^/]+)-(?P<dim>[23])d-(?P<bodies>\d+)b-s(?P<seed>\d+)")
 _CELL = re.compile(r"(?P<experiment>[^/]+)/(?P<model>[^/]+)-s(?P<seed>\d+)")
@@ -74,6 +81,10 @@ class Experiment:
     def marker(self, results: Path, split: Split) -> Path:
         """Return the marker that is written last, when the store is whole."""
         return results / MARKER.format(experiment=self, split=split)
+
+    def picture(self, results: Path) -> Path:
+        """Return the picture of its trajectories."""
+        return results / EXPERIMENT_PICTURE.format(experiment=self)
 
     def batch(self, results: Path, index: int) -> Path:
         """Return the completion marker of its distilling job number ``index``."""
@@ -130,6 +141,10 @@ class Cell:
     def outcome(self, results: Path, stage: Stage) -> Path:
         """Return the outcome file of a stage; it is written last, when the stage is done."""
         return results / OUTCOME.format(experiment=self.experiment, member=self.member, stage=stage)
+
+    def picture(self, results: Path, picture: Picture) -> Path:
+        """Return a picture of this cell."""
+        return results / CELL_PICTURE.format(experiment=self.experiment, member=self.member, picture=picture)
 
     def weights(self, results: Path) -> Path:
         """Return the trained weights."""

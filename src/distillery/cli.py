@@ -45,7 +45,7 @@ def cli() -> None:
 @_with_sweep
 def simulate(sweep: Sweep, experiment: str, split: Any, ranks: int) -> None:
     """Integrate the trajectories of EXPERIMENT; start it under mpiexec or srun to share the work."""
-    from distillery.simulate.run import simulate as stage  # noqa: PLC0415
+    from distillery.simulate.run import simulate as stage
 
     stage(sweep, sweep.find_experiment(experiment), split, ranks)
 
@@ -55,7 +55,7 @@ def simulate(sweep: Sweep, experiment: str, split: Any, ranks: int) -> None:
 @_with_sweep
 def train(sweep: Sweep, cells: tuple[str, ...]) -> None:
     """Train the networks of CELLS; several of equal shape are trained stacked in one process."""
-    from distillery.train.run import train as stage  # noqa: PLC0415
+    from distillery.train.run import train as stage
 
     stage(sweep, tuple(sweep.find_cell(cell) for cell in cells))
 
@@ -65,7 +65,7 @@ def train(sweep: Sweep, cells: tuple[str, ...]) -> None:
 @_with_sweep
 def interpret(sweep: Sweep, cell: str) -> None:
     """Read the messages of CELL on held-out trajectories."""
-    from distillery.interpret.run import interpret as stage  # noqa: PLC0415
+    from distillery.interpret.run import interpret as stage
 
     stage(sweep, sweep.find_cell(cell))
 
@@ -76,7 +76,7 @@ def interpret(sweep: Sweep, cell: str) -> None:
 @_with_sweep
 def distill(sweep: Sweep, experiment: str, batch: int) -> None:
     """Fit expressions to the messages of a batch of cells of EXPERIMENT, on a Dask cluster."""
-    from distillery.distill.run import distill as stage  # noqa: PLC0415
+    from distillery.distill.run import distill as stage
 
     stage(sweep, sweep.find_experiment(experiment), batch)
 
@@ -86,7 +86,7 @@ def distill(sweep: Sweep, experiment: str, batch: int) -> None:
 @_with_sweep
 def verify(sweep: Sweep, cell: str) -> None:
     """Decide whether the expressions of CELL are the true law, up to its gauge."""
-    from distillery.verify.run import verify as stage  # noqa: PLC0415
+    from distillery.verify.run import verify as stage
 
     stage(sweep, sweep.find_cell(cell))
 
@@ -95,7 +95,7 @@ def verify(sweep: Sweep, cell: str) -> None:
 @_with_sweep
 def collect(sweep: Sweep) -> None:
     """Gather every finished result in one store; works at any time."""
-    from distillery.collect.run import collect as stage  # noqa: PLC0415
+    from distillery.collect.run import collect as stage
 
     stage(sweep)
 

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ExperimentSettings(_Settings):
@@ -88,7 +88,7 @@ class OperonSettings(_Settings):
 
 
 class PysrSettings(_Settings):
-    """Budget of the PySR engine."""
+    """Budget of the PySR engine (Julia)."""
 
     iterations: int = Field(100, ge=1, description="PySR's niterations.")
     populations: int = Field(15, ge=1, description="PySR's populations.")
@@ -269,8 +269,10 @@ def _explain(finding: Any) -> str:
         case "value_error":
             reason = message.removeprefix("Value error, ")
             return f"{place}: {reason}" if place else reason
-        case "float_type" | "int_type" if isinstance(given, str) and _is_number(given):
-            return f"{place}: YAML reads {given} as text; write {float(given)!r} (a number with a point)"
+        case "float_type" if isinstance(given, str) and _is_number(given):
+            return f"{place}: {given!r} is read as text; write {float(given)!r} (YAML wants a point in a number)"
+        case "int_type" if isinstance(given, str) and _is_number(given):
+            return f"{place}: {given!r} is text; write a whole number without quotes"
         case "too_short":
             return f"{place}: is empty; list at least one"
     return f"{place}: {message[0].lower()}{message[1:]} (got {given!r})"

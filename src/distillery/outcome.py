@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import fcntl
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -104,8 +107,45 @@ def read_outcome(path: Path, *, key: str | None = None) -> Outcome:
 
 
 @contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock of an outcome, so that no two processes of a machine make it at once.
+
+    A job that outlived its workflow is thereby waited for, not doubled. Where the file system knows
+    no locks the block runs without one.
+
+    Args:
+        path: The outcome file that the block will write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.stem}.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.stderr.write(f"waiting for another process that works on {path}\n")
+            sys.stderr.flush()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        yield
+
+
+def finished(path: Path, key: str) -> bool:
+    """Tell whether an outcome is there already, whole and made with these settings."""
+    if not path.exists():
+        return False
+    try:
+        read_outcome(path, key=key)
+    except DistilleryError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
 def running(path: Path) -> Iterator[float]:
     """Note beside an outcome that its stage runs, and why if it breaks; yields the starting time.
+
+    The outcome's lock is held meanwhile, so a look whether it is ``finished`` belongs into the block.
 
     Args:
         path: The outcome file that the block will write.
@@ -113,6 +153,12 @@ def running(path: Path) -> Iterator[float]:
     Yields:
         ``time.monotonic()`` at the start.
     """
+    with alone(path), _noted(path) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def _noted(path: Path) -> Iterator[float]:
     running_note, failure_note = notes(path)
     files.write_json(
         running_note,

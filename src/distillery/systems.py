@@ -26,7 +26,7 @@ SOFTENING = "softening"
 class System(BaseModel):
     """A system of interacting bodies, as a table entry or from a configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     potential: str = Field(
         description="Pair potential U in r, m1, m2, q1, q2 and the constants; each pair counts once."

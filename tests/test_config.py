@@ -1,0 +1,111 @@
+"""Bad configurations are refused with a line that names the key; the schema follows the models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distillery.config import load_config, parse_config, schema
+from distillery.errors import DistilleryError
+
+ROOT = Path(__file__).parents[1]
+SPRING = {"system": "spring", "dim": 2, "bodies": 4}
+
+
+def sweep(**changes: Any) -> dict[str, Any]:
+    return {"experiments": [SPRING], "models": ["l1"], **changes}
+
+
+def system(potential: str, **more: Any) -> dict[str, Any]:
+    return {"systems": {"mine": {"potential": potential, "time_step": 0.01, **more}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"trainings": {}}, "trainings: unknown key"),
+        ({"training": {"stepz": 1}}, r"training\.stepz: unknown key"),
+        ({"experiments": [{**SPRING, "system": "sprung"}]}, r"experiments\.0\.system: unknown system 'sprung'; known"),
+        ({"models": ["l3"]}, "models: unknown model 'l3'; known are standard, bottleneck"),
+        ({"experiments": [{**SPRING, "dim": 4}]}, r"experiments\.0\.dim: input should be 2 or 3 \(got 4\)"),
+        ({"experiments": [{**SPRING, "bodies": 1}]}, r"experiments\.0\.bodies: .* equal to 2 \(got 1\)"),
+        ({"experiments": []}, "experiments: is empty"),
+        ({"models": []}, "models: is empty"),
+        ({"seeds": []}, "seeds: is empty"),
+        ({"seeds": [1, 1]}, "seeds: 1 stands twice"),
+        ({"seeds": [-1]}, "seeds: seeds are at least 0"),
+        ({"models": ["l1", "l1"]}, "models: 'l1' stands twice"),
+        ({"experiments": [SPRING, {**SPRING, "simulations": 7}]}, "'spring', 2, 4, 0.* stands twice"),
+        ({"training": {"steps": -5}}, r"training\.steps: .* \(got -5\)"),
+        ({"training": {"steps": 1.5}}, r"training\.steps: .*integer"),
+        ({"training": {"hidden": "many"}}, r"training\.hidden: .*integer \(got 'many'\)"),
+        ({"training": {"learning_rate": "1e-3"}}, r"training\.learning_rate: '1e-3' is read as text; write 0\.001"),
+        ({"training": {"learning_rate": float("nan")}}, r"training\.learning_rate: "),
+        ({"distillation": {"engine": "eureqa"}}, r"distillation\.engine: .*'operon' or 'pysr'"),
+        ({"experiments": [{**SPRING, "snapshots": 7}]}, "snapshots 7 must divide steps 1000"),
+        ({"execution": {"dask": {"cluster": "address"}}}, r"execution\.dask: address goes with"),
+        (system("r**z"), r"systems\.mine: .*unknown symbol 'z'"),
+        (system("m1*(m2"), r"systems\.mine: .*does not parse"),
+        (system("__import__('os').system('touch /tmp/owned')"), r"systems\.mine: .*is not allowed"),
+        (system("(lambda: r)()"), r"systems\.mine: .*is not allowed"),
+        (system("r.__class__"), r"systems\.mine: .*is not allowed"),
+        (system("1/0"), r"systems\.mine: .*not a finite real expression"),
+        (system("r", damping="much"), r"systems\.mine\.damping: .*number"),
+        (system("r", constants={"r": 1.0}), r"systems\.mine\.constants: 'r' cannot name a constant"),
+        ({"systems": {"spring": {"potential": "r", "time_step": 1.0}}}, "built-in system"),
+        ({"systems": {"../x": {"potential": "r", "time_step": 1.0}}}, "cannot name a system"),
+    ],
+)
+def test_bad_input_is_refused_with_its_key(changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(DistilleryError, match=line) as caught:
+        parse_config(sweep(**changes), "config.yaml")
+    assert all(text.startswith("config.yaml: ") for text in str(caught.value).splitlines())
+
+
+def test_syntax_error_names_file_line_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("experiments:\n  - {system: spring\nmodels: [l1]\n")
+    with pytest.raises(DistilleryError, match=r"config\.yaml, line 3, column 7: not valid YAML"):
+        load_config(path)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DistilleryError, match="cannot be read"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_checked_in_schema_is_that_of_the_models() -> None:
+    written = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    assert written == schema(), "run: distillery schema workflow/schemas/config.schema.json"
+
+
+def test_every_field_is_described() -> None:
+    for name, definition in {"Config": schema(), **schema()["$defs"]}.items():
+        for key, field in definition["properties"].items():
+            assert field.get("description"), f"{name}.{key} has no description"
+
+
+@pytest.mark.parametrize("path", ["config.yaml", "workflow/presets/smoke.yaml", "workflow/presets/paper.yaml"])
+def test_shipped_configurations_are_valid_and_point_to_the_schema(path: str) -> None:
+    load_config(ROOT / path)
+    first = (ROOT / path).read_text().splitlines()[0]
+    reference = first.removeprefix("# yaml-language-server: $schema=")
+    assert ((ROOT / path).parent / reference).resolve() == ROOT / "workflow/schemas/config.schema.json"
+
+
+def test_resolved_configuration_reads_back_the_same() -> None:
+    config = load_config(ROOT / "workflow/presets/paper.yaml")
+    again = parse_config(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json"))))
+    assert again == config
+
+
+def test_paper_preset_has_every_cell_of_tables_1_and_3() -> None:
+    config = load_config(ROOT / "workflow/presets/paper.yaml")
+    systems = {"charge", "damped", "discontinuous", "r^-1", "r^-2", "spring"}
+    assert {(e.system, e.dim) for e in config.experiments} == {(s, d) for s in systems for d in (2, 3)}
+    assert set(config.models) == {"standard", "bottleneck", "l1", "kl", "flathgn"}
+    assert all(e.simulations == 10_000 and e.snapshots == 1000 for e in config.experiments)

@@ -1,0 +1,104 @@
+"""Identity, paths and keys: a changed setting changes the keys of what depends on it, and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distillery.cell import EXPERIMENT_WILDCARD, MEMBER_WILDCARD, STAGES, Cell, Experiment
+from distillery.errors import DistilleryError
+from distillery.sweep import Sweep
+from distillery.systems import SYSTEMS
+
+MakeSweep = Callable[..., Sweep]
+
+
+@pytest.mark.parametrize("system", [*SYSTEMS, "my-own_2d.law"])
+def test_names_of_cells_read_back(system: str) -> None:
+    cell = Cell(Experiment(system, 3, 12, 7), "bottleneck", 3)
+    assert Cell.parse(str(cell)) == cell
+    assert Experiment.parse(str(cell.experiment)) == cell.experiment
+
+
+def test_paths_match_the_wildcards_of_the_workflow(tmp_path: Path) -> None:
+    import re
+
+    cell = Cell(Experiment("r^-1", 2, 4, 0), "l1", 11)
+    folder = cell.outcome(tmp_path, "verify").parent
+    assert re.fullmatch(MEMBER_WILDCARD, folder.name)
+    assert re.fullmatch(EXPERIMENT_WILDCARD, folder.parent.name)
+    assert str(cell) == f"{folder.parent.name}/{folder.name}"
+
+
+@pytest.mark.parametrize("text", ["spring", "spring-2d-4b-s0", "spring-4d-4b-s0/l1-s0", "a/b/c", "../x-2d-4b-s0/l1-s"])
+def test_other_names_are_refused(text: str) -> None:
+    with pytest.raises(DistilleryError, match="names no"):
+        Cell.parse(text)
+
+
+def test_cells_are_experiments_times_models_times_seeds(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(
+        experiments=[{"system": "spring"}, {"system": "charge", "dim": 3}], models=["l1", "standard"], seeds=[0, 5]
+    )
+    assert len(sweep.cells) == len(set(sweep.cells)) == 8
+    assert [str(c) for c in sweep.cells[:3]] == [
+        "spring-2d-4b-s0/l1-s0",
+        "spring-2d-4b-s0/l1-s5",
+        "spring-2d-4b-s0/standard-s0",
+    ]
+
+
+def test_unplanned_cell_is_refused_with_examples(make_sweep: MakeSweep) -> None:
+    with pytest.raises(DistilleryError, match="not in this configuration; its cells are spring-2d-4b-s0/bottleneck-s0"):
+        make_sweep().find_cell("spring-2d-4b-s0/l1-s0")
+
+
+def test_every_cell_is_distilled_by_exactly_one_job(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(models=["l1", "standard", "bottleneck"], seeds=[0, 1, 2], execution={"cells_per_job": 4})
+    experiment = sweep.experiments[0]
+    batches = [sweep.batch(experiment, index) for index in range(3)]
+    assert [len(batch) for batch in batches] == [4, 4, 1]
+    assert sum(batches, ()) == sweep.cells
+    assert sweep.batch_marker(sweep.cells[5]) == experiment.batch(sweep.results, 1)
+    with pytest.raises(DistilleryError, match="no distilling job 3"):
+        sweep.batch(experiment, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed"),
+    [
+        ({}, set()),
+        ({"execution": {"ranks": 7, "device": "cpu", "cells_per_job": 1}}, set()),
+        ({"verification": {"receivers": 50}}, {"verify"}),
+        ({"distillation": {"operon": {"generations": 3}}}, {"distill", "verify"}),
+        ({"distillation": {"pysr": {"iterations": 3}}}, set()),
+        ({"interpretation": {"mass_bins": 3}}, {"interpret", "distill", "verify"}),
+        ({"training": {"steps": 3}}, set(STAGES)),
+        ({"simulation": {"tolerance": 1e-9}}, {*STAGES, "data"}),
+        (
+            {"experiments": [{"system": "spring", "simulations": 64, "test_simulations": 17, "snapshots": 10}]},
+            {"interpret", "distill", "verify"},
+        ),
+    ],
+)
+def test_a_setting_reaches_what_depends_on_it_and_nothing_else(
+    make_sweep: MakeSweep, changes: dict[str, Any], changed: set[str]
+) -> None:
+    def keys(sweep: Sweep) -> dict[str, str]:
+        cell = sweep.cells[0]
+        return {"data": sweep.data_key(cell.experiment, "train")} | {s: sweep.key(s, cell) for s in STAGES}
+
+    before, after = keys(make_sweep()), keys(make_sweep(**changes))
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_a_changed_constant_of_a_system_changes_its_data_key(make_sweep: MakeSweep) -> None:
+    def key(length: float) -> str:
+        mine = {"potential": "(r - a)**2", "constants": {"a": length}, "time_step": 0.01}
+        sweep = make_sweep(systems={"mine": mine}, experiments=[{"system": "mine"}])
+        return sweep.data_key(sweep.experiments[0], "train")
+
+    assert key(1.0) != key(1.1)

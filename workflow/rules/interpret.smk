@@ -1,0 +1,23 @@
+rule interpret:
+    input:
+        outcome("train"),
+        house.path(SWEEP, house.MARKER, split="train"),
+        house.path(SWEEP, house.MARKER, split="test"),
+    output:
+        outcome("interpret"),
+    log:
+        log_of("{member}/interpret"),
+    benchmark:
+        benchmark_of("{member}/interpret")
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        config=CONFIG,
+        key=cell_key("interpret"),
+    message:
+        "interpret {wildcards.experiment}/{wildcards.member}"
+    shell:
+        "distillery interpret --config {params.config:q} {wildcards.experiment:q}/{wildcards.member:q} > {log:q} 2>&1"

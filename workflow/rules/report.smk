@@ -1,0 +1,58 @@
+rule picture_experiment:
+    input:
+        house.path(SWEEP, house.MARKER, split="test"),
+    output:
+        report(
+            house.path(SWEEP, house.EXPERIMENT_PICTURE),
+            caption="../report/trajectories.rst",
+            category="Trajectories",
+            labels={"experiment": "{experiment}"},
+        ),
+    log:
+        log_of("picture"),
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        config=CONFIG,
+        key=test_data_key,
+    message:
+        "draw {wildcards.experiment}"
+    shell:
+        "distillery picture --config {params.config:q} {wildcards.experiment:q} > {log:q} 2>&1"
+
+
+rule picture_cell:
+    input:
+        outcome("verify"),
+    output:
+        messages=report(
+            house.path(SWEEP, house.CELL_PICTURE, picture="messages"),
+            caption="../report/messages.rst",
+            category="Messages",
+            subcategory="{experiment}",
+            labels={"experiment": "{experiment}", "model": "{member}"},
+        ),
+        front=report(
+            house.path(SWEEP, house.CELL_PICTURE, picture="front"),
+            caption="../report/front.rst",
+            category="Pareto fronts",
+            subcategory="{experiment}",
+            labels={"experiment": "{experiment}", "model": "{member}"},
+        ),
+    log:
+        log_of("{member}/picture"),
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        config=CONFIG,
+        key=cell_key("verify"),
+    message:
+        "draw {wildcards.experiment}/{wildcards.member}"
+    shell:
+        "distillery picture --config {params.config:q} {wildcards.experiment:q}/{wildcards.member:q} > {log:q} 2>&1"
