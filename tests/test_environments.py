@@ -10,7 +10,9 @@ import yaml
 ROOT = Path(__file__).parents[1]
 LOCKED = {
     name.lower(): version
-    for name, _, version in (line.partition("==") for line in (ROOT / "requirements.lock").read_text().splitlines())
+    for name, _, version in (
+        line.partition("==") for line in (ROOT / "requirements.lock").read_text().lower().splitlines()
+    )
     if version
 }
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
@@ -19,7 +21,7 @@ ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_environments_hold_the_locked_versions(path: Path) -> None:
     (pip,) = (entry["pip"] for entry in yaml.safe_load(path.read_text())["dependencies"] if isinstance(entry, dict))
-    pins = dict(pin.split("==") for pin in pip)
+    pins = dict(pin.lower().split("==") for pin in pip)
     assert pins == {name: LOCKED[name] for name in pins}, "run: python envs/lock.py --envs"
 
 

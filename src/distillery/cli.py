@@ -100,6 +100,16 @@ def collect(sweep: Sweep) -> None:
     stage(sweep)
 
 
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path), default=Path())
+def unlock(directory: Path) -> None:
+    """Remove the lock that a killed Snakemake left in DIRECTORY, if none runs there."""
+    from distillery.lock import unlock as remove_lock
+
+    if remove_lock(directory):
+        click.echo(f"distillery: removed the lock of a killed run in {directory.resolve()}")
+
+
 @cli.command("schema")
 @click.argument("path", type=click.Path(path_type=Path))
 def schema_command(path: Path) -> None:

@@ -33,6 +33,7 @@ from distillery.cell import (
     Stage,
 )
 from distillery.errors import DistilleryError
+from distillery.lock import note_holder
 from distillery.sweep import Sweep, sweep_from
 
 __all__ = [
@@ -87,7 +88,8 @@ def resolved_config(sweep: Sweep) -> str:
 
 
 def begin(sweep: Sweep) -> None:
-    """Keep the checked configuration for the jobs, before the first one starts."""
+    """Keep the checked configuration for the jobs, before the first one starts, and note who runs."""
+    note_holder(Path.cwd())
     content = yaml.safe_dump(sweep.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     files.write_text(Path(resolved_config(sweep)), content)
 
