@@ -235,6 +235,11 @@ def load_config(path: Path) -> Config:
     Raises:
         DistilleryError: It is missing, not YAML, or wrong.
     """
+    return parse_config(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """Read a YAML mapping; raises DistilleryError with line and column if it is none."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -246,7 +251,7 @@ def load_config(path: Path) -> Config:
         raise DistilleryError(f"{path}{place}: not valid YAML ({problem}); mend the syntax there") from None
     if not isinstance(content, Mapping):
         raise DistilleryError(f"{path}: is not a mapping of keys; it needs at least experiments and models")
-    return parse_config(content, str(path))
+    return content
 
 
 def _tuples(content: Any) -> Any:

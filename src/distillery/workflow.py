@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -32,6 +32,7 @@ from distillery.cell import (
     Split,
     Stage,
 )
+from distillery.config import read_yaml
 from distillery.errors import DistilleryError
 from distillery.lock import note_holder
 from distillery.sweep import Sweep, sweep_from
@@ -50,6 +51,8 @@ __all__ = [
     "SWEEP_LOG",
 ]
 
+_T = TypeVar("_T")
+
 
 class _Wildcards(dict[str, str]):
     """Leaves in a pattern what is not given: ``{experiment}`` stays ``{experiment}``."""
@@ -59,9 +62,14 @@ class _Wildcards(dict[str, str]):
 
 
 def default_config(workflow_folder: str) -> str:
-    """Return the configuration to use when none was given: the working directory's, else the checkout's."""
+    """Return the configuration to use when none was given: the working directory's, else the checkout's.
+
+    It is read here once already, because Snakemake does not say where a syntax error stands.
+    """
     own = Path("config.yaml")
-    return str(own if own.exists() else Path(workflow_folder).parent / "config.yaml")
+    chosen = own if own.exists() else Path(workflow_folder).parent / "config.yaml"
+    _or_end(lambda: read_yaml(chosen))
+    return str(chosen)
 
 
 def open_sweep(content: Mapping[str, Any], sources: Sequence[Any]) -> Sweep:
@@ -70,8 +78,13 @@ def open_sweep(content: Mapping[str, Any], sources: Sequence[Any]) -> Sweep:
     The command ``distillery`` and the MPI launcher of this Python are put first on the path of all jobs.
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    source = " + ".join(str(source) for source in sources) or "config.yaml"
+    return _or_end(lambda: sweep_from(content, source))
+
+
+def _or_end(work: Callable[[], _T]) -> _T:
     try:
-        return sweep_from(content, " + ".join(str(source) for source in sources) or "config.yaml")
+        return work()
     except DistilleryError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from None
