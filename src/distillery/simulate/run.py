@@ -1,0 +1,154 @@
+"""The stage: integrate a split's simulations on all ranks, block by block, resuming what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+
+from distillery import files
+from distillery.cell import Experiment, Split
+from distillery.errors import DistilleryError
+from distillery.outcome import running
+from distillery.progress import progress
+from distillery.provenance import provenance
+from distillery.simulate import store as stores
+from distillery.simulate.equations import equations
+from distillery.simulate.initial import Bodies, draw
+from distillery.simulate.integrator import Integrator, Motion
+from distillery.simulate.ranks import Ranks, joined
+from distillery.sweep import Sweep
+
+# A system whose simulations cannot be integrated this often in a row is not unlucky but wrong.
+_ATTEMPTS = 20
+
+
+def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> None:
+    """Write the trajectories of a split and, last, their marker; returns at once if both are whole.
+
+    The result does not depend on the number of ranks nor on interruptions.
+
+    Args:
+        sweep: The sweep.
+        experiment: The data set.
+        split: Training or held-out trajectories.
+        ranks: How many MPI ranks this was started with.
+
+    Raises:
+        DistilleryError: Fewer or more ranks are here, the disk is too small, or the system cannot be integrated.
+    """
+    with joined(ranks) as crew, contextlib.ExitStack() as stack:
+        marker = experiment.marker(sweep.results, split)
+        store = stores.Store(experiment.store(sweep.results, split), stores.layout(sweep, experiment, split))
+        started = time.monotonic()
+        if crew.first(lambda: _is_done(marker, store)):
+            return
+        crew.first(lambda: _refuse(sweep, experiment, store))
+        if crew.rank == 0:
+            started = stack.enter_context(running(marker))
+            marker.unlink(missing_ok=True)
+        crew.first(store.prepare)
+        seconds = _integrate(sweep, experiment, split, store, crew)
+        crew.first(lambda: _finish(marker, store, started, {"ranks": crew.size, **seconds}))
+
+
+def _is_done(marker: Path, store: stores.Store) -> bool:
+    try:
+        content = files.read_json(marker, "")
+    except DistilleryError:
+        return False
+    expected = {name: store.layout.attributes[name] for name in ("key", "format")}
+    return (
+        isinstance(content, dict)
+        and all(content.get(name) == value for name, value in expected.items())
+        and stores.first_change(store.path, content.get("files")) is None
+    )
+
+
+def _refuse(sweep: Sweep, experiment: Experiment, store: stores.Store) -> None:
+    """Refuse what cannot end well, before anything is written."""
+    equations(sweep.system(experiment), experiment.dim, bodies=2)
+    needed = store.bytes_missing()
+    folder = next(folder for folder in store.path.absolute().parents if folder.exists())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DistilleryError(
+            f"{store.path}: needs up to {needed / 1e9:,.2f} GB, but only {free / 1e9:,.2f} GB are free; "
+            "free some space, or lower simulations or snapshots"
+        )
+
+
+def _integrate(
+    sweep: Sweep, experiment: Experiment, split: Split, store: stores.Store, crew: Ranks
+) -> dict[str, float]:
+    """Do the blocks that are missing, on all ranks; return the time spent, summed over ranks."""
+    system, plan = sweep.system(experiment), store.layout
+    integrator = Integrator(system, experiment.dim, experiment.bodies, sweep.config.simulation.tolerance)
+    show = progress(f"simulate {experiment} ({split})", len(plan.blocks), "blocks")
+    integrating = writing = 0.0
+
+    def do(block: int) -> None:
+        nonlocal integrating, writing
+        if not (store.present(block) and store.whole(block)):
+            begun = time.monotonic()
+            bodies, motion, redraws = _block(integrator, experiment, split, plan.simulations(block), plan.times)
+            done = time.monotonic()
+            store.write(block, redraws=redraws, mass=bodies.mass, charge=bodies.charge, **_paths(motion))
+            integrating += done - begun
+            writing += time.monotonic() - done
+        if crew.rank == 0:
+            show(min(crew.taken(), len(plan.blocks) - 1), "")
+
+    crew.share(plan.blocks, do)
+    if crew.rank == 0:
+        show(len(plan.blocks), "")
+    return {"integrating": crew.total(integrating), "writing": crew.total(writing)}
+
+
+def _block(
+    integrator: Integrator, experiment: Experiment, split: Split, simulations: range, times: np.ndarray
+) -> tuple[Bodies, Motion, np.ndarray]:
+    """Integrate a block; a simulation that does not reach its end is drawn again."""
+    attempts = [0] * len(simulations)
+    bodies = draw(integrator.system, experiment, split, simulations, attempts)
+    motion = integrator.propagate(bodies, times)
+    while not motion.reached.all():
+        failed = [index for index, reached in enumerate(motion.reached) if not reached]
+        for index in failed:
+            attempts[index] += 1
+        worst = max(failed, key=attempts.__getitem__)
+        if attempts[worst] >= _ATTEMPTS:
+            raise DistilleryError(
+                f"{experiment}: simulation {simulations[worst]} ({split}) did not reach its end in {_ATTEMPTS} draws; "
+                "check the system's potential, softening and time step"
+            )
+        again = draw(
+            integrator.system, experiment, split, [simulations[i] for i in failed], [attempts[i] for i in failed]
+        )
+        bodies.replace(failed, again)
+        motion.replace(failed, integrator.propagate(again, times))
+    return bodies, motion, np.array(attempts)
+
+
+def _paths(motion: Motion) -> dict[str, np.ndarray]:
+    return {"position": motion.position, "velocity": motion.velocity, "acceleration": motion.acceleration}
+
+
+def _finish(marker: Path, store: stores.Store, started: float, seconds: dict[str, float]) -> None:
+    plan = store.layout
+    files.write_json(
+        marker,
+        {
+            "key": plan.attributes["key"],
+            "format": plan.attributes["format"],
+            "simulations": plan.sizes["simulation"],
+            "redraws": store.redraws(),
+            "seconds": round(time.monotonic() - started, 3),
+            "rank_seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "provenance": provenance(),
+            "files": store.manifest(),
+        },
+    )
