@@ -1,0 +1,1 @@
+"""Stage three: what the messages of a trained network say about the law."""

@@ -1,0 +1,127 @@
+"""Linear fits of messages by true forces: raw, robust, and up to the receiver's gauge."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from distillery.randomness import stream
+
+STARTS = 10
+SETTLE = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """How well one message component is a linear combination of force components (all dimensionless).
+
+    Attributes:
+        r2: Coefficient of determination over all samples.
+        r2_robust: The same of the fit that minimises the error over the samples with the smallest error,
+            over these samples alone.
+        r2_gauge_free: The same with a fit of its own for each bin of the receiver's mass, residuals and
+            variances about each bin's mean pooled over the bins.
+    """
+
+    r2: float
+    r2_robust: float
+    r2_gauge_free: float
+
+
+def fit_component(
+    message: Float[np.ndarray, "sample"],
+    forces: Float[np.ndarray, "sample dim"],
+    receiver_mass: Float[np.ndarray, "sample"],
+    *,
+    trim: float,
+    bins: int,
+) -> Fit:
+    """Fit a message component by force (or acceleration) components and an offset.
+
+    The node function sees the receiver, so it can undo m_ij = A(receiver)·F_ij + b(receiver); the gauge-free
+    fit leaves A and b free in each bin. Within a bin the mass hardly varies and force and acceleration differ by
+    a factor; what it does vary in the outermost bins makes the two gauge-free values differ slightly.
+
+    Args:
+        message: Values of the component.
+        forces: True pair forces on the receiver, or these over its mass.
+        receiver_mass: Mass of each receiver.
+        trim: Share of samples that the robust fit keeps.
+        bins: Quantile bins of the receiver's mass.
+    """
+    design = np.column_stack([forces, np.ones(len(forces))])
+    residual = message - design @ _solve(design, message)
+    kept, robust_residual = trimmed_fit(design, message, trim)
+    return Fit(
+        _r2(residual, message),
+        _r2(robust_residual[kept], message[kept]),
+        _r2_by_bin(design, message, quantile_bins(receiver_mass, bins)),
+    )
+
+
+def trimmed_fit(
+    design: Float[np.ndarray, "sample column"], target: Float[np.ndarray, "sample"], share: float
+) -> tuple[Bool[np.ndarray, "sample"], Float[np.ndarray, "sample"]]:
+    """Minimise the squared error over the share of samples with the smallest error (least trimmed squares).
+
+    Fits and choices alternate until the choice stands still (Rousseeuw and Van Driessen 2006), from all samples
+    and from small random subsets, because outliers can hold the first start in a poor optimum.
+
+    Args:
+        design: Columns of the linear model.
+        target: What is fitted.
+        share: Share of samples to keep.
+
+    Returns:
+        Which samples are kept, and the residuals of all.
+    """
+    samples, columns = design.shape
+    count = max(round(share * samples), min(columns + 1, samples))
+    draws = stream(0, "interpret", "trimmed fit")
+    starts = [np.arange(samples)]
+    starts += [draws.choice(samples, size=min(3 * columns, samples), replace=False) for _ in range(STARTS)]
+    best: tuple[float, np.ndarray, np.ndarray] | None = None
+    for start in starts:
+        chosen = start
+        for _ in range(SETTLE):
+            residual = target - design @ _solve(design[chosen], target[chosen])
+            following = np.sort(np.argpartition(np.abs(residual), count - 1)[:count])
+            if np.array_equal(following, chosen):
+                break
+            chosen = following
+        objective = float(np.square(residual[chosen]).sum())
+        if best is None or objective < best[0]:
+            best = objective, chosen, residual
+    assert best is not None
+    kept = np.zeros(samples, dtype=bool)
+    kept[best[1]] = True
+    return kept, best[2]
+
+
+def quantile_bins(values: Float[np.ndarray, "sample"], bins: int) -> Int[np.ndarray, "sample"]:
+    """Return for each value the number of its bin; bins hold equally many values, as far as ties allow."""
+    edges = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
+    return np.searchsorted(edges, values, side="right")
+
+
+def _r2_by_bin(design: np.ndarray, message: np.ndarray, bins: np.ndarray) -> float:
+    unexplained = total = 0.0
+    for number in np.unique(bins):
+        own = bins == number
+        if np.count_nonzero(own) <= design.shape[1]:
+            continue
+        residual = message[own] - design[own] @ _solve(design[own], message[own])
+        unexplained += float(np.square(residual).sum())
+        total += float(np.square(message[own] - message[own].mean()).sum())
+    return 1 - unexplained / total if total > 0 else float("nan")
+
+
+def _solve(design: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return np.linalg.lstsq(design, target, rcond=None)[0]
+
+
+def _r2(residual: np.ndarray, target: np.ndarray) -> float:
+    total = float(np.square(target - target.mean()).sum())
+    return 1 - float(np.square(residual).sum()) / total if total > 0 else float("nan")

@@ -1,0 +1,178 @@
+"""The interpret stage: test error, significance of messages, fits by the true forces, samples to distil."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from distillery import files
+from distillery.cell import Cell
+from distillery.config import InterpretationSettings
+from distillery.errors import DistilleryError
+from distillery.interpret.fits import fit_component
+from distillery.interpret.messages import (
+    Edges,
+    choose_reading,
+    divergence_along,
+    errors_on,
+    explained_share,
+    messages_along,
+    reading_axes,
+    sample_edges,
+)
+from distillery.outcome import read_outcome, running, write_outcome
+from distillery.randomness import stream
+from distillery.simulate.store import read_trajectories
+from distillery.sweep import Sweep
+from distillery.train.batches import Graphs, graphs_of
+from distillery.train.network import Network
+from distillery.train.stack import build
+
+
+def interpret(sweep: Sweep, cell: Cell) -> None:
+    """Read the messages of a trained cell and write its findings and its samples.
+
+    Args:
+        sweep: The plan.
+        cell: A cell whose training is done.
+
+    Raises:
+        DistilleryError: Training is not done, or weights or trajectories are missing or damaged.
+    """
+    path, key = cell.outcome(sweep.results, "interpret"), sweep.key("interpret", cell)
+    if _finished(path, key):
+        return
+    with running(path) as started:
+        trained = read_outcome(cell.outcome(sweep.results, "train"), key=sweep.key("train", cell))
+        if trained.status != "ok":
+            write_outcome(path, key=key, started=started, result={}, status=trained.status, reason=trained.reason)
+            return
+        network = load_network(sweep, cell)
+        known, fresh, held_out = _edges_and_graphs(sweep, cell)
+        result, axes = read_messages(sweep, cell, network, held_out, fresh)
+        samples = sweep.config.distillation
+        with files.replacing(cell.messages(sweep.results)) as temporary, temporary.open("wb") as file:
+            np.savez(file, **_samples(network, axes, known, fresh.first(samples.held_out)))
+        write_outcome(path, key=key, started=started, result=result, belongings=(cell.messages(sweep.results),))
+
+
+def load_network(sweep: Sweep, cell: Cell) -> Network:
+    """Return the trained network of a cell, in float32 whatever precision it was trained in.
+
+    Raises:
+        DistilleryError: The weights are missing, damaged or of another shape.
+    """
+    path = cell.weights(sweep.results)
+    network = build(sweep, cell, 1, precision="float32")
+    try:
+        network.load_state_dict({name: tensor[None] for name, tensor in load_file(path).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DistilleryError(f"{path}: cannot be loaded ({reason}); delete the folder {path.parent}") from None
+    return network.eval()
+
+
+def read_messages(
+    sweep: Sweep, cell: Cell, network: Network, held_out: Graphs, edges: Edges
+) -> tuple[dict[str, Any], Float[np.ndarray, "message dim"]]:
+    """Measure a network on held-out data.
+
+    Args:
+        sweep: The plan.
+        cell: The cell.
+        network: Its trained network.
+        held_out: Held-out graphs, for the test error.
+        edges: Held-out edges, for the messages.
+
+    Returns:
+        The findings as they stand in ``interpret.json``, and the directions of the chosen reading.
+    """
+    settings, model, dim = sweep.config.interpretation, sweep.model(cell), cell.experiment.dim
+    errors = errors_on(network, held_out)
+    edges = edges.first(settings.samples)
+    messages = messages_along(network, edges)
+    spread = messages.std(axis=0)
+    significance = divergence_along(network, edges).mean(axis=0) if model.significance == "kl" else spread
+    axes = reading_axes(messages, significance, dim)
+    explained = {reading: explained_share(messages, own) for reading, own in axes.items()}
+    reading = choose_reading(settings.reading, explained)
+    force = sweep.system(cell.experiment).pair_force(
+        edges.displacement, (edges.mass[:, 0], edges.mass[:, 1]), (edges.charge[:, 0], edges.charge[:, 1])
+    )
+    targets = {"force": force, "acceleration": force / edges.mass[:, :1]}
+    fits = {
+        name: {target: _fits(messages @ own, forces, edges.mass[:, 0], settings) for target, forces in targets.items()}
+        for name, own in axes.items()
+    }
+    result = {
+        "test_mae": errors.mean(),
+        "test_medae": np.median(errors),
+        "label_std": held_out.acceleration.std(),
+        "message_std": spread,
+        "significance": significance,
+        "reading": reading,
+        "explained": explained,
+        "fits": fits,
+    }
+    return _plain(result), axes[reading]
+
+
+def _edges_and_graphs(sweep: Sweep, cell: Cell) -> tuple[Edges, Edges, Graphs]:
+    """Return training edges to distil, held-out edges, and all held-out graphs."""
+    graph, wanted = sweep.system(cell.experiment).graph, sweep.config.distillation
+    seen = graphs_of(read_trajectories(sweep, cell.experiment, "train"))
+    held_out = graphs_of(read_trajectories(sweep, cell.experiment, "test"))
+    fresh = max(sweep.config.interpretation.samples, wanted.held_out)
+    return (
+        sample_edges(seen, graph, wanted.samples, stream(cell.seed, "interpret", "train")),
+        sample_edges(held_out, graph, fresh, stream(cell.seed, "interpret", "test")),
+        held_out,
+    )
+
+
+def _fits(
+    components: np.ndarray, forces: np.ndarray, receiver_mass: np.ndarray, settings: InterpretationSettings
+) -> dict[str, list[float]]:
+    found = [
+        fit_component(component, forces, receiver_mass, trim=settings.trim, bins=settings.mass_bins)
+        for component in components.T
+    ]
+    return {name: [getattr(fit, name) for fit in found] for name in ("r2", "r2_robust", "r2_gauge_free")}
+
+
+def _samples(network: Network, axes: np.ndarray, known: Edges, fresh: Edges) -> dict[str, Any]:
+    both = known.then(fresh)
+    return {
+        "message": messages_along(network, both) @ axes,
+        "displacement": both.displacement,
+        "mass": both.mass,
+        "charge": both.charge,
+        "held_out": np.arange(len(both.receiver)) >= len(known.receiver),
+        "axes": axes,
+    }
+
+
+def _finished(path: Path, key: str) -> bool:
+    try:
+        read_outcome(path, key=key)
+    except DistilleryError:
+        return False
+    return True
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays and numbers into what JSON can hold; NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, np.ndarray)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,200 @@
+"""The graph network of arXiv:2006.11287, section 2, in dense form for complete graphs.
+
+For each directed edge an edge function gives a message, e_ij = φe(v_i, v_j) with receiver i and sender j;
+for each node a node function gives the acceleration, â_i = φv(v_i, Σ_j e_ij). Node features v are position,
+velocity, charge and mass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from distillery.config import TrainingSettings
+from distillery.errors import DistilleryError
+from distillery.models import Model
+from distillery.train.mlp import Mlp
+from distillery.train.pairs import pair_sum
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What cells must share to train side by side.
+
+    Attributes:
+        dim: Dimensions of space.
+        model: The regulariser of the messages.
+        hidden: Units per hidden layer.
+        layers: Hidden layers of the edge and of the node function.
+        activation: A key of ``mlp.ACTIVATIONS``.
+        precision: Arithmetic of the hidden layers, ``float32`` or ``bfloat16``.
+    """
+
+    dim: int
+    model: Model
+    hidden: int
+    layers: int
+    activation: str
+    precision: str
+
+    @property
+    def features(self) -> int:
+        """Width of a node: position, velocity, charge, mass."""
+        return 2 * self.dim + 2
+
+    @property
+    def messages(self) -> int:
+        """Message components."""
+        return self.model.message_size(self.dim)
+
+    @classmethod
+    def of(cls, dim: int, model: Model, settings: TrainingSettings) -> Shape:
+        """Return the shape that a configuration gives a cell."""
+        return cls(dim, model, settings.hidden, settings.layers, settings.activation, settings.precision)
+
+
+class Prediction(NamedTuple):
+    """What a network says of a batch.
+
+    Attributes:
+        acceleration: Predicted accelerations (dimensionless).
+        penalty: Weighted penalty of the model for each cell of the stack.
+    """
+
+    acceleration: Float[Tensor, "stack graph body dim"]
+    penalty: Float[Tensor, "stack"]
+
+
+class Network(nn.Module):
+    """What the networks of all models and graphs have in common.
+
+    Attributes:
+        shape: The shape of every cell of the stack.
+        graph: The kind of graph, see ``edges_of``.
+        edge: The edge function.
+        node: The node function.
+    """
+
+    shape: Shape
+    graph: str
+    edge: Mlp
+    node: Mlp
+
+    def initialise(self, index: int, stream: np.random.Generator) -> None:
+        """Draw the initial weights of one cell of the stack."""
+        self.edge.initialise(index, stream)
+        self.node.initialise(index, stream)
+
+    def output(
+        self, receivers: Float[Tensor, "stack edge feature"], senders: Float[Tensor, "stack edge feature"]
+    ) -> Float[Tensor, "stack edge output"]:
+        """Apply the edge function to pairs of nodes."""
+        entered = self.edge.enter(0, receivers, bias=True) + self.edge.enter(1, senders)
+        return self.edge.leave(self.edge.hidden(entered))
+
+    def message_of(
+        self, receivers: Float[Tensor, "stack edge feature"], senders: Float[Tensor, "stack edge feature"]
+    ) -> Float[Tensor, "stack edge message"]:
+        """Return the messages between pairs of nodes (variational ones: their means)."""
+        return self.output(receivers, senders)[..., : self.shape.messages]
+
+    def messages(self, nodes: Float[Tensor, "stack graph body feature"]) -> Float[Tensor, "stack edge message"]:
+        """Return the messages along all edges."""
+        senders, receivers = edges_of(self.graph, nodes.shape[2])
+        return self.message_of(nodes[:, :, receivers].flatten(1, 2), nodes[:, :, senders].flatten(1, 2))
+
+
+class GraphNetwork(Network):
+    """Graph networks of a stack of cells on complete graphs of equal size."""
+
+    graph = "complete"
+
+    def __init__(self, shape: Shape, stack: int):
+        super().__init__()
+        self.shape = shape
+        self.edge, self.node = functions(shape, stack)
+
+    def forward(
+        self, nodes: Float[Tensor, "stack graph body feature"], noise: Float[Tensor, "stack edge message"] | None = None
+    ) -> Prediction:
+        """Predict accelerations.
+
+        Args:
+            nodes: Position, velocity, charge, mass.
+            noise: Unit normal draws for variational messages; without them their means are sent.
+        """
+        stack, graphs, bodies, _ = nodes.shape
+        rows = nodes.flatten(1, 2)
+        receivers = self.edge.enter(0, rows, bias=True).view(stack, graphs, bodies, -1)
+        senders = self.edge.enter(1, rows).view(stack, graphs, bodies, -1)
+        hidden = self.edge.hidden(pair_sum(receivers, senders).flatten(1, 3))
+        if self.shape.model.penalty == "none":
+            # The output layer is linear: summing before it does per node what would be done per edge.
+            summed = hidden.view(stack, bodies - 1, graphs * bodies, -1).sum(1, dtype=rows.dtype)
+            arriving, penalty = self.edge.leave(summed, bodies - 1), nodes.new_zeros(stack)
+        else:
+            messages, penalty = send(self.shape.model, self.edge.leave(hidden), noise)
+            arriving = messages.view(stack, bodies - 1, graphs * bodies, -1).sum(1)
+        entered = self.node.enter(0, rows, bias=True) + self.node.enter(1, arriving)
+        acceleration = self.node.leave(self.node.hidden(entered))
+        return Prediction(acceleration.view(stack, graphs, bodies, -1), penalty)
+
+
+@functools.cache
+def edges_of(graph: str, bodies: int) -> Int[np.ndarray, "2 edge"]:
+    """Return all directed edges of a graph as indices of senders and of receivers.
+
+    Args:
+        graph: ``complete``, or ``chain`` where each body is tied to the next.
+        bodies: Number of bodies.
+
+    Raises:
+        DistilleryError: The kind of graph is not known.
+    """
+    index = np.arange(bodies)
+    apart = np.abs(index[:, None] - index[None])
+    match graph:
+        case "complete":
+            connected = apart > 0
+        case "chain":
+            connected = apart == 1
+        case _:
+            raise DistilleryError(f"graph {graph!r} is not known; known are complete, chain")
+    return np.stack(np.nonzero(connected))
+
+
+def functions(shape: Shape, stack: int) -> tuple[Mlp, Mlp]:
+    """Return the edge and the node function of a shape, weights zero."""
+    precision = torch.bfloat16 if shape.precision == "bfloat16" else None
+    inputs, width = shape.features, shape.messages
+    sent = 2 * width if shape.model.penalty == "kl" else width
+    edge = Mlp(stack, (inputs, inputs), shape.hidden, shape.layers, sent, shape.activation, precision)
+    node = Mlp(stack, (inputs, width), shape.hidden, shape.layers, shape.dim, shape.activation, precision)
+    return edge, node
+
+
+def send(
+    model: Model, output: Float[Tensor, "stack edge output"], noise: Float[Tensor, "stack edge message"] | None
+) -> tuple[Float[Tensor, "stack edge message"], Float[Tensor, "stack"]]:
+    """Turn what the edge function gives into messages and the weighted penalty of each cell.
+
+    L1: Σ_k |e_k|; KL: Σ_k ½(μ_k² + σ_k² - log σ_k²), the message drawn from N(μ, σ²); both mean over edges
+    (arXiv:2006.11287, section 4).
+
+    Args:
+        model: The regulariser.
+        output: Messages, or means and then log-variances of variational ones.
+        noise: Unit normal draws for variational messages; without them their means are sent.
+    """
+    if model.penalty == "kl":
+        mean, log_variance = output.chunk(2, dim=2)
+        size = (mean.square() + log_variance.exp() - log_variance).sum(2).mean(1) / 2
+        messages = mean if noise is None else mean + noise * (log_variance / 2).exp()
+        return messages, model.weight * size
+    return output, model.weight * output.abs().sum(2).mean(1)

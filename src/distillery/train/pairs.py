@@ -1,0 +1,82 @@
+"""Pairs of bodies in a complete graph, without index arrays.
+
+The edge ``(i, k)`` of receiver i goes out from sender ``(i + k) mod bodies``, k = 1 … bodies - 1, so the
+values of all senders are one overlapping view of memory, and its transpose is a few sums of slices.
+Both are linear and each other's adjoint; either can be differentiated any number of times.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def of_senders(nodes: Float[Tensor, "stack graph body feature"]) -> Float[Tensor, "stack pair graph body feature"]:
+    """Return for each edge the value of its sender."""
+    return cast(Tensor, _OfSenders.apply(nodes))  # type: ignore[no-untyped-call]
+
+
+def to_senders(edges: Float[Tensor, "stack pair graph body feature"]) -> Float[Tensor, "stack graph body feature"]:
+    """Return for each node the sum over the edges it sends along."""
+    return cast(Tensor, _ToSenders.apply(edges))  # type: ignore[no-untyped-call]
+
+
+def pair_sum(
+    receivers: Float[Tensor, "stack graph body feature"], senders: Float[Tensor, "stack graph body feature"]
+) -> Float[Tensor, "stack pair graph body feature"]:
+    """Return for each edge the receiver's value plus the sender's."""
+    return cast(Tensor, _PairSum.apply(receivers, senders))  # type: ignore[no-untyped-call]
+
+
+def _view_of_senders(nodes: Tensor) -> Tensor:
+    """View each edge's sender; the nodes are laid out twice so that ``i + k`` never wraps."""
+    stack, graphs, bodies, features = nodes.shape
+    twice = torch.cat([nodes, nodes[:, :, :-1]], dim=2)
+    graph = (2 * bodies - 1) * features
+    return twice.as_strided(
+        (stack, bodies - 1, graphs, bodies, features),
+        (graphs * graph, features, graph, features, 1),
+        storage_offset=features,
+    )
+
+
+def _sum_to_senders(edges: Tensor) -> Tensor:
+    bodies = edges.shape[3]
+    result = torch.zeros_like(edges[:, 0])
+    for k in range(1, bodies):
+        result[:, :, k:] += edges[:, k - 1, :, : bodies - k]
+        result[:, :, :k] += edges[:, k - 1, :, bodies - k :]
+    return result
+
+
+class _OfSenders(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, nodes: Tensor) -> Tensor:
+        return _view_of_senders(nodes).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return to_senders(gradient)
+
+
+class _ToSenders(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, edges: Tensor) -> Tensor:
+        return _sum_to_senders(edges)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return of_senders(gradient)
+
+
+class _PairSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, receivers: Tensor, senders: Tensor) -> Tensor:
+        return receivers.unsqueeze(1) + _view_of_senders(senders)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return gradient.sum(1), to_senders(gradient)

@@ -1,0 +1,72 @@
+"""The same graph network for any graph, on PyTorch Geometric's message passing.
+
+It shares functions and parameter names with the dense form, so the weights of one load into the other.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distillery.errors import DistilleryError
+from distillery.train.network import Network, Prediction, Shape, edges_of, functions, send
+
+with warnings.catch_warnings():
+    # PyG compiles a class with torch.jit when it is imported, and PyTorch warns of torch.jit's end.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from torch_geometric.nn import MessagePassing
+
+
+class SparseGraphNetwork(MessagePassing, Network):
+    """Graph networks of a stack of cells on graphs of one kind and size."""
+
+    # Declared for the type checker, which does not see into MessagePassing.
+    propagate: Callable[..., Tensor]
+    edge_updater: Callable[..., Tensor]
+
+    def __init__(self, shape: Shape, stack: int, graph: str):
+        if shape.model.hamiltonian:
+            raise DistilleryError("flathgn: trains on complete graphs only; choose another model for this system")
+        super().__init__(aggr="sum", node_dim=-2)
+        self.shape = shape
+        self.graph = graph
+        self.edge, self.node = functions(shape, stack)
+
+    def forward(
+        self, nodes: Float[Tensor, "stack graph body feature"], noise: Float[Tensor, "stack edge message"] | None = None
+    ) -> Prediction:
+        """Predict accelerations.
+
+        Args:
+            nodes: Position, velocity, charge, mass.
+            noise: Unit normal draws for variational messages; without them their means are sent.
+        """
+        rows = nodes.flatten(1, 2)
+        edges = _batched_edges(self.graph, *nodes.shape[1:3], nodes.device)
+        messages, penalty = send(self.shape.model, self.edge_updater(edges, nodes=rows), noise)
+        arriving = self.propagate(edges, messages=messages, size=(rows.shape[1], rows.shape[1]))
+        entered = self.node.enter(0, rows, bias=True) + self.node.enter(1, arriving)
+        acceleration = self.node.leave(self.node.hidden(entered))
+        return Prediction(acceleration.view(*nodes.shape[:3], -1), penalty)
+
+    def message(self, messages: Float[Tensor, "stack edge message"]) -> Float[Tensor, "stack edge message"]:
+        """Give each edge its message, which ``propagate`` sums over the receiver's neighbours."""
+        return messages
+
+    def edge_update(
+        self, nodes_i: Float[Tensor, "stack edge feature"], nodes_j: Float[Tensor, "stack edge feature"]
+    ) -> Float[Tensor, "stack edge output"]:
+        """Apply the edge function to receivers i and senders j."""
+        return self.output(nodes_i, nodes_j)
+
+
+@functools.lru_cache(maxsize=8)
+def _batched_edges(graph: str, graphs: int, bodies: int, device: torch.device) -> Tensor:
+    one = torch.from_numpy(edges_of(graph, bodies)).to(device)
+    shifts = bodies * torch.arange(graphs, device=device)
+    return (one[:, None, :] + shifts[None, :, None]).flatten(1)

@@ -1,0 +1,142 @@
+"""The train stage: from trajectories to the weights of one cell, or of several of equal shape at once."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from distillery import files
+from distillery.cell import Cell
+from distillery.errors import DistilleryError
+from distillery.outcome import Outcome, read_outcome, running, write_outcome
+from distillery.progress import progress
+from distillery.simulate.store import read_trajectories
+from distillery.sweep import Sweep
+from distillery.train import checkpoint, loop
+from distillery.train.batches import graphs_of
+from distillery.train.stack import Stack
+
+
+def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
+    """Train cells side by side and write their weights, histories and outcomes.
+
+    What is finished is left alone; what was interrupted goes on from its newest checkpoint.
+
+    Args:
+        sweep: The plan.
+        cells: Cells of equal shape: dimensions, bodies, kind of graph and model.
+
+    Raises:
+        DistilleryError: The shapes differ, the device is not there, or trajectories or a checkpoint are damaged.
+    """
+    if len({_shape(sweep, cell) for cell in cells}) > 1:
+        raise DistilleryError(
+            f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model; train cells of one shape together"
+        )
+    device = choose_device(sweep.config.execution.device)
+    todo = [cell for cell in dict.fromkeys(cells) if not _finished(sweep, cell)]
+    for step, group in _groups(sweep, todo):
+        _train(sweep, group, step, device)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device to train on.
+
+    Raises:
+        DistilleryError: CUDA is wanted and not there.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise DistilleryError("execution.device: cuda is wanted, but PyTorch finds no CUDA device; use auto or cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _shape(sweep: Sweep, cell: Cell) -> tuple[int, int, str, str]:
+    experiment = cell.experiment
+    return experiment.dim, experiment.bodies, sweep.system(experiment).graph, cell.model
+
+
+def _finished(sweep: Sweep, cell: Cell) -> Outcome | None:
+    try:
+        return read_outcome(cell.outcome(sweep.results, "train"), key=sweep.key("train", cell))
+    except DistilleryError:
+        return None
+
+
+def _groups(sweep: Sweep, cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]:
+    """Put cells together that go on from the same step; cells that were started together have one in common."""
+    at_hand = {cell: checkpoint.available(cell.checkpoint(sweep.results), sweep.key("train", cell)) for cell in cells}
+    common = set.intersection(*(set(entries) for entries in at_hand.values())) if cells else set()
+    groups: dict[int, list[Cell]] = {}
+    for cell, entries in at_hand.items():
+        groups.setdefault(max(common or entries, default=0), []).append(cell)
+    return list(groups.items())
+
+
+def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device) -> None:
+    settings = sweep.config.training
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(running(cell.outcome(sweep.results, "train"))) for cell in cells]
+        data = {cell.experiment: graphs_of(read_trajectories(sweep, cell.experiment, "train")) for cell in cells}
+        stacked = Stack(sweep, cells, [data[cell.experiment] for cell in cells], device)
+        stacked.load(step)
+        label = str(cells[0]) if len(cells) == 1 else f"{cells[0]} and {len(cells) - 1} more"
+        speed = loop.fit(
+            stacked.network,
+            stacked.optimiser,
+            stacked.batches,
+            stacked.state,
+            settings,
+            scales=stacked.scales,
+            checkpoint_every=sweep.config.execution.checkpoint_every,
+            save=stacked.save,
+            show=progress(f"train {label}", settings.steps, "steps"),
+        )
+        for place, cell in enumerate(cells):
+            _finish(sweep, cell, stacked, place, started=started[place], speed=speed)
+
+
+def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: float, speed: float) -> None:
+    weights, history = cell.weights(sweep.results), cell.history(sweep.results)
+    rows, reason = stacked.state.history[place], stacked.state.reasons[place]
+    _write_history(history, rows)
+    result = {
+        "steps": stacked.state.step,
+        "final_loss": None if reason else rows[-1][1],
+        "parameters": sum(tensor[place].numel() for tensor in stacked.network.state_dict().values()),
+        "graphs_per_second": round(speed, 1),
+    }
+    if reason:
+        weights.unlink(missing_ok=True)
+    else:
+        tensors = {name: tensor[place].cpu().contiguous() for name, tensor in stacked.network.state_dict().items()}
+        with files.replacing(weights) as temporary:
+            save_file(tensors, temporary)
+    write_outcome(
+        cell.outcome(sweep.results, "train"),
+        key=sweep.key("train", cell),
+        started=started,
+        result=result,
+        status="diverged" if reason else "ok",
+        reason=reason,
+        belongings=(history,) if reason else (history, weights),
+        device=_device_name(stacked.batches.device),
+    )
+    checkpoint.discard(cell.checkpoint(sweep.results))
+
+
+def _write_history(path: Path, rows: Sequence[Sequence[float]]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(loop.COLUMNS)
+    table.writerows([int(step), *(f"{value:.7g}" for value in values)] for step, *values in rows)
+    files.write_text(path, text.getvalue())
+
+
+def _device_name(device: torch.device) -> str:
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"

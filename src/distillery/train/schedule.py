@@ -1,0 +1,33 @@
+"""The one-cycle schedule: learning rate and momentum as functions of the step alone."""
+
+from __future__ import annotations
+
+import math
+
+WARM_UP = 0.3
+START, END = 25.0, 1e4
+MOMENTUM = (0.85, 0.95)
+
+
+def one_cycle(step: int, steps: int, peak: float) -> tuple[float, float]:
+    """Return learning rate and Adam's β1 of a step.
+
+    The rate rises from ``peak / 25`` over the first 30 % of the steps, then falls to nearly zero, both along
+    half a cosine; β1 goes the other way, from 0.95 to 0.85 and back (Smith and Topin, arXiv:1708.07120, as the
+    paper used it).
+
+    Args:
+        step: From 0 on.
+        steps: All steps.
+        peak: The largest learning rate (dimensionless).
+    """
+    turn = WARM_UP * steps
+    low, high = MOMENTUM
+    if step < turn:
+        return _cosine(peak / START, peak, step / turn), _cosine(high, low, step / turn)
+    fall = (step - turn) / max(steps - 1 - turn, 1.0)
+    return _cosine(peak, peak / (START * END), fall), _cosine(low, high, fall)
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

@@ -1,0 +1,107 @@
+"""Cells of equal shape that train side by side in one process, and their checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distillery.cell import Cell
+from distillery.randomness import stream
+from distillery.sweep import Sweep
+from distillery.train import checkpoint, loop
+from distillery.train.batches import Batches, Graphs
+from distillery.train.hamiltonian import HamiltonianNetwork
+from distillery.train.network import GraphNetwork, Network, Shape
+
+
+def build(sweep: Sweep, cell: Cell, stack: int, *, precision: Literal["float32", "bfloat16"] | None = None) -> Network:
+    """Return untrained networks for a stack of cells like ``cell``: dense where its graph is complete.
+
+    Args:
+        sweep: The plan.
+        cell: Any of the cells.
+        stack: How many there are.
+        precision: Arithmetic of the hidden layers, if not the configured one.
+    """
+    shape = Shape.of(cell.experiment.dim, sweep.model(cell), sweep.config.training)
+    shape = dataclasses.replace(shape, precision=precision or shape.precision)
+    graph = sweep.system(cell.experiment).graph
+    if graph != "complete":
+        # Importing PyTorch Geometric takes seconds that complete graphs need not spend.
+        from distillery.train.pyg import SparseGraphNetwork
+
+        return SparseGraphNetwork(shape, stack, graph)
+    return HamiltonianNetwork(shape, stack) if shape.model.hamiltonian else GraphNetwork(shape, stack)
+
+
+class Stack:
+    """Everything that changes while cells train, in memory and on disk."""
+
+    def __init__(self, sweep: Sweep, cells: Sequence[Cell], data: Sequence[Graphs], device: torch.device):
+        """Lay out networks, optimiser and data of cells before their first step.
+
+        Args:
+            sweep: The plan.
+            cells: Cells of equal shape.
+            data: Of each cell its training graphs.
+            device: Where to train.
+        """
+        settings = sweep.config.training
+        network = build(sweep, cells[0], len(cells))
+        for index, cell in enumerate(cells):
+            network.initialise(index, stream(cell.seed, "train", "weights"))
+        self.network = network.to(device)
+        self.optimiser = loop.optimiser_of(self.network, settings)
+        seeds = [cell.seed for cell in cells]
+        self.batches = Batches(data, seeds, settings.batch, settings.translation, device)
+        self.state = loop.fresh_state(len(cells), device)
+        self.scales = [float(np.abs(graphs.acceleration).sum(-1).mean()) for graphs in data]
+        self._keys = [sweep.key("train", cell) for cell in cells]
+        self._folders = [cell.checkpoint(sweep.results) for cell in cells]
+
+    def save(self, state: loop.State) -> None:
+        """Write a checkpoint of each cell."""
+        for place, (folder, key) in enumerate(zip(self._folders, self._keys, strict=True)):
+            tensors = {name: tensor[place] for name, tensor in self._tensors().items()}
+            tensors["losses"] = state.losses[:, :, place]
+            history = torch.tensor(state.history[place], dtype=torch.float64)
+            tensors["history"] = history.reshape(-1, len(loop.COLUMNS))
+            checkpoint.write(folder, key, state.step, state.reasons[place], tensors)
+
+    def load(self, step: int) -> None:
+        """Go on from the checkpoints of a step; cells side by side get one at the start too, to agree on.
+
+        Raises:
+            DistilleryError: A checkpoint is damaged.
+        """
+        if step == 0 and len(self._folders) > 1:
+            self.save(self.state)
+        if step == 0:
+            return
+        own = self._tensors()
+        for place, (folder, key) in enumerate(zip(self._folders, self._keys, strict=True)):
+            entry = checkpoint.available(folder, key)[step]
+            saved = checkpoint.read(folder, entry)
+            with torch.no_grad():
+                for name, tensor in own.items():
+                    tensor[place] = saved[name].to(tensor.device)
+            self.state.losses[:, :, place] = saved["losses"].to(self.state.losses.device)
+            self.state.history[place] = [tuple(row) for row in saved["history"].tolist()]
+            self.state.reasons[place] = entry.reason
+        for moments in self.optimiser.state.values():
+            moments["step"].fill_(float(step))
+        self.state.step = step
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return weights and moments of the whole stack by name; they share memory with the real ones."""
+        found: dict[str, Tensor] = {}
+        for name, parameter in self.network.named_parameters():
+            found[f"weights.{name}"] = parameter
+            for moment in ("exp_avg", "exp_avg_sq"):
+                found[f"{moment}.{name}"] = self.optimiser.state[parameter][moment]
+        return found

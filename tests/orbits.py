@@ -1,0 +1,43 @@
+"""Small data sets for tests of what learns from trajectories: random states, true accelerations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distillery.cell import Experiment
+from distillery.randomness import stream
+from distillery.simulate.store import Trajectories
+from distillery.sweep import Sweep
+from distillery.train.network import edges_of
+
+
+def read_trajectories(sweep: Sweep, experiment: Experiment, split: str) -> Trajectories:
+    """States drawn at random instead of integrated: to a network that sees single snapshots they are as good."""
+    settings, system = sweep.settings[experiment], sweep.system(experiment)
+    count, bodies, dim = sweep.simulations(experiment, split), experiment.bodies, experiment.dim
+    draws = stream(experiment.seed, "test orbits", split)
+    mass = np.exp(draws.normal(size=(count, bodies)))
+    charge = draws.choice([-1.0, 1.0], size=(count, bodies))
+    position, velocity = draws.normal(size=(2, count, settings.snapshots, bodies, dim))
+    senders, receivers = edges_of(system.graph, bodies)
+    per_time = {
+        name: np.broadcast_to(values[:, None], position.shape[:3]) for name, values in (("m", mass), ("q", charge))
+    }
+    force = system.pair_force(
+        position[:, :, receivers] - position[:, :, senders],
+        (per_time["m"][:, :, receivers], per_time["m"][:, :, senders]),
+        (per_time["q"][:, :, receivers], per_time["q"][:, :, senders]),
+    )
+    total = np.zeros_like(position)
+    np.add.at(total, (slice(None), slice(None), receivers), force)
+    acceleration = total / mass[:, None, :, None]
+    return Trajectories(position, velocity, acceleration, mass, charge, np.arange(float(settings.snapshots)))
+
+
+def use(monkeypatch: pytest.MonkeyPatch, *modules: Any) -> None:
+    """Let stages read these data instead of a store."""
+    for module in modules:
+        monkeypatch.setattr(module, "read_trajectories", read_trajectories)

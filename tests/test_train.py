@@ -1,0 +1,273 @@
+"""The train stage: what it writes, what it refuses, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import orbits
+from distillery.errors import DistilleryError
+from distillery.files import checksum
+from distillery.outcome import read_outcome
+from distillery.sweep import Sweep
+from distillery.train import checkpoint, loop, run
+from distillery.train.batches import WINDOW, Batches, graphs_of
+from distillery.train.run import train
+from distillery.train.schedule import one_cycle
+
+TRAINING = {"hidden": 8, "batch": 8, "steps": 250, "learning_rate": 5e-3}
+EXECUTION = {"checkpoint_every": 60, "device": "cpu"}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def tiny(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
+    orbits.use(monkeypatch, run)
+
+    def make(**changes: object) -> Sweep:
+        return make_sweep(**{"training": TRAINING, "execution": EXECUTION, **changes})
+
+    return make
+
+
+def weights_of(sweep: Sweep, place: int = 0) -> dict[str, torch.Tensor]:
+    return load_file(sweep.cells[place].weights(sweep.results))
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+def test_training_learns_and_leaves_weights_history_and_outcome(tiny: Callable[..., Sweep]) -> None:
+    sweep = tiny()
+    (cell,) = sweep.cells
+    train(sweep, sweep.cells)
+    outcome = read_outcome(cell.outcome(sweep.results, "train"), key=sweep.key("train", cell))
+    weights = weights_of(sweep)
+    assert outcome.status == "ok"
+    assert outcome.result["steps"] == 250
+    assert outcome.result["parameters"] == sum(tensor.numel() for tensor in weights.values())
+    assert set(outcome.files) == {"model.safetensors", "history.csv"}
+    with cell.history(sweep.results).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [100, 200, 250]
+    assert float(rows[-1]["loss"]) < 0.9 * float(rows[0]["loss"])
+    assert float(rows[-1]["loss"]) == pytest.approx(outcome.result["final_loss"], rel=1e-6)
+    assert float(rows[-1]["concentration"]) == pytest.approx(1)
+    assert not cell.checkpoint(sweep.results).exists()
+
+    before = cell.weights(sweep.results).stat().st_mtime_ns
+    train(sweep, sweep.cells)
+    assert cell.weights(sweep.results).stat().st_mtime_ns == before
+
+
+def test_chain_trains_by_message_passing(tiny: Callable[..., Sweep]) -> None:
+    chain = {"potential": "(r - 1)**2", "time_step": 0.01, "graph": "chain"}
+    experiment = {"system": "string", "simulations": 64, "snapshots": 10, "bodies": 3}
+    sweep = tiny(systems={"string": chain}, experiments=[experiment])
+    train(sweep, sweep.cells)
+    with sweep.cells[0].history(sweep.results).open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < 0.95 * losses[0]
+
+
+@pytest.mark.parametrize("model", ["kl", "flathgn"])
+def test_other_models_train(tiny: Callable[..., Sweep], model: str) -> None:
+    sweep = tiny(models=[model], training={**TRAINING, "steps": 20})
+    train(sweep, sweep.cells)
+    assert read_outcome(sweep.cells[0].outcome(sweep.results, "train")).status == "ok"
+
+
+def test_stacked_cells_train_as_alone(tiny: Callable[..., Sweep]) -> None:
+    sweep = tiny(seeds=[0, 1, 2], training={**TRAINING, "steps": 30})
+    train(sweep, sweep.cells)
+    together = [weights_of(sweep, place) for place in range(3)]
+    for cell in sweep.cells:
+        cell.outcome(sweep.results, "train").unlink()
+        train(sweep, [cell])
+    for place in range(3):
+        for name, tensor in weights_of(sweep, place).items():
+            torch.testing.assert_close(together[place][name], tensor, rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(together[0]["edge.last"], together[1]["edge.last"])
+
+
+CHILD = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import orbits
+from distillery.sweep import Sweep
+from distillery.config import parse_config
+from distillery.train import checkpoint, run
+run.read_trajectories = orbits.read_trajectories
+write, written = checkpoint.write, []
+def write_then_die(*arguments):
+    write(*arguments)
+    written.append(arguments)
+    if len(written) == {deadly}:
+        os.kill(os.getpid(), 9)
+checkpoint.write = write_then_die
+content = {content!r}
+sweep = Sweep(parse_config(content), Path({results!r}))
+run.train(sweep, sweep.cells)
+"""
+
+
+@pytest.mark.parametrize(("seeds", "deadly"), [([0], 3), ([0, 1], 6)], ids=["single", "between two of a stack"])
+def test_killed_and_run_again_gives_the_same_weights(
+    tiny: Callable[..., Sweep], tmp_path: Path, seeds: list[int], deadly: int
+) -> None:
+    sweep = tiny(seeds=seeds)
+    broken = Sweep(sweep.config, tmp_path / "broken")
+    script = CHILD.format(
+        tests=str(Path(__file__).parent),
+        content=sweep.config.model_dump(mode="json"),
+        results=str(broken.results),
+        deadly=deadly,
+    )
+    died = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, timeout=100)
+    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    at_hand = [checkpoint.available(c.checkpoint(broken.results), broken.key("train", c)) for c in broken.cells]
+    assert max(at_hand[0]) > 60
+    assert not broken.cells[0].outcome(broken.results, "train").exists()
+
+    train(broken, broken.cells)
+    train(sweep, sweep.cells)
+    for place, cell in enumerate(sweep.cells):
+        assert_same(weights_of(broken, place), weights_of(sweep, place))
+        assert checksum(cell.history(broken.results)) == checksum(cell.history(sweep.results))
+
+
+def interrupted(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Train until the second checkpoint is written; return the checkpoints' folder."""
+    real, written = checkpoint.write, []
+
+    def write(*arguments: object) -> None:
+        real(*arguments)
+        written.append(arguments)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint, "write", write)
+        train(sweep, sweep.cells)
+    return sweep.cells[0].checkpoint(sweep.results)
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+def test_damaged_checkpoint_is_refused_with_its_remedy(
+    tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    sweep = tiny()
+    folder = interrupted(sweep, monkeypatch)
+    damaged = folder / f"step-000000120.{suffix}"
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    with pytest.raises(DistilleryError) as refusal:
+        train(sweep, sweep.cells)
+    (line,) = str(refusal.value).splitlines()
+    assert line.startswith(str(damaged))
+    assert f"delete the folder {folder} to train this cell anew" in line
+    assert not sweep.cells[0].outcome(sweep.results, "train").exists()
+
+
+def test_checkpoint_of_other_settings_is_not_taken(
+    tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = interrupted(tiny(), monkeypatch)
+    changed = tiny(training={**TRAINING, "learning_rate": 1e-3})
+    assert checkpoint.available(folder, changed.key("train", changed.cells[0])) == {}
+    train(changed, changed.cells)
+    fresh = Sweep(changed.config, tmp_path / "fresh")
+    train(fresh, fresh.cells)
+    assert_same(weights_of(changed), weights_of(fresh))
+
+
+def test_divergence_is_a_result(tiny: Callable[..., Sweep]) -> None:
+    sweep = tiny(training={**TRAINING, "learning_rate": 1e30})
+    (cell,) = sweep.cells
+    train(sweep, sweep.cells)
+    outcome = read_outcome(cell.outcome(sweep.results, "train"), key=sweep.key("train", cell))
+    assert outcome.status == "diverged"
+    assert "step" in outcome.reason
+    assert outcome.result["steps"] == 100
+    assert outcome.result["final_loss"] is None
+    assert not cell.weights(sweep.results).exists()
+
+
+def test_first_step_that_is_not_finite_is_named(tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
+    real = loop.error_of
+    calls: list[int] = []
+
+    def broken(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return real(predicted, true) * (float("nan") if len(calls) == 137 else 1.0)
+
+    monkeypatch.setattr(loop, "error_of", broken)
+    sweep = tiny()
+    train(sweep, sweep.cells)
+    outcome = read_outcome(sweep.cells[0].outcome(sweep.results, "train"))
+    assert (outcome.status, outcome.reason) == ("diverged", "the loss is not finite at step 137")
+    assert len(calls) == 200
+
+
+def test_unequal_shapes_are_refused_before_anything_is_written(tiny: Callable[..., Sweep]) -> None:
+    sweep = tiny(models=["bottleneck", "l1"])
+    with pytest.raises(DistilleryError, match="differ in dim, bodies, graph or model"):
+        train(sweep, sweep.cells)
+    assert not sweep.results.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none_is_refused(tiny: Callable[..., Sweep]) -> None:
+    sweep = tiny(execution={"device": "cuda"})
+    with pytest.raises(DistilleryError, match=r"^execution.device: cuda is wanted.*use auto or cpu$"):
+        train(sweep, sweep.cells)
+    assert not sweep.results.exists()
+
+
+def batches_of(sweep: Sweep, seeds: list[int], translation: float) -> Batches:
+    graphs = graphs_of(orbits.read_trajectories(sweep, sweep.experiments[0], "train"))
+    return Batches([graphs] * len(seeds), seeds, 8, translation, CPU)
+
+
+def test_every_graph_is_seen_once_a_round_whatever_the_window(tiny: Callable[..., Sweep]) -> None:
+    batches = batches_of(tiny(), [3, 4], 0.0)
+    windows = [batches.window(number)[0] for number in (2, 0, 1)]
+    seen = torch.cat([windows[1], windows[2], windows[0]])[:, 0].flatten(0, 1)
+    for start in (0, 640, 1280):
+        graphs = seen[start : start + 640].flatten(1)
+        assert len(torch.unique(graphs, dim=0)) == min(640, len(graphs))
+    assert torch.equal(batches_of(tiny(), [4], 0.0).window(1)[0][:, 0], windows[2][:, 1])
+
+
+def test_translation_moves_all_bodies_of_a_graph_alike(tiny: Callable[..., Sweep]) -> None:
+    still, _ = batches_of(tiny(), [0], 0.0).window(0)
+    moved, acceleration = batches_of(tiny(), [0], 3.0).window(0)
+    shift = (moved - still)[..., :2]
+    torch.testing.assert_close(shift, shift[:, :, :, :1].expand_as(shift), rtol=0, atol=1e-5)
+    assert torch.equal(moved[..., 2:], still[..., 2:])
+    assert 2.8 < shift[:, :, :, 0].std() < 3.2
+    assert len(torch.unique(shift[:, 0, :, 0].flatten(0, 1), dim=0)) == WINDOW * 8
+    assert torch.equal(acceleration, batches_of(tiny(), [0], 0.0).window(0)[1])
+
+
+def test_one_cycle_is_pytorchs() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    optimiser = torch.optim.Adam([parameter])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=1000)
+    for step in range(1000):
+        rate, _ = one_cycle(step, 1000, 1e-2)
+        # PyTorch turns one step earlier; it makes the rate differ by that much of a step.
+        assert rate == pytest.approx(schedule.get_last_lr()[0], abs=1e-4 * (step < 999))
+        optimiser.step()
+        schedule.step()
