@@ -1,0 +1,83 @@
+"""The variables of the result store, as data: one entry per variable."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+Kind = Literal["text", "number", "flag"]
+
+STORE = "sweep.zarr"
+MARKER = "sweep.json"
+DIMS = ("system", "dim", "bodies", "data_seed", "model", "seed")
+TEXT_DIMS = ("system", "model")
+UNPLANNED = "unplanned"
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A variable.
+
+    Attributes:
+        name: Its name in the store and in queries.
+        kind: Text (absent: empty), a number (absent: NaN), or a flag (stored as 1, 0 or NaN).
+        description: What it is.
+        dims: Dimensions after those of the cells (or of the equations).
+        units: Its units.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    dims: tuple[str, ...] = ()
+    units: str = "dimensionless"
+
+
+_R2 = "R² of the message component against a linear combination of the components of"
+_PER_COMPONENT = ("component",)
+
+CELLS: tuple[Column, ...] = (
+    Column("status", "text", "ok, missing, failed, diverged; unplanned where the sweep has no such cell"),
+    Column("reason", "text", "the stage that is not done, and why"),
+    Column("test_mae", "number", "mean over held-out bodies of the summed absolute error of the acceleration"),
+    Column("test_medae", "number", "median of the same"),
+    Column("label_std", "number", "standard deviation of the true accelerations"),
+    Column("message_std", "number", "standard deviation of each message component", ("message",)),
+    Column("reading", "text", "how message components were read: std or principal"),
+    Column("force_r2", "number", f"{_R2} the true force", _PER_COMPONENT),
+    Column("force_r2_robust", "number", f"{_R2} the true force, best 90 % of samples", _PER_COMPONENT),
+    Column("force_r2_gauge_free", "number", f"{_R2} the true force, per bin of receiver mass", _PER_COMPONENT),
+    Column("acceleration_r2", "number", f"{_R2} force / receiver mass", _PER_COMPONENT),
+    Column("acceleration_r2_robust", "number", f"{_R2} force / receiver mass, best 90 %", _PER_COMPONENT),
+    Column("recovered", "flag", "whether all components are the true law up to its gauge"),
+    Column("form", "text", "what the law was recovered as: force, acceleration, gauge or mixed"),
+    Column("equation", "text", "the chosen expression of each message component", _PER_COMPONENT),
+    Column("complexity", "number", "complexity of the chosen expression, by the paper's count", _PER_COMPONENT),
+    Column("component_recovered", "flag", "whether this component is the true law up to its gauge", _PER_COMPONENT),
+    Column("median_residual", "number", "median relative residual of the verdict", _PER_COMPONENT),
+    Column("p90_residual", "number", "90th percentile of the relative residual", _PER_COMPONENT),
+    Column("constants", "text", "constants of the law as found, JSON", _PER_COMPONENT),
+    Column("fit", "text", "how the symbolic fit ended: ok, timed_out, failed", _PER_COMPONENT),
+    Column("parameters", "number", "weights of the network", units="1"),
+    Column("final_loss", "number", "training loss at the last step"),
+    Column("train_seconds", "number", "wall time of training", units="s"),
+    Column("interpret_seconds", "number", "wall time of interpreting", units="s"),
+    Column("distill_seconds", "number", "wall time of distilling", units="s"),
+    Column("verify_seconds", "number", "wall time of verifying", units="s"),
+    Column("device", "text", "what the network trained on"),
+    Column("engine", "text", "symbolic regression engine"),
+    Column("version", "text", "version of distillery, of each stage where they differ"),
+    Column("commit", "text", "git commit, of each stage where they differ"),
+    Column("versions", "text", "versions of the libraries, JSON"),
+)
+
+FRONT_DIMS = ("cell", "component", "rank")
+
+EQUATIONS: tuple[Column, ...] = (
+    Column("expression", "text", "an expression on the Pareto front"),
+    Column("complexity", "number", "its complexity, by the paper's count"),
+    Column("mae", "number", "its mean absolute error on held-out samples"),
+    Column("score", "number", "drop of log error per unit of complexity"),
+    Column("chosen", "flag", "whether it is the paper's choice, with the largest score"),
+    Column("passes", "flag", "whether it is the true law up to its gauge"),
+)

@@ -1,0 +1,217 @@
+"""Ask the result store: filters, SQL, and the answer as a table, CSV or JSON.
+
+Nothing heavy is imported here: an answer about ten thousand cells takes less than a second, start included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distillery.collect.columns import CELLS, DIMS, EQUATIONS
+from distillery.collect.reader import Frame, read_cells, read_equations
+from distillery.collect.text import Output, Table, render
+from distillery.errors import DistilleryError
+
+_IDENTITY = (*DIMS, "experiment", "cell")
+CELL_NAMES = (*_IDENTITY, *(column.name for column in CELLS))
+EQUATION_NAMES = (*_IDENTITY, "component", "rank", *(column.name for column in EQUATIONS))
+_FLAGS = frozenset(column.name for column in (*CELLS, *EQUATIONS) if column.kind == "flag")
+
+BRIEF_CELLS = (
+    "cell",
+    "status",
+    "recovered",
+    "form",
+    "test_mae",
+    "force_r2_robust",
+    "acceleration_r2_robust",
+    "equation",
+)
+BRIEF_EQUATIONS = ("cell", "component", "rank", "chosen", "passes", "complexity", "mae", "score", "expression")
+
+_FILTER = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>|~)(.*)", re.DOTALL)
+_ORDER: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Filter:
+    name: str
+    sign: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> _Filter:
+        match = _FILTER.fullmatch(text)
+        if match is None:
+            raise DistilleryError(
+                f"where {text!r}: is no filter; write it like system=spring, 'test_mae<0.1' or 'equation~q1'"
+            )
+        name, sign, value = match.groups()
+        if name not in CELL_NAMES and name not in EQUATION_NAMES:
+            raise DistilleryError(f"where {text!r}: unknown column {name!r}; {_known(CELL_NAMES)}")
+        return cls(name, sign, value.strip())
+
+    def mask(self, frame: Frame) -> np.ndarray:
+        """Return which rows hold; of several components all must hold, what is absent never does."""
+        values = frame.columns[self.name]
+        holds = self._text(values) if values.dtype == object else self._number(values)
+        if values.ndim == 1:
+            return holds
+        lengths = frame.lengths[self.name]
+        beyond = np.arange(values.shape[1]) >= lengths[:, None]
+        return np.asarray((holds | beyond).all(axis=1) & (lengths > 0))
+
+    def _text(self, values: np.ndarray) -> np.ndarray:
+        if self.sign in _ORDER:
+            raise DistilleryError(f"where: {self.name} is text; compare it with =, != or ~ (contains)")
+        if self.sign == "~":
+            found = [self.value in value for value in values.ravel().tolist()]
+            return np.array(found, dtype=bool).reshape(values.shape)
+        return np.isin(values.astype(str), self.value.split(",")) ^ (self.sign == "!=")
+
+    def _number(self, values: np.ndarray) -> np.ndarray:
+        if self.sign == "~":
+            raise DistilleryError(f"where: {self.name} is a number; compare it with = != < <= > >=")
+        numbers = [self._parsed(text) for text in self.value.split(",")]
+        if self.sign in _ORDER:
+            return np.asarray(_ORDER[self.sign](values, numbers[0]))
+        return (np.isin(values, numbers) ^ (self.sign == "!=")) & ~np.isnan(values)
+
+    def _parsed(self, text: str) -> float:
+        text = text.strip().lower()
+        if self.name in _FLAGS and text in _WORDS:
+            return _WORDS[text]
+        try:
+            return float(text)
+        except ValueError:
+            wanted = "yes or no" if self.name in _FLAGS else "a number"
+            raise DistilleryError(f"where: {self.name} is compared with {text!r}; give {wanted}") from None
+
+
+def query(
+    results: Path,
+    where: Sequence[str] = (),
+    sql: str | None = None,
+    equations: bool = False,
+    columns: Sequence[str] | None = None,
+) -> Table:
+    """Ask the result store.
+
+    Args:
+        results: The results folder.
+        where: Filters such as ``system=spring``, ``model=l1,bottleneck``, ``recovered=yes``,
+            ``test_mae<0.1`` or ``equation~q1`` (contains); all must hold.
+        sql: A query on the tables ``cells`` and ``equations``, of what the filters leave.
+        equations: Return the Pareto fronts, one row per equation, instead of the cells.
+        columns: Columns to return; all by default, but the spread of every message component.
+
+    Raises:
+        DistilleryError: There is no store, or a filter, a column or the SQL is wrong.
+    """
+    filters = [_Filter.parse(text) for text in where]
+    of_equations = [f for f in filters if f.name not in CELL_NAMES or (equations and f.name in EQUATION_NAMES)]
+    of_cells = [f for f in filters if f not in of_equations]
+    names = EQUATION_NAMES if equations else CELL_NAMES
+    for name in columns or ():
+        if name not in names:
+            raise DistilleryError(f"columns: unknown column {name!r}; {_known(names)}")
+    wants_equations = equations or bool(of_equations) or (sql is not None and "equations" in sql.lower())
+
+    cells = _filtered(read_cells(results, _wanted(filters, sql, columns, equations)), of_cells)
+    frames = {"cells": cells}
+    if wants_equations:
+        fronts = read_equations(results)
+        if of_cells:
+            fronts = fronts.take(np.isin(fronts.columns["cell"].astype(str), cells.columns["cell"].astype(str)))
+        frames["equations"] = _filtered(fronts, of_equations)
+    if sql is not None:
+        from distillery.collect.sql import ask
+
+        return ask(sql, frames)
+    if of_equations and not equations:
+        raise DistilleryError(f"where: {of_equations[0].name} is a column of equations; ask for equations")
+    frame = frames["equations" if equations else "cells"]
+    return _table(frame, tuple(columns) if columns else tuple(name for name in names if name in frame.columns))
+
+
+def answer(
+    results: Path,
+    where: Sequence[str] = (),
+    sql: str | None = None,
+    equations: bool = False,
+    columns: Sequence[str] | None = None,
+    output: Output = "table",
+    width: int | None = None,
+) -> str:
+    """Return the answer of ``query`` as text; a table for the eye shows the most telling columns.
+
+    Args:
+        results: The results folder.
+        where: See ``query``.
+        sql: See ``query``.
+        equations: See ``query``.
+        columns: See ``query``.
+        output: Aligned text, CSV or JSON.
+        width: Characters per line of aligned text; None for as many as it takes.
+
+    Raises:
+        DistilleryError: There is no store, or a filter, a column or the SQL is wrong.
+    """
+    if columns is None and output == "table" and sql is None:
+        columns = BRIEF_EQUATIONS if equations else BRIEF_CELLS
+    return render(query(results, where, sql, equations, columns), output, width)
+
+
+def _wanted(
+    filters: Sequence[_Filter], sql: str | None, columns: Sequence[str] | None, equations: bool
+) -> list[str] | None:
+    """Return the columns of cells to read; None for the usual ones."""
+    filtered = [f.name for f in filters]
+    if sql is None and equations:
+        return filtered
+    if sql is None and columns:
+        return [*filtered, *columns]
+    usual = [column.name for column in CELLS if column.dims != ("message",)]
+    return [*usual, *filtered, *(["message_std"] if sql is not None and "message_std" in sql.lower() else [])]
+
+
+def _filtered(frame: Frame, filters: Sequence[_Filter]) -> Frame:
+    for wanted in filters:
+        frame = frame.take(wanted.mask(frame))
+    return frame
+
+
+def _table(frame: Frame, names: tuple[str, ...]) -> Table:
+    columns = [_python(frame, name) for name in names]
+    return Table(names, tuple(zip(*columns, strict=True)))
+
+
+def _python(frame: Frame, name: str) -> list[Any]:
+    values = frame.columns[name]
+    given: list[Any] = values.tolist()
+    if values.dtype.kind == "f":
+        flag = name in _FLAGS
+        flat = [None if v != v else bool(v) if flag else v for v in values.ravel().tolist()]  # noqa: PLR0124 (NaN)
+        if values.ndim == 1:
+            return flat
+        given = [flat[start : start + values.shape[1]] for start in range(0, len(flat), values.shape[1])]
+    if values.ndim == 1:
+        return given
+    return [entries[:length] for entries, length in zip(given, frame.lengths[name].tolist(), strict=True)]
+
+
+def _known(names: Sequence[str]) -> str:
+    return f"known are {', '.join(names)}"

@@ -1,0 +1,217 @@
+"""What one cell has to tell: its outcomes as one flat record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from distillery.cell import STAGES, Cell, Split, Stage
+from distillery.collect.state import StageState, cell_states
+from distillery.outcome import Outcome
+from distillery.sweep import Sweep
+
+Values = dict[str, Any]
+_CONCERN: dict[str, str] = {"running": "is running", "interrupted": "was interrupted"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A row of the result store.
+
+    Attributes:
+        cell: Whose it is.
+        values: By column of ``columns.CELLS``, a value, or a list along the column's own dimension.
+        fronts: For each message component its Pareto front, each entry by column of ``columns.EQUATIONS``.
+    """
+
+    cell: Cell
+    values: Values
+    fronts: tuple[tuple[Values, ...], ...]
+
+
+def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState]) -> Record:
+    """Read all outcomes of a cell; nothing that is missing or damaged is an error here.
+
+    Args:
+        sweep: The sweep.
+        cell: One of its cells.
+        trajectories: Where the trajectories of its experiment stand.
+    """
+    states = cell_states(sweep, cell)
+    values: Values = {}
+    fronts: list[list[Values]] = []
+    outcomes: dict[Stage, Outcome] = {}
+    for stage in STAGES:
+        state = states[stage]
+        if state.outcome is None or state.state not in ("done", "running"):
+            continue
+        try:
+            found = _READERS[stage](state.outcome.result)
+            if stage == "distill":
+                fronts = [_front(component) for component in _ordered(state.outcome.result)]
+            if stage == "verify":
+                _mark_passing(fronts, _ordered(state.outcome.result))
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            problem = f"{stage}.json lacks what it should hold ({error!r}); delete it and run the sweep again"
+            states[stage] = StageState("failed", problem)
+            continue
+        values |= {name: value for name, value in found.items() if value is not None}
+        outcomes[stage] = state.outcome
+    _choose_reading(values)
+    for stage in STAGES:
+        outcome = states[stage].outcome
+        if outcome is not None:
+            values[f"{stage}_seconds"] = _number(outcome.seconds)
+    values |= _origin({stage: state.outcome for stage, state in states.items() if state.outcome is not None})
+    status, reason = _verdict(states, trajectories)
+    values |= {"status": status, "reason": reason}
+    return Record(cell, values, tuple(tuple(front) for front in fronts))
+
+
+def _verdict(states: dict[Stage, StageState], trajectories: dict[Split, StageState]) -> tuple[str, str]:
+    for stage in STAGES:
+        state = states[stage]
+        match state.state:
+            case "done":
+                continue
+            case "diverged" | "failed":
+                return state.state, f"{stage}: {state.reason}"
+            case "missing":
+                for split, simulated in trajectories.items():
+                    if stage == "train" and simulated.state == "failed":
+                        return "missing", f"simulate ({split}): {simulated.reason}"
+                return "missing", f"{stage}: has not run"
+            case "stale":
+                return "missing", f"{stage}: {state.reason}"
+            case other:
+                return "missing", f"{stage}: {_CONCERN[other]}"
+    return "ok", ""
+
+
+def _read_train(result: Values) -> Values:
+    return {"parameters": _number(result["parameters"]), "final_loss": _number(result["final_loss"])}
+
+
+def _read_interpret(result: Values) -> Values:
+    found: Values = {name: _number(result[name]) for name in ("test_mae", "test_medae", "label_std")}
+    found["message_std"] = [_number(value) for value in result["message_std"]]
+    found["reading"] = _text(result["reading"])
+    for reading, fits in result["fits"].items():
+        for against in ("force", "acceleration"):
+            for kind in ("r2", "r2_robust", "r2_gauge_free"):
+                found[f"{reading}:{against}_{kind}"] = [_number(value) for value in fits[against][kind]]
+    return found
+
+
+def _choose_reading(values: Values) -> None:
+    """Keep the fits of the reading that was distilled, under plain names."""
+    for name in [name for name in values if ":" in name]:
+        reading, plain = name.split(":")
+        fits = values.pop(name)
+        if reading == values.get("reading"):
+            values[plain] = fits
+    values.pop("acceleration_r2_gauge_free", None)
+
+
+def _read_distill(result: Values) -> Values:
+    components = _ordered(result)
+    chosen = [_chosen(component) for component in components]
+    return {
+        "engine": _text(result["engine"]),
+        "reading": _text(result["reading"]),
+        "equation": ["" if entry is None else _text(entry["expression"]) for entry in chosen],
+        "complexity": [math.nan if entry is None else _number(entry["complexity"]) for entry in chosen],
+        "fit": [_text(component["status"]) for component in components],
+    }
+
+
+def _ordered(result: Values) -> list[Values]:
+    return sorted(result["components"], key=lambda component: component["component"])
+
+
+def _chosen(component: Values) -> Values | None:
+    index = component["chosen"]
+    return None if index is None else component["front"][index]
+
+
+def _front(component: Values) -> list[Values]:
+    return [
+        {
+            "expression": _text(entry["expression"]),
+            "complexity": _number(entry["complexity"]),
+            "mae": _number(entry["mae"]),
+            "score": _number(entry["score"]),
+            "chosen": float(index == component["chosen"]),
+        }
+        for index, entry in enumerate(component["front"])
+    ]
+
+
+def _mark_passing(fronts: list[list[Values]], verdicts: list[Values]) -> None:
+    for front, verdict in zip(fronts, verdicts, strict=False):
+        passing = set(verdict["others"])
+        for index, entry in enumerate(front):
+            entry["passes"] = float(index in passing or bool(entry["chosen"] and verdict["recovered"]))
+
+
+def _read_verify(result: Values) -> Values:
+    components = _ordered(result)
+    return {
+        "recovered": float(bool(result["recovered"])),
+        "form": "" if result["form"] is None else _text(result["form"]),
+        "component_recovered": [float(bool(component["recovered"])) for component in components],
+        "median_residual": [_number(component["median_residual"]) for component in components],
+        "p90_residual": [_number(component["p90_residual"]) for component in components],
+        "constants": [_json(component["constants"]) for component in components],
+    }
+
+
+_READERS: dict[Stage, Callable[[Values], Values]] = {
+    "train": _read_train,
+    "interpret": _read_interpret,
+    "distill": _read_distill,
+    "verify": _read_verify,
+}
+
+
+def _origin(outcomes: dict[Stage, Outcome]) -> Values:
+    records = {stage: outcome.provenance for stage, outcome in outcomes.items()}
+    versions = {stage: record.get("versions") or {} for stage, record in records.items()}
+    libraries: dict[str, str] = {}
+    for found in versions.values():
+        libraries |= found
+    values: Values = {
+        "commit": _agreed({stage: str(record.get("commit", "unknown")) for stage, record in records.items()}),
+        "version": _agreed({stage: str(found.get("distillery", "unknown")) for stage, found in versions.items()}),
+        "versions": _json(libraries) if libraries else "",
+    }
+    if "train" in records:
+        values["device"] = str(records["train"].get("device", ""))
+    return values
+
+
+def _agreed(values: dict[Stage, str]) -> str:
+    if len(set(values.values())) <= 1:
+        return next(iter(values.values()), "")
+    return ", ".join(f"{stage} {value}" for stage, value in values.items())
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,58 @@
+"""Collect: every finished result of a sweep in one store, at any time."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from distillery import files
+from distillery.collect.columns import MARKER, STORE
+from distillery.collect.record import read_record
+from distillery.collect.state import experiment_states
+from distillery.collect.swap import swapping
+from distillery.errors import DistilleryError
+from distillery.progress import progress
+from distillery.sweep import Sweep
+
+
+def collect(sweep: Sweep) -> dict[str, int]:
+    """Gather every finished result in ``sweep.zarr`` and write its marker ``sweep.json`` last.
+
+    The store is swapped in whole: whoever reads at the same time sees the old one or the new one.
+    Cells that are not finished stand in it as ``missing``, ``failed`` or ``diverged``, with the reason.
+    Equal outcomes give equal stores.
+
+    Args:
+        sweep: The sweep.
+
+    Returns:
+        The number of cells by status.
+
+    Raises:
+        DistilleryError: The store cannot be written; the old one is untouched.
+    """
+    # xarray is slow to import, and only this stage needs it.
+    from distillery.collect.store import build, write
+
+    show = progress("collect", len(sweep.cells), "cells")
+    trajectories = {experiment: experiment_states(sweep, experiment) for experiment in sweep.experiments}
+    records = []
+    for cell in sweep.cells:
+        records.append(read_record(sweep, cell, trajectories[cell.experiment]))
+        show(len(records), "")
+    tree = build(sweep, records)
+    store = sweep.results / STORE
+    try:
+        with swapping(store) as folder:
+            write(tree, folder)
+    except OSError as error:
+        raise DistilleryError(
+            f"{store}: cannot be written ({error.strerror or error}); the store before it, if any, is untouched; "
+            "make room and collect again"
+        ) from None
+    counts = dict(sorted(Counter(record.values["status"] for record in records).items()))
+    recovered = sum(record.values.get("recovered") == 1.0 for record in records)
+    files.write_json(
+        sweep.results / MARKER,
+        {"key": sweep.config_hash, "cells": len(records), "counts": counts, "recovered": recovered},
+    )
+    return counts

@@ -1,0 +1,118 @@
+"""The table a run ends with: what every cell came to, one line per message component."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distillery.collect.query import query
+from distillery.collect.text import Table, align, counted, terminal_width
+
+_COLUMNS = (
+    "experiment",
+    "model",
+    "seed",
+    "status",
+    "reason",
+    "test_mae",
+    "force_r2",
+    "force_r2_robust",
+    "acceleration_r2",
+    "acceleration_r2_robust",
+    "recovered",
+    "form",
+    "equation",
+)
+_HEADINGS = (
+    "experiment",
+    "model",
+    "seed",
+    "test error",
+    "F R²",
+    "robust",
+    "F/m R²",
+    "robust",
+    "recovered",
+    "equation per component",
+)
+_RIGHT = (False, False, True, True, True, True, True, True, False, False)
+_DECIMAL = re.compile(r"(?<![\w.])(?:\d+\.\d*|\.\d+|\d+(?=[eE][+-]?\d))(?:[eE][+-]?\d+)?")
+
+
+def results_table(results: Path, width: int | None = None) -> str:
+    """Return the results of a sweep as a table for the eye, and a line that sums them up.
+
+    Args:
+        results: The results folder.
+        width: Characters per line; by default those of the terminal, or as many as it takes when
+            standard output is none.
+
+    Raises:
+        DistilleryError: There is no result store, or it is damaged.
+    """
+    return format_results(query(results, columns=_COLUMNS), width if width is not None else terminal_width())
+
+
+def format_results(cells: Table, width: int | None = None) -> str:
+    """Return cells as a table for the eye.
+
+    Args:
+        cells: A table with at least the columns that ``results_table`` asks for.
+        width: Characters per line; None for as many as it takes.
+    """
+    lines: list[Sequence[str]] = []
+    statuses: Counter[str] = Counter()
+    recovered = 0
+    for row in cells.rows:
+        cell = dict(zip(cells.names, row, strict=True))
+        statuses[cell["status"]] += 1
+        recovered += cell["recovered"] is True
+        identity = [cell["experiment"], cell["model"], str(cell["seed"]), _number(cell["test_mae"], 3)]
+        if cell["status"] != "ok":
+            lines.append([*identity, *_squares(cell, 0), cell["status"], cell["reason"] or "–"])
+            continue
+        verdict = f"as {cell['form']}" if cell["recovered"] else "no"
+        verdict = f"yes, {verdict}" if cell["recovered"] else verdict
+        for index, equation in enumerate(cell["equation"]):
+            first = [*identity, *_squares(cell, index), verdict]
+            later = ["", "", "", "", *_squares(cell, index), ""]
+            lines.append([*(later if index else first), readable(equation) or "no expression"])
+    summary = f"{recovered:,} of {counted(len(cells.rows), 'cell')} recovered"
+    others = [f"{count:,} {status}" for status, count in sorted(statuses.items()) if status != "ok"]
+    return align(_HEADINGS, lines, right=_RIGHT, width=width) + "\n\n" + "; ".join([summary, *others])
+
+
+def readable(expression: str, digits: int = 3) -> str:
+    """Return an expression with its decimal numbers rounded and ``**`` written as ``^``.
+
+    Args:
+        expression: Text of an expression.
+        digits: Significant digits to keep.
+    """
+    return _DECIMAL.sub(lambda match: _rounded(float(match[0]), digits), expression).replace("**", "^")
+
+
+def _rounded(value: float, digits: int) -> str:
+    text = f"{value:.{digits}g}"
+    mantissa, exponential, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponential else mantissa
+
+
+def _squares(cell: dict[str, Any], index: int) -> list[str]:
+    names = ("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robust")
+    return [_square(cell[name][index]) for name in names]
+
+
+def _square(value: float | None) -> str:
+    # R² of a heavy tail can be any negative number; how negative tells nobody anything.
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.3f}" if value > -1 else "< -1"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}g}"

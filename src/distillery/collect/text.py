@@ -1,0 +1,142 @@
+"""A small table of values, and how it is shown: aligned text, CSV, JSON."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Literal
+
+Output = Literal["table", "csv", "json"]
+_GAP = "  "
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows under names.
+
+    Attributes:
+        names: Names of the columns.
+        rows: A value per column: text, a number, a truth value, None where there is none, or a list.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+def render(table: Table, output: Output, width: int | None = None) -> str:
+    """Return a table as text that ends without a newline.
+
+    Args:
+        table: The table.
+        output: Aligned text, CSV (lists joined by ``; ``) or a JSON list of objects.
+        width: Characters per line of aligned text; None for as many as it takes.
+    """
+    match output:
+        case "csv":
+            buffer = io.StringIO()
+            writer = csv.writer(buffer, lineterminator="\n")
+            writer.writerow(table.names)
+            writer.writerows([[_plain(value) for value in row] for row in table.rows])
+            return buffer.getvalue().removesuffix("\n")
+        case "json":
+            rows = [{name: _json(value) for name, value in zip(table.names, row, strict=True)} for row in table.rows]
+            return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False)
+        case "table":
+            rows_shown = [[show(value) for value in row] for row in table.rows]
+            numeric = [all(_is_number(row[i]) for row in table.rows) for i in range(len(table.names))]
+            return align(table.names, rows_shown, right=numeric, width=width)
+
+
+def align(
+    names: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[bool] = (), width: int | None = None
+) -> str:
+    """Return rows under names in aligned columns.
+
+    Args:
+        names: Headings.
+        rows: Texts, one per heading.
+        right: Which columns stand flush right.
+        width: Characters per line. The last column is wrapped to fit, the lines of others are cut.
+    """
+    sizes = [max(len(name), *(len(row[i]) for row in rows), 0) for i, name in enumerate(names)]
+    before = sum(sizes[:-1]) + len(_GAP) * (len(sizes) - 1)
+    room = None if width is None else max(width - before, 20)
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(size) if i < len(right) and right[i] else cell.ljust(size)
+            for i, (cell, size) in enumerate(zip(cells, sizes, strict=True))
+        ]
+        return _cut(_GAP.join(padded).rstrip(), width)
+
+    lines = [line(names), _cut(_GAP.join("─" * min(size, room or size) for size in sizes), width)]
+    for row in rows:
+        parts = [row[-1]] if room is None or len(row[-1]) <= room else textwrap.wrap(row[-1], room)
+        lines.append(line([*row[:-1], parts[0]]))
+        lines += [_cut(" " * before + part, width) for part in parts[1:]]
+    return "\n".join(lines)
+
+
+def terminal_width() -> int | None:
+    """Return the width of the terminal that standard output is, or None where it is none."""
+    return shutil.get_terminal_size((160, 50)).columns if sys.stdout.isatty() else None
+
+
+def show(value: Any) -> str:
+    """Return a value for the eye: numbers to four digits, yes and no, nothing as a dash."""
+    match value:
+        case None | "":
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return "–" if math.isnan(value) else f"{value:.4g}"
+        case list() | tuple():
+            return "; ".join(show(entry) for entry in value)
+    return str(value).replace("\n", " ")
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def _cut(line: str, width: int | None) -> str:
+    return line if width is None or len(line) <= width else line[: max(width - 1, 1)] + "…"
+
+
+def _plain(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return "" if math.isnan(value) else repr(value)
+        case list() | tuple():
+            return "; ".join(_plain(entry) for entry in value)
+    return str(value)
+
+
+def _json(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case list() | tuple():
+            return [_json(entry) for entry in value]
+        case dict():
+            return {str(key): _json(entry) for key, entry in value.items()}
+    return str(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as ``1 cell`` or ``3 cells``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,0 +1,184 @@
+"""Outcomes as the stages write them, made up: what collecting, asking and drawing are tested with."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distillery.cell import STAGES, Cell, Stage
+from distillery.outcome import write_outcome
+from distillery.randomness import stream
+from distillery.sweep import Sweep
+
+LAWS = ("2.1*dx*(1.0 - 1.0/r)", "2.1*dy*(1.0 - 1.0/r) + 0.013", "2.1*dz*(1.0 - 1.0/r)")
+
+
+def front(component: int) -> list[dict[str, Any]]:
+    """A Pareto front whose third entry is the law."""
+    axis = "xyz"[component]
+    return [
+        {"expression": "0.1", "complexity": 1, "mae": 1.0, "score": 0.0},
+        {"expression": f"1.4*d{axis}", "complexity": 3, "mae": 0.5, "score": 0.35},
+        {"expression": LAWS[component], "complexity": 9, "mae": 0.01, "score": 0.65},
+        {"expression": f"{LAWS[component]} + 0.0001*m1", "complexity": 13, "mae": 0.0099, "score": 0.0025},
+    ]
+
+
+def results_of(sweep: Sweep, cell: Cell) -> dict[Stage, dict[str, Any]]:
+    """The results of every stage of a cell that went well; they differ from cell to cell."""
+    dim = cell.experiment.dim
+    size = sweep.model(cell).message_size(dim)
+    recovered = cell.model != "standard"
+    r2 = 0.99 if recovered else 0.03
+    error = 0.05 + 0.001 * sweep.cells.index(cell)
+
+    def fits(base: float) -> dict[str, Any]:
+        return {
+            against: {
+                "r2": [base * factor + 0.001 * k for k in range(dim)],
+                "r2_robust": [base * factor + 0.002 for _ in range(dim)],
+                "r2_gauge_free": [None] * dim if base < 0.1 else [0.999] * dim,
+            }
+            for against, factor in (("force", 1.0), ("acceleration", 0.3))
+        }
+
+    return {
+        "train": {"steps": 100, "final_loss": 0.04, "parameters": 4242, "graphs_per_second": 1000.0},
+        "interpret": {
+            "test_mae": error,
+            "test_medae": error / 2,
+            "label_std": 1.5,
+            "message_std": [1.0 / (k + 1) for k in range(size)],
+            "significance": [1.0 / (k + 1) for k in range(size)],
+            "reading": "std",
+            "explained": {"std": 0.99, "principal": 0.995},
+            "fits": {"std": fits(r2), "principal": fits(r2 / 2)},
+        },
+        "distill": {
+            "engine": "operon",
+            "reading": "std",
+            "components": [
+                {
+                    "component": k,
+                    "status": "ok",
+                    "reason": "",
+                    "fit": f"fit{k}",
+                    "seconds": 1.0,
+                    "chosen": 2,
+                    "front": front(k),
+                }
+                for k in range(dim)
+            ],
+        },
+        "verify": {
+            "recovered": recovered,
+            "form": "force" if recovered else None,
+            "components": [
+                {
+                    "component": k,
+                    "recovered": recovered,
+                    "form": "force" if recovered else None,
+                    "expression": LAWS[k],
+                    "complexity": 9,
+                    "median_residual": 0.003 if recovered else None,
+                    "p90_residual": 0.01 if recovered else None,
+                    "constants": {"rest_length": 1.0, "softening": 0.01},
+                    "others": [3] if recovered else [],
+                }
+                for k in range(dim)
+            ],
+        },
+    }
+
+
+def fabricate(sweep: Sweep, cell: Cell, until: Stage = "verify", **changes: dict[str, Any]) -> None:
+    """Write the outcomes of a cell up to a stage; ``changes`` replaces keys of a stage's result."""
+    for stage, result in results_of(sweep, cell).items():
+        write_outcome(
+            cell.outcome(sweep.results, stage),
+            key=sweep.key(stage, cell),
+            started=time.monotonic(),
+            result={**result, **changes.get(stage, {})},
+        )
+        if stage == until:
+            break
+
+
+def end(sweep: Sweep, cell: Cell, stage: Stage, status: Any, reason: str) -> None:
+    """Write outcomes of a cell that ended badly at a stage: the stages after it only say so."""
+    position = STAGES.index(stage)
+    if position:
+        fabricate(sweep, cell, until=STAGES[position - 1])
+    for name in STAGES[position:]:
+        write_outcome(
+            cell.outcome(sweep.results, name),
+            key=sweep.key(name, cell),
+            started=time.monotonic(),
+            result={},
+            status=status,
+            reason=reason,
+        )
+
+
+def fabricate_quickly(sweep: Sweep) -> None:
+    """Write the outcomes of all cells of a large sweep, without waiting for the disk."""
+    provenance = {"commit": "0123456789ab", "versions": {"distillery": "1.0"}, "device": "cpu"}
+    for number, cell in enumerate(sweep.cells):
+        folder = cell.folder(sweep.results)
+        folder.mkdir(parents=True, exist_ok=True)
+        for stage, result in _results_cached(sweep, cell, number).items():
+            content = {
+                "status": "ok",
+                "reason": "",
+                "key": sweep.key(stage, cell),
+                "result": result,
+                "files": {},
+                "seconds": 1.5,
+                "provenance": provenance,
+            }
+            (folder / f"{stage}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def _results_cached(sweep: Sweep, cell: Cell, number: int) -> dict[Stage, dict[str, Any]]:
+    results = results_of(sweep, sweep.cells[0]) if cell.experiment.dim == 2 else results_of(sweep, cell)
+    results["interpret"]["test_mae"] = 0.05 + 1e-5 * number
+    for component in results["distill"]["components"]:
+        component["front"] = [
+            {
+                "expression": f"{number}.{rank}*dx*(1.0 - 1.0/r) + 0.25*m1*q2" + " + 0.5*dy" * rank,
+                "complexity": 3 + 2 * rank,
+                "mae": 1.0 / (rank + 1),
+                "score": 0.1 * rank,
+            }
+            for rank in range(12)
+        ]
+    return results
+
+
+def messages(sweep: Sweep, cell: Cell, samples: int = 400) -> Path:
+    """Write messages that are the true force, rotated and scaled, with a little noise."""
+    dim = cell.experiment.dim
+    draw = stream(7, "fabricated", str(cell))
+    displacement = draw.normal(size=(samples, dim))
+    mass = np.exp(draw.normal(size=(samples, 2)))
+    charge = draw.choice([-1.0, 1.0], size=(samples, 2))
+    force = sweep.system(cell.experiment).pair_force(
+        displacement, (mass[:, 0], mass[:, 1]), (charge[:, 0], charge[:, 1])
+    )
+    rotation = np.linalg.qr(draw.normal(size=(dim, dim)))[0]
+    message = 0.7 * force @ rotation + 0.2 + 0.01 * draw.normal(size=(samples, dim))
+    path = cell.messages(sweep.results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path,
+        message=message,
+        displacement=displacement,
+        mass=mass,
+        charge=charge,
+        held_out=np.arange(samples) >= samples // 2,
+    )
+    return path

@@ -1,0 +1,273 @@
+"""Collecting: every cell stands in the store, whatever happened to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from distillery.collect import store
+from distillery.collect.columns import CELLS, EQUATIONS
+from distillery.collect.run import collect
+from distillery.collect.table import format_results, readable, results_table
+from distillery.collect.text import Table
+from distillery.config import parse_config
+from distillery.errors import DistilleryError
+from distillery.sweep import Sweep
+from fabricate import LAWS, end, fabricate, front
+
+EXPERIMENTS = [{"system": "spring"}, {"system": "r^-1", "dim": 3, "seed": 5}]
+
+
+@pytest.fixture
+def sweep(make_sweep: Any) -> Any:
+    return make_sweep(experiments=EXPERIMENTS, models=["bottleneck", "standard"], seeds=[3, 1])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A sweep whose every cell went well, collected; only to be read."""
+    content = {"experiments": EXPERIMENTS, "models": ["bottleneck", "standard"], "seeds": [3, 1]}
+    sweep = Sweep(parse_config(content), tmp_path_factory.mktemp("finished") / "results")
+    for cell in sweep.cells:
+        fabricate(sweep, cell)
+    assert collect(sweep) == {"ok": 8}
+    return sweep
+
+
+@pytest.fixture(autouse=True)
+def _do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
+
+
+def opened(sweep: Any) -> xr.DataTree:
+    with xr.open_datatree(sweep.results / "sweep.zarr", engine="zarr") as tree:
+        return tree.load()
+
+
+def at(sweep: Any, cell: Any) -> xr.Dataset:
+    return opened(sweep)["cells"].to_dataset().sel(cell.coordinates)
+
+
+def test_every_finding_comes_back_at_its_coordinates(finished: Any) -> None:
+    sweep = finished
+    for number, cell in enumerate(sweep.cells):
+        found = at(sweep, cell)
+        dim = cell.experiment.dim
+        assert found.status.item() == "ok"
+        assert found.reason.item() == ""
+        assert found.test_mae.item() == pytest.approx(0.05 + 0.001 * number)
+        assert found.recovered.item() == (cell.model == "bottleneck")
+        assert found.equation.values.tolist() == [*LAWS[:dim], ""][:3]
+        assert found.complexity.values[:dim].tolist() == [9] * dim
+        assert np.isnan(found.complexity.values[dim:]).all()
+        base = 0.99 if cell.model == "bottleneck" else 0.03
+        assert found.force_r2.values[:dim] == pytest.approx([base + 0.001 * k for k in range(dim)])
+        assert found.acceleration_r2.values[:dim] == pytest.approx([0.3 * base + 0.001 * k for k in range(dim)])
+        size = sweep.model(cell).message_size(dim)
+        assert found.message_std.values[:size] == pytest.approx([1 / (k + 1) for k in range(size)])
+        assert np.isnan(found.message_std.values[size:]).all()
+        assert json.loads(found.constants.values[0]) == {"rest_length": 1.0, "softening": 0.01}
+        assert found.engine.item() == "operon"
+        assert found.device.item() == "cpu"
+        assert found.train_seconds.item() >= 0
+        assert json.loads(found.versions.item())["numpy"] == np.__version__
+
+
+def test_fronts_are_kept_whole(finished: Any) -> None:
+    equations = opened(finished)["equations"].to_dataset().sel(cell="r^-1-3d-4b-s5/bottleneck-s1", component=1)
+    assert equations.expression.values.tolist() == [entry["expression"] for entry in front(1)]
+    assert equations.mae.values.tolist() == [entry["mae"] for entry in front(1)]
+    assert equations.chosen.values.tolist() == [0, 0, 1, 0]
+    assert equations.passes.values.tolist() == [0, 0, 1, 1]
+
+
+def test_the_root_says_where_it_comes_from(finished: Any) -> None:
+    sweep = finished
+    attributes = opened(sweep).attrs
+    assert json.loads(attributes["config"]) == sweep.config.model_dump(mode="json")
+    assert attributes["config_hash"] == sweep.config_hash
+    assert json.loads(attributes["versions"])["xarray"] == xr.__version__
+    assert attributes["git_commit"]
+
+
+def test_every_variable_is_described_and_has_units(finished: Any) -> None:
+    tree = opened(finished)
+    for group, columns in (("cells", CELLS), ("equations", EQUATIONS)):
+        assert set(tree[group].to_dataset().data_vars) == {column.name for column in columns}
+        for name, variable in tree[group].to_dataset().data_vars.items():
+            assert variable.attrs["description"], name
+            assert (variable.dtype.kind == "f") == ("units" in variable.attrs), name
+
+
+def test_what_is_not_finished_stands_there_with_its_reason(sweep: Any) -> None:
+    whole, half, diverged, failed, damaged, stale, broken, _never = sweep.cells
+    fabricate(sweep, whole)
+    fabricate(sweep, half, until="interpret")
+    end(sweep, diverged, "train", "diverged", "loss was NaN at step 7")
+    end(sweep, failed, "distill", "failed", "every fit failed")
+    fabricate(sweep, damaged)
+    path = damaged.outcome(sweep.results, "interpret")
+    path.write_bytes(path.read_bytes()[:200])
+    fabricate(sweep, stale)
+    path = stale.outcome(sweep.results, "verify")
+    path.write_text(path.read_text().replace(sweep.key("verify", stale), "0123456789abcdef"))
+    fabricate(sweep, broken, until="train")
+    broken.outcome(sweep.results, "interpret").with_suffix(".failure").write_text('{"reason": "out of memory"}')
+
+    assert collect(sweep) == {"diverged": 1, "failed": 3, "missing": 3, "ok": 1}
+    marker = json.loads((sweep.results / "sweep.json").read_text())
+    assert marker["key"] == sweep.config_hash
+    assert marker["counts"] == {"diverged": 1, "failed": 3, "missing": 3, "ok": 1}
+    expected = {
+        half: ("missing", "distill: has not run"),
+        diverged: ("diverged", "train: loss was NaN at step 7"),
+        failed: ("failed", "distill: every fit failed"),
+        damaged: ("failed", "interpret: interpret.json: damaged"),
+        stale: ("missing", "verify: made with other settings"),
+        broken: ("failed", "interpret: out of memory"),
+        _never: ("missing", "train: has not run"),
+    }
+    for cell, (status, reason) in expected.items():
+        found = at(sweep, cell)
+        assert found.status.item() == status
+        assert found.reason.item().startswith(reason)
+        assert str(sweep.results) not in found.reason.item()
+    assert at(sweep, half).test_mae.item() == pytest.approx(0.051)
+    assert np.isnan(at(sweep, _never).test_mae.item())
+    assert np.isnan(at(sweep, stale).recovered.item())
+    assert at(sweep, stale).equation.values[0] == LAWS[0]
+
+
+def test_an_outcome_of_another_shape_or_version_fails_its_cell_only(sweep: Any) -> None:
+    changes: list[tuple[Any, dict[str, Any]]] = [
+        ("interpret", {"test_mae": "small"}),
+        ("interpret", {"fits": {"std": {}}}),
+        ("distill", {"components": [{"component": 0}]}),
+        ("distill", {"components": None}),
+        ("verify", {"recovered": True, "form": 3}),
+        ("train", {"parameters": [1]}),
+    ]
+    for cell, (stage, change) in zip(sweep.cells, changes, strict=False):
+        fabricate(sweep, cell, **{stage: change})
+    versions = (b"[]", json.dumps({"key": sweep.key("train", sweep.cells[7]), "status": "ok", "more": 1}).encode())
+    for cell, version in zip(sweep.cells[6:], versions, strict=True):
+        fabricate(sweep, cell)
+        cell.outcome(sweep.results, "train").write_bytes(version)
+    assert collect(sweep) == {"failed": 8}
+    for cell, (stage, _) in zip(sweep.cells, changes, strict=False):
+        assert at(sweep, cell).reason.item().startswith(f"{stage}: {stage}.json lacks")
+    for cell in sweep.cells[6:]:
+        assert "another version" in at(sweep, cell).reason.item()
+
+
+def test_the_distilled_reading_decides_which_fits_are_shown(sweep: Any) -> None:
+    cell = sweep.cells[0]
+    fabricate(sweep, cell, distill={"reading": "principal"})
+    collect(sweep)
+    found = at(sweep, cell)
+    assert found.reading.item() == "principal"
+    assert found.force_r2.values[0] == pytest.approx(0.99 / 2)
+
+
+def test_components_are_placed_by_their_number(sweep: Any) -> None:
+    cell = sweep.cells[0]
+    fabricate(sweep, cell)
+    path = cell.outcome(sweep.results, "distill")
+    content = json.loads(path.read_text())
+    content["result"]["components"].reverse()
+    path.write_text(json.dumps(content))
+    collect(sweep)
+    assert at(sweep, cell).equation.values[:2].tolist() == list(LAWS[:2])
+
+
+def test_combinations_outside_the_sweep_are_marked(finished: Any) -> None:
+    sweep = finished
+    status = opened(sweep)["cells"].status
+    assert status.sel(system="spring", dim=3).values.ravel().tolist() == ["unplanned"] * 8
+    assert int((status != "unplanned").sum()) == len(sweep.cells)
+    assert status.dims == ("system", "dim", "bodies", "data_seed", "model", "seed")
+    assert status.seed.values.tolist() == [1, 3]
+    assert status.system.values.tolist() == ["spring", "r^-1"]
+
+
+def test_experiments_that_share_nothing_are_refused_with_advice(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MAX_COMBINATIONS", 15)
+    with pytest.raises(DistilleryError, match=r"span 32 combinations for 8 cells.*two sweeps"):
+        collect(sweep)
+
+
+def content(sweep: Any) -> dict[str, bytes]:
+    folder = (sweep.results / "sweep.zarr").resolve()
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_equal_outcomes_give_equal_bytes(sweep: Any) -> None:
+    for cell in sweep.cells[:5]:
+        fabricate(sweep, cell)
+    collect(sweep)
+    first, marker = content(sweep), (sweep.results / "sweep.json").read_bytes()
+    collect(sweep)
+    assert content(sweep) == first
+    assert (sweep.results / "sweep.json").read_bytes() == marker
+
+
+def test_the_results_folder_can_be_moved(sweep: Any, tmp_path: Path) -> None:
+    for cell in sweep.cells:
+        fabricate(sweep, cell)
+    collect(sweep)
+    shown = results_table(sweep.results)
+    shutil.move(sweep.results, tmp_path / "elsewhere")
+    assert results_table(tmp_path / "elsewhere") == shown
+
+
+def test_the_table_shows_each_cell_and_component(sweep: Any) -> None:
+    for cell in sweep.cells[:-1]:
+        fabricate(sweep, cell)
+    collect(sweep)
+    lines = results_table(sweep.results).splitlines()
+    expected = [
+        "spring-2d-4b-s0",
+        "bottleneck",
+        "1",
+        "0.051",
+        "0.990",
+        "0.992",
+        "0.297",
+        "0.299",
+        "yes,",
+        "as",
+        "force",
+    ]
+    assert lines[2].split()[:11] == expected
+    assert lines[2].endswith("2.1*dx*(1 - 1/r)")
+    assert lines[3].split()[-1] == "0.013"
+    assert any(line.split()[:3] == ["r^-1-3d-4b-s5", "standard", "3"] for line in lines)
+    assert "4 of 8 cells recovered" in lines[-1]
+
+
+def test_the_table_fits_a_terminal_and_cuts_nothing_elsewhere() -> None:
+    names = ("experiment", "model", "seed", "status", "reason", "test_mae", "force_r2", "force_r2_robust")
+    names = (*names, "acceleration_r2", "acceleration_r2_robust", "recovered", "form", "equation")
+    long = " + ".join(f"1.2345678*dx**{n}" for n in range(20))
+    ok = ("spring-2d-4b-s0", "l1", 0, "ok", "", 0.1, [-50.0, None], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5], True, "force")
+    table = Table(names, ((*ok, [long, ""]),))
+    narrow = format_results(table, 100)
+    assert max(map(len, narrow.splitlines())) <= 100
+    assert narrow.count("1.23*dx^") == 20
+    wide = format_results(table)
+    assert "< -1" in wide
+    assert "no expression" in wide
+    assert long.replace("1.2345678", "1.23").replace("**", "^") in wide
+
+
+def test_numbers_in_equations_are_rounded_and_nothing_else() -> None:
+    assert readable("1.99999*dx**2*m1/(r + 0.0100001)") == "2*dx^2*m1/(r + 0.01)"
+    assert readable("-1.23456e-05*q1 + 12*m2 - 123456.7*r") == "-1.23e-5*q1 + 12*m2 - 1.23e5*r"
+    assert readable("r**1.5 + m1*2") == "r^1.5 + m1*2"

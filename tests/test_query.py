@@ -1,0 +1,252 @@
+"""Asking the store: filters, SQL that reaches nothing else, and answers in three forms."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from distillery.collect.query import answer, query
+from distillery.collect.run import collect
+from distillery.config import parse_config
+from distillery.errors import DistilleryError
+from distillery.sweep import Sweep
+from fabricate import LAWS, end, fabricate
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Eight cells: seven whole ones, of which three are recovered, and one that diverged."""
+    content = {
+        "experiments": [{"system": "spring"}, {"system": "r^-1", "dim": 3}],
+        "models": ["bottleneck", "standard"],
+        "seeds": [0, 1],
+    }
+    made = Sweep(parse_config(content), tmp_path_factory.mktemp("query") / "results")
+    for cell in made.cells[:-3]:
+        fabricate(made, cell)
+    end(made, made.cells[-3], "train", "diverged", "loss was NaN")
+    for cell in made.cells[-2:]:
+        fabricate(made, cell)
+    collect(made)
+    return made
+
+
+def cells(sweep: Sweep, *where: str) -> list[str]:
+    return [row[0] for row in query(sweep.results, where, columns=["cell"]).rows]
+
+
+def test_every_cell_of_the_sweep_is_answered_in_its_order(sweep: Sweep) -> None:
+    assert cells(sweep) == [str(cell) for cell in sweep.cells]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (["system=spring"], [0, 1, 2, 3]),
+        (["system=spring", "seed=1"], [1, 3]),
+        (["system!=spring"], [4, 5, 6, 7]),
+        (["system=spring,r^-1", "dim=3"], [4, 5, 6, 7]),
+        (["recovered=yes"], [0, 1, 4]),
+        (["recovered=no"], [2, 3, 6, 7]),
+        (["recovered!=yes"], [2, 3, 6, 7]),
+        (["status=diverged"], [5]),
+        (["status!=ok"], [5]),
+        (["reason~NaN"], [5]),
+        (["test_mae<0.052"], [0, 1]),
+        (["test_mae >= 0.056"], [6, 7]),
+        (["test_mae!=0.05"], [1, 2, 3, 4, 6, 7]),
+        (["force_r2_robust>0.9"], [0, 1, 4]),
+        (["force_r2>0.9905"], []),
+        (["equation~1.0/r", "dim=2"], [0, 1, 2, 3]),
+        (["complexity<=9", "model=standard"], [2, 3, 6, 7]),
+        (["cell=spring-2d-4b-s0/standard-s1"], [3]),
+        (["experiment=r^-1-3d-4b-s0", "form=force"], [4]),
+        (["message_std>0.3", "dim=2"], [0, 1]),
+    ],
+)
+def test_filters(sweep: Sweep, where: list[str], expected: list[int]) -> None:
+    assert cells(sweep, *where) == [str(sweep.cells[index]) for index in expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"where": ["systm=spring"]}, r"unknown column 'systm'; known are system, dim"),
+        ({"where": ["spring"]}, r"is no filter; write it like system=spring"),
+        ({"where": ["test_mae<small"]}, r"test_mae is compared with 'small'; give a number"),
+        ({"where": ["recovered=perhaps"]}, r"give yes or no"),
+        ({"where": ["system<spring"]}, r"system is text"),
+        ({"where": ["test_mae~1"]}, r"test_mae is a number"),
+        ({"where": ["rank=0"]}, r"rank is a column of equations"),
+        ({"columns": ["cell", "rank"]}, r"unknown column 'rank'; known are"),
+        ({"columns": ["status", "cell"], "equations": True}, r"unknown column 'status'"),
+        ({"sql": "SELECT nix FROM cells"}, r"sql: Binder Error.*nix.*the tables are cells\(system, dim"),
+        ({"sql": "SELEC"}, r"sql: Parser Error"),
+        ({"sql": ""}, r"sql: gives no table; write a SELECT"),
+        ({"sql": "SELECT * FROM nowhere"}, r"sql: .*nowhere"),
+    ],
+)
+def test_wrong_questions_end_in_one_line(sweep: Sweep, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(DistilleryError, match=message) as caught:
+        query(sweep.results, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_store_the_remedy_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DistilleryError, match=r"sweep.zarr: there is no result store yet; run `distillery collect`"):
+        query(tmp_path)
+
+
+def test_sql_on_cells_and_equations(sweep: Sweep) -> None:
+    table = query(
+        sweep.results,
+        sql="SELECT system, count(*) AS n, count(test_mae) AS whole, sum(recovered::INT) AS recovered, "
+        "min(force_r2[1]) AS least, len(any_value(equation)) AS components "
+        "FROM cells GROUP BY ALL ORDER BY system",
+    )
+    assert table.names == ("system", "n", "whole", "recovered", "least", "components")
+    assert table.rows[0] == ("r^-1", 4, 3, 1, pytest.approx(0.03), 3)
+    assert table.rows[1] == ("spring", 4, 4, 2, pytest.approx(0.03), 2)
+    joined = query(
+        sweep.results,
+        sql="SELECT c.model, e.expression FROM equations e JOIN cells c USING (cell) "
+        "WHERE e.chosen AND e.component = 0 AND c.seed = 1 AND c.system = 'spring' ORDER BY 1",
+    )
+    assert joined.rows == (("bottleneck", LAWS[0]), ("standard", LAWS[0]))
+    spread = query(sweep.results, sql="SELECT len(message_std) FROM cells WHERE seed = 0 AND dim = 2 ORDER BY 1")
+    assert spread.rows == ((2,), (100,))
+
+
+def test_filters_come_before_sql(sweep: Sweep) -> None:
+    count = "SELECT (SELECT count(*) FROM cells), (SELECT count(*) FROM equations)"
+    assert query(sweep.results, sql=count).rows == ((8, 2 * 4 * 4 + 3 * 3 * 4),)
+    assert query(sweep.results, ["system=spring", "seed=0"], sql=count).rows == ((2, 2 * 2 * 4),)
+    assert query(sweep.results, ["rank=0"], sql=count).rows == ((8, 2 * 4 + 3 * 3),)
+    assert query(sweep.results, ["system=nothing"], sql=count).rows == ((0, 0),)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('{file}')",
+        "SELECT * FROM read_text('{file}')",
+        "SELECT * FROM '{file}'",
+        "SELECT * FROM glob('{folder}/*')",
+        "COPY cells TO '{folder}/stolen.csv'",
+        "ATTACH '{folder}/stolen.db'",
+        "EXPORT DATABASE '{folder}/stolen'",
+        "SET enable_external_access = true",
+        "SET temp_directory = '{folder}'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "CREATE PERSISTENT SECRET stolen (TYPE s3)",
+        "SELECT * FROM frames",
+        "SELECT * FROM arrays",
+    ],
+)
+def test_sql_reaches_nothing_but_the_tables(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "secret.csv"
+    file.write_text("a\n1\n")
+    with pytest.raises(DistilleryError, match=r"^sql: "):
+        query(sweep.results, sql=sql.format(file=file, folder=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
+
+
+def test_equations_are_answered_one_per_row(sweep: Sweep) -> None:
+    where = ["system=spring", "model=bottleneck", "seed=0"]
+    table = query(sweep.results, where, equations=True, columns=["component", "rank", "expression", "chosen", "passes"])
+    assert len(table.rows) == 8
+    assert table.rows[2] == (0, 2, LAWS[0], True, True)
+    assert table.rows[5] == (1, 1, "1.4*dy", False, False)
+    chosen = query(sweep.results, [*where, "chosen=yes", "complexity<10"], equations=True, columns=["expression"])
+    assert chosen.rows == ((LAWS[0],), (LAWS[1],))
+    unjudged = query(sweep.results, ["recovered=yes", "passes=yes", "rank=3"], equations=True, columns=["cell"])
+    assert len(unjudged.rows) == 2 + 2 + 3
+
+
+def test_csv_and_json_carry_the_whole_row(sweep: Sweep) -> None:
+    rows = list(csv.DictReader(io.StringIO(answer(sweep.results, ["seed=1"], output="csv"))))
+    assert [row["cell"] for row in rows] == [str(cell) for cell in sweep.cells if cell.seed == 1]
+    assert rows[0]["equation"] == "; ".join(LAWS[:2])
+    assert float(rows[0]["test_mae"]) == 0.05 + 0.001
+    assert rows[0]["recovered"] == "yes"
+    assert rows[2]["test_mae"] == ""
+    records = json.loads(answer(sweep.results, ["seed=1"], output="json"))
+    assert records[0]["equation"] == list(LAWS[:2])
+    assert records[0]["recovered"] is True
+    assert records[2]["test_mae"] is None
+    assert records[2]["recovered"] is None
+    assert records[2]["reason"] == "train: loss was NaN"
+    assert "message_std" not in records[0]
+
+
+def test_the_table_is_aligned_and_fits(sweep: Sweep) -> None:
+    lines = answer(sweep.results, width=110).splitlines()
+    assert max(map(len, lines)) <= 110
+    assert lines[0].split()[:3] == ["cell", "status", "recovered"]
+    assert {line.index("ok") for line in lines if " ok " in line} == {lines[0].index("status")}
+    assert answer(sweep.results, ["system=nothing"]).splitlines()[0].startswith("cell")
+    assert json.loads(answer(sweep.results, ["system=nothing"], output="json")) == []
+
+
+def test_the_quick_reader_agrees_with_xarray(sweep: Sweep) -> None:
+    with xr.open_datatree(sweep.results / "sweep.zarr", engine="zarr") as tree:
+        dataset = tree["cells"].to_dataset().load()
+    names = ["test_mae", "force_r2", "equation", "reason", "recovered"]
+    table = query(sweep.results, columns=["system", "dim", "bodies", "data_seed", "model", "seed", *names])
+    for row in table.rows:
+        there = dataset.sel(dict(zip(table.names[:6], row[:6], strict=True)))
+        mae, r2, equation, reason, recovered = row[6:]
+        assert np.float64(np.nan if mae is None else mae) == there.test_mae.item() or mae is None
+        assert (mae is None) == np.isnan(there.test_mae.item())
+        assert equation == there.equation.values[: len(equation)].tolist()
+        assert [np.nan if v is None else v for v in r2] == pytest.approx(there.force_r2.values[: len(r2)], nan_ok=True)
+        assert reason == there.reason.item()
+        assert (recovered is None) == np.isnan(there.recovered.item())
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "metadata"])
+def test_a_damaged_store_is_named(make_sweep: Any, damage: str) -> None:
+    sweep = make_sweep()
+    fabricate(sweep, sweep.cells[0])
+    collect(sweep)
+    folder = (sweep.results / "sweep.zarr").resolve() / "cells" / "test_mae"
+    chunk = next(path for path in folder.iterdir() if path.name.startswith("c"))
+    content = chunk.read_bytes()
+    match damage:
+        case "truncate":
+            chunk.write_bytes(content[:-6])
+        case "flip":
+            chunk.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        case "remove":
+            chunk.unlink()
+        case "metadata":
+            (folder / "zarr.json").write_text("{")
+    with pytest.raises(
+        DistilleryError, match=r"sweep.zarr/cells/test_mae: damaged.*run `distillery collect`"
+    ) as caught:
+        query(sweep.results)
+    assert "\n" not in str(caught.value)
+
+
+def test_asking_imports_nothing_heavy(sweep: Sweep) -> None:
+    heavy = ("torch", "xarray", "zarr", "pandas", "sympy", "pydantic", "matplotlib", "scipy", "dask")
+    script = (
+        "import sys; from pathlib import Path; from distillery.collect.query import answer; "
+        f"answer(Path({str(sweep.results)!r}), sql='SELECT count(*) FROM cells'); "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.strip() == "[]"
