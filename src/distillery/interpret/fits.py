@@ -21,8 +21,8 @@ class Fit:
         r2: Coefficient of determination over all samples.
         r2_robust: The same of the fit that minimises the error over the samples with the smallest error,
             over these samples alone.
-        r2_gauge_free: The same with a fit of its own for each bin of the receiver's mass, residuals and
-            variances about each bin's mean pooled over the bins.
+        r2_gauge_free: The same with a fit of its own for each bin of the receiver's mass; residuals and the
+            variances about each bin's mean are pooled over the bins.
     """
 
     r2: float
@@ -32,33 +32,39 @@ class Fit:
 
 def fit_component(
     message: Float[np.ndarray, "sample"],
-    forces: Float[np.ndarray, "sample dim"],
+    force: Float[np.ndarray, "sample dim"],
     receiver_mass: Float[np.ndarray, "sample"],
     *,
     trim: float,
     bins: int,
-) -> Fit:
-    """Fit a message component by force (or acceleration) components and an offset.
+) -> dict[str, Fit]:
+    """Fit a message component by the components of the force, and by those of the acceleration F/m_receiver.
 
     The node function sees the receiver, so it can undo m_ij = A(receiver)·F_ij + b(receiver); the gauge-free
-    fit leaves A and b free in each bin. Within a bin the mass hardly varies and force and acceleration differ by
-    a factor; what it does vary in the outermost bins makes the two gauge-free values differ slightly.
+    fit leaves A and b free in each bin. Masses vary within a bin, the more so in the outermost; there A may be
+    any combination of 1 and 1/m, so that forces and accelerations both fit exactly. It is one and the same
+    for force and acceleration.
 
     Args:
         message: Values of the component.
-        forces: True pair forces on the receiver, or these over its mass.
+        force: True pair forces on the receiver.
         receiver_mass: Mass of each receiver.
         trim: Share of samples that the robust fit keeps.
         bins: Quantile bins of the receiver's mass.
+
+    Returns:
+        The fits by target, ``force`` and ``acceleration``.
     """
-    design = np.column_stack([forces, np.ones(len(forces))])
-    residual = message - design @ _solve(design, message)
-    kept, robust_residual = trimmed_fit(design, message, trim)
-    return Fit(
-        _r2(residual, message),
-        _r2(robust_residual[kept], message[kept]),
-        _r2_by_bin(design, message, quantile_bins(receiver_mass, bins)),
-    )
+    acceleration = force / receiver_mass[:, None]
+    one = np.ones((len(force), 1))
+    gauge_free = _r2_by_bin(np.hstack([force, acceleration, one]), message, quantile_bins(receiver_mass, bins))
+    found = {}
+    for name, target in (("force", force), ("acceleration", acceleration)):
+        design = np.hstack([target, one])
+        residual = message - design @ _solve(design, message)
+        kept, robust_residual = trimmed_fit(design, message, trim)
+        found[name] = Fit(_r2(residual, message), _r2(robust_residual[kept], message[kept]), gauge_free)
+    return found
 
 
 def trimmed_fit(

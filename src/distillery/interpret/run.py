@@ -106,11 +106,7 @@ def read_messages(
     force = sweep.system(cell.experiment).pair_force(
         edges.displacement, (edges.mass[:, 0], edges.mass[:, 1]), (edges.charge[:, 0], edges.charge[:, 1])
     )
-    targets = {"force": force, "acceleration": force / edges.mass[:, :1]}
-    fits = {
-        name: {target: _fits(messages @ own, forces, edges.mass[:, 0], settings) for target, forces in targets.items()}
-        for name, own in axes.items()
-    }
+    fits = {name: _fits(messages @ own, force, edges.mass[:, 0], settings) for name, own in axes.items()}
     result = {
         "test_mae": errors.mean(),
         "test_medae": np.median(errors),
@@ -138,13 +134,16 @@ def _edges_and_graphs(sweep: Sweep, cell: Cell) -> tuple[Edges, Edges, Graphs]:
 
 
 def _fits(
-    components: np.ndarray, forces: np.ndarray, receiver_mass: np.ndarray, settings: InterpretationSettings
-) -> dict[str, list[float]]:
+    components: np.ndarray, force: np.ndarray, receiver_mass: np.ndarray, settings: InterpretationSettings
+) -> dict[str, dict[str, list[float]]]:
     found = [
-        fit_component(component, forces, receiver_mass, trim=settings.trim, bins=settings.mass_bins)
+        fit_component(component, force, receiver_mass, trim=settings.trim, bins=settings.mass_bins)
         for component in components.T
     ]
-    return {name: [getattr(fit, name) for fit in found] for name in ("r2", "r2_robust", "r2_gauge_free")}
+    return {
+        target: {name: [getattr(fit[target], name) for fit in found] for name in ("r2", "r2_robust", "r2_gauge_free")}
+        for target in ("force", "acceleration")
+    }
 
 
 def _samples(network: Network, axes: np.ndarray, known: Edges, fresh: Edges) -> dict[str, Any]:

@@ -1,0 +1,211 @@
+"""Reading messages: known messages give known answers, and the stage hands on what the next one needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import distillery.interpret.run as interpret_run
+import orbits
+from distillery.errors import DistilleryError
+from distillery.interpret.fits import fit_component, trimmed_fit
+from distillery.interpret.messages import choose_reading, explained_share, reading_axes, sample_edges
+from distillery.interpret.run import interpret
+from distillery.outcome import read_outcome
+from distillery.randomness import stream
+from distillery.sweep import Sweep
+from distillery.train import run as train_run
+from distillery.train.batches import graphs_of
+from distillery.train.run import train
+
+SAMPLES = 4000
+
+
+@pytest.fixture
+def physics() -> tuple[np.ndarray, np.ndarray]:
+    """Forces in two dimensions and the receivers' masses."""
+    draws = stream(0, "test physics")
+    return draws.normal(size=(SAMPLES, 2)), np.exp(draws.normal(size=SAMPLES))
+
+
+def fit(message: np.ndarray, force: np.ndarray, mass: np.ndarray, target: str = "force") -> tuple[float, ...]:
+    return dataclasses.astuple(fit_component(message, force, mass, trim=0.9, bins=20)[target])
+
+
+def test_rotated_force_is_read_as_force_and_not_as_acceleration(physics: Any) -> None:
+    force, mass = physics
+    message = force @ [0.6, -0.8] * 3 + 0.7
+    assert fit(message, force, mass) == pytest.approx((1, 1, 1))
+    raw, _, gauge_free = fit(message, force, mass, "acceleration")
+    assert raw < 0.7
+    assert gauge_free == pytest.approx(1)
+
+
+def test_acceleration_is_read_as_acceleration_and_gauge_free_as_either(physics: Any) -> None:
+    force, mass = physics
+    message = force @ [0.6, -0.8] / mass
+    assert fit(message, force, mass, "acceleration") == pytest.approx((1, 1, 1))
+    raw, _, gauge_free = fit(message, force, mass)
+    assert raw < 0.7
+    assert gauge_free == pytest.approx(1)
+
+
+def test_gauge_free_forgives_any_factor_and_offset_of_the_receiver(physics: Any) -> None:
+    force, mass = physics
+    message = force @ [1.0, 2.0] * (2 + np.sin(mass)) + 5 * np.cos(mass)
+    raw, _, gauge_free = fit(message, force, mass)
+    assert raw < 0.8
+    assert gauge_free > 0.95
+
+
+def test_gauge_free_does_not_count_what_only_the_offset_explains(physics: Any) -> None:
+    force, mass = physics
+    _, _, gauge_free = fit(np.where(mass > np.median(mass), 7.0, 1.0) + 0.1 * np.sin(1e4 * mass), force, mass)
+    assert gauge_free < 0.1
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5])
+def test_noise_lowers_r2_by_its_share_of_the_variance(physics: Any, noise: float) -> None:
+    force, mass = physics
+    message = force[:, 0] + noise * stream(1, "test noise").normal(size=SAMPLES)
+    raw, _, gauge_free = fit(message, force, mass)
+    assert raw == pytest.approx(1 / (1 + noise**2), abs=0.01)
+    assert gauge_free == pytest.approx(1 / (1 + noise**2), abs=0.02)
+
+
+def test_robust_fit_ignores_outliers_that_ruin_the_raw_one(physics: Any) -> None:
+    force, mass = physics
+    message = force @ [0.6, -0.8] * 3 + 0.7
+    spoiled = stream(2, "test outliers").choice(SAMPLES, size=SAMPLES // 20, replace=False)
+    # All on one side and at large forces, so that the first least-squares fit leans on them.
+    message[spoiled] = 500 * np.abs(force[spoiled, 0])
+    raw, robust, _ = fit(message, force, mass)
+    assert raw < 0.5
+    assert robust == pytest.approx(1)
+
+
+def test_trimmed_fit_keeps_the_share_with_the_smallest_error() -> None:
+    draws = stream(3, "test trimming")
+    design = np.column_stack([draws.normal(size=1000), np.ones(1000)])
+    kept, residual = trimmed_fit(design, design @ [2.0, 1.0] + draws.normal(size=1000), 0.9)
+    assert kept.sum() == 900
+    assert np.abs(residual[kept]).max() <= np.abs(residual[~kept]).min()
+
+
+def test_component_without_variance_has_no_r2(physics: Any) -> None:
+    force, mass = physics
+    assert np.isnan(fit(np.zeros(SAMPLES), force, mass)[0])
+
+
+def test_readings_of_a_force_spread_over_many_components() -> None:
+    draws = stream(4, "test spread")
+    forces = draws.normal(size=(SAMPLES, 2))
+    messages = forces @ draws.normal(size=(2, 10)) + 0.01 * draws.normal(size=(SAMPLES, 10))
+    axes = reading_axes(messages, messages.std(axis=0), 2)
+    explained = {reading: explained_share(messages, own) for reading, own in axes.items()}
+    assert explained["principal"] > 0.99
+    assert explained["std"] < 0.8
+    assert choose_reading("best", explained) == "principal"
+    assert choose_reading("std", explained) == "std"
+    for component in (messages @ axes["principal"]).T:
+        assert fit(component, forces, np.ones(SAMPLES))[0] > 0.99
+
+
+def test_readings_of_a_sparse_message_agree_and_the_papers_is_chosen() -> None:
+    messages = np.zeros((SAMPLES, 5))
+    messages[:, [1, 3]] = stream(5, "test sparse").normal(size=(SAMPLES, 2)) * [1.0, 3.0]
+    axes = reading_axes(messages, messages.std(axis=0), 2)
+    assert np.flatnonzero(axes["std"].sum(axis=1)).tolist() == [1, 3]
+    assert axes["std"][3, 0] == 1
+    explained = {reading: explained_share(messages, own) for reading, own in axes.items()}
+    assert explained == pytest.approx({"std": 1.0, "principal": 1.0})
+    assert choose_reading("best", explained) == "std"
+
+
+@pytest.fixture
+def tiny(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
+    orbits.use(monkeypatch, train_run, interpret_run)
+
+    def make(**changes: Any) -> Sweep:
+        content = {
+            "training": {"hidden": 8, "batch": 16, "steps": 100},
+            "interpretation": {"samples": 1000},
+            "distillation": {"samples": 300, "held_out": 200},
+            "execution": {"device": "cpu"},
+        }
+        return make_sweep(**{**content, **changes})
+
+    return make
+
+
+def test_sampled_edges_are_distinct_and_join_bodies_of_one_graph(tiny: Callable[..., Sweep]) -> None:
+    sweep = tiny()
+    graphs = graphs_of(orbits.read_trajectories(sweep, sweep.experiments[0], "test"))
+    edges = sample_edges(graphs, "complete", 10**6, stream(0, "test edges"))
+    assert len(edges.receiver) == 16 * 10 * 12
+    assert len(np.unique(np.concatenate([edges.receiver, edges.sender], axis=1), axis=0)) == 16 * 10 * 12
+    where = {tuple(node): graph for graph, nodes in enumerate(graphs.nodes) for node in nodes}
+    assert all(where[tuple(r)] == where[tuple(s)] for r, s in zip(edges.receiver, edges.sender, strict=True))
+    assert np.all(np.abs(edges.displacement).sum(axis=1) > 0)
+
+
+@pytest.mark.parametrize("model", ["bottleneck", "l1", "kl", "flathgn"])
+def test_stage_writes_findings_and_samples(tiny: Callable[..., Sweep], model: str) -> None:
+    sweep = tiny(models=[model])
+    (cell,) = sweep.cells
+    train(sweep, sweep.cells)
+    interpret(sweep, cell)
+    outcome = read_outcome(cell.outcome(sweep.results, "interpret"), key=sweep.key("interpret", cell))
+    result = outcome.result
+    width = {"bottleneck": 2, "flathgn": 2}.get(model, 100)
+    assert len(result["message_std"]) == len(result["significance"]) == width
+    assert 0 < result["test_medae"] < result["test_mae"]
+    assert result["explained"]["std"] <= result["explained"]["principal"] + 1e-9 <= 1 + 1e-8
+    for reading in ("std", "principal"):
+        for target in ("force", "acceleration"):
+            assert {name: len(values) for name, values in result["fits"][reading][target].items()} == {
+                "r2": 2,
+                "r2_robust": 2,
+                "r2_gauge_free": 2,
+            }
+    with np.load(cell.messages(sweep.results), allow_pickle=False) as samples:
+        assert samples["message"].shape == samples["displacement"].shape == (500, 2)
+        assert samples["mass"].shape == samples["charge"].shape == (500, 2)
+        assert samples["held_out"].sum() == 200
+        assert not samples["held_out"][:300].any()
+        assert samples["message"].dtype == samples["mass"].dtype == np.float64
+        first = samples["message"].copy()
+
+    interpret(sweep, cell)
+    cell.outcome(sweep.results, "interpret").unlink()
+    interpret(sweep, cell)
+    with np.load(cell.messages(sweep.results), allow_pickle=False) as samples:
+        assert np.array_equal(samples["message"], first)
+
+
+def test_divergence_is_passed_on(tiny: Callable[..., Sweep]) -> None:
+    sweep = tiny(training={"hidden": 8, "batch": 16, "steps": 200, "learning_rate": 1e30})
+    (cell,) = sweep.cells
+    train(sweep, sweep.cells)
+    interpret(sweep, cell)
+    outcome = read_outcome(cell.outcome(sweep.results, "interpret"), key=sweep.key("interpret", cell))
+    assert outcome.status == "diverged"
+    assert outcome.reason == read_outcome(cell.outcome(sweep.results, "train")).reason != ""
+    assert not cell.messages(sweep.results).exists()
+
+
+def test_missing_and_damaged_training_is_refused(tiny: Callable[..., Sweep]) -> None:
+    sweep = tiny()
+    (cell,) = sweep.cells
+    with pytest.raises(DistilleryError, match=r"train.json: no such file"):
+        interpret(sweep, cell)
+    train(sweep, sweep.cells)
+    weights = cell.weights(sweep.results)
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(DistilleryError, match=r"model.safetensors: missing or damaged .*run the sweep again"):
+        interpret(sweep, cell)
+    assert not cell.outcome(sweep.results, "interpret").exists()
