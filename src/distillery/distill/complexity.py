@@ -1,0 +1,89 @@
+"""The paper's complexity: every operator, constant and variable counts 1; ``^``, exp, log and IF count 3.
+
+An expression is counted as the cheapest way of writing it with the paper's operators
+(arXiv:2006.11287, section 4; ``+ - * / > < ^ exp log IF``):
+
+- a sum of n terms has n - 1 operators; a term with a minus is subtracted, and the minus is free while
+  one term stands without it (``a - b`` is 3); a lone minus is one operator (``-a`` is 2);
+- a constant is 1 whatever its sign and value, and so is a number like 2 or 1/3;
+- a product of n factors, above or below the fraction bar, has n - 1 operators (``a*b/c`` is 5); where
+  nothing stands above the bar, the 1 there is a constant (``1/a`` is 3);
+- a whole power is a product or a power, whichever is cheaper (``x^2`` is x*x, 3; ``x^4`` is a power, 5, where
+  the product of four would be 7); a root is a power with a constant exponent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+
+_POWER = _EXP = _LOG = _IF = 3
+_UNARY = {sympy.exp: _EXP, sympy.log: _LOG}
+
+
+def complexity(expression: sympy.Expr) -> int:
+    """Return the complexity of an expression, at least 1.
+
+    Args:
+        expression: An expression as ``formula.parse`` gives it.
+    """
+    return _cost(expression)
+
+
+def _cost(node: Any) -> int:
+    if node.is_Symbol or node.is_number:
+        return 1
+    if isinstance(node, sympy.Add):
+        terms = [_positive(term) for term in node.args]
+        unsigned = sum(_cost(term) for term, _ in terms) + len(terms) - 1
+        return unsigned + (1 if all(minus for _, minus in terms) else 0)
+    if isinstance(node, sympy.Mul):
+        return _product(node)
+    if isinstance(node, sympy.Pow):
+        return _product(node) if _exponent(node) < 0 else _power(node.base, node.exp)
+    if isinstance(node, sympy.Piecewise):
+        *cases, (last, _) = node.args
+        return _cost(last) + sum(_IF + _cost(value) + _cost(condition) for value, condition in cases)
+    own = _UNARY.get(type(node), max(len(node.args) - 1, 1))
+    return own + sum(_cost(argument) for argument in node.args)
+
+
+def _positive(term: Any) -> tuple[Any, bool]:
+    """Split a term with a bare minus (factor -1) into the term without it, and whether there was one."""
+    coefficient, rest = term.as_coeff_Mul()
+    if coefficient == -1 and rest != 1:
+        return rest, True
+    return term, False
+
+
+def _product(node: Any) -> int:
+    minus = 0
+    above, below, factors = 0, 0, 0
+    for factor in sympy.Mul.make_args(node):
+        if factor == -1:
+            minus = 1
+            continue
+        factors += 1
+        if isinstance(factor, sympy.Pow) and _exponent(factor) < 0:
+            below += _power(factor.base, -factor.exp)
+        else:
+            above += _cost(factor)
+    if above == 0:
+        # The numerator is the constant 1, or -1: the minus costs nothing then.
+        return below + factors + 1
+    return above + below + factors - 1 + minus
+
+
+def _exponent(node: Any) -> float:
+    return float(node.exp) if node.exp.is_number else 1.0
+
+
+def _power(base: Any, exponent: Any) -> int:
+    if exponent == 1:
+        return _cost(base)
+    as_power = _cost(base) + _POWER + _cost(exponent)
+    if exponent.is_Integer and exponent > 1:
+        times = int(exponent)
+        return min(times * _cost(base) + times - 1, as_power)
+    return as_power

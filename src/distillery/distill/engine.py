@@ -1,0 +1,99 @@
+"""What a symbolic regression engine is, and which ones there are.
+
+An engine is a module with the functions of ``Engine``. Engines search; everything that makes results
+comparable — tidying, complexity, held-out errors, the choice — is done outside of them, the same for all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+from jaxtyping import Float
+
+from distillery.config import DistillationSettings
+from distillery.errors import DistilleryError
+
+ENGINES = {"operon": "distillery.distill.operon", "pysr": "distillery.distill.pysr"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """One fit: find expressions of the features that give the target.
+
+    Attributes:
+        names: Names of the features.
+        features: Training inputs (dimensionless).
+        target: One message component (dimensionless).
+        held_out_features: Inputs on which errors are measured.
+        held_out_target: Target on which errors are measured.
+        settings: Engine, operators, budgets, limits and seed.
+    """
+
+    names: tuple[str, ...]
+    features: Float[np.ndarray, "sample feature"]
+    target: Float[np.ndarray, " sample"]
+    held_out_features: Float[np.ndarray, "held_out feature"]
+    held_out_target: Float[np.ndarray, " held_out"]
+    settings: DistillationSettings
+
+    @property
+    def columns(self) -> dict[str, Float[np.ndarray, " sample"]]:
+        """Training inputs by name."""
+        return dict(zip(self.names, self.features.T, strict=True))
+
+    @property
+    def held_out_columns(self) -> dict[str, Float[np.ndarray, " held_out"]]:
+        """Held-out inputs by name."""
+        return dict(zip(self.names, self.held_out_features.T, strict=True))
+
+
+class Engine(Protocol):
+    """The functions of an engine's module."""
+
+    def missing(self) -> str | None:
+        """Return what this machine lacks for the engine, if anything; found without importing it."""
+
+    def unknown_operators(self, settings: DistillationSettings) -> tuple[str, ...]:
+        """Return the configured operators that the engine does not have."""
+
+    def search(self, problem: Problem, folder: Path, report: Callable[[list[str]], None]) -> list[str]:
+        """Return expressions in the features' names, as text that ``formula.parse`` reads.
+
+        Args:
+            problem: What to fit. The target is standardised by the engine if it wants it so.
+            folder: An empty folder for the engine's own files.
+            report: To be called now and then with the best expressions so far.
+        """
+
+    def partial(self, folder: Path, names: tuple[str, ...]) -> list[str]:
+        """Return what a search that was killed left in its folder, beyond what it reported."""
+
+
+def engine(name: str) -> Engine:
+    """Return the engine of that name; nothing heavy is imported."""
+    return cast(Engine, importlib.import_module(ENGINES[name]))
+
+
+def require(settings: DistillationSettings) -> None:
+    """Check that the configured engine can work here, before any work is started.
+
+    Raises:
+        DistilleryError: A library is missing, or the engine lacks an operator; the other engine is named.
+    """
+    name = settings.engine
+    others = " or ".join(other for other in ENGINES if other != name)
+    missing = engine(name).missing()
+    if missing:
+        raise DistilleryError(
+            f"distillation.engine: {name} cannot run here, {missing}; install that, or choose engine: {others}"
+        )
+    unknown = engine(name).unknown_operators(settings)
+    if unknown:
+        raise DistilleryError(
+            f"distillation.operators: {name} has no {', '.join(unknown)}; leave it out, or choose engine: {others}"
+        )

@@ -1,0 +1,149 @@
+"""Finished fits, kept by content: whatever died, a rerun does only what is missing.
+
+A fit's key is a hash of exactly what its front depends on: the data, the engine, its settings, the
+operators and the seed. Limits on time and memory are not part of it; a fit that ran into one is
+only reused under the same limits, and a failed fit is not kept at all: a rerun tries it again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import sympy
+
+from distillery import files, formula
+from distillery.config import DistillationSettings
+from distillery.distill.engine import Problem
+from distillery.distill.front import Point, choose, pareto_front
+from distillery.distill.tidy import tidied
+from distillery.errors import DistilleryError
+from distillery.sweep import FORMATS
+
+FitStatus = Literal["ok", "timed_out", "failed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """What a fit came to.
+
+    Attributes:
+        status: ``ok``; ``timed_out`` when it was killed at its limit of time or memory and the front is the
+            best one so far; ``failed`` when there is no front.
+        reason: Why, where the status is not ``ok``.
+        front: The Pareto front, simplest first.
+        chosen: Index of the paper's choice.
+        seconds: Wall time.
+    """
+
+    status: FitStatus
+    reason: str
+    front: tuple[Point, ...]
+    chosen: int | None
+    seconds: float
+
+    @classmethod
+    def of(cls, front: list[Point], seconds: float, status: FitStatus = "ok", reason: str = "") -> FitResult:
+        """Return the result for a front; one without points is a failure."""
+        if not front:
+            return cls("failed", reason or "no expression is finite on the held-out samples", (), None, seconds)
+        return cls(status, reason, tuple(front), choose(front), seconds)
+
+    @classmethod
+    def failed(cls, reason: str, seconds: float = 0.0) -> FitResult:
+        """Return the result of a fit that gave nothing."""
+        return cls("failed", reason, (), None, seconds)
+
+
+def fit_key(problem: Problem) -> str:
+    """Return the key of a fit."""
+    settings = problem.settings
+    sha = hashlib.sha256()
+    for array in (problem.features, problem.target, problem.held_out_features, problem.held_out_target):
+        sha.update(repr(array.shape).encode())
+        sha.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+    return files.digest(
+        {
+            "format": FORMATS["distill"],
+            "data": sha.hexdigest(),
+            "names": problem.names,
+            "engine": settings.engine,
+            "budget": getattr(settings, settings.engine).model_dump(mode="json"),
+            "operators": settings.operators,
+            "seed": settings.seed,
+        }
+    )
+
+
+def finish(problem: Problem, texts: list[str]) -> list[Point]:
+    """Return the front of an engine's expressions: tidied, refitted on all training samples, judged on held-out ones.
+
+    Args:
+        problem: What was fitted.
+        texts: Expressions as the engine gave them.
+    """
+    return pareto_front(
+        tidied(parsed(texts, problem.names), problem.columns, problem.target),
+        problem.held_out_columns,
+        problem.held_out_target,
+    )
+
+
+def unfinished(problem: Problem, texts: list[str]) -> list[Point]:
+    """Return the front of an engine's expressions as they are, for a fit that may spend no more time."""
+    return pareto_front(parsed(texts, problem.names), problem.held_out_columns, problem.held_out_target)
+
+
+def parsed(texts: list[str], names: tuple[str, ...]) -> list[sympy.Expr]:
+    """Read an engine's expressions; those that are not finite real formulas are left out."""
+    expressions = []
+    for text in texts:
+        try:
+            expressions.append(formula.parse(text, names))
+        except DistilleryError:
+            continue
+    return expressions
+
+
+def fit_file(results: Path, key: str) -> Path:
+    """Return where a finished fit is kept."""
+    return results / "fits" / f"{key}.json"
+
+
+def load_fit(path: Path, key: str, settings: DistillationSettings) -> FitResult | None:
+    """Return a kept fit, or nothing where there is none, it is damaged, or it timed out under other limits.
+
+    Args:
+        path: As ``fit_file`` gives it.
+        key: As ``fit_key`` gives it.
+        settings: The limits of now.
+    """
+    try:
+        content = files.read_json(path, "")
+        result = FitResult(
+            content["status"],
+            content["reason"],
+            tuple(Point(**point) for point in content["front"]),
+            content["chosen"],
+            content["seconds"],
+        )
+        limits = content["limits"]
+    except (DistilleryError, KeyError, TypeError):
+        return None
+    if content.get("key") != key or result.status == "failed":
+        return None
+    return None if result.status == "timed_out" and limits != _limits(settings) else result
+
+
+def keep_fit(path: Path, key: str, settings: DistillationSettings, result: FitResult) -> None:
+    """Write a fit, whole or not at all; a failed one is not kept."""
+    if result.status != "failed":
+        content = {"key": key, "engine": settings.engine, "limits": _limits(settings), **dataclasses.asdict(result)}
+        files.write_json(path, content)
+
+
+def _limits(settings: DistillationSettings) -> dict[str, Any]:
+    return {"seconds": settings.seconds, "memory_mb": settings.memory_mb}

@@ -1,0 +1,229 @@
+"""The operon engine: NSGA-II over error and length in C++ (pyoperon), constants by Levenberg-Marquardt.
+
+The budget is a number of generations, never a time, and one thread runs it: equal seeds give equal fronts.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sympy
+
+from distillery import formula
+from distillery.config import DistillationSettings
+from distillery.distill.engine import Problem
+from distillery.randomness import integer_seed, stream
+
+_PRIMITIVES = {"+": "Add", "-": "Sub", "*": "Mul", "/": "Div", "^": "Pow", "exp": "Exp", "log": "Log"}
+_MAX_DEPTH = 10
+_INITIAL_LENGTH = 10
+_MUTATION_PROBABILITY = 0.25
+_TOURNAMENT = 5
+# Two errors closer than this are equal to the non-dominated sort.
+_EPSILON = 1e-4
+_REPORT_EVERY = 5
+_UNLIMITED = 2**62
+
+
+def missing() -> str | None:
+    """Return what this machine lacks for the engine, if anything."""
+    return None if importlib.util.find_spec("pyoperon") else "the Python package pyoperon is not installed"
+
+
+def unknown_operators(settings: DistillationSettings) -> tuple[str, ...]:
+    """Return the configured operators that operon does not have."""
+    return tuple(operator for operator in settings.operators if operator not in _PRIMITIVES)
+
+
+def partial(folder: Path, names: tuple[str, ...]) -> list[str]:
+    """Return nothing: operon leaves no files, all that is known has been reported."""
+    return []
+
+
+def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) -> list[str]:
+    """Return the expressions of operon's Pareto front.
+
+    Operon sees a subset of the samples (``operon.samples``) and the target divided by its standard
+    deviation; scale and offset, which its error leaves free, are put back by least squares.
+
+    Args:
+        problem: What to fit.
+        folder: Not needed.
+        report: Called every few generations with the front so far.
+    """
+    import pyoperon as op
+
+    chosen = _sample(problem)
+    features, target = problem.features[chosen], problem.target[chosen]
+    spread = float(np.std(target)) or 1.0
+    # Operon's objects point at one another and at this array without owning them: all must live on while it runs.
+    table = np.asfortranarray(np.column_stack([features, target / spread]), dtype=np.float32)
+    dataset = op.Dataset(table)
+    task, names = _task(op, dataset, problem)
+    algorithm, _alive = _algorithm(op, task, problem)
+
+    def front() -> list[str]:
+        columns = dict(zip(problem.names, features.T, strict=True))
+        trees = [to_sympy(op, individual.Genotype.Nodes, names) for individual in algorithm.BestFront]
+        scaled = [_scaled(tree, columns, target) for tree in trees]
+        return sorted({formula.to_text(expression) for expression in scaled if expression is not None})
+
+    def each_generation() -> None:
+        if algorithm.Generation % _REPORT_EVERY == 0:
+            report(front())
+
+    algorithm.Run(op.RandomGenerator(np.uint64(_seed(problem))), each_generation, 1, False)
+    return front()
+
+
+def _seed(problem: Problem) -> int:
+    return integer_seed(problem.settings.seed, "operon")
+
+
+def _task(op: Any, dataset: Any, problem: Problem) -> tuple[Any, dict[int, str]]:
+    """Return operon's statement of the problem and the variables' names by operon's hashes."""
+    variables = sorted(dataset.Variables, key=lambda variable: variable.Index)
+    task = op.Problem(dataset)
+    task.TrainingRange = op.Range(0, dataset.Rows)
+    task.TestRange = op.Range(dataset.Rows - 1, dataset.Rows)
+    task.Target = variables[-1]
+    task.InputHashes = [variable.Hash for variable in variables[:-1]]
+    primitives = int(op.NodeType.Constant) | int(op.NodeType.Variable)
+    for operator in problem.settings.operators:
+        primitives |= int(getattr(op.NodeType, _PRIMITIVES[operator]))
+    task.ConfigurePrimitiveSet(primitives)
+    return task, {v.Hash: name for v, name in zip(variables[:-1], problem.names, strict=True)}
+
+
+def _algorithm(op: Any, task: Any, problem: Problem) -> tuple[Any, tuple[Any, ...]]:
+    """Return the algorithm and what must live as long as it does."""
+    settings = problem.settings.operon
+    inputs, symbols = task.InputHashes, task.PrimitiveSet
+    creator = op.BalancedTreeCreator(symbols, inputs, 0.0)
+    coefficients = op.NormalCoefficientInitializer()
+    coefficients.ParameterizeDistribution(0, 1)
+    functions = op.DispatchTable()
+    optimizer = op.LMOptimizer(functions, task, settings.local_iterations, 0)
+    error = op.Evaluator(task, functions, op.MSE(), True)
+    length = op.LengthEvaluator(task)
+    objectives = op.MultiEvaluator(task)
+    objectives.Add(error)
+    objectives.Add(length)
+    for evaluator in (error, length, objectives):
+        evaluator.Budget = _UNLIMITED
+    order = op.CrowdedComparison()
+    parents = [op.TournamentSelector(order), op.TournamentSelector(order)]
+    for selector in parents:
+        selector.TournamentSize = _TOURNAMENT
+    crossover = op.SubtreeCrossover(0.9, _MAX_DEPTH, settings.max_length)
+    mutations = _mutations(op, inputs, symbols, creator, coefficients, settings.max_length)
+    mutation = op.MultiMutation()
+    for single in mutations:
+        mutation.Add(single, 1.0)
+    local = op.CoefficientOptimizer(optimizer)
+    generator = op.BasicOffspringGenerator(objectives, crossover, mutation, *parents, local)
+    reinserter = op.KeepBestReinserter(order)
+    initializer = op.UniformLengthTreeInitializer(creator)
+    fewest_arguments, _ = symbols.FunctionArityLimits()
+    initializer.ParameterizeDistribution(fewest_arguments + 1, min(_INITIAL_LENGTH, settings.max_length))
+    initializer.MinDepth = 1
+    initializer.MaxDepth = 1000
+    config = op.GeneticAlgorithmConfig(
+        generations=settings.generations,
+        max_evaluations=_UNLIMITED,
+        local_iterations=settings.local_iterations,
+        population_size=settings.population,
+        pool_size=settings.population,
+        p_crossover=1.0,
+        p_mutation=_MUTATION_PROBABILITY,
+        epsilon=_EPSILON,
+        seed=_seed(problem),
+        max_time=_UNLIMITED,
+    )
+    sorter = op.RankSorter()
+    algorithm = op.NSGA2Algorithm(config, task, initializer, coefficients, generator, reinserter, sorter)
+    alive = (symbols, creator, coefficients, functions, optimizer, error, length, objectives, order, *parents)
+    alive += (crossover, *mutations, mutation, local, generator, reinserter, initializer, config, sorter)
+    return algorithm, alive
+
+
+def _sample(problem: Problem) -> np.ndarray:
+    count, wanted = len(problem.target), problem.settings.operon.samples
+    if count <= wanted:
+        return np.arange(count)
+    return np.sort(stream(problem.settings.seed, "operon", "samples").choice(count, wanted, replace=False))
+
+
+def _mutations(op: Any, inputs: Any, symbols: Any, creator: Any, coefficients: Any, length: int) -> list[Any]:
+    points = [op.NormalOnePointMutation(), op.NormalMultiPointMutation()]
+    for point in points:
+        point.ParameterizeDistribution(0, 1)
+    return [
+        *points,
+        op.ChangeVariableMutation(inputs),
+        op.ChangeFunctionMutation(symbols),
+        op.InsertSubtreeMutation(creator, coefficients, _MAX_DEPTH, length),
+        op.ReplaceSubtreeMutation(creator, coefficients, _MAX_DEPTH, length),
+        op.RemoveSubtreeMutation(symbols),
+    ]
+
+
+def to_sympy(op: Any, nodes: list[Any], names: dict[int, str]) -> sympy.Expr | None:
+    """Rebuild one of operon's trees; nothing where it holds a constant that is not finite.
+
+    Args:
+        op: The pyoperon module.
+        nodes: The tree in postfix order; a function's first argument is the last one before it.
+        names: Names of the variables, by operon's hashes.
+    """
+    kinds = op.NodeType
+    stack: list[Any] = []
+    for node in nodes:
+        if node.IsLeaf and not math.isfinite(node.Value):
+            return None
+        if node.IsConstant:
+            stack.append(sympy.Float(float(node.Value)))
+            continue
+        if node.IsVariable:
+            stack.append(sympy.Float(float(node.Value)) * formula.symbol(names[node.HashValue]))
+            continue
+        first, *rest = (stack.pop() for _ in range(node.Arity))
+        if node.Type == kinds.Add:
+            value = sympy.Add(first, *rest)
+        elif node.Type == kinds.Mul:
+            value = sympy.Mul(first, *rest)
+        elif node.Type == kinds.Sub:
+            value = first - sympy.Add(*rest) if rest else -first
+        elif node.Type == kinds.Div:
+            value = first / sympy.Mul(*rest) if rest else 1 / first
+        elif node.Type == kinds.Pow:
+            value = first ** rest[0]
+        elif node.Type == kinds.Exp:
+            value = sympy.exp(first)
+        elif node.Type == kinds.Log:
+            value = sympy.log(first)
+        else:
+            raise ValueError(f"operon used {node.Name}, which was not asked for")
+        stack.append(value)
+    (expression,) = stack
+    return None if expression.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I) else expression
+
+
+def _scaled(expression: sympy.Expr | None, columns: dict[str, np.ndarray], target: np.ndarray) -> sympy.Expr | None:
+    """Put back the scale and the offset that operon's error leaves free."""
+    if expression is None:
+        return None
+    values = np.broadcast_to(formula.evaluate(expression, columns), target.shape)
+    centred = values - values.mean()
+    variance = float(centred @ centred)
+    if not math.isfinite(variance):
+        return None
+    if variance == 0.0:
+        return sympy.Float(float(target.mean()))
+    slope = float(centred @ (target - target.mean())) / variance
+    return sympy.Float(slope) * expression + sympy.Float(float(target.mean() - slope * values.mean()))

@@ -1,0 +1,260 @@
+"""Distil the cells of one job: every message component is fitted on the Dask cluster, each in its own process."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from distillery import files
+from distillery.cell import Cell, Experiment
+from distillery.distill.child import close_children, fit_here
+from distillery.distill.cluster import RETRIES, cluster
+from distillery.distill.engine import Problem, require
+from distillery.distill.fits import FitResult, fit_file, fit_key, keep_fit, load_fit
+from distillery.errors import DistilleryError
+from distillery.outcome import Outcome, read_outcome, running, write_outcome
+from distillery.progress import progress
+from distillery.sweep import Sweep
+
+
+def feature_names(dim: int) -> tuple[str, ...]:
+    """Return the names an expression may use in ``dim`` dimensions: displacement, distance, masses, charges."""
+    return (*("dx", "dy", "dz")[:dim], "r", "m1", "m2", "q1", "q2")
+
+
+def distill(sweep: Sweep, experiment: Experiment, index: int) -> None:
+    """Fit expressions to the messages of the cells of one job and write each cell's outcome.
+
+    Finished fits are kept by content and not repeated. The job's marker is written last.
+
+    Args:
+        sweep: The sweep.
+        experiment: The experiment whose cells are distilled.
+        index: Number of the job among the experiment's.
+
+    Raises:
+        DistilleryError: The engine cannot work here (nothing is started then), or a cell's messages are missing
+            or damaged (the other cells are distilled before).
+    """
+    cells = sweep.batch(experiment, index)
+    require(sweep.config.distillation)
+    jobs: dict[Cell, _Job] = {}
+    errors: list[DistilleryError] = []
+    for cell in cells:
+        if _done(sweep, cell):
+            continue
+        job = _Job(sweep, cell)
+        try:
+            with job.guard():
+                interpreted = read_outcome(cell.outcome(sweep.results, "interpret"), key=sweep.key("interpret", cell))
+                if interpreted.status != "ok":
+                    job.pass_on(interpreted)
+                else:
+                    job.read(interpreted)
+                    jobs[cell] = job
+        except DistilleryError as error:
+            errors.append(error)
+    try:
+        _fit_all(sweep, experiment, list(jobs.values()))
+    finally:
+        for job in jobs.values():
+            job.abandon()
+    if errors:
+        raise DistilleryError("\n".join(str(error) for error in errors))
+    files.write_json(
+        experiment.batch(sweep.results, index),
+        {"key": sweep.batch_key(experiment, index), "cells": [str(cell) for cell in cells]},
+    )
+
+
+def _done(sweep: Sweep, cell: Cell) -> bool:
+    try:
+        read_outcome(cell.outcome(sweep.results, "distill"), key=sweep.key("distill", cell))
+    except DistilleryError:
+        return False
+    return True
+
+
+class _Job:
+    """One cell on its way: its note, its problems, what is finished of it."""
+
+    def __init__(self, sweep: Sweep, cell: Cell) -> None:
+        self.sweep, self.cell = sweep, cell
+        self.path = cell.outcome(sweep.results, "distill")
+        self.problems: dict[int, Problem] = {}
+        self.results: dict[int, FitResult] = {}
+        self.reading = ""
+        self._note = running(self.path)
+        self._started = self._note.__enter__()
+        self._open = True
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Let an error in the block end this job's note with its reason."""
+        try:
+            yield
+        except BaseException as error:
+            self._end(type(error), error, error.__traceback__)
+            raise
+
+    def abandon(self) -> None:
+        """Take the note away if the work ended before this job did."""
+        self._end(None, None, None)
+
+    def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._open:
+            self._open = False
+            try:
+                self._note.__exit__(kind, error, trace)
+            except BaseException as raised:
+                if raised is not error:
+                    raise
+
+    def pass_on(self, interpreted: Outcome) -> None:
+        """Write an outcome with the status of the stage before."""
+        write_outcome(
+            self.path,
+            key=self.sweep.key("distill", self.cell),
+            started=self._started,
+            result={},
+            status=interpreted.status,
+            reason=interpreted.reason,
+        )
+        self.abandon()
+
+    def read(self, interpreted: Outcome) -> None:
+        """Read the messages."""
+        self.reading = str(interpreted.result.get("reading", ""))
+        self.problems = dict(enumerate(problems(self.sweep, self.cell)))
+
+    def finish(self, component: int, result: FitResult) -> None:
+        """Take a component's fit, and write the outcome when it was the last."""
+        self.results[component] = result
+        if len(self.results) < len(self.problems):
+            return
+        components = [
+            {
+                "component": number,
+                "status": fitted.status,
+                "reason": fitted.reason,
+                "fit": fit_key(self.problems[number]),
+                "seconds": fitted.seconds,
+                "chosen": fitted.chosen,
+                "front": [dataclasses.asdict(point) for point in fitted.front],
+            }
+            for number, fitted in sorted(self.results.items())
+        ]
+        engine = self.sweep.config.distillation.engine
+        reasons = [f"component {c['component']}: {c['reason']}" for c in components if c["status"] == "failed"]
+        write_outcome(
+            self.path,
+            key=self.sweep.key("distill", self.cell),
+            started=self._started,
+            result={"engine": engine, "reading": self.reading, "components": components},
+            status="failed" if len(reasons) == len(components) else "ok",
+            reason="; ".join(reasons),
+        )
+        self.abandon()
+
+
+def problems(sweep: Sweep, cell: Cell) -> list[Problem]:
+    """Return the fits of a cell: one per message component, from its sampled messages.
+
+    Raises:
+        DistilleryError: The file of messages is missing, damaged or of another shape.
+    """
+    path = cell.messages(sweep.results)
+    remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays: Mapping[str, Any] = {name: stored[name] for name in stored.files}
+        message, held_out = arrays["message"], arrays["held_out"]
+        displacement, mass, charge = arrays["displacement"], arrays["mass"], arrays["charge"]
+    except FileNotFoundError:
+        raise DistilleryError(f"{path}: no such file; {remedy}") from None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DistilleryError(f"{path}: damaged ({error}); {remedy}") from None
+    dim, count = cell.experiment.dim, len(message)
+    shapes = [(count, dim), (count, 2), (count, 2), (count,)]
+    if message.ndim != 2 or [a.shape for a in (displacement, mass, charge, held_out)] != shapes:
+        raise DistilleryError(f"{path}: written by another version of distillery; {remedy}")
+    distance = np.linalg.norm(displacement, axis=1)
+    features = np.column_stack([displacement, distance, mass, charge]).astype(np.float64)
+    if not (np.isfinite(features).all() and np.isfinite(message).all()):
+        raise DistilleryError(f"{path}: holds values that are not finite; {remedy}")
+    if held_out.all() or not held_out.any():
+        raise DistilleryError(f"{path}: lacks training or held-out samples; {remedy}")
+    return [
+        Problem(
+            names=feature_names(dim),
+            features=features[~held_out],
+            target=component[~held_out],
+            held_out_features=features[held_out],
+            held_out_target=component[held_out],
+            settings=sweep.config.distillation,
+        )
+        for component in message.T.astype(np.float64)
+    ]
+
+
+def _fit_all(sweep: Sweep, experiment: Experiment, jobs: list[_Job]) -> None:
+    """Finish all jobs with kept fits or on the cluster; equal problems are fitted once."""
+    settings = sweep.config.distillation
+    waiting: dict[str, list[tuple[_Job, int]]] = {}
+    for job in jobs:
+        for component, problem in job.problems.items():
+            waiting.setdefault(fit_key(problem), []).append((job, component))
+    missing: dict[str, Problem] = {}
+    for key, takers in waiting.items():
+        kept = load_fit(fit_file(sweep.results, key), key, settings)
+        if kept is None:
+            job, component = takers[0]
+            missing[key] = job.problems[component]
+        else:
+            _deliver(takers, kept)
+    show = progress(f"distill {experiment}", len(missing), "fits")
+    for done, (key, result) in enumerate(_fitted(sweep, missing), start=1):
+        keep_fit(fit_file(sweep.results, key), key, settings, result)
+        _deliver(waiting[key], result)
+        show(done, f"{result.status} in {result.seconds:.0f} s")
+
+
+def _deliver(takers: list[tuple[_Job, int]], result: FitResult) -> None:
+    for job, component in takers:
+        job.finish(component, result)
+
+
+def _fitted(sweep: Sweep, missing: Mapping[str, Problem]) -> Iterator[tuple[str, FitResult]]:
+    """Fit on the cluster; yields each fit as it ends, in any order."""
+    if not missing:
+        return
+    with cluster(sweep.config.execution.dask, len(missing)) as client:
+        from distributed import as_completed
+
+        futures = {
+            client.submit(fit_here, problem, key=f"fit-{key}", retries=RETRIES, pure=False): key
+            for key, problem in missing.items()
+        }
+        try:
+            for future in as_completed(list(futures)):  # type: ignore[no-untyped-call]
+                error = future.exception()
+                yield futures[future], _explained(error) if error is not None else future.result()
+        finally:
+            client.cancel(list(futures), force=True)
+            _everywhere(client, close_children)
+
+
+def _explained(error: BaseException) -> FitResult:
+    lines = str(error).splitlines() or [""]
+    return FitResult.failed(f"{type(error).__name__}: {lines[0]}")
+
+
+def _everywhere(client: Any, function: Callable[[], None]) -> None:
+    """Run a function on every worker that still answers."""
+    with contextlib.suppress(Exception):
+        client.run(function, on_error="ignore")
