@@ -101,6 +101,73 @@ def collect(sweep: Sweep) -> None:
 
 
 @cli.command()
+@click.argument("subject")
+@_with_sweep
+def picture(sweep: Sweep, subject: str) -> None:
+    """Draw SUBJECT: an experiment's trajectories, or a cell's messages and Pareto front."""
+    from distillery.report import run
+
+    if "/" in subject:
+        run.draw_cell(sweep, sweep.find_cell(subject))
+    else:
+        run.draw_experiment(sweep, sweep.find_experiment(subject))
+
+
+@cli.command()
+@_with_sweep
+def plan(sweep: Sweep) -> None:
+    """Show what the sweep will do: cells, sizes on disk, expected times."""
+    from distillery.plan import plan_text
+
+    click.echo(plan_text(sweep))
+
+
+@cli.command()
+@click.option("--all", "everything", is_flag=True, help="Show what is done too.")
+@_with_sweep
+def status(sweep: Sweep, everything: bool) -> None:
+    """Show where every cell is: done, running, missing, failed and why."""
+    from distillery.collect.status import status as look
+    from distillery.collect.status import status_text
+    from distillery.collect.text import terminal_width
+
+    click.echo(status_text(look(sweep), everything=everything, width=terminal_width()))
+
+
+_results = click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), help="The sweep's results folder."
+)
+
+
+@cli.command()
+@_results
+def table(results: Path) -> None:
+    """Print the table of results."""
+    from distillery.collect.table import results_table
+
+    click.echo(results_table(results))
+
+
+@cli.command()
+@click.argument("where", nargs=-1)
+@click.option("--sql", help="A question in SQL on the tables cells and equations.")
+@click.option("--equations", is_flag=True, help="Ask the Pareto fronts instead of the cells.")
+@click.option("--columns", help="Columns to show, separated by commas.")
+@click.option("--format", "output", type=click.Choice(("table", "csv", "json")), default="table", help="Form.")
+@_results
+def query(
+    results: Path, where: tuple[str, ...], sql: str | None, equations: bool, columns: str | None, output: Any
+) -> None:
+    """Ask the result store; WHERE are filters like model=l1,bottleneck recovered=yes 'test_mae<0.1'."""
+    from distillery.collect.query import answer
+    from distillery.collect.text import terminal_width
+
+    chosen = columns.split(",") if columns else None
+    width = terminal_width() if output == "table" else None
+    click.echo(answer(results, where, sql, equations, chosen, output, width))
+
+
+@cli.command()
 @click.argument("directory", type=click.Path(path_type=Path), default=Path())
 def unlock(directory: Path) -> None:
     """Remove the lock that a killed Snakemake left in DIRECTORY, if none runs there."""
