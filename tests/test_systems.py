@@ -1,0 +1,123 @@
+"""Systems: forces follow from the potential alone, with the paper's numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from jaxtyping import Float
+
+from distillery import formula
+from distillery.config import parse_config
+from distillery.errors import DistilleryError
+from distillery.systems import SYSTEMS, System
+
+PAIRS = 200
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+def _pair_potential(
+    system: System, displacement: Float[np.ndarray, "pair dim"], values: dict[str, np.ndarray]
+) -> Float[np.ndarray, "pair"]:
+    """U itself, with the softening put into the distance here rather than by the code under test."""
+    distance = np.sqrt((displacement**2).sum(-1)) + system.softening
+    expression = formula.parse(system.potential, ("r", "m1", "m2", "q1", "q2", *system.constants))
+    return formula.evaluate(expression, {**system.constants, **values, "r": distance})
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_pair_force_is_minus_the_gradient_at_the_receiver(name: str, dim: int, random: np.random.Generator) -> None:
+    system = SYSTEMS[name]
+    receiver, sender = random.normal(size=(2, PAIRS, dim)) * 1.5
+    masses = random.lognormal(size=(2, PAIRS))
+    charges = random.choice((-1.0, 1.0), size=(2, PAIRS))
+    values = {"m1": masses[0], "m2": masses[1], "q1": charges[0], "q2": charges[1]}
+    force = system.pair_force(receiver - sender, (masses[0], masses[1]), (charges[0], charges[1]))
+    h = 1e-6
+    # A step must not straddle the edge of a discontinuous potential.
+    edge = system.constants.get("edge", np.inf)
+    clear = np.abs(np.linalg.norm(receiver - sender, axis=-1) + system.softening - edge) > 1e-3
+    assert clear.sum() > PAIRS * 0.9
+    for axis in range(dim):
+        step = h * np.eye(dim)[axis]
+        slope = (
+            _pair_potential(system, receiver + step - sender, values)
+            - _pair_potential(system, receiver - step - sender, values)
+        ) / (2 * h)
+        np.testing.assert_allclose(force[clear, axis], -slope[clear], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_action_equals_reaction(name: str, random: np.random.Generator) -> None:
+    displacement = random.normal(size=(PAIRS, 3))
+    one, two = random.lognormal(size=(2, PAIRS))
+    plus, minus = random.choice((-1.0, 1.0), size=(2, PAIRS))
+    there = SYSTEMS[name].pair_force(displacement, (one, two), (plus, minus))
+    back = SYSTEMS[name].pair_force(-displacement, (two, one), (minus, plus))
+    np.testing.assert_allclose(there, -back, rtol=1e-13)
+
+
+def test_the_papers_forces_by_hand() -> None:
+    displacement = np.array([[3.0, 4.0]])
+    masses, charges = (np.array([2.0]), np.array([3.0])), (np.array([1.0]), np.array([-1.0]))
+    r = 5.01
+    by_hand = {
+        "spring": -2 * (r - 1),
+        "damped": -2 * (r - 1),
+        "r^-1": -6 / r,
+        "r^-2": -6 / r**2,
+        "charge": -1 / r**2,
+        "discontinuous": -2 * (r - 1),
+    }
+    assert set(by_hand) == set(SYSTEMS)
+    for name, strength in by_hand.items():
+        found = SYSTEMS[name].pair_force(displacement, masses, charges)
+        np.testing.assert_allclose(found, strength * displacement / 5.0, rtol=1e-14)
+    inside = SYSTEMS["discontinuous"].pair_force(displacement * 0.39, masses, charges)
+    np.testing.assert_array_equal(inside, 0.0)
+
+
+def test_time_steps_are_the_papers() -> None:
+    steps = {"r^-2": 0.001, "r^-1": 0.005, "spring": 0.01, "damped": 0.02, "charge": 0.001, "discontinuous": 0.01}
+    assert {name: system.time_step for name, system in SYSTEMS.items()} == steps
+    assert all(system.softening == 0.01 for system in SYSTEMS.values())
+
+
+def test_constants_can_be_moved() -> None:
+    displacement = np.array([[2.0, 0.0]])
+    unit = np.array([1.0])
+    moved = SYSTEMS["spring"].pair_force(
+        displacement, (unit, unit), (unit, unit), {"rest_length": 1.5, "softening": 0.0}
+    )
+    np.testing.assert_allclose(moved, [[-1.0, 0.0]], rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"potential": "(r - k)**2"}, "unknown symbol 'k'"),
+        ({"potential": "__import__('os').getpid()"}, "not allowed"),
+        ({"potential": "r +"}, "does not parse"),
+        ({"body_potential": "m*g*r"}, "unknown symbol 'g'"),
+        ({"time_step": 0.0}, "greater than 0"),
+        ({"time_step": "0.1"}, "0.1"),
+        ({"softening": -0.1}, "greater than or equal to 0"),
+        ({"constants": {"m1": 1.0}}, "taken"),
+        ({"constants": {"a b": 1.0}}, "name"),
+        ({"colour": "red"}, "unknown key"),
+    ],
+)
+def test_bad_systems_are_refused_in_one_line_that_names_the_place(changes: dict[str, object], complaint: str) -> None:
+    content = {
+        "systems": {"mine": {"potential": "r**2", "time_step": 0.01, **changes}},
+        "experiments": [{"system": "mine"}],
+        "models": ["bottleneck"],
+    }
+    with pytest.raises(DistilleryError, match=r"systems\.mine") as refusal:
+        parse_config(content)
+    assert complaint in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1
