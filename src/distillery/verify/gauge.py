@@ -1,0 +1,231 @@
+"""Is an expression the true pairwise force, up to what no message can tell?
+
+The node model sees the receiver, so a message f = A(receiver)·F + b(receiver) predicts as well as the force
+F itself. Exactly that is tested: random receivers, each with many random senders, far outside of the
+training range; for every receiver k the best f ≈ a_k·F + b_k; residuals relative to the size of a_k·F.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Literal
+
+import numpy as np
+import sympy
+from jaxtyping import Float
+from scipy.optimize import minimize
+
+from distillery import formula
+from distillery.config import VerificationSettings
+from distillery.randomness import stream
+from distillery.systems import SOFTENING, System
+
+Form = Literal["force", "acceleration", "gauge"]
+
+_NEAREST, _FARTHEST = 0.05, 20.0
+_LOG_MASS_SPREAD = 1.5
+# |F| is taken as the largest within ±5 % of the distance, so that it is a scale where F itself passes through 0.
+_NEARBY = (0.95, 0.975, 1.0, 1.025, 1.05)
+# Fitting the law's constants needs fewer samples than the verdict.
+_FIT_RECEIVERS, _FIT_SENDERS = 20, 80
+_HOPELESS = 0.5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Probe:
+    """Random receivers, each with random senders.
+
+    Attributes:
+        displacement: Δ = x_receiver - x_sender.
+        mass: Masses of receiver and sender.
+        charge: Charges of receiver and sender.
+        scale: |F|, the largest within ±5 % of the distance.
+    """
+
+    displacement: Float[np.ndarray, "receiver sender dim"]
+    mass: tuple[Float[np.ndarray, "receiver sender"], Float[np.ndarray, "receiver sender"]]
+    charge: tuple[Float[np.ndarray, "receiver sender"], Float[np.ndarray, "receiver sender"]]
+    scale: Float[np.ndarray, "receiver sender"]
+
+    @property
+    def values(self) -> dict[str, Float[np.ndarray, "receiver sender"]]:
+        """The inputs of an expression by name."""
+        found = dict(zip(("dx", "dy", "dz"), np.moveaxis(self.displacement, -1, 0), strict=False))
+        found["r"] = np.linalg.norm(self.displacement, axis=-1)
+        found["m1"], found["m2"] = self.mass
+        found["q1"], found["q2"] = self.charge
+        return found
+
+    def part(self, receivers: int, senders: int) -> Probe:
+        """Return the first receivers and senders."""
+        cut = (slice(receivers), slice(senders))
+        return Probe(
+            self.displacement[cut],
+            (self.mass[0][cut], self.mass[1][cut]),
+            (self.charge[0][cut], self.charge[1][cut]),
+            self.scale[cut],
+        )
+
+
+def probe(system: System, dim: int, settings: VerificationSettings) -> Probe:
+    """Draw receivers and senders, farther and heavier than those of the data.
+
+    Distances are log-uniform in 0.05 … 20, directions uniform, masses log-normal with spread 1.5 (training: 1).
+    Senders have charges ±1, as in the data: q and 1/q cannot be told apart there. Every other receiver has a
+    charge of magnitude 0.5 … 2.
+
+    Args:
+        system: The system whose force is the truth.
+        dim: Dimensions of space.
+        settings: Counts and seed.
+    """
+    shape = (settings.receivers, settings.senders)
+    draw = stream(settings.seed, "verify")
+    distance = np.exp(draw.uniform(np.log(_NEAREST), np.log(_FARTHEST), shape))
+    direction = draw.normal(size=(*shape, dim))
+    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    own_mass = np.exp(_LOG_MASS_SPREAD * draw.normal(size=(shape[0], 1)))
+    own_charge = draw.choice([-1.0, 1.0], (shape[0], 1)) * np.exp(draw.uniform(-1, 1, (shape[0], 1)) * np.log(2))
+    own_charge[::2] = np.sign(own_charge[::2])
+    mass = (np.broadcast_to(own_mass, shape).copy(), np.exp(_LOG_MASS_SPREAD * draw.normal(size=shape)))
+    charge = (np.broadcast_to(own_charge, shape).copy(), draw.choice([-1.0, 1.0], shape))
+    displacement = distance[..., None] * direction
+    sizes = [np.linalg.norm(system.pair_force(factor * displacement, mass, charge), axis=-1) for factor in _NEARBY]
+    scale = np.max(sizes, axis=0)
+    # Where the force vanishes altogether (beyond an edge) the typical force is the measure.
+    scale[scale == 0] = np.median(scale[scale > 0]) if np.any(scale > 0) else 1.0
+    return Probe(displacement, mass, charge, scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """Whether an expression is the law.
+
+    Attributes:
+        recovered: Whether the residuals are within the limits.
+        form: What the expression is of the force, where recovered: the ``force`` up to a fixed linear map, the
+            ``acceleration`` (the map goes as 1/m1), or another ``gauge``.
+        reason: Why not recovered.
+        median_residual: Median of the relative residuals; None where there are none.
+        p90_residual: Their 90th percentile.
+        constants: The law's constants and softening that fit best.
+        gauge: The a_k, one vector per receiver; None where there are none.
+    """
+
+    recovered: bool
+    form: Form | None
+    reason: str
+    median_residual: float | None
+    p90_residual: float | None
+    constants: dict[str, float]
+    gauge: np.ndarray | None = dataclasses.field(default=None, compare=False)
+
+
+def judge(expression: sympy.Expr, system: System, dim: int, settings: VerificationSettings) -> Verdict:
+    """Decide whether an expression is the pairwise force of a system up to the gauge.
+
+    Args:
+        expression: In dx, dy (dz), r, m1, m2, q1, q2; receiver 1, sender 2.
+        system: The system whose force is the truth.
+        dim: Dimensions of space.
+        settings: Limits, counts and seed.
+    """
+    everything = probe(system, dim, settings)
+    found = np.broadcast_to(formula.evaluate(expression, everything.values), everything.scale.shape)
+    if not np.all(np.isfinite(found)):
+        share = float(np.mean(~np.isfinite(found)))
+        return Verdict(False, None, f"not finite for {share:.1%} of receivers and senders", None, None, {})
+    constants = _fit_constants(found, everything, system, settings)
+    gauge, residual = _per_receiver(found, everything, system, constants)
+    if not np.all(np.isfinite(residual)):
+        return Verdict(False, None, "does not depend on the force at all", None, None, constants)
+    median, p90 = (float(value) for value in np.percentile(residual, [50, 90]))
+    reasons = [
+        f"{name} residual {value:.3g} is over {limit:g}"
+        for name, value, limit in (
+            ("median", median, settings.median_residual),
+            ("90th-percentile", p90, settings.p90_residual),
+        )
+        if value >= limit
+    ]
+    if reasons:
+        return Verdict(False, None, "; ".join(reasons), median, p90, constants, gauge)
+    return Verdict(True, _form(gauge, everything, settings), "", median, p90, constants, gauge)
+
+
+def _per_receiver(
+    found: np.ndarray, over: Probe, system: System, constants: dict[str, float]
+) -> tuple[Float[np.ndarray, "receiver dim"], Float[np.ndarray, "receiver sender"]]:
+    """Fit f ≈ a_k·F + b_k for each receiver, weighted by 1/|F|; return the a_k and the relative residuals."""
+    force = system.pair_force(over.displacement, over.mass, over.charge, constants)
+    weight = 1.0 / over.scale
+    columns = np.concatenate([force, np.ones((*over.scale.shape, 1))], axis=-1) * weight[..., None]
+    # Columns of one size: the offset's is up to a thousand times the others.
+    size = np.linalg.norm(columns, axis=1, keepdims=True)
+    size[size == 0] = 1.0
+    columns = columns / size
+    wanted = (found * weight)[..., None]
+    solution = np.linalg.pinv(columns) @ wanted
+    residual = np.abs(wanted - columns @ solution)[..., 0]
+    gauge = (solution[..., 0] / size[:, 0, :])[:, :-1]
+    strength = np.linalg.norm(gauge, axis=-1, keepdims=True)
+    # What is left of a constant after the fit is rounding; it must not count as a force.
+    largest = np.max(np.abs(wanted[..., 0]), axis=-1, keepdims=True, initial=1e-300)
+    with np.errstate(all="ignore"):
+        return gauge, np.where(strength > 1e-9 * largest, residual / strength, np.inf)
+
+
+def _fit_constants(found: np.ndarray, over: Probe, system: System, settings: VerificationSettings) -> dict[str, float]:
+    """Return the constants and the softening with the smallest residuals.
+
+    Both move the distance at which a law has its features (r + softening - rest_length), so they share one
+    allowance: the more of the softening's range is used, the less of the constants' tolerance is left.
+    """
+    free = [name for name, value in system.constants.items() if value != 0 and settings.constant_tolerance > 0]
+    part = over.part(_FIT_RECEIVERS, _FIT_SENDERS)
+    found = found[:_FIT_RECEIVERS, :_FIT_SENDERS]
+    dimensions = len(free) + (settings.max_softening > 0)
+
+    def constants(unit: np.ndarray) -> dict[str, float]:
+        moves = np.clip(unit, 0.0, 1.0)
+        share = float(moves[-1]) if settings.max_softening > 0 else 0.0
+        tolerance = settings.constant_tolerance * (1.0 - share)
+        moved = {
+            name: system.constants[name] * (1.0 + tolerance * (2.0 * float(move) - 1.0))
+            for name, move in zip(free, moves, strict=False)
+        }
+        return {**system.constants, **moved, SOFTENING: share * settings.max_softening}
+
+    def loss(unit: np.ndarray) -> float:
+        _, residual = _per_receiver(found, part, system, constants(unit))
+        # Bounded, so that a few bad places do not decide; a logarithm, so that the slope never dies out.
+        bounded = float(np.mean(np.minimum(np.nan_to_num(residual, nan=1.0, posinf=1.0), 1.0)))
+        outside = float(np.sum(np.abs(unit - np.clip(unit, 0.0, 1.0))))
+        return float(np.log(bounded + 1e-12)) + outside
+
+    if not dimensions:
+        return constants(np.zeros(0))
+    points = 5 if dimensions < 3 else 4
+    grid = [np.array(point) for point in itertools.product(np.linspace(0, 1, points), repeat=dimensions)]
+    losses = [loss(point) for point in grid]
+    best = grid[int(np.argmin(losses))]
+    if np.exp(min(losses)) > _HOPELESS:
+        return constants(best)
+    inwards = np.diag(np.where(best > 0.5, -1.0, 1.0)) / (points - 1)
+    options = {"maxfev": 150, "xatol": 1e-4, "fatol": 1e-5, "initial_simplex": np.vstack([best, best + inwards])}
+    refined = minimize(loss, best, method="Nelder-Mead", options=options)
+    return constants(refined.x)
+
+
+def _form(gauge: np.ndarray, over: Probe, settings: VerificationSettings) -> Form:
+    usual = np.abs(over.charge[0][:, 0]) == 1.0
+    candidates: dict[Form, np.ndarray] = {"force": gauge, "acceleration": gauge * over.mass[0][:, :1]}
+    for form, vectors in candidates.items():
+        centre = np.median(vectors[usual], axis=0)
+        size = float(np.linalg.norm(centre))
+        if size > 0:
+            spread = np.linalg.norm(vectors[usual] - centre, axis=-1) / size
+            if np.percentile(spread, 90) < settings.p90_residual:
+                return form
+    return "gauge"
