@@ -58,9 +58,6 @@ def cell_states(sweep: Sweep, cell: Cell, *, results: bool = True) -> dict[Stage
             state = _outcome_state(path, sweep.key(stage, cell), results)
         if any(note.name in names for note in notes(path)):
             state = _with_notes(state, path)
-        if stage == "distill" and state.state in ("missing", "stale"):
-            # A distilling job takes a batch of cells and leaves its notes beside the batch's marker.
-            state = _with_notes(state, sweep.batch_marker(cell))
         states[stage] = state
     return states
 

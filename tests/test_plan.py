@@ -1,0 +1,74 @@
+"""The plan: what a sweep takes, and a refusal where the disk is too small."""
+
+from __future__ import annotations
+
+import shutil
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from distillery.errors import DistilleryError
+from distillery.plan import duration, plan, plan_text, require_room, size
+from fabricate import messages
+
+
+def test_the_plan_counts_cells_and_work(make_sweep: Any) -> None:
+    sweep = make_sweep(
+        experiments=[{"system": "spring", "simulations": 3000}, {"system": "charge", "dim": 3, "bodies": 8}],
+        models=["bottleneck", "l1"],
+        seeds=[0, 1, 2],
+    )
+    text = plan_text(plan(sweep))
+    assert text.startswith("2 experiments × 2 models × 3 seeds = 12 cells")
+    assert "6,600 trajectories" in text
+    assert "30 fits by operon" in text
+    assert not sweep.results.exists()
+
+
+def test_more_work_takes_longer_and_only_where_it_is_more(make_sweep: Any) -> None:
+    def seconds(**changes: Any) -> dict[str, float]:
+        return {entry.stage: entry.seconds for entry in plan(make_sweep(**changes)).stages}
+
+    base = seconds()
+    longer = seconds(training={"steps": 140_000})
+    assert longer["train"] > 5 * base["train"]
+    assert {**longer, "train": 0} == {**base, "train": 0}
+    wider = seconds(training={"hidden": 300})
+    assert wider["train"] > 3 * base["train"]
+    assert seconds(distillation={"seconds": 1.0})["distill"] < base["distill"]
+    assert seconds(models=["bottleneck", "l1"])["verify"] == 2 * base["verify"]
+
+
+def test_trajectories_are_counted_in_bytes(make_sweep: Any) -> None:
+    sweep = make_sweep(experiments=[{"system": "spring", "simulations": 6400, "test_simulations": 64, "steps": 1000}])
+    planned = plan(sweep)
+    least = 6464 * 50 * 4 * 2 * 3 * 4  # simulations, snapshots, bodies, dimensions, variables, bytes
+    assert least <= planned.trajectories[sweep.experiments[0]] < 1.5 * least
+    before = planned.missing
+    messages(sweep, sweep.cells[0])
+    assert plan(sweep).missing < before
+
+
+def test_too_small_a_disk_is_refused_in_one_line(make_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = make_sweep()
+    require_room(sweep)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
+    assert "only 1.0 kB are free" in plan_text(plan(sweep))
+    with pytest.raises(
+        DistilleryError, match=r"results: the sweep needs .* more, but only 1.0 kB are free; lower"
+    ) as caught:
+        require_room(sweep)
+    assert "\n" not in str(caught.value)
+    assert not sweep.results.exists()
+
+
+def test_sizes_and_times_are_readable() -> None:
+    assert [size(n) for n in (999, 1500, 250_000_000, 3_200_000_000_000, 4_500_000_000_000_000)] == [
+        "999 B",
+        "1.5 kB",
+        "250 MB",
+        "3.2 TB",
+        "4500 TB",
+    ]
+    assert [duration(s) for s in (5.0, 600.0, 7200.0, 1e6)] == ["5 s", "10 min", "2 h", "12 days"]
