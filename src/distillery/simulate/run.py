@@ -52,7 +52,7 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> 
             marker.unlink(missing_ok=True)
         crew.first(store.prepare)
         seconds = _integrate(sweep, experiment, split, store, crew)
-        crew.first(lambda: _finish(marker, store, started, {"ranks": crew.size, **seconds}))
+        crew.first(lambda: _finish(marker, store, started, crew.size, seconds))
 
 
 def _is_done(marker: Path, store: stores.Store) -> bool:
@@ -137,7 +137,7 @@ def _paths(motion: Motion) -> dict[str, np.ndarray]:
     return {"position": motion.position, "velocity": motion.velocity, "acceleration": motion.acceleration}
 
 
-def _finish(marker: Path, store: stores.Store, started: float, seconds: dict[str, float]) -> None:
+def _finish(marker: Path, store: stores.Store, started: float, ranks: int, seconds: dict[str, float]) -> None:
     plan = store.layout
     files.write_json(
         marker,
@@ -147,6 +147,7 @@ def _finish(marker: Path, store: stores.Store, started: float, seconds: dict[str
             "simulations": plan.sizes["simulation"],
             "redraws": store.redraws(),
             "seconds": round(time.monotonic() - started, 3),
+            "ranks": ranks,
             "rank_seconds": {name: round(value, 3) for name, value in seconds.items()},
             "provenance": provenance(),
             "files": store.manifest(),

@@ -287,13 +287,13 @@ def read_trajectories(sweep: Sweep, experiment: Experiment, split: Split) -> Tra
     if changed is not None:
         raise DistilleryError(f"{path / changed}: missing or damaged; {remedy}")
     arrays: dict[str, np.ndarray] = {}
-    for name in ("position", "velocity", "acceleration", "mass", "charge", "time"):
+    for name in (*_VARIABLES, "time"):
         try:
             arrays[name] = np.asarray(zarr.open_array(str(path / name), mode="r", zarr_format=3)[...])
         except _DAMAGE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DistilleryError(f"{path / name}: damaged ({reason}); {remedy}") from None
-    return Trajectories(**arrays)
+    return Trajectories(**{field.name: arrays[field.name] for field in dataclasses.fields(Trajectories)})
 
 
 def first_change(path: Path, manifest: Any) -> str | None:
