@@ -19,7 +19,7 @@ def test_the_plan_counts_cells_and_work(make_sweep: Any) -> None:
         models=["bottleneck", "l1"],
         seeds=[0, 1, 2],
     )
-    text = plan_text(plan(sweep))
+    text = plan_text(sweep)
     assert text.startswith("2 experiments × 2 models × 3 seeds = 12 cells")
     assert "6,600 trajectories" in text
     assert "30 fits by operon" in text
@@ -54,7 +54,7 @@ def test_too_small_a_disk_is_refused_in_one_line(make_sweep: Any, monkeypatch: p
     sweep = make_sweep()
     require_room(sweep)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
-    assert "only 1.0 kB are free" in plan_text(plan(sweep))
+    assert "only 1.0 kB are free" in plan_text(sweep)
     with pytest.raises(
         DistilleryError, match=r"results: the sweep needs .* more, but only 1.0 kB are free; lower"
     ) as caught:

@@ -99,14 +99,14 @@ def require_room(sweep: Sweep) -> None:
         raise DistilleryError(refusal)
 
 
-def plan_text(planned: Plan, width: int | None = None) -> str:
-    """Return a plan for the eye.
+def plan_text(sweep: Sweep, width: int | None = None) -> str:
+    """Return the plan of a sweep for the eye, with the refusal where the disk is too small.
 
     Args:
-        planned: The plan.
+        sweep: The sweep.
         width: Characters per line; None for as many as it takes.
     """
-    sweep = planned.sweep
+    planned = plan(sweep)
     config = sweep.config
     parts = [
         counted(len(sweep.experiments), "experiment"),

@@ -1,0 +1,156 @@
+"""Message components against the true force: what the network learned to say along an edge."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, Literal
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Float
+
+from distillery.cell import Cell
+from distillery.collect.state import cell_states
+from distillery.errors import DistilleryError
+from distillery.interpret.fits import trimmed_fit
+from distillery.report.style import BLUE, FAINT, ORANGE, QUIET, picture, say
+from distillery.sweep import Sweep
+
+Target = Literal["force", "acceleration"]
+TARGETS: tuple[Target, ...] = ("force", "acceleration")
+_NAMES: dict[Target, str] = {"force": "F", "acceleration": "F/m"}
+_COLOURS: dict[Target, str] = {"force": BLUE, "acceleration": ORANGE}
+_POINTS = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class MessageFit:
+    """A message component beside the linear combination of true components that fits it best.
+
+    Attributes:
+        component: Number of the component.
+        target: Whether it is fitted by the force or by the force over the receiver's mass.
+        fitted: The combination's value on each held-out sample (dimensionless).
+        message: The component's value there (dimensionless).
+        r2: R² over all samples, as the cell's interpretation found it.
+        r2_robust: The same over the best fitting share of them.
+    """
+
+    component: int
+    target: Target
+    fitted: Float[np.ndarray, " sample"]
+    message: Float[np.ndarray, " sample"]
+    r2: float
+    r2_robust: float
+
+
+def messages_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
+    """Draw the message components of a cell against force and acceleration.
+
+    Args:
+        sweep: The sweep.
+        cell: One of its cells.
+        path: The picture, ``.svg`` or ``.png``; it says so if the cell diverged or failed.
+
+    Raises:
+        DistilleryError: The cell is not interpreted yet, or its messages are damaged.
+    """
+    state = cell_states(sweep, cell)["interpret"]
+    if state.state in ("diverged", "failed"):
+        say(path, f"{cell}: messages", f"{state.state}: {state.reason}")
+        return
+    fits = message_fits(sweep, cell)
+    components = sorted({fit.component for fit in fits})
+    with picture(path, 3.3 * len(components) + 0.2, 6.4) as figure:
+        panels = figure.subplots(len(TARGETS), len(components), squeeze=False)
+        for fit in fits:
+            draw_fit(panels[TARGETS.index(fit.target)][components.index(fit.component)], fit)
+        figure.suptitle(f"{cell}: messages on held-out edges", x=0.01, ha="left", fontsize=11)
+
+
+def message_fits(sweep: Sweep, cell: Cell) -> list[MessageFit]:
+    """Return the robust linear fits of a cell's message components on held-out edges.
+
+    Args:
+        sweep: The sweep.
+        cell: One of its cells, interpreted.
+
+    Raises:
+        DistilleryError: The cell is not interpreted yet, or its messages are damaged.
+    """
+    path = cell.messages(sweep.results)
+    outcome = cell_states(sweep, cell)["interpret"].outcome
+    if outcome is None or outcome.status != "ok":
+        raise DistilleryError(f"{cell}: is not interpreted with these settings; run the sweep first")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            held_out = stored["held_out"]
+            message, displacement = stored["message"][held_out], stored["displacement"][held_out]
+            mass, charge = stored["mass"][held_out], stored["charge"][held_out]
+        squares = outcome.result["fits"][outcome.result["reading"]]
+    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile) as error:
+        remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
+        raise DistilleryError(f"{path}: damaged or missing ({error}); {remedy}") from None
+    force = sweep.system(cell.experiment).pair_force(
+        displacement, (mass[:, 0], mass[:, 1]), (charge[:, 0], charge[:, 1])
+    )
+    fits = []
+    for target in TARGETS:
+        true = force if target == "force" else force / mass[:, :1]
+        design = np.column_stack([true, np.ones(len(true))])
+        for component in range(message.shape[1]):
+            _, residual = trimmed_fit(design, message[:, component], sweep.config.interpretation.trim)
+            fitted = message[:, component] - residual
+            r2, robust = (_value(squares[target][kind], component) for kind in ("r2", "r2_robust"))
+            fits.append(MessageFit(component, target, fitted, message[:, component], r2, robust))
+    return fits
+
+
+def draw_fit(axes: Any, fit: MessageFit, notes: bool = True) -> None:
+    """Draw a component against its fit, with the line on which they agree.
+
+    Args:
+        axes: Where.
+        fit: The fit.
+        notes: Whether R² is written in the panel.
+    """
+    name = _NAMES[fit.target]
+    low, high = np.quantile(fit.message, [0.005, 0.995])
+    margin = 0.08 * (high - low) or 1.0
+    low, high = float(low - margin), float(high + margin)
+    outside = int(((fit.message < low) | (fit.message > high) | (fit.fitted < low) | (fit.fitted > high)).sum())
+    axes.plot([low, high], [low, high], color=QUIET, lw=1.0, zorder=1)
+    axes.scatter(
+        fit.fitted[:_POINTS],
+        fit.message[:_POINTS],
+        s=5,
+        color=_COLOURS[fit.target],
+        alpha=0.35,
+        linewidth=0,
+        rasterized=True,
+        zorder=2,
+    )
+    axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
+    axes.grid(color=FAINT, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.set_title(f"component {fit.component + 1}")
+    axes.set_xlabel(f"linear combination of {name} (dimensionless)")
+    axes.set_ylabel("message (dimensionless)")
+    if notes:
+        text = f"R² {_shown(fit.r2)}\nrobust {_shown(fit.r2_robust)}"
+        if outside:
+            text += f"\n{outside / len(fit.message):.1%} outside"
+        axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=8)
+
+
+def _value(values: list[float | None], index: int) -> float:
+    value = values[index]
+    return math.nan if value is None else float(value)
+
+
+def _shown(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:.3f}" if value > -1 else "< −1"
