@@ -19,7 +19,8 @@ from distillery.train.schedule import one_cycle
 
 COLUMNS = ("step", "loss", "penalty", "learning_rate", "concentration")
 EXPLODED = 100.0
-BETA2 = 0.999
+# Shorter memory than Adam's usual 0.999: in the few thousand steps of a small budget the force R² rises by 0.01.
+BETA2 = 0.99
 
 
 @dataclasses.dataclass
@@ -44,16 +45,55 @@ def fresh_state(stack: int, device: torch.device) -> State:
     return State(0, [""] * stack, torch.zeros(WINDOW, 2, stack, device=device), [[] for _ in range(stack)])
 
 
-def optimiser_of(network: Network, settings: TrainingSettings) -> torch.optim.Adam:
-    """Return Adam with its moments laid out, zero, so that a checkpoint can fill them."""
-    optimiser = torch.optim.Adam(network.parameters(), weight_decay=settings.weight_decay, fused=True)
-    for parameter in network.parameters():
-        optimiser.state[parameter] = {
-            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-            "exp_avg": torch.zeros_like(parameter),
-            "exp_avg_sq": torch.zeros_like(parameter),
+class Optimiser:
+    """Adam on all parameters of a network as one row of numbers: one call instead of one per parameter.
+
+    Attributes:
+        weights: All parameters; the network's own are views of it.
+        adam: The optimiser of ``weights``.
+    """
+
+    def __init__(self, network: Network, weight_decay: float):
+        """Lay out parameters, gradients and moments; the network must be on its device already."""
+        parameters = list(network.parameters())
+        self._sizes = {name: parameter.shape for name, parameter in network.named_parameters()}
+        self.weights = torch.nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+        self.weights.grad = torch.zeros_like(self.weights)
+        values, gradients = self._split(self.weights.data), self._split(self.weights.grad)
+        for parameter, value, gradient in zip(parameters, values.values(), gradients.values(), strict=True):
+            parameter.data, parameter.grad = value, gradient
+        self.adam = torch.optim.Adam([self.weights], weight_decay=weight_decay, fused=True)
+        self.adam.state[self.weights] = {
+            "step": torch.zeros((), dtype=torch.float32, device=self.weights.device),
+            "exp_avg": torch.zeros_like(self.weights),
+            "exp_avg_sq": torch.zeros_like(self.weights),
         }
-    return optimiser
+
+    @property
+    def tensors(self) -> dict[str, Float[Tensor, "stack ..."]]:
+        """Weights and moments of each parameter by name; what is written there counts."""
+        state = self.adam.state[self.weights]
+        kinds = {"weights": self.weights.data, "exp_avg": state["exp_avg"], "exp_avg_sq": state["exp_avg_sq"]}
+        return {f"{kind}.{name}": part for kind, row in kinds.items() for name, part in self._split(row).items()}
+
+    def _split(self, row: Tensor) -> dict[str, Tensor]:
+        parts = torch.split(row, [size.numel() for size in self._sizes.values()])
+        return {name: part.view(size) for (name, size), part in zip(self._sizes.items(), parts, strict=True)}
+
+    def resume(self, step: int) -> None:
+        """Say how many steps lie behind; Adam's bias correction depends on it."""
+        self.adam.state[self.weights]["step"].fill_(float(step))
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        assert self.weights.grad is not None
+        self.weights.grad.zero_()
+
+    def step(self, rate: float, beta1: float) -> None:
+        """Follow the gradients once."""
+        group = self.adam.param_groups[0]
+        group["lr"], group["betas"] = rate, (beta1, BETA2)
+        self.adam.step()
 
 
 def error_of(
@@ -65,7 +105,7 @@ def error_of(
 
 def fit(
     network: Network,
-    optimiser: torch.optim.Adam,
+    optimiser: Optimiser,
     batches: Batches,
     state: State,
     settings: TrainingSettings,
@@ -92,7 +132,6 @@ def fit(
         Graphs per second, all cells of the stack together.
     """
     started, first = time.monotonic(), state.step
-    group = optimiser.param_groups[0]
     while state.step < settings.steps and not all(state.reasons):
         number = state.step // WINDOW
         nodes, acceleration = batches.window(number)
@@ -100,12 +139,11 @@ def fit(
         for step in range(state.step, last):
             place = step - number * WINDOW
             rate, beta1 = one_cycle(step, settings.steps, settings.learning_rate)
-            group["lr"], group["betas"] = rate, (beta1, BETA2)
-            optimiser.zero_grad()
+            optimiser.clear()
             predicted, penalty = network(nodes[place], _noise(network, batches, step, nodes.shape))
             error = error_of(predicted, acceleration[place])
             (error + penalty).sum().backward()
-            optimiser.step()
+            optimiser.step(rate, beta1)
             state.losses[place, 0], state.losses[place, 1] = error.detach(), penalty.detach()
             state.step = step + 1
             if state.step == last:

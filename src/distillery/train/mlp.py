@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
+    # In place: the layer before needs only its inputs to be differentiated, and memory is what ReLU costs.
+    "relu": torch.relu_,
     "silu": nn.functional.silu,
     "softplus": nn.functional.softplus,
 }

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from distillery.cell import Cell
 from distillery.randomness import stream
@@ -56,7 +55,7 @@ class Stack:
         for index, cell in enumerate(cells):
             network.initialise(index, stream(cell.seed, "train", "weights"))
         self.network = network.to(device)
-        self.optimiser = loop.optimiser_of(self.network, settings)
+        self.optimiser = loop.Optimiser(self.network, settings.weight_decay)
         seeds = [cell.seed for cell in cells]
         self.batches = Batches(data, seeds, settings.batch, settings.translation, device)
         self.state = loop.fresh_state(len(cells), device)
@@ -67,7 +66,7 @@ class Stack:
     def save(self, state: loop.State) -> None:
         """Write a checkpoint of each cell."""
         for place, (folder, key) in enumerate(zip(self._folders, self._keys, strict=True)):
-            tensors = {name: tensor[place] for name, tensor in self._tensors().items()}
+            tensors = {name: tensor[place] for name, tensor in self.optimiser.tensors.items()}
             tensors["losses"] = state.losses[:, :, place]
             history = torch.tensor(state.history[place], dtype=torch.float64)
             tensors["history"] = history.reshape(-1, len(loop.COLUMNS))
@@ -83,25 +82,13 @@ class Stack:
             self.save(self.state)
         if step == 0:
             return
-        own = self._tensors()
         for place, (folder, key) in enumerate(zip(self._folders, self._keys, strict=True)):
             entry = checkpoint.available(folder, key)[step]
             saved = checkpoint.read(folder, entry)
-            with torch.no_grad():
-                for name, tensor in own.items():
-                    tensor[place] = saved[name].to(tensor.device)
+            for name, tensor in self.optimiser.tensors.items():
+                tensor[place] = saved[name].to(tensor.device)
             self.state.losses[:, :, place] = saved["losses"].to(self.state.losses.device)
             self.state.history[place] = [tuple(row) for row in saved["history"].tolist()]
             self.state.reasons[place] = entry.reason
-        for moments in self.optimiser.state.values():
-            moments["step"].fill_(float(step))
+        self.optimiser.resume(step)
         self.state.step = step
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """Return weights and moments of the whole stack by name; they share memory with the real ones."""
-        found: dict[str, Tensor] = {}
-        for name, parameter in self.network.named_parameters():
-            found[f"weights.{name}"] = parameter
-            for moment in ("exp_avg", "exp_avg_sq"):
-                found[f"{moment}.{name}"] = self.optimiser.state[parameter][moment]
-        return found
