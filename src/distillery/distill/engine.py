@@ -10,7 +10,7 @@ import dataclasses
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -52,6 +52,7 @@ class Problem:
         return dict(zip(self.names, self.held_out_features.T, strict=True))
 
 
+@runtime_checkable
 class Engine(Protocol):
     """The functions of an engine's module."""
 

@@ -50,7 +50,8 @@ def pareto_front(
         target: Held-out target (dimensionless).
     """
     best: dict[int, tuple[float, str]] = {}
-    for expression in expressions:
+    for found in expressions:
+        expression = rounded(found)
         error = mean_absolute_error(expression, features, target)
         if not np.isfinite(error):
             continue
@@ -67,6 +68,13 @@ def pareto_front(
             gain = np.log(max(before.mae, floor) / max(error, floor))
             front.append(Point(text, cost, error, float(gain) / (cost - before.complexity)))
     return front
+
+
+def rounded(expression: sympy.Expr) -> sympy.Expr:
+    """Return the expression with six significant digits in its constants: what is read is what was measured."""
+    return expression.xreplace(
+        {number: sympy.Float(f"{float(number):.6g}") for number in expression.atoms(sympy.Float)}
+    )
 
 
 def mean_absolute_error(

@@ -32,34 +32,31 @@ def tidied(
     features: Mapping[str, Float[np.ndarray, " sample"]],
     target: Float[np.ndarray, " sample"],
 ) -> list[sympy.Expr]:
-    """Return short forms of expressions with refitted constants, duplicates removed.
+    """Return short forms of expressions with refitted constants.
 
     Args:
         expressions: What an engine found.
         features: Training inputs by name (dimensionless).
         target: Training target (dimensionless).
     """
-    found: dict[str, sympy.Expr] = {}
-    seen: set[str] = set()
-    for expression in expressions:
-        for candidate in _prunings(cheapest(expression), features, target, seen):
-            found.setdefault(formula.to_text(candidate), candidate)
-    return list(found.values())
+    seen: set[Any] = set()
+    return [
+        candidate for expression in expressions for candidate in _prunings(cheapest(expression), features, target, seen)
+    ]
 
 
 def _prunings(
     expression: sympy.Expr,
     features: Mapping[str, Float[np.ndarray, " sample"]],
     target: Float[np.ndarray, " sample"],
-    seen: set[str],
+    seen: set[Any],
 ) -> Iterator[sympy.Expr]:
     first: float | None = None
     while True:
         skeleton = parametrise(expression)
-        key = str(skeleton.expression)
-        if key in seen:
+        if skeleton.expression in seen:
             return
-        seen.add(key)
+        seen.add(skeleton.expression)
         fit = refit(skeleton, features, target)
         if not np.isfinite(fit.error):
             return
@@ -70,10 +67,10 @@ def _prunings(
         product = products(fit.expression)
         if product is not None and complexity(product) < complexity(fit.expression):
             yield from _prunings(product, features, target, seen)
-        shorter = min(_deletions(skeleton, fit), key=lambda pair: pair[0], default=None)
+        shorter = next(_deletions(skeleton, fit), None)
         if shorter is None:
             return
-        expression = cheapest(shorter[1])
+        expression = cheapest(shorter)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,19 +196,17 @@ def refit(
     return Fit(skeleton.filled(fitted), fitted, float(np.mean(np.abs(residual))), covariance)
 
 
-def _deletions(skeleton: Skeleton, fit: Fit) -> Iterator[tuple[float, sympy.Expr]]:
-    """Yield the shorter expressions that 0, 1 or -1 in place of a parameter gives, with the growth of the error."""
+def _deletions(skeleton: Skeleton, fit: Fit) -> Iterator[sympy.Expr]:
+    """Yield the shorter expressions that 0, 1 or -1 in place of a parameter gives, the least harmful first."""
     before = complexity(fit.expression)
-    for name in skeleton.values:
-        for value in (0, 1, -1):
-            values: dict[Any, Any] = {formula.symbol(n): sympy.Float(v) for n, v in fit.values.items()}
-            values[formula.symbol(name)] = sympy.Integer(value)
-            shorter = skeleton.expression.xreplace(values)
-            growth = fit.growth(name, value)
-            if np.isfinite(growth) and not shorter.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I):
-                shorter = _normal(shorter)
-                if complexity(shorter) < before:
-                    yield growth, shorter
+    moves = [(fit.growth(name, value), name, value) for name in skeleton.values for value in (0.0, 1.0, -1.0)]
+    filled: dict[Any, Any] = {formula.symbol(name): sympy.Float(value) for name, value in fit.values.items()}
+    for growth, name, value in sorted(moves):
+        shorter = skeleton.expression.xreplace({**filled, formula.symbol(name): sympy.Integer(int(value))})
+        if np.isfinite(growth) and not shorter.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I):
+            shorter = _normal(shorter)
+            if complexity(shorter) < before:
+                yield shorter
 
 
 def cheapest(expression: sympy.Expr) -> sympy.Expr:
@@ -265,19 +260,21 @@ def _normal(node: Any) -> Any:
             coefficient, rest = _unit(_normal(argument))
             total *= coefficient
             factors.append(rest)
-        return _signed(total, factors)
+        return _multiplied(total, factors)
     rebuilt = node.func(*(_normal(argument) for argument in node.args))
     return _flattened(rebuilt) if isinstance(rebuilt, sympy.Add) else rebuilt
 
 
-def _signed(coefficient: Any, factors: list[Any]) -> Any:
-    """Multiply; a negative coefficient goes into a sum that has a negative constant, a·(1 - 1/r) not -a·(1/r - 1)."""
-    if coefficient < 0:
-        for index, factor in enumerate(factors):
-            if isinstance(factor, sympy.Add) and factor.as_coeff_Add()[0] < 0:
-                flipped = sympy.Add(*(_scaled(term, -1) for term in factor.args))
-                return sympy.Mul(_number(-coefficient), *factors[:index], flipped, *factors[index + 1 :])
-    return sympy.Mul(_number(coefficient), *factors)
+def _multiplied(coefficient: Any, factors: list[Any]) -> Any:
+    """Multiply, with the coefficient inside of a sum where that is cheaper: (1.2 - 1.1/r)·x, not 1.1·(1.09 - 1/r)·x."""
+    if abs(float(coefficient)) == 1.0 and float(coefficient) > 0:
+        return sympy.Mul(*factors)
+    forms = [sympy.Mul(_number(coefficient), *factors)]
+    for index, factor in enumerate(factors):
+        if isinstance(factor, sympy.Add):
+            scaled = sympy.Add(*(_scaled(term, 1 / coefficient) for term in factor.args))
+            forms.append(sympy.Mul(*factors[:index], scaled, *factors[index + 1 :]))
+    return min(forms, key=complexity)
 
 
 def _number(value: Any) -> Any:
