@@ -270,8 +270,8 @@ def test_a_simulation_that_fails_is_drawn_again_and_counted(sweep: Sweep, monkey
     original = Integrator.propagate
     unlucky = draw(sweep.system(experiment), experiment, "train", [3, 11], [0, 0]).mass
 
-    def propagate(self: Integrator, bodies: Bodies, times: Any) -> Motion:
-        motion = original(self, bodies, times)
+    def propagate(self: Integrator, bodies: Bodies, times: Any, kind: Any) -> Motion:
+        motion = original(self, bodies, times, kind)
         motion.reached[[any((mass == bad).all() for bad in unlucky) for mass in bodies.mass]] = False
         return motion
 
@@ -288,7 +288,7 @@ def test_a_simulation_that_fails_is_drawn_again_and_counted(sweep: Sweep, monkey
 
 
 def test_a_system_that_never_reaches_its_end_is_refused(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    def propagate(_: Integrator, bodies: Bodies, times: Any) -> Motion:
+    def propagate(_: Integrator, bodies: Bodies, times: Any, __: Any) -> Motion:
         empty = np.zeros((len(bodies.mass), len(times), 4, 2))
         return Motion(empty, empty, empty, np.zeros(len(bodies.mass), dtype=bool))
 

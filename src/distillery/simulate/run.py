@@ -114,7 +114,7 @@ def _block(
     """Integrate a block; a simulation that does not reach its end is drawn again."""
     attempts = [0] * len(simulations)
     bodies = draw(integrator.system, experiment, split, simulations, attempts)
-    motion = integrator.propagate(bodies, times)
+    motion = integrator.propagate(bodies, times, np.float32)
     while not motion.reached.all():
         failed = [index for index, reached in enumerate(motion.reached) if not reached]
         for index in failed:
@@ -129,7 +129,7 @@ def _block(
             integrator.system, experiment, split, [simulations[i] for i in failed], [attempts[i] for i in failed]
         )
         bodies.replace(failed, again)
-        motion.replace(failed, integrator.propagate(again, times))
+        motion.replace(failed, integrator.propagate(again, times, np.float32))
     return bodies, motion, np.array(attempts)
 
 

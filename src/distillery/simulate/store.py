@@ -209,7 +209,7 @@ class Store:
         """
         simulations = self.layout.simulations(block)
         for name, (_, kind, _) in _VARIABLES.items():
-            self._arrays[name][simulations.start : simulations.stop] = variables[name].astype(kind)
+            self._arrays[name][simulations.start : simulations.stop] = variables[name].astype(kind, copy=False)
 
     def manifest(self) -> dict[str, str]:
         """Return a fingerprint of each file of the store, by its path within the store."""
