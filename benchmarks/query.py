@@ -40,7 +40,7 @@ REFERENCE = (
 )
 
 
-def sweep_in(folder: Path):  # noqa: ANN201
+def sweep_in(folder: Path):
     from distillery.config import parse_config
     from distillery.sweep import Sweep
 
@@ -93,10 +93,9 @@ def main() -> int:
     return 1 if slow else 0
 
 
-def prepare(sweep) -> None:  # noqa: ANN001
-    from fabricate import fabricate_quickly
-
+def prepare(sweep) -> None:
     from distillery.collect.run import collect
+    from fabricate import fabricate_quickly
 
     if (sweep.results / "sweep.json").exists():
         return

@@ -46,8 +46,14 @@ def render(table: Table, output: Output, width: int | None = None) -> str:
             writer.writerows([[_plain(value) for value in row] for row in table.rows])
             return buffer.getvalue().removesuffix("\n")
         case "json":
-            rows = [{name: _json(value) for name, value in zip(table.names, row, strict=True)} for row in table.rows]
-            return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False)
+            # One object per line: with indentation inside, json would leave its quick encoder.
+            rows = [
+                json.dumps(
+                    {name: _json(value) for name, value in zip(table.names, row, strict=True)}, ensure_ascii=False
+                )
+                for row in table.rows
+            ]
+            return "[" + ",".join(f"\n {row}" for row in rows) + "\n]"
         case "table":
             rows_shown = [[show(value) for value in row] for row in table.rows]
             numeric = [all(_is_number(row[i]) for row in table.rows) for i in range(len(table.names))]
@@ -111,29 +117,30 @@ def _cut(line: str, width: int | None) -> str:
     return line if width is None or len(line) <= width else line[: max(width - 1, 1)] + "…"
 
 
-def _plain(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return "" if math.isnan(value) else repr(value)
-        case list() | tuple():
-            return "; ".join(_plain(entry) for entry in value)
+def _plain(value: Any) -> Any:
+    """Return a value as the csv module should take it: it writes text and numbers as they are, None as nothing."""
+    kind = type(value)
+    if kind is str or kind is int or value is None:
+        return value
+    if kind is float:
+        return value if value == value else None  # noqa: PLR0124 (NaN)
+    if kind is bool:
+        return "yes" if value else "no"
+    if kind is list or kind is tuple:
+        return "; ".join("" if entry is None else str(_plain(entry)) for entry in value)
     return str(value)
 
 
 def _json(value: Any) -> Any:
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case list() | tuple():
-            return [_json(entry) for entry in value]
-        case dict():
-            return {str(key): _json(entry) for key, entry in value.items()}
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind is list or kind is tuple:
+        return [_json(entry) for entry in value]
+    if kind is dict:
+        return {str(key): _json(entry) for key, entry in value.items()}
     return str(value)
 
 

@@ -34,8 +34,7 @@ def overview_figure(sweep: Sweep, path: Path) -> None:
     component = max(range(len(fits)), key=lambda index: fits[index].r2_robust)
     front = pareto_fronts(sweep, cell)[component]
     recovered = values["recovered"] == 1.0
-    with picture(path, 11.4, 5.0) as figure:
-        figure.set_layout_engine("none")
+    with picture(path, 11.4, 5.0, layout="none") as figure:
         figure.subplots_adjust(left=0.055, right=0.99, bottom=0.33, top=0.92, wspace=0.3)
         paths, messages, errors = figure.subplots(1, 3)
         for axes in (paths, messages, errors):

@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -60,13 +60,16 @@ _STYLE: dict[str, Any] = {
 
 
 @contextlib.contextmanager
-def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
+def picture(
+    path: Path, width: float, height: float, layout: Literal["constrained", "none"] = "constrained"
+) -> Iterator[Figure]:
     """Yield an empty figure in the house style; it is written to ``path`` when the block ends without error.
 
     Args:
         path: A file ending in ``.svg`` or ``.png``.
         width: In inches.
         height: In inches.
+        layout: Whether panels are placed by matplotlib or by hand.
 
     Raises:
         DistilleryError: The ending is another.
@@ -76,7 +79,7 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
         raise DistilleryError(f"{path}: is no picture this draws; let it end in {' or '.join(_FORMATS)}")
     look: Any = {**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}
     with matplotlib.rc_context(look):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout=layout)
         FigureCanvasAgg(figure)
         yield figure
         with replacing(path) as temporary:
