@@ -108,6 +108,18 @@ def test_a_stage_that_broke_shows_its_reason_until_it_is_done(sweep: Any) -> Non
     assert shown(sweep, cell) == ["done"] * 4
 
 
+def test_a_failure_from_before_its_input_was_made_again_is_forgotten(sweep: Any) -> None:
+    cell = sweep.cells[0]
+    failure = notes(cell.outcome(sweep.results, "distill"))[1]
+    files.write_json(failure, {"reason": "interpret.json: no such file", "when": time.time()})
+    assert shown(sweep, cell)[2] == "failed"
+    time.sleep(0.02)
+    fabricate(sweep, cell, until="interpret")
+    assert shown(sweep, cell) == ["done", "done", "missing", "missing"]
+    files.write_json(failure, {"reason": "out of memory", "when": time.time() + 1})
+    assert shown(sweep, cell)[2] == "failed"
+
+
 def test_a_killed_rerun_is_interrupted_though_its_stale_outcome_is_there(sweep: Any) -> None:
     cell = sweep.cells[0]
     fabricate(sweep, cell, until="train")

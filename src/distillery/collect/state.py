@@ -51,14 +51,16 @@ def cell_states(sweep: Sweep, cell: Cell, *, results: bool = True) -> dict[Stage
     """
     names = _names(cell.folder(sweep.results))
     states: dict[Stage, StageState] = {}
+    before: Path | None = None
     for stage in STAGES:
         path = cell.outcome(sweep.results, stage)
         state = StageState("missing")
         if path.name in names:
             state = _outcome_state(path, sweep.key(stage, cell), results)
         if any(note.name in names for note in notes(path)):
-            state = _with_notes(state, path)
+            state = _with_notes(state, path, before)
         states[stage] = state
+        before = path
     return states
 
 
@@ -125,8 +127,11 @@ def _head(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _with_notes(state: StageState, path: Path) -> StageState:
-    """Let the notes of a running or broken stage speak, where its outcome does not settle the matter."""
+def _with_notes(state: StageState, path: Path, before: Path | None = None) -> StageState:
+    """Let the notes of a running or broken stage speak, where its outcome does not settle the matter.
+
+    A failure older than the outcome of the stage ``before`` says nothing: the stage has not run on it yet.
+    """
     running, failure = notes(path)
     note = _note(running)
     alive, where = (None, "") if note is None else _process(note)
@@ -137,9 +142,17 @@ def _with_notes(state: StageState, path: Path) -> StageState:
     if note is not None:
         return StageState("interrupted", where)
     broken = _note(failure)
-    if broken is not None:
+    if broken is not None and not _older(broken, before):
         return StageState("failed", str(broken.get("reason", "no reason was given")))
     return state
+
+
+def _older(note: dict[str, Any], outcome: Path | None) -> bool:
+    when = note.get("when")
+    try:
+        return outcome is not None and isinstance(when, (int, float)) and when < outcome.stat().st_mtime
+    except OSError:
+        return False
 
 
 def _note(path: Path) -> dict[str, Any] | None:

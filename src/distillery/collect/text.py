@@ -105,7 +105,7 @@ def show(value: Any) -> str:
         case float():
             return "–" if math.isnan(value) else f"{value:.4g}"
         case list() | tuple():
-            return "; ".join(show(entry) for entry in value)
+            return "; ".join(show(entry) for entry in value) if any(e not in (None, "") for e in value) else "–"
     return str(value).replace("\n", " ")
 
 

@@ -8,6 +8,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from matplotlib.ticker import LogLocator, NullFormatter
+
 from distillery.cell import Cell
 from distillery.collect.columns import EQUATIONS
 from distillery.collect.record import read_record
@@ -116,8 +118,9 @@ def draw_front(axes: Any, front: list[Point]) -> None:
     axes.set_yscale("log")
     if y and max(y) < 30 * min(y):
         # Less than a decade and a half has too few powers of ten to label.
-        middle, reach = math.sqrt(max(y) * min(y)), math.sqrt(40.0)
-        axes.set_ylim(middle / reach, middle * reach)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(color=FAINT, lw=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel("complexity (nodes, weighted)")

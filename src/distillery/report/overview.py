@@ -43,8 +43,8 @@ def overview_figure(sweep: Sweep, path: Path) -> None:
         draw_fit(messages, fits[component])
         draw_front(errors, front)
         paths.set_title(f"1  {cell.experiment.bodies} bodies move", weight="bold")
-        messages.set_title(f"2  messages turn into the {target}", weight="bold")
-        errors.set_title("3  symbolic regression finds the law", weight="bold")
+        messages.set_title(f"2  messages {'turn into' if recovered else 'against'} the {target}", weight="bold")
+        errors.set_title(f"3  symbolic regression {'finds the law' if recovered else 'tries'}", weight="bold")
         equations = [f"message {k + 1}  =  {typeset(text)}" for k, text in enumerate(values["equation"])]
         verdict = f"verified: the law of {cell.experiment.system}" if recovered else "verified: not the true law"
         colour = GREEN if recovered else QUIET

@@ -79,7 +79,7 @@ def picture(
         raise DistilleryError(f"{path}: is no picture this draws; let it end in {' or '.join(_FORMATS)}")
     look: Any = {**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}
     with matplotlib.rc_context(look):
-        figure = Figure(figsize=(width, height), layout=layout)
+        figure = Figure(figsize=(width, height), layout=None if layout == "none" else layout)
         FigureCanvasAgg(figure)
         yield figure
         with replacing(path) as temporary:
