@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import heyoka
@@ -33,8 +33,6 @@ _MIN_STEPS = 100_000
 # is worth; the compact form builds in a tenth of the time and steps 1.8 times slower.
 _COMPACT_FROM = 100
 _FAILURES = (heyoka.taylor_outcome.err_nf_state, heyoka.taylor_outcome.step_limit)
-# Trajectories are stored as float32; what comes near its range is no trajectory.
-_LARGEST = 1e30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +93,10 @@ class Integrator:
 
     @functools.cached_property
     def _formula(self) -> Any:
+        """The accelerations, compiled; only damping needs velocities."""
         e = self._equations
-        return heyoka.cfunc(e.acceleration, [*e.position, *e.velocity], compact_mode=self._compact, force_avx512=True)
+        variables = [*e.position, *e.velocity] if self.system.damping else [*e.position]
+        return heyoka.cfunc(e.acceleration, variables, compact_mode=self._compact, force_avx512=True)
 
     def propagate(
         self, bodies: Bodies, times: Float[np.ndarray, "time"], kind: type[np.floating[Any]] = np.float64
@@ -112,25 +112,52 @@ class Integrator:
             The trajectories.
         """
         count, half = len(bodies.mass), self.bodies * self.dim
-        values = parameters(self.system, self._equations.names, bodies.mass, bodies.charge)
-        start = np.concatenate([_columns(bodies.position), _columns(bodies.velocity)])
         motion = np.empty((3, count, len(times), half), dtype=kind)
         reached = np.zeros(count, dtype=bool)
-        waiting = np.abs(self.acceleration(bodies)).max(axis=(1, 2)).argsort(kind="stable").tolist()
-        while waiting:
-            lanes, waiting = waiting[:LANES], waiting[LANES:]
-            saved, reached[lanes], interrupted = self._batch(start[:, lanes], values[:, lanes], times)
-            pulls = self._acceleration(saved, values[:, lanes])
-            with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            for lanes, saved, values in self.batches(bodies, times):
+                pulls = self._acceleration(saved, values)
                 for column, lane in enumerate(lanes):
                     motion[0, lane] = saved[:, :half, column]
                     motion[1, lane] = saved[:, half:, column]
                     motion[2, lane] = pulls[:, :, column]
-            waiting = [lane for lane, again in zip(lanes, interrupted, strict=True) if again] + waiting
-        axes = (0, 2, 3)
-        reached &= np.maximum(motion.max(axis=axes), -motion.min(axis=axes)) < _LARGEST
+                    reached[lane] = True
+            # One value that is not finite, or near the range of float32, makes the sum so.
+            reached &= np.isfinite(motion.sum(axis=(0, 2, 3)))
         position, velocity, acceleration = motion.reshape(3, count, len(times), self.bodies, self.dim)
         return Motion(position, velocity, acceleration, reached)
+
+    def batches(
+        self, bodies: Bodies, times: Float[np.ndarray, "time"]
+    ) -> Iterator[tuple[list[int], Float[np.ndarray, "time variable lane"], Float[np.ndarray, "parameter lane"]]]:
+        """Integrate simulations batch by batch.
+
+        Args:
+            bodies: Bodies at ``times[0]``, of any number of simulations.
+            times: The times to save, strictly monotonic (dimensionless).
+
+        Yields:
+            The simulations that came to the end in the first lanes of a batch, and all lanes' states (positions, then
+            velocities) and parameters. Each simulation comes once, or not at all if it broke.
+        """
+        values = parameters(self.system, self._equations.names, bodies.mass, bodies.charge)
+        start = np.concatenate([_columns(bodies.position), _columns(bodies.velocity)])
+        waiting = np.abs(self.acceleration(bodies)).max(axis=(1, 2)).argsort(kind="stable").tolist()
+        while waiting:
+            lanes, waiting = waiting[:LANES], waiting[LANES:]
+            # Lanes without a simulation repeat the last one: they end with it.
+            filled = lanes + lanes[-1:] * (LANES - len(lanes))
+            saved, failed = self._batch(start[:, filled], values[:, filled], times)
+            ended = np.isfinite(saved[-1]).all(axis=0)
+            order = [*np.flatnonzero(ended), *np.flatnonzero(~ended)]
+            done = [lanes[column] for column in order if ended[column] and column < len(lanes)]
+            if len(done) < len(lanes):
+                # A lane that turns non-finite ends the whole batch; the others are not to blame and start again.
+                blamed = {lane for lane, blame in zip(filled, failed | ended, strict=True) if blame}
+                waiting = [lane for lane in lanes if lane not in blamed] * bool(failed.any()) + waiting
+                saved, filled = np.ascontiguousarray(saved[:, :, order]), [filled[column] for column in order]
+            if done:
+                yield done, saved, values[:, filled]
 
     def acceleration(self, bodies: Bodies) -> Float[np.ndarray, "simulation particle space"]:
         """Return the accelerations that the equations of motion give.
@@ -147,32 +174,27 @@ class Integrator:
         start: Float[np.ndarray, "variable lane"],
         values: Float[np.ndarray, "parameter lane"],
         times: Float[np.ndarray, "time"],
-    ) -> tuple[Float[np.ndarray, "time variable lane"], Bool[np.ndarray, "lane"], Bool[np.ndarray, "lane"]]:
-        """Integrate up to a batch; also return which lanes came to the end and which were interrupted by others."""
-        taylor, count = self._taylor, start.shape[1]
-        # Lanes without a simulation repeat the last one: they end with it.
-        filled = [*range(count), *[count - 1] * (LANES - count)]
-        taylor.state[:] = start[:, filled]
-        taylor.pars[:] = values[: len(taylor.pars), filled]
-        taylor.set_time(np.full(LANES, times[0]))
+    ) -> tuple[Float[np.ndarray, "time variable lane"], Bool[np.ndarray, "lane"]]:
+        """Integrate a batch; also return which lanes failed. What a lane did not come to is NaN."""
         if len(times) == 1:
-            return start[None], np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
+            return start[None], np.zeros(LANES, dtype=bool)
+        taylor = self._taylor
+        taylor.state[:] = start
+        taylor.pars[:] = values[: len(taylor.pars)]
+        taylor.set_time(np.full(LANES, times[0]))
         limit = max(_MIN_STEPS, round(_STEPS_PER_TIME_STEP * abs(times[-1] - times[0]) / self.system.time_step))
         _, saved = taylor.propagate_grid(np.repeat(times[:, None], LANES, axis=1), max_steps=limit)
-        outcomes = [outcome for outcome, *_ in taylor.propagate_res][:count]
-        saved = saved[:, :, :count]
-        reached = np.isfinite(saved).all(axis=(0, 1))
-        failed = np.array([outcome in _FAILURES for outcome in outcomes])
-        # A lane that turns non-finite ends the whole batch; the others are not to blame and start again.
-        return saved, reached, ~reached & ~failed & failed.any()
+        return saved, np.array([outcome in _FAILURES for outcome, *_ in taylor.propagate_res])
 
     def _acceleration(
-        self, state: Float[np.ndarray, "time variable simulation"], values: Float[np.ndarray, "parameter simulation"]
-    ) -> Float[np.ndarray, "time half simulation"]:
-        times, variables, count = state.shape
-        points = np.ascontiguousarray(np.moveaxis(state, 1, 0).reshape(variables, times * count))
-        given = np.ascontiguousarray(np.tile(values[: self._formula.nparams], times))
-        return np.moveaxis(self._formula(points, pars=given).reshape(variables // 2, times, count), 0, 1)
+        self, state: Float[np.ndarray, "time variable lane"], values: Float[np.ndarray, "parameter lane"]
+    ) -> Float[np.ndarray, "time half lane"]:
+        formula, (times, _, lanes) = self._formula, state.shape
+        # Moving all lanes of a variable as one item is four times faster than moving numbers.
+        items = np.ascontiguousarray(state).view(f"V{lanes * state.itemsize}")[:, : len(formula.vars), 0]
+        points = np.ascontiguousarray(items.T).view(state.dtype).reshape(-1, times * lanes)
+        given = np.ascontiguousarray(np.tile(values[: formula.nparams], times))
+        return np.moveaxis(formula(points, pars=given).reshape(-1, times, lanes), 0, 1)
 
 
 def _columns(vectors: Float[np.ndarray, "simulation particle space"]) -> Float[np.ndarray, "half simulation"]:
