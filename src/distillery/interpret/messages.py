@@ -141,7 +141,7 @@ def reading_axes(
 def explained_share(messages: Float[np.ndarray, "sample message"], axes: Float[np.ndarray, "message dim"]) -> float:
     """Return the share of the messages' total variance along some axes; NaN where nothing varies."""
     total = float(messages.var(axis=0).sum())
-    return float((messages @ axes).var(axis=0).sum()) / total if total > 0 else float("nan")
+    return min(float((messages @ axes).var(axis=0).sum()) / total, 1.0) if total > 0 else float("nan")
 
 
 def choose_reading(wanted: Literal["std", "principal", "best"], explained: dict[Reading, float]) -> Reading:

@@ -1,0 +1,173 @@
+"""Training speed on one thread, beside references in the same run: ``python benchmarks/train.py``.
+
+1. 300 hidden units: our loop against a plain PyTorch Geometric loop with its ``DataLoader``, in float32.
+2. Small networks: several seeds stacked against the same seeds one after another.
+
+Times are CPU seconds, the two sides take turns, and of each the fastest turn counts: other work on the
+machine slows a turn down, nothing speeds one up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import os
+import time
+import warnings
+from collections.abc import Iterator
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distillery.config import TrainingSettings
+from distillery.models import MODELS
+from distillery.randomness import stream
+from distillery.train.batches import WINDOW, Batches, Graphs
+from distillery.train.loop import Optimiser, error_of
+from distillery.train.network import GraphNetwork, Shape
+from distillery.train.schedule import one_cycle
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from torch_geometric.data import Data
+    from torch_geometric.loader import DataLoader
+    from torch_geometric.nn import MessagePassing
+
+DIM, BODIES, BATCH = 2, 4, 64
+
+
+def graphs(count: int) -> Graphs:
+    """Random graphs: what is learned does not matter here."""
+    draws = stream(0, "benchmark", "train")
+    nodes = draws.normal(size=(count, BODIES, 2 * DIM + 2))
+    return Graphs(nodes, draws.normal(size=(count, BODIES, DIM)))
+
+
+class PlainNetwork(MessagePassing):
+    """A graph network as one writes it first: concatenated inputs, plain linear layers."""
+
+    def __init__(self, shape: Shape):
+        super().__init__(aggr="add")
+        self.edge = plain_mlp(2 * shape.features, shape.messages, shape)
+        self.node = plain_mlp(shape.features + shape.messages, shape.dim, shape)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return accelerations."""
+        return self.node(torch.cat([x, self.propagate(edge_index, x=x)], dim=1))
+
+    def message(self, x_i: Tensor, x_j: Tensor) -> Tensor:
+        """Return messages."""
+        return self.edge(torch.cat([x_i, x_j], dim=1))
+
+
+def plain_mlp(inputs: int, output: int, shape: Shape) -> nn.Sequential:
+    widths = [inputs, *[shape.hidden] * shape.layers]
+    hidden = [part for a, b in itertools.pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*hidden, nn.Linear(shape.hidden, output))
+
+
+def plain_steps(shape: Shape, data: Graphs) -> Iterator[None]:
+    """The plain loop, one step per item."""
+    bodies = torch.arange(BODIES)
+    senders, receivers = torch.meshgrid(bodies, bodies, indexing="ij")
+    edge_index = torch.stack([senders[senders != receivers], receivers[senders != receivers]])
+    nodes, labels = (torch.from_numpy(part.astype(np.float32)) for part in (data.nodes, data.acceleration))
+    loader = DataLoader(
+        [Data(x=x, y=y, edge_index=edge_index) for x, y in zip(nodes, labels, strict=True)],
+        batch_size=BATCH,
+        shuffle=True,
+    )
+    network = PlainNetwork(shape)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-8)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=1_000_000)
+    while True:
+        for batch in loader:
+            optimiser.zero_grad()
+            moves = 3.0 * torch.randn(batch.num_graphs, DIM)
+            x = torch.cat([batch.x[:, :DIM] + moves[batch.batch], batch.x[:, DIM:]], dim=1)
+            error = (network(x, batch.edge_index) - batch.y).abs().sum(1).mean()
+            error.backward()
+            optimiser.step()
+            schedule.step()
+            yield
+
+
+def our_steps(shape: Shape, data: Graphs, seeds: list[int]) -> Iterator[None]:
+    """What ``distillery.train.loop.fit`` does between two windows, one step per item."""
+    network = GraphNetwork(shape, len(seeds))
+    for index, seed in enumerate(seeds):
+        network.initialise(index, stream(seed, "benchmark", "weights"))
+    optimiser = Optimiser(network, 1e-8)
+    batches = Batches([data] * len(seeds), seeds, BATCH, 3.0, torch.device("cpu"))
+    number = 0
+    while True:
+        nodes, acceleration = batches.window(number)
+        for place in range(WINDOW):
+            rate, beta1 = one_cycle(number * WINDOW + place, 1_000_000, 1e-3)
+            optimiser.clear()
+            predicted, penalty = network(nodes[place])
+            (error_of(predicted, acceleration[place]) + penalty).sum().backward()
+            optimiser.step(rate, beta1)
+            yield
+        number += 1
+
+
+def race(sides: dict[str, Iterator[None]], steps: int, turns: int) -> dict[str, float]:
+    """Let the sides take turns and return the CPU seconds per step of the fastest turn of each."""
+    best = dict.fromkeys(sides, float("inf"))
+    for steps_of_side in sides.values():
+        for _ in range(WINDOW // 10):
+            next(steps_of_side)
+    for _ in range(turns):
+        for name, steps_of_side in sides.items():
+            started = time.process_time()
+            for _ in range(steps):
+                next(steps_of_side)
+            best[name] = min(best[name], (time.process_time() - started) / steps)
+    return best
+
+
+def show(title: str, best: dict[str, float], graphs_per_step: dict[str, int], reference: str, goal: float) -> None:
+    print(title)
+    speeds = {name: graphs_per_step[name] / seconds for name, seconds in best.items()}
+    for name, speed in speeds.items():
+        print(f"  {name:<34} {speed:>9,.0f} graphs/s   {speed / speeds[reference]:5.2f}×")
+    fastest = max(speeds.values()) / speeds[reference]
+    print(f"  ratio {fastest:.2f} (goal {goal})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=10, help="turns of each side")
+    turns = parser.parse_args().turns
+    torch.set_num_threads(1)
+    data = graphs(6400)
+    settings = TrainingSettings()
+
+    for model in ("standard", "bottleneck"):
+        wide = Shape.of(DIM, MODELS[model], settings.model_copy(update={"hidden": 300}))
+        half = dataclasses.replace(wide, precision="bfloat16")
+        sides = {
+            "PyG loop with DataLoader, float32": plain_steps(wide, data),
+            "ours, float32": our_steps(wide, data, [0]),
+            "ours, bfloat16 hidden layers": our_steps(half, data, [0]),
+        }
+        title = f"300 hidden units, {wide.layers} layers, {model}"
+        show(title, race(sides, 10, turns), dict.fromkeys(sides, BATCH), next(iter(sides)), 2.3)
+
+    for hidden, seeds, batch in ((16, 8, 64), (32, 8, 64), (64, 8, 64)):
+        small = Shape.of(DIM, MODELS["bottleneck"], settings.model_copy(update={"hidden": hidden}))
+        sides = {
+            "one after another": our_steps(small, data, [0]),
+            f"{seeds} seeds stacked": our_steps(small, data, list(range(seeds))),
+        }
+        amounts = {"one after another": batch, f"{seeds} seeds stacked": batch * seeds}
+        show(f"{hidden} hidden units", race(sides, 50, turns), amounts, "one after another", 2.5)
+
+
+if __name__ == "__main__":
+    main()
