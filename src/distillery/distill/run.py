@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -177,7 +178,7 @@ def problems(sweep: Sweep, cell: Cell) -> list[Problem]:
         displacement, mass, charge = arrays["displacement"], arrays["mass"], arrays["charge"]
     except FileNotFoundError:
         raise DistilleryError(f"{path}: no such file; {remedy}") from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DistilleryError(f"{path}: damaged ({error}); {remedy}") from None
     dim, count = cell.experiment.dim, len(message)
     shapes = [(count, dim), (count, 2), (count, 2), (count,)]

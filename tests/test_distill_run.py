@@ -1,0 +1,345 @@
+"""Distilling with processes: limits, crashes, the Dask cluster, resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from distillery.cell import Cell
+from distillery.config import DistillationSettings, OperonSettings, parse_config
+from distillery.distill.child import Child
+from distillery.distill.engine import Problem
+from distillery.distill.run import distill, feature_names, problems
+from distillery.errors import DistilleryError
+from distillery.outcome import notes, read_outcome, write_outcome
+from distillery.sweep import Sweep
+
+TOKEN = "DISTILLERY_TEST_TOKEN"
+QUICK = {"operon": {"population": 40, "generations": 3}, "samples": 100, "held_out": 100}
+
+
+def messages(sweep: Sweep, cell: Cell, seed: int = 0, status: Any = "ok") -> None:
+    """Interpret's outcome for a cell: spring forces, rotated, with a little noise."""
+    path = cell.messages(sweep.results)
+    settings = sweep.config.distillation
+    count, dim = settings.samples + settings.held_out, cell.experiment.dim
+    rng = np.random.default_rng(seed)
+    displacement = rng.normal(0, 1.4, (count, dim))
+    force = displacement * (1 - 1 / np.linalg.norm(displacement, axis=1, keepdims=True))
+    turn, _ = np.linalg.qr(rng.normal(size=(dim, dim)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path,
+        message=force @ turn + 0.01 * rng.normal(size=force.shape),
+        displacement=displacement,
+        mass=np.exp(rng.normal(size=(count, 2))),
+        charge=rng.choice([-1.0, 1.0], (count, 2)),
+        held_out=np.arange(count) >= settings.samples,
+    )
+    write_outcome(
+        cell.outcome(sweep.results, "interpret"),
+        key=sweep.key("interpret", cell),
+        started=time.monotonic(),
+        result={"reading": "std"} if status == "ok" else {},
+        status=status,
+        reason="" if status == "ok" else "loss is not finite",
+        belongings=(path,),
+    )
+
+
+def spring(**settings: Any) -> Problem:
+    rng = np.random.default_rng(0)
+    displacement = rng.normal(0, 1.4, (600, 2))
+    distance = np.linalg.norm(displacement, axis=1)
+    mass, charge = np.exp(rng.normal(size=(600, 2))), rng.choice([-1.0, 1.0], (600, 2))
+    features = np.column_stack([displacement, distance, mass, charge])
+    target = displacement @ [0.6, 0.8] * (1 - 1 / distance) + 0.01 * rng.normal(size=600)
+    return Problem(
+        names=feature_names(2),
+        features=features[:300],
+        target=target[:300],
+        held_out_features=features[300:],
+        held_out_target=target[300:],
+        settings=DistillationSettings(**settings),
+    )
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    one = Child()
+    yield one
+    one.close()
+    assert not fitting()
+
+
+@pytest.fixture(autouse=True)
+def _token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mark the processes of this test: others may be fitting on this machine."""
+    monkeypatch.setenv(TOKEN, uuid.uuid4().hex)
+
+
+def fitting() -> list[int]:
+    """Fitting processes of this test that are alive."""
+    return [process.pid for process in psutil.process_iter() if fits_for_this_test(process)]
+
+
+def fits_for_this_test(process: psutil.Process) -> bool:
+    try:
+        return "distillery.distill.child" in process.cmdline() and process.environ().get(TOKEN) == os.environ[TOKEN]
+    except psutil.Error:
+        return False
+
+
+def comparable(sweep: Sweep, cell: Cell) -> Any:
+    """What distilling found, without times."""
+    result = read_outcome(cell.outcome(sweep.results, "distill"), key=sweep.key("distill", cell)).result
+    for component in result["components"]:
+        component.pop("seconds")
+    return result
+
+
+def test_a_fit_in_a_process_repeats_and_the_process_is_reused(child: Child) -> None:
+    task = spring(operon=OperonSettings(population=100, generations=8))
+    first = child.fit(task)
+    process = fitting()
+    second = child.fit(task)
+    assert first.status == "ok"
+    assert first.front == second.front
+    assert first.chosen == second.chosen
+    assert fitting() == process
+
+
+def test_a_fit_over_its_time_is_killed_and_keeps_its_best_front(child: Child) -> None:
+    endless = OperonSettings(population=50, generations=10_000_000)
+    result = child.fit(spring(seconds=4.0, operon=endless))
+    assert result.status == "timed_out"
+    assert "limit of 4 s" in result.reason
+    assert result.front
+    assert result.chosen is not None
+    assert not fitting()
+
+
+def test_a_fit_over_its_memory_is_killed(child: Child) -> None:
+    settings = DistillationSettings().model_copy(update={"memory_mb": 20})
+    task = spring()
+    result = child.fit(Problem(**{**vars(task), "settings": settings}))
+    assert result.status == "failed"
+    assert "limit of 20 MB" in result.reason
+
+
+def test_a_crash_is_a_result_and_the_next_fit_works(child: Child) -> None:
+    def kill() -> None:
+        while not fitting():
+            time.sleep(0.01)
+        os.kill(fitting()[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    result = child.fit(spring(operon=OperonSettings(population=50, generations=10_000_000)))
+    killer.join()
+    assert (result.status, result.front) == ("failed", ())
+    assert "SIGKILL" in result.reason
+    assert child.fit(spring(operon=OperonSettings(population=50, generations=3))).status == "ok"
+
+
+def test_an_error_in_a_fit_is_its_reason(child: Child) -> None:
+    result = child.fit(spring(operators=("+", "if")))
+    assert (result.status, result.reason) == ("failed", "KeyError: 'if'")
+
+
+@pytest.mark.slow
+def test_a_fit_dies_with_the_process_that_wanted_it(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import sys
+            sys.path.insert(0, sys.argv[1])
+            from test_distill_run import spring
+            from distillery.config import OperonSettings
+            from distillery.distill.child import Child
+            Child().fit(spring(operon=OperonSettings(population=50, generations=10_000_000)))
+            """
+        )
+    )
+    parent = subprocess.Popen([sys.executable, str(script), str(Path(__file__).parent)])
+    wait_for(lambda: bool(fitting()))
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not fitting())
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_statuses_pass_and_a_missing_cell_stops_no_other(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep(distillation=QUICK, models=["bottleneck", "l1", "standard"])
+    diverged, missing, other = sweep.cells
+    experiment = sweep.experiments[0]
+    messages(sweep, diverged, status="diverged")
+    messages(sweep, other, status="diverged")
+    with pytest.raises(DistilleryError, match=r"l1-s0/interpret\.json: no such file"):
+        distill(sweep, experiment, 0)
+    for cell in (diverged, other):
+        outcome = read_outcome(cell.outcome(sweep.results, "distill"), key=sweep.key("distill", cell))
+        assert (outcome.status, outcome.reason) == ("diverged", "loss is not finite")
+    running_note, failure_note = notes(missing.outcome(sweep.results, "distill"))
+    assert not running_note.exists()
+    assert "no such file" in json.loads(failure_note.read_text())["reason"]
+    assert not experiment.batch(sweep.results, 0).exists()
+    messages(sweep, missing, status="diverged")
+    distill(sweep, experiment, 0)
+    marker = json.loads(experiment.batch(sweep.results, 0).read_text())
+    assert marker == {"key": sweep.batch_key(experiment, 0), "cells": [str(cell) for cell in sweep.cells]}
+    assert not failure_note.exists()
+
+
+def test_damaged_messages_are_named(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep(distillation=QUICK)
+    (cell,) = sweep.cells
+    messages(sweep, cell)
+    path = cell.messages(sweep.results)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **{**arrays, "mass": arrays["mass"][:-1]})
+    with pytest.raises(DistilleryError, match=r"messages\.npz: written by another version"):
+        problems(sweep, cell)
+    np.savez(path, **{**arrays, "message": arrays["message"] * np.nan})
+    with pytest.raises(DistilleryError, match=r"messages\.npz: holds values that are not finite"):
+        problems(sweep, cell)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DistilleryError, match=r"messages\.npz: damaged .*interpret\.json and run"):
+        problems(sweep, cell)
+    with pytest.raises(DistilleryError, match=r"messages\.npz: missing or damaged"):
+        distill(sweep, sweep.experiments[0], 0)
+
+
+def test_nothing_starts_without_the_engine(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = make_sweep(distillation={**QUICK, "engine": "pysr"})
+    monkeypatch.setattr("distillery.distill.pysr.missing", lambda: "julia is not on the PATH")
+    with pytest.raises(DistilleryError, match=r"pysr cannot run here, julia is not on the PATH"):
+        distill(sweep, sweep.experiments[0], 0)
+    assert not sweep.results.exists()
+
+
+@pytest.mark.slow
+def test_cells_are_distilled_on_a_cluster_and_kept_fits_are_not_repeated(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep(distillation=QUICK, models=["bottleneck", "l1"])
+    experiment = sweep.experiments[0]
+    for seed, cell in enumerate(sweep.cells):
+        messages(sweep, cell, seed)
+    distill(sweep, experiment, 0)
+    assert not fitting()
+    found = [comparable(sweep, cell) for cell in sweep.cells]
+    for result in found:
+        assert (result["engine"], result["reading"]) == ("operon", "std")
+        assert [component["status"] for component in result["components"]] == ["ok", "ok"]
+    kept = sorted((sweep.results / "fits").glob("*.json"))
+    assert len(kept) == 4
+    times = [path.stat().st_mtime_ns for path in kept]
+    for cell in sweep.cells:
+        cell.outcome(sweep.results, "distill").unlink()
+    kept[0].unlink()
+    distill(sweep, experiment, 0)
+    assert [comparable(sweep, cell) for cell in sweep.cells] == found
+    assert [path.stat().st_mtime_ns for path in kept[1:]] == times[1:]
+    assert kept[0].exists()
+
+
+@pytest.mark.slow
+def test_a_running_cluster_is_used_and_left_clean(make_sweep: Callable[..., Sweep]) -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as local:
+        dask = {"cluster": "address", "address": local.scheduler_address}
+        sweep = make_sweep(distillation=QUICK, execution={"dask": dask})
+        (cell,) = sweep.cells
+        messages(sweep, cell)
+        distill(sweep, sweep.experiments[0], 0)
+        assert not fitting()
+        assert len(local.workers) == 1
+    assert [c["status"] for c in comparable(sweep, cell)["components"]] == ["ok", "ok"]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from distillery.config import load_config
+from distillery.distill.run import distill
+from distillery.sweep import Sweep
+
+if __name__ == "__main__":
+    sweep = Sweep(load_config(Path(sys.argv[1])), Path(sys.argv[2]))
+    distill(sweep, sweep.experiments[0], 0)
+"""
+
+
+INTERRUPTED: dict[str, Any] = {
+    "experiments": [{"system": "spring", "simulations": 64, "test_simulations": 16, "snapshots": 10}],
+    "models": ["bottleneck", "l1"],
+    "distillation": {**QUICK, "operon": {"population": 100, "generations": 10}},
+}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A sweep distilled without interruption."""
+    sweep = Sweep(parse_config(INTERRUPTED), tmp_path_factory.mktemp("unbroken"))
+    for seed, cell in enumerate(sweep.cells):
+        messages(sweep, cell, seed)
+    distill(sweep, sweep.experiments[0], 0)
+    return sweep
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blow", ["SIGKILL", "SIGINT", "worker"])
+def test_interrupted_distilling_goes_on_where_it_was(blow: str, unbroken: Sweep, tmp_path: Path) -> None:
+    sweep = Sweep(unbroken.config, tmp_path / "results")
+    config, script = tmp_path / "config.yaml", tmp_path / "run.py"
+    config.write_text(json.dumps(INTERRUPTED))
+    script.write_text(SCRIPT)
+    for seed, cell in enumerate(sweep.cells):
+        messages(sweep, cell, seed)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, str(script), str(config), str(sweep.results)], start_new_session=True)
+
+    kept = sweep.results / "fits"
+    process = start()
+    if blow == "worker":
+        wait_for(lambda: bool(fitting()))
+        os.kill(psutil.Process(fitting()[0]).ppid(), signal.SIGKILL)
+        assert process.wait(120) == 0
+    else:
+        wait_for(lambda: kept.exists() and any(kept.glob("*.json")))
+        os.killpg(process.pid, getattr(signal, blow))
+        assert process.wait(60) != 0
+        wait_for(lambda: not fitting())
+        done = {path: path.stat().st_mtime_ns for path in kept.glob("*.json")}
+        assert not sweep.experiments[0].batch(sweep.results, 0).exists()
+        if blow == "SIGINT":
+            assert not list(sweep.results.rglob("*.running"))
+        assert start().wait(120) == 0
+        assert done == {path: path.stat().st_mtime_ns for path in done}
+    assert not fitting()
+    assert len(list(kept.glob("*.json"))) == 4
+    for cell in sweep.cells:
+        assert comparable(sweep, cell) == comparable(unbroken, cell)
