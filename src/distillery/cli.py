@@ -1,4 +1,7 @@
-"""The command line: a thin skin on the stages. Nothing is decided here."""
+"""The command line: a thin skin on the stages. Nothing is decided here.
+
+Stages are imported when they are called: a question to the store does not wait for PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,21 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from distillery import __version__, files
+from distillery import __version__
 from distillery.cell import SPLITS
-from distillery.config import schema
 from distillery.errors import DistilleryError
-from distillery.sweep import Sweep, load_sweep
+
+if TYPE_CHECKING:
+    from distillery.sweep import Sweep
 
 
 def _sweep(_context: click.Context, _parameter: click.Parameter, path: Path) -> Sweep:
+    from distillery.sweep import load_sweep
+
     return load_sweep(path)
 
 
@@ -114,6 +120,16 @@ def picture(sweep: Sweep, subject: str) -> None:
 
 
 @cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@_with_sweep
+def overview(sweep: Sweep, path: Path) -> None:
+    """Draw the best recovered cell of the sweep, from trajectories to the law, to PATH (SVG or PNG)."""
+    from distillery.report.overview import overview_figure
+
+    overview_figure(sweep, path)
+
+
+@cli.command()
 @_with_sweep
 def plan(sweep: Sweep) -> None:
     """Show what the sweep will do: cells, sizes on disk, expected times."""
@@ -181,6 +197,9 @@ def unlock(directory: Path) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 def schema_command(path: Path) -> None:
     """Write the JSON schema of the configuration to PATH."""
+    from distillery import files
+    from distillery.config import schema
+
     files.write_text(path, json.dumps(schema(), indent=2) + "\n")
 
 
