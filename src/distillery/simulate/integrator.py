@@ -2,8 +2,9 @@
 
 The lanes of a batch take steps of their own, and a simulation comes out the same in any lane, beside any others.
 But a batch lasts as long as its slowest lane: close encounters need up to a hundred times the steps of a quiet
-simulation. So simulations that start with similar accelerations, the best predictor of those tried, go together;
-that saves 20 % of the steps for springs and 40 % for r^-2.
+simulation. So simulations that start with similar accelerations, the best predictor of those tried, go together
+(that saves 17 % of the steps for springs, 30 % for r^-2), and a batch has four lanes rather than eight (8 bodies in
+3D: twice as fast).
 """
 
 from __future__ import annotations

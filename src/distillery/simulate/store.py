@@ -9,8 +9,8 @@ Choices that were measured (64 simulations × 1,000 times × 4 bodies in 2D, one
 
 - Trajectories are stored as float32. Integration is float64 with a median error of 1e-8; rounding to float32 adds
   3e-8, far below what networks trained in float32 can see, and halves both the size and the time to write.
-- Blosc (LZ4, byte shuffle) costs no more time than writing without compression and saves a fifth of the bytes;
-  Zstandard and bit shuffle save a few per cent more at twice to four times the time.
+- Blosc (LZ4, byte shuffle) costs little more time than no compression and saves a fifth of the bytes; Zstandard with
+  bit shuffle saves 4 % more at twice the time.
 - Chunks are not nested in Zarr's sharding codec: one chunk per block is as many files, and a third faster.
 """
 
