@@ -70,7 +70,7 @@ class System(BaseModel):
     @property
     def radial_force(self) -> sympy.Expr:
         """-dU/dr at r + softening: positive where the pair repels. Constants and ``softening`` stay free."""
-        return -sympy.diff(self.softened_potential, formula.symbol("r"))
+        return _radial_force(self.potential, tuple(self.constants))
 
     @property
     def external_potential(self) -> sympy.Expr:
@@ -110,6 +110,11 @@ class System(BaseModel):
 def _softened(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
     r = formula.symbol("r")
     return formula.parse(potential, (*PAIR_SYMBOLS, *constants)).subs(r, r + formula.symbol(SOFTENING))
+
+
+@functools.cache
+def _radial_force(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
+    return -sympy.diff(_softened(potential, constants), formula.symbol("r"))
 
 
 SYSTEMS: dict[str, System] = {

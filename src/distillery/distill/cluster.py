@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 from distillery.config import DaskSettings
@@ -40,16 +42,18 @@ def cluster(settings: DaskSettings, tasks: int) -> Iterator[Any]:
         stack.enter_context(dask.config.set(quiet))
         if settings.cluster == "local":
             stack.enter_context(_quiet_logs())
-            local = LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=max(min(settings.workers, tasks), 1),
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                memory_limit=None,
-                silence_logs=logging.CRITICAL,
-            )
+            with _interrupts_held():
+                local = LocalCluster(  # type: ignore[no-untyped-call]
+                    n_workers=max(min(settings.workers, tasks), 1),
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    memory_limit=None,
+                    silence_logs=logging.CRITICAL,
+                )
             stack.enter_context(local)
-            yield stack.enter_context(Client(local))  # type: ignore[no-untyped-call]
+            client = stack.enter_context(Client(local))  # type: ignore[no-untyped-call]
+            yield client
             return
         try:
             client = stack.enter_context(
@@ -61,6 +65,21 @@ def cluster(settings: DaskSettings, tasks: int) -> Iterator[Any]:
                 "start one there, or choose cluster: local"
             ) from None
         yield client
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Deliver Ctrl-C after the block, and never to the processes that are started in it.
+
+    A terminal sends it to all of its processes at once; workers must not fall before they are told to.
+    """
+    # Started later, Python's resource tracker would lift the block.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -172,7 +172,7 @@ def problems(sweep: Sweep, cell: Cell) -> list[Problem]:
     path = cell.messages(sweep.results)
     remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays: Mapping[str, Any] = {name: stored[name] for name in stored.files}
         message, held_out = arrays["message"], arrays["held_out"]
         displacement, mass, charge = arrays["displacement"], arrays["mass"], arrays["charge"]

@@ -1,0 +1,199 @@
+"""The verdict: true laws in every gauge pass, near misses fail."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from distillery import formula
+from distillery.config import VerificationSettings
+from distillery.distill.run import feature_names
+from distillery.outcome import read_outcome, write_outcome
+from distillery.sweep import Sweep
+from distillery.systems import SYSTEMS
+from distillery.verify.gauge import Verdict, judge
+from distillery.verify.run import verify
+
+# The radial part of each law: the force is this times the displacement.
+RADIAL = {
+    "spring": "(1 - 1/r)",
+    "damped": "(1 - 1/r)",
+    "r^-1": "m1*m2/r^2",
+    "r^-2": "m1*m2/r^3",
+    "charge": "q1*q2/r^3",
+    "discontinuous": "((1 - 1/r) if r > 2 else 0)",
+}
+ROTATED = {2: "(0.6*dx - 0.8*dy)", 3: "(0.6*dx - 0.5*dy + 0.3*dz)"}
+SETTINGS = VerificationSettings()
+
+
+def verdict(system: str, dim: int, text: str) -> Verdict:
+    return judge(formula.parse(text, feature_names(dim)), SYSTEMS[system], dim, SETTINGS)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("system", RADIAL)
+def test_every_systems_law_is_expressed_here(system: str, dim: int) -> None:
+    assert set(RADIAL) == set(SYSTEMS)
+    assert verdict(system, dim, f"-1.7*dy*{RADIAL[system]}").recovered
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("system", ["spring", "r^-1", "r^-2", "charge"])
+@pytest.mark.parametrize(
+    ("gauge", "form"),
+    [
+        ("{law}", "force"),
+        ("-2.3*{law} + 0.7", "force"),
+        ("{law}/m1", "acceleration"),
+        ("0.4*{law}/m1 + 0.1*m1*q1", "acceleration"),
+        ("{law}/(m1 + 3)", "gauge"),
+        ("{law}*(1 + 0.4*m1)/m1 - m1^2", "gauge"),
+    ],
+)
+def test_true_laws_pass_in_every_gauge(system: str, dim: int, gauge: str, form: str) -> None:
+    found = verdict(system, dim, gauge.format(law=f"{ROTATED[dim]}*{RADIAL[system]}"))
+    assert found.recovered, found.reason
+    assert found.form == form
+    assert found.median_residual is not None
+    assert found.median_residual < 1e-3
+
+
+def test_a_gauge_that_turns_with_the_receiver_passes() -> None:
+    found = verdict("spring", 2, "(dx/(1 + m1) + 0.5*m1*dy)*(1 - 1/r)")
+    assert (found.recovered, found.form) == (True, "gauge")
+
+
+@pytest.mark.parametrize(
+    ("system", "text"),
+    [
+        ("spring", "0.98*dx*(1 - 1.02/r) + 0.01*dy + 0.003"),
+        ("spring", "1.3*dx - 1.31*dx/r + 0.7*dy - 0.703*dy/r"),
+        ("spring", "dx*(1 - 0.96/r)"),
+        ("r^-1", "(0.51*dx + 0.32*dy)*m2/(r*(r + 0.02)) + 0.3"),
+        ("r^-1", "0.51*dx*m2/(r^2 + 0.0001)"),
+        ("r^-2", "0.6*m2*(dx - 0.3*dy)/(r^2*(r + 0.01))"),
+        ("r^-2", "0.6*m2*(dx - 0.3*dy)/(r*(r + 0.02)^2)"),
+        ("charge", "q2*(1.02*dx/r^3 + 0.005*dy/r^3)*(q1 + 0.001)"),
+        ("charge", "q2*dx/(q1*r^3)"),
+    ],
+)
+def test_small_errors_in_constants_pass(system: str, text: str) -> None:
+    found = verdict(system, 2, text)
+    assert found.recovered, found.reason
+
+
+@pytest.mark.parametrize(
+    ("system", "text"),
+    [
+        ("r^-2", "dx*m1*m2/r^2"),
+        ("r^-1", "dx*m1*m2/r^3"),
+        ("r^-1", "dx*m2/r"),
+        ("charge", "dx*q1*q2/r^2"),
+        ("r^-2", "dx*m1/r^3"),
+        ("r^-1", "dx*m1/r^2"),
+        ("charge", "dx*q1/r^3"),
+        ("charge", "dx*q1*q2*m2/r^3"),
+        ("spring", "dx*(1 - 1/r)*m2"),
+        ("spring", "dx*(1 - 1.1/r)"),
+        ("spring", "dx*(1 - 0.9/r)"),
+        ("damped", "dx*(1 - 1.1/r)"),
+        ("discontinuous", "dx*(1 - 1/r)"),
+        ("spring", "dx*(1 - 1/r) + 0.05*dx*r"),
+        ("r^-2", "dx*m2/r^3 + 0.0002*dx"),
+        ("r^-1", "dx*m2/r^2 + 0.002*dx"),
+        ("r^-2", "dx*m2/r^3 + 0.002*m2"),
+        ("r^-2", "dx*m2/(r*(r + 0.2)^2)"),
+        ("r^-1", "dx*m2/(r*(r + 0.2))"),
+        ("charge", "dx*q1*q2/(r*(r + 0.2)^2)"),
+        ("spring", "dx"),
+        ("spring", "0.3*r*dx"),
+        ("spring", "(1 - 1/r)"),
+        ("spring", "dx*(1 - 1/r) + 0.1*dx*dy"),
+        ("r^-1", "dx*(m2 + 0.2)/r^2"),
+    ],
+)
+def test_near_misses_fail(system: str, text: str) -> None:
+    found = verdict(system, 2, text)
+    assert not found.recovered
+    assert found.form is None
+    assert "residual" in found.reason
+
+
+@pytest.mark.parametrize("text", ["0", "0.3", "m1", "0.3*m1 + q1 - 1/m1", "1e6*m1", "1e-9"])
+def test_what_does_not_know_the_sender_fails(text: str) -> None:
+    found = verdict("spring", 2, text)
+    assert not found.recovered
+    assert found.reason == "does not depend on the force at all"
+    assert found.median_residual is None
+
+
+@pytest.mark.parametrize("text", ["log(r - 1)*dx", "dx/(q2 + 1)", "exp(exp(r))", "dx*(r - 5)^0.5"])
+def test_what_is_not_finite_everywhere_fails_with_that_reason(text: str) -> None:
+    found = verdict("spring", 2, text)
+    assert not found.recovered
+    assert "not finite" in found.reason
+
+
+def test_the_laws_constants_are_reported() -> None:
+    assert verdict("spring", 2, "dx*(1 - 1.03/r)").constants["rest_length"] == pytest.approx(1.03, abs=0.02)
+    found = verdict("r^-2", 2, "m2*dx/(r*(r + 0.02)^2)").constants
+    assert found == {"softening": pytest.approx(0.02, abs=1e-3)}
+
+
+def test_verdicts_repeat() -> None:
+    assert verdict("r^-1", 3, "1.1*dz*m2/(r^2 + 0.001)") == verdict("r^-1", 3, "1.1*dz*m2/(r^2 + 0.001)")
+
+
+def component(number: int, *texts: str, chosen: int | None = 0) -> dict[str, Any]:
+    front = [{"expression": text, "complexity": 1 + 2 * k, "mae": 0.1, "score": 0.1} for k, text in enumerate(texts)]
+    return {"component": number, "status": "ok", "reason": "", "fit": "key", "chosen": chosen, "front": front}
+
+
+def verified(sweep: Sweep, *components: dict[str, Any], status: Any = "ok") -> Any:
+    (cell,) = sweep.cells
+    write_outcome(
+        cell.outcome(sweep.results, "distill"),
+        key=sweep.key("distill", cell),
+        started=time.monotonic(),
+        result={"engine": "operon", "reading": "std", "components": list(components)},
+        status=status,
+        reason="" if status == "ok" else "why",
+    )
+    cell.outcome(sweep.results, "verify").unlink(missing_ok=True)
+    verify(sweep, cell)
+    return read_outcome(cell.outcome(sweep.results, "verify"), key=sweep.key("verify", cell))
+
+
+def test_a_cell_is_recovered_when_all_components_are(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep()
+    law = "(dx + 0.2*dy)*(1 - 1/r)", "(0.3*dx - dy)*(1 - 1/r)"
+    result = verified(sweep, component(0, law[0]), component(1, "dx", law[1] + "/m1", law[1], chosen=1)).result
+    assert (result["recovered"], result["form"]) == (True, "mixed")
+    assert result["components"][1]["others"] == [2]
+    assert result["components"][1]["form"] == "acceleration"
+    assert result["components"][1]["complexity"] == 3
+    result = verified(sweep, component(0, law[0]), component(1, law[1])).result
+    assert (result["recovered"], result["form"]) == (True, "force")
+    result = verified(sweep, component(0, law[0]), component(1, "dx", law[1])).result
+    assert (result["recovered"], result["form"]) == (False, None)
+    assert "component 1: median residual" in result["reason"]
+    assert result["components"][1]["others"] == [1]
+    result = verified(sweep, component(0, law[0]), component(1, chosen=None)).result
+    assert not result["recovered"]
+    assert result["components"][1]["expression"] is None
+
+
+def test_the_same_direction_twice_is_not_the_whole_force(make_sweep: Callable[..., Sweep]) -> None:
+    law = "(dx + 0.2*dy)*(1 - 1/r)"
+    result = verified(make_sweep(), component(0, law), component(1, f"-2*{law} + 0.1")).result
+    assert not result["recovered"]
+    assert "same direction" in result["reason"]
+
+
+def test_statuses_pass(make_sweep: Callable[..., Sweep]) -> None:
+    outcome = verified(make_sweep(), status="diverged")
+    assert (outcome.status, outcome.reason, outcome.result) == ("diverged", "why", {})
