@@ -1,0 +1,53 @@
+"""From messages to a law, for real: rotated, noisy forces among irrelevant inputs are distilled and verified."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from distillery import formula
+from distillery.config import DistillationSettings, VerificationSettings
+from distillery.distill.child import Child
+from distillery.distill.engine import Problem
+from distillery.distill.run import feature_names
+from distillery.systems import SYSTEMS
+from distillery.verify.gauge import judge
+
+
+def message(system: str, form: str, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs of a message and one component of it: a·F, or a·F/m1, with 2 % noise and an offset."""
+    rng = np.random.default_rng([seed, count])
+    displacement = rng.normal(0, np.sqrt(2), (count, 2))
+    if system != "spring":
+        # Bodies that do not hold together drift apart.
+        displacement *= np.sqrt(1 + rng.uniform(0, 5, (count, 1)) ** 2)
+    mass, charge = np.exp(rng.normal(size=(count, 2))), rng.choice([-1.0, 1.0], (count, 2))
+    force = SYSTEMS[system].pair_force(displacement, (mass[:, 0], mass[:, 1]), (charge[:, 0], charge[:, 1]))
+    if form == "acceleration":
+        force /= mass[:, :1]
+    clean = force @ [0.5, -0.8]
+    noisy = clean * (1 + 0.02 * rng.normal(size=count)) + 0.02 * np.median(np.abs(clean)) * rng.normal(size=count)
+    distance = np.linalg.norm(displacement, axis=1)
+    return np.column_stack([displacement, distance, mass, charge]), noisy + 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("system", "form"), [("spring", "force"), ("r^-1", "acceleration")])
+def test_a_law_is_distilled_from_noisy_messages_and_verified(system: str, form: str, seed: int) -> None:
+    features, target = message(system, form, seed, 2000)
+    held_out_features, held_out_target = message(system, form, seed, 2001)
+    task = Problem(
+        feature_names(2), features, target, held_out_features, held_out_target, DistillationSettings(seed=seed)
+    )
+    child = Child()
+    try:
+        result = child.fit(task)
+    finally:
+        child.close()
+    assert result.status == "ok", result.reason
+    assert result.chosen is not None
+    expression = formula.parse(result.front[result.chosen].expression, task.names)
+    found = judge(expression, SYSTEMS[system], 2, VerificationSettings())
+    assert found.recovered, (result.front[result.chosen], found.reason)
+    assert found.form == form
