@@ -53,11 +53,11 @@ class TrainingSettings(_Settings):
     """The network and its training budget."""
 
     hidden: int = Field(64, ge=1, description="Units per hidden layer.")
-    layers: int = Field(2, ge=1, description="Hidden layers of the edge and of the node function.")
+    layers: int = Field(3, ge=1, description="Hidden layers of the edge and of the node function.")
     activation: Literal["relu", "silu", "softplus"] = Field("relu", description="Activation function.")
     batch: int = Field(64, ge=1, description="Graphs per step.")
     steps: int = Field(14_000, ge=1, description="Optimiser steps.")
-    learning_rate: float = Field(1e-2, gt=0, description="Peak of the one-cycle schedule.")
+    learning_rate: float = Field(5e-3, gt=0, description="Peak of the one-cycle schedule.")
     weight_decay: float = Field(1e-8, ge=0, description="Weight decay of Adam.")
     translation: float = Field(3.0, ge=0, description="Standard deviation of the random translation of each graph.")
     precision: Literal["float32", "bfloat16"] = Field(

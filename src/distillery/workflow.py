@@ -101,7 +101,16 @@ def resolved_config(sweep: Sweep) -> str:
 
 
 def begin(sweep: Sweep) -> None:
-    """Keep the checked configuration for the jobs, before the first one starts, and note who runs."""
+    """Refuse what cannot end well, then keep the checked configuration for the jobs, and note who runs.
+
+    Raises:
+        SystemExit: The engine cannot work here, or the disk is too small; the reason was printed.
+    """
+    from distillery.distill.engine import require
+    from distillery.plan import require_room
+
+    _or_end(lambda: require(sweep.config.distillation))
+    _or_end(lambda: require_room(sweep))
     note_holder(Path.cwd())
     content = yaml.safe_dump(sweep.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     files.write_text(Path(resolved_config(sweep)), content)

@@ -7,8 +7,6 @@ from typing import Literal
 
 Kind = Literal["text", "number", "flag"]
 
-STORE = "sweep.zarr"
-MARKER = "sweep.json"
 DIMS = ("system", "dim", "bodies", "data_seed", "model", "seed")
 TEXT_DIMS = ("system", "model")
 UNPLANNED = "unplanned"

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Int
 
-from distillery.cell import Cell, Experiment
-from distillery.collect.columns import CELLS, DIMS, EQUATIONS, STORE, TEXT_DIMS, UNPLANNED
+from distillery.cell import STORE, Cell, Experiment
+from distillery.collect.columns import CELLS, DIMS, EQUATIONS, TEXT_DIMS, UNPLANNED
 from distillery.errors import DistilleryError
 
 _T = TypeVar("_T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from distillery import files
-from distillery.collect.columns import MARKER, STORE
+from distillery.cell import STORE, STORE_MARKER
 from distillery.collect.record import read_record
 from distillery.collect.state import experiment_states
 from distillery.collect.swap import swapping
@@ -52,7 +52,7 @@ def collect(sweep: Sweep) -> dict[str, int]:
     counts = dict(sorted(Counter(record.values["status"] for record in records).items()))
     recovered = sum(record.values.get("recovered") == 1.0 for record in records)
     files.write_json(
-        sweep.results / MARKER,
+        sweep.results / STORE_MARKER,
         {"key": sweep.config_hash, "cells": len(records), "counts": counts, "recovered": recovered},
     )
     return counts

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from distillery.distill.cluster import RETRIES, cluster
 from distillery.distill.engine import Problem, require
 from distillery.distill.fits import FitResult, fit_file, fit_key, keep_fit, load_fit
 from distillery.errors import DistilleryError
-from distillery.outcome import Outcome, read_outcome, running, write_outcome
+from distillery.outcome import read_outcome, running, write_outcome
 from distillery.progress import progress
 from distillery.sweep import Sweep
 
@@ -44,27 +43,24 @@ def distill(sweep: Sweep, experiment: Experiment, index: int) -> None:
     """
     cells = sweep.batch(experiment, index)
     require(sweep.config.distillation)
-    jobs: dict[Cell, _Job] = {}
+    jobs: list[_Job] = []
     errors: list[DistilleryError] = []
-    for cell in cells:
-        if _done(sweep, cell):
-            continue
-        job = _Job(sweep, cell)
-        try:
-            with job.guard():
-                interpreted = read_outcome(cell.outcome(sweep.results, "interpret"), key=sweep.key("interpret", cell))
-                if interpreted.status != "ok":
-                    job.pass_on(interpreted)
-                else:
-                    job.read(interpreted)
-                    jobs[cell] = job
-        except DistilleryError as error:
-            errors.append(error)
     try:
-        _fit_all(sweep, experiment, list(jobs.values()))
-    finally:
-        for job in jobs.values():
-            job.abandon()
+        for cell in cells:
+            if _done(sweep, cell):
+                continue
+            job = _Job(sweep, cell)
+            jobs.append(job)
+            try:
+                job.read()
+            except DistilleryError as error:
+                job.end(error)
+                errors.append(error)
+        _fit_all(sweep, experiment, jobs)
+    except BaseException as error:
+        for job in jobs:
+            job.end(error)
+        raise
     if errors:
         raise DistilleryError("\n".join(str(error) for error in errors))
     files.write_json(
@@ -94,44 +90,34 @@ class _Job:
         self._started = self._note.__enter__()
         self._open = True
 
-    @contextlib.contextmanager
-    def guard(self) -> Iterator[None]:
-        """Let an error in the block end this job's note with its reason."""
+    def end(self, error: BaseException | None = None) -> None:
+        """End the note of a job that is done, or that an error stops; a second call does nothing."""
+        if not self._open:
+            return
+        self._open = False
         try:
-            yield
-        except BaseException as error:
-            self._end(type(error), error, error.__traceback__)
-            raise
+            self._note.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+        except BaseException as raised:
+            if raised is not error:
+                raise
 
-    def abandon(self) -> None:
-        """Take the note away if the work ended before this job did."""
-        self._end(None, None, None)
-
-    def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._open:
-            self._open = False
-            try:
-                self._note.__exit__(kind, error, trace)
-            except BaseException as raised:
-                if raised is not error:
-                    raise
-
-    def pass_on(self, interpreted: Outcome) -> None:
-        """Write an outcome with the status of the stage before."""
+    def read(self) -> None:
+        """Read the messages, or pass on the status of a cell that has none."""
+        sweep, cell = self.sweep, self.cell
+        interpreted = read_outcome(cell.outcome(sweep.results, "interpret"), key=sweep.key("interpret", cell))
+        if interpreted.status == "ok":
+            self.reading = str(interpreted.result.get("reading", ""))
+            self.problems = dict(enumerate(problems(sweep, cell)))
+            return
         write_outcome(
             self.path,
-            key=self.sweep.key("distill", self.cell),
+            key=sweep.key("distill", cell),
             started=self._started,
             result={},
             status=interpreted.status,
             reason=interpreted.reason,
         )
-        self.abandon()
-
-    def read(self, interpreted: Outcome) -> None:
-        """Read the messages."""
-        self.reading = str(interpreted.result.get("reading", ""))
-        self.problems = dict(enumerate(problems(self.sweep, self.cell)))
+        self.end()
 
     def finish(self, component: int, result: FitResult) -> None:
         """Take a component's fit, and write the outcome when it was the last."""
@@ -160,7 +146,7 @@ class _Job:
             status="failed" if len(reasons) == len(components) else "ok",
             reason="; ".join(reasons),
         )
-        self.abandon()
+        self.end()
 
 
 def problems(sweep: Sweep, cell: Cell) -> list[Problem]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from distillery.interpret.messages import (
     reading_axes,
     sample_edges,
 )
-from distillery.outcome import read_outcome, running, write_outcome
+from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.randomness import stream
 from distillery.simulate.store import read_trajectories
 from distillery.sweep import Sweep
@@ -47,9 +46,9 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
         DistilleryError: Training is not done, or weights or trajectories are missing or damaged.
     """
     path, key = cell.outcome(sweep.results, "interpret"), sweep.key("interpret", cell)
-    if _finished(path, key):
-        return
     with running(path) as started:
+        if finished(path, key):
+            return
         trained = read_outcome(cell.outcome(sweep.results, "train"), key=sweep.key("train", cell))
         if trained.status != "ok":
             write_outcome(path, key=key, started=started, result={}, status=trained.status, reason=trained.reason)
@@ -156,14 +155,6 @@ def _samples(network: Network, axes: np.ndarray, known: Edges, fresh: Edges) -> 
         "held_out": np.arange(len(both.receiver)) >= len(known.receiver),
         "axes": axes,
     }
-
-
-def _finished(path: Path, key: str) -> bool:
-    try:
-        read_outcome(path, key=key)
-    except DistilleryError:
-        return False
-    return True
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from distillery import files
 from distillery.cell import Cell
 from distillery.errors import DistilleryError
-from distillery.outcome import Outcome, read_outcome, running, write_outcome
+from distillery.outcome import finished, running, write_outcome
 from distillery.progress import progress
 from distillery.simulate.store import read_trajectories
 from distillery.sweep import Sweep
@@ -40,9 +40,13 @@ def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
             f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model; train cells of one shape together"
         )
     device = choose_device(sweep.config.execution.device)
-    todo = [cell for cell in dict.fromkeys(cells) if not _finished(sweep, cell)]
-    for step, group in _groups(sweep, todo):
-        _train(sweep, group, step, device)
+    with contextlib.ExitStack() as stack:
+        # Locks are taken in one order everywhere, so that two stacks never wait for each other.
+        paths = {cell: cell.outcome(sweep.results, "train") for cell in sorted(set(cells))}
+        started = {cell: stack.enter_context(running(path)) for cell, path in paths.items()}
+        todo = [cell for cell in dict.fromkeys(cells) if not finished(paths[cell], sweep.key("train", cell))]
+        for step, group in _groups(sweep, todo):
+            _train(sweep, group, step, device, started)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -61,13 +65,6 @@ def _shape(sweep: Sweep, cell: Cell) -> tuple[int, int, str, str]:
     return experiment.dim, experiment.bodies, sweep.system(experiment).graph, cell.model
 
 
-def _finished(sweep: Sweep, cell: Cell) -> Outcome | None:
-    try:
-        return read_outcome(cell.outcome(sweep.results, "train"), key=sweep.key("train", cell))
-    except DistilleryError:
-        return None
-
-
 def _groups(sweep: Sweep, cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]:
     """Put cells together that go on from the same step; cells that were started together have one in common."""
     at_hand = {cell: checkpoint.available(cell.checkpoint(sweep.results), sweep.key("train", cell)) for cell in cells}
@@ -78,27 +75,25 @@ def _groups(sweep: Sweep, cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]
     return list(groups.items())
 
 
-def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device) -> None:
+def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device, started: Mapping[Cell, float]) -> None:
     settings = sweep.config.training
-    with contextlib.ExitStack() as stack:
-        started = [stack.enter_context(running(cell.outcome(sweep.results, "train"))) for cell in cells]
-        data = {cell.experiment: graphs_of(read_trajectories(sweep, cell.experiment, "train")) for cell in cells}
-        stacked = Stack(sweep, cells, [data[cell.experiment] for cell in cells], device)
-        stacked.load(step)
-        label = str(cells[0]) if len(cells) == 1 else f"{cells[0]} and {len(cells) - 1} more"
-        speed = loop.fit(
-            stacked.network,
-            stacked.optimiser,
-            stacked.batches,
-            stacked.state,
-            settings,
-            scales=stacked.scales,
-            checkpoint_every=sweep.config.execution.checkpoint_every,
-            save=stacked.save,
-            show=progress(f"train {label}", settings.steps, "steps"),
-        )
-        for place, cell in enumerate(cells):
-            _finish(sweep, cell, stacked, place, started=started[place], speed=speed)
+    data = {cell.experiment: graphs_of(read_trajectories(sweep, cell.experiment, "train")) for cell in cells}
+    stacked = Stack(sweep, cells, [data[cell.experiment] for cell in cells], device)
+    stacked.load(step)
+    label = str(cells[0]) if len(cells) == 1 else f"{cells[0]} and {len(cells) - 1} more"
+    speed = loop.fit(
+        stacked.network,
+        stacked.optimiser,
+        stacked.batches,
+        stacked.state,
+        settings,
+        scales=stacked.scales,
+        checkpoint_every=sweep.config.execution.checkpoint_every,
+        save=stacked.save,
+        show=progress(f"train {label}", settings.steps, "steps"),
+    )
+    for place, cell in enumerate(cells):
+        _finish(sweep, cell, stacked, place, started=started[cell], speed=speed)
 
 
 def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: float, speed: float) -> None:
