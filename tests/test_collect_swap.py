@@ -29,6 +29,7 @@ def stores(results: Path) -> list[Path]:
     return [path for path in results.glob(".sweep-*") if path.is_dir()]
 
 
+@pytest.mark.slow
 def test_a_reader_sees_the_old_store_or_the_new_one(make_sweep: Any) -> None:
     sweep = make_sweep()
 

@@ -69,6 +69,7 @@ def test_messages_are_fitted_by_the_true_force(sweep: Sweep) -> None:
     assert fits[3].r2 == pytest.approx(0.3 * 0.99 + 0.001)
 
 
+@pytest.mark.slow
 def test_the_pictures_of_a_cell(sweep: Sweep) -> None:
     cell = sweep.cells[0]
     draw_cell(sweep, cell)
@@ -172,6 +173,7 @@ def test_expressions_are_typeset() -> None:
     assert typeset("-1.23456*dy*m1*m2/r**2 + 0.5*dz") == "−1.23·Δy·m1·m2/r^2 + 0.5·Δz"
 
 
+@pytest.mark.slow
 def test_drawing_does_not_import_torch() -> None:
     script = "import sys; import distillery.report.run, distillery.report.overview; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)

@@ -88,6 +88,7 @@ def test_other_models_train(tiny: Callable[..., Sweep], model: str) -> None:
     assert read_outcome(sweep.cells[0].outcome(sweep.results, "train")).status == "ok"
 
 
+@pytest.mark.slow
 def test_stacked_cells_train_as_alone(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny(seeds=[0, 1, 2], training={**TRAINING, "steps": 30})
     train(sweep, sweep.cells)
@@ -184,6 +185,7 @@ def test_damaged_checkpoint_is_refused_with_its_remedy(
     assert not sweep.cells[0].outcome(sweep.results, "train").exists()
 
 
+@pytest.mark.slow
 def test_checkpoint_of_other_settings_is_not_taken(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

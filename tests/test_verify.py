@@ -168,6 +168,7 @@ def verified(sweep: Sweep, *components: dict[str, Any], status: Any = "ok") -> A
     return read_outcome(cell.outcome(sweep.results, "verify"), key=sweep.key("verify", cell))
 
 
+@pytest.mark.slow
 def test_a_cell_is_recovered_when_all_components_are(make_sweep: Callable[..., Sweep]) -> None:
     sweep = make_sweep()
     law = "(dx + 0.2*dy)*(1 - 1/r)", "(0.3*dx - dy)*(1 - 1/r)"
