@@ -27,8 +27,9 @@ from distillery.config import TrainingSettings
 from distillery.models import MODELS
 from distillery.randomness import stream
 from distillery.train.batches import WINDOW, Batches, Graphs
-from distillery.train.loop import Optimiser, error_of
+from distillery.train.loop import Optimiser, differentiate
 from distillery.train.network import GraphNetwork, Shape
+from distillery.train.passes import Passes
 from distillery.train.schedule import one_cycle
 
 with warnings.catch_warnings():
@@ -103,14 +104,13 @@ def our_steps(shape: Shape, data: Graphs, seeds: list[int]) -> Iterator[None]:
         network.initialise(index, stream(seed, "benchmark", "weights"))
     optimiser = Optimiser(network, 1e-8)
     batches = Batches([data] * len(seeds), seeds, BATCH, 3.0, torch.device("cpu"))
+    passes = Passes.of(network)
     number = 0
     while True:
         nodes, acceleration = batches.window(number)
         for place in range(WINDOW):
             rate, beta1 = one_cycle(number * WINDOW + place, 1_000_000, 1e-3)
-            optimiser.clear()
-            predicted, penalty = network(nodes[place])
-            (error_of(predicted, acceleration[place]) + penalty).sum().backward()
+            differentiate(network, passes, optimiser, nodes[place], acceleration[place], None)
             optimiser.step(rate, beta1)
             yield
         number += 1

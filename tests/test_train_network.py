@@ -12,8 +12,10 @@ from distillery.errors import DistilleryError
 from distillery.models import MODELS
 from distillery.randomness import stream
 from distillery.train.hamiltonian import HamiltonianNetwork
+from distillery.train.loop import Optimiser, differentiate
 from distillery.train.network import GraphNetwork, Network, Shape, edges_of
 from distillery.train.pairs import of_senders, pair_sum, to_senders
+from distillery.train.passes import Passes
 from distillery.train.pyg import SparseGraphNetwork
 
 SHAPE = Shape(2, MODELS["l1"], 16, 3, "silu", "float32")
@@ -157,3 +159,29 @@ def test_variational_messages_are_drawn_around_their_means() -> None:
     assert not torch.equal(quiet.acceleration, drawn.acceleration)
     torch.testing.assert_close(network(nodes, 0 * noise).acceleration, quiet.acceleration)
     assert quiet.penalty == drawn.penalty
+
+
+@pytest.mark.parametrize("model", ["bottleneck", "l1", "standard"])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_passes_by_hand_give_what_autograd_gives(model: str, layers: int) -> None:
+    network = network_of(shape(model, activation="relu", layers=layers), 2)
+    optimiser = Optimiser(network, 0.0)
+    assert optimiser.weights.grad is not None
+    passes = Passes.of(network)
+    assert passes is not None
+    for bodies in (4, 2, 4):
+        nodes, found = nodes_of(2, bodies=bodies), []
+        true = nodes[..., 2:4]
+        for way in (passes, None):
+            optimiser.weights.grad.fill_(torch.nan)  # whatever was there must not count
+            error, penalty = differentiate(network, way, optimiser, nodes, true, None)
+            found.append([error, penalty, optimiser.weights.grad.clone()])
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+        assert (found[0][-1] != 0).float().mean() > 0.5
+        assert (penalty > 0).all() == (model == "l1")
+
+
+@pytest.mark.parametrize("changes", [{}, {"precision": "bfloat16", "activation": "relu"}])
+def test_what_is_not_written_by_hand_is_left_to_autograd(changes: dict[str, str]) -> None:
+    assert Passes.of(network_of(shape("l1", **changes), 1)) is None

@@ -15,6 +15,7 @@ from distillery.config import TrainingSettings
 from distillery.randomness import integer_seed
 from distillery.train.batches import WINDOW, Batches
 from distillery.train.network import Network, edges_of
+from distillery.train.passes import Passes
 from distillery.train.schedule import one_cycle
 
 COLUMNS = ("step", "loss", "penalty", "learning_rate", "concentration")
@@ -103,6 +104,43 @@ def error_of(
     return (predicted - true).abs().mean((1, 2, 3)) * predicted.shape[-1]
 
 
+def slope_of_error(
+    predicted: Float[Tensor, "stack graph body dim"], true: Float[Tensor, "stack graph body dim"]
+) -> Float[Tensor, "stack graph body dim"]:
+    """Return the gradient of ``error_of`` by the predicted accelerations."""
+    return (predicted - true).sign_().div_(predicted.shape[1] * predicted.shape[2])
+
+
+def differentiate(
+    network: Network,
+    passes: Passes | None,
+    optimiser: Optimiser,
+    nodes: Float[Tensor, "stack graph body feature"],
+    true: Float[Tensor, "stack graph body dim"],
+    noise: Float[Tensor, "stack edge message"] | None,
+) -> tuple[Float[Tensor, "stack"], Float[Tensor, "stack"]]:
+    """Leave the gradients of a batch with the optimiser and return the prediction error and penalty of each cell.
+
+    Args:
+        network: The networks of the stack.
+        passes: Their passes by hand, where there are such.
+        optimiser: Their optimiser.
+        nodes: Position, velocity, charge, mass.
+        true: True accelerations.
+        noise: Unit normal draws for variational messages.
+    """
+    if passes:
+        predicted, penalty = passes.forth(nodes)
+        error = error_of(predicted, true)
+        passes.back(slope_of_error(predicted, true))
+    else:
+        optimiser.clear()
+        predicted, penalty = network(nodes, noise)
+        error = error_of(predicted, true)
+        (error + penalty).sum().backward()
+    return error.detach(), penalty.detach()
+
+
 def fit(
     network: Network,
     optimiser: Optimiser,
@@ -132,6 +170,7 @@ def fit(
         Graphs per second, all cells of the stack together.
     """
     started, first = time.monotonic(), state.step
+    passes = Passes.of(network)
     while state.step < settings.steps and not all(state.reasons):
         number = state.step // WINDOW
         nodes, acceleration = batches.window(number)
@@ -139,12 +178,10 @@ def fit(
         for step in range(state.step, last):
             place = step - number * WINDOW
             rate, beta1 = one_cycle(step, settings.steps, settings.learning_rate)
-            optimiser.clear()
-            predicted, penalty = network(nodes[place], _noise(network, batches, step, nodes.shape))
-            error = error_of(predicted, acceleration[place])
-            (error + penalty).sum().backward()
+            noise = _noise(network, batches, step, nodes.shape)
+            error, penalty = differentiate(network, passes, optimiser, nodes[place], acceleration[place], noise)
             optimiser.step(rate, beta1)
-            state.losses[place, 0], state.losses[place, 1] = error.detach(), penalty.detach()
+            state.losses[place, 0], state.losses[place, 1] = error, penalty
             state.step = step + 1
             if state.step == last:
                 _close_window(network, nodes[place], state, rate, scales)

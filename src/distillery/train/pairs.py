@@ -31,7 +31,7 @@ def pair_sum(
     return cast(Tensor, _PairSum.apply(receivers, senders))  # type: ignore[no-untyped-call]
 
 
-def _view_of_senders(nodes: Tensor) -> Tensor:
+def view_of_senders(nodes: Float[Tensor, "stack graph body feature"]) -> Float[Tensor, "stack pair graph body feature"]:
     """View each edge's sender; the nodes are laid out twice so that ``i + k`` never wraps."""
     stack, graphs, bodies, features = nodes.shape
     twice = torch.cat([nodes, nodes[:, :, :-1]], dim=2)
@@ -43,19 +43,21 @@ def _view_of_senders(nodes: Tensor) -> Tensor:
     )
 
 
-def _sum_to_senders(edges: Tensor) -> Tensor:
-    bodies = edges.shape[3]
-    result = torch.zeros_like(edges[:, 0])
+def sum_to_senders(edges: Float[Tensor, "stack pair graph body feature"]) -> Float[Tensor, "stack graph body feature"]:
+    """Return what ``to_senders`` does, not to be differentiated."""
+    stack, _, graphs, bodies, features = edges.shape
+    twice = edges.new_zeros(stack, graphs, 2 * bodies - 1, features)
     for k in range(1, bodies):
-        result[:, :, k:] += edges[:, k - 1, :, : bodies - k]
-        result[:, :, :k] += edges[:, k - 1, :, bodies - k :]
+        twice[:, :, k : k + bodies] += edges[:, k - 1]
+    result = twice[:, :, :bodies].contiguous()
+    result[:, :, :-1] += twice[:, :, bodies:]
     return result
 
 
 class _OfSenders(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, nodes: Tensor) -> Tensor:
-        return _view_of_senders(nodes).contiguous()
+        return view_of_senders(nodes).contiguous()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
@@ -65,7 +67,7 @@ class _OfSenders(torch.autograd.Function):
 class _ToSenders(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, edges: Tensor) -> Tensor:
-        return _sum_to_senders(edges)
+        return sum_to_senders(edges)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
@@ -75,7 +77,7 @@ class _ToSenders(torch.autograd.Function):
 class _PairSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, receivers: Tensor, senders: Tensor) -> Tensor:
-        return receivers.unsqueeze(1) + _view_of_senders(senders)
+        return receivers.unsqueeze(1) + view_of_senders(senders)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
