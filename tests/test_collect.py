@@ -252,12 +252,26 @@ def test_the_table_shows_each_cell_and_component(sweep: Any) -> None:
     assert "4 of 8 cells recovered" in lines[-1]
 
 
+def test_the_table_says_that_a_law_was_found_but_not_chosen(sweep: Any) -> None:
+    cell = sweep.cells[0]
+    missed = {"component": 0, "recovered": False, "form": None, "expression": "dx", "complexity": 1}
+    missed |= {"median_residual": 0.5, "p90_residual": 0.9, "constants": {}, "others": [3]}
+    judged = [missed, {**missed, "component": 1}]
+    fabricate(sweep, cell, verify={"recovered": False, "form": None, "components": judged})
+    collect(sweep)
+    assert "no, but on front" in results_table(sweep.results)
+    judged[1]["others"] = []
+    fabricate(sweep, cell, verify={"recovered": False, "form": None, "components": judged})
+    collect(sweep)
+    assert "no, but on front" not in results_table(sweep.results)
+
+
 def test_the_table_fits_a_terminal_and_cuts_nothing_elsewhere() -> None:
     names = ("experiment", "model", "seed", "status", "reason", "test_mae", "force_r2", "force_r2_robust")
-    names = (*names, "acceleration_r2", "acceleration_r2_robust", "recovered", "form", "equation")
+    names = (*names, "acceleration_r2", "acceleration_r2_robust", "recovered", "form", "on_front", "equation")
     long = " + ".join(f"1.2345678*dx**{n}" for n in range(20))
     ok = ("spring-2d-4b-s0", "l1", 0, "ok", "", 0.1, [-50.0, None], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5], True, "force")
-    table = Table(names, ((*ok, [long, ""]),))
+    table = Table(names, ((*ok, [True, True], [long, ""]),))
     narrow = format_results(table, 100)
     assert max(map(len, narrow.splitlines())) <= 100
     assert narrow.count("1.23*dx^") == 20

@@ -52,6 +52,7 @@ CELLS: tuple[Column, ...] = (
     Column("equation", "text", "the chosen expression of each message component", _PER_COMPONENT),
     Column("complexity", "number", "complexity of the chosen expression, by the paper's count", _PER_COMPONENT),
     Column("component_recovered", "flag", "whether this component is the true law up to its gauge", _PER_COMPONENT),
+    Column("on_front", "flag", "whether any expression on this component's front is the true law", _PER_COMPONENT),
     Column("median_residual", "number", "median relative residual of the verdict", _PER_COMPONENT),
     Column("p90_residual", "number", "90th percentile of the relative residual", _PER_COMPONENT),
     Column("constants", "text", "constants of the law as found, JSON", _PER_COMPONENT),

@@ -163,6 +163,7 @@ def _read_verify(result: Values) -> Values:
         "recovered": float(bool(result["recovered"])),
         "form": "" if result["form"] is None else _text(result["form"]),
         "component_recovered": [float(bool(component["recovered"])) for component in components],
+        "on_front": [float(bool(component["recovered"] or component["others"])) for component in components],
         "median_residual": [_number(component["median_residual"]) for component in components],
         "p90_residual": [_number(component["p90_residual"]) for component in components],
         "constants": [_json(component["constants"]) for component in components],

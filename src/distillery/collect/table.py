@@ -25,6 +25,7 @@ _COLUMNS = (
     "acceleration_r2_robust",
     "recovered",
     "form",
+    "on_front",
     "equation",
 )
 _HEADINGS = (
@@ -75,8 +76,10 @@ def format_results(cells: Table, width: int | None = None) -> str:
         if cell["status"] != "ok":
             lines.append([*identity, *_squares(cell, 0), cell["status"], cell["reason"] or "–"])
             continue
-        verdict = f"as {cell['form']}" if cell["recovered"] else "no"
-        verdict = f"yes, {verdict}" if cell["recovered"] else verdict
+        verdict = f"yes, as {cell['form']}" if cell["recovered"] else "no"
+        # The paper's choice is judged; that another expression would have passed is said, and does not count.
+        if not cell["recovered"] and cell["on_front"] and all(cell["on_front"]):
+            verdict = "no, but on front"
         for index, equation in enumerate(cell["equation"]):
             first = [*identity, *_squares(cell, index), verdict]
             later = ["", "", "", "", *_squares(cell, index), ""]
