@@ -123,7 +123,7 @@ def test_what_is_not_finished_stands_there_with_its_reason(sweep: Any) -> None:
 
     assert collect(sweep) == {"diverged": 1, "failed": 3, "missing": 3, "ok": 1}
     marker = json.loads((sweep.results / "sweep.json").read_text())
-    assert marker["key"] == sweep.config_hash
+    assert marker["key"] == sweep.collect_key
     assert marker["counts"] == {"diverged": 1, "failed": 3, "missing": 3, "ok": 1}
     expected = {
         half: ("missing", "distill: has not run"),

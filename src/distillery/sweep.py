@@ -20,7 +20,7 @@ from distillery.models import MODELS, Model
 from distillery.systems import System
 
 # Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.
-FORMATS = {"simulate": 1, "train": 1, "interpret": 1, "distill": 1, "verify": 1}
+FORMATS = {"simulate": 1, "train": 1, "interpret": 1, "distill": 1, "verify": 1, "collect": 1}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,6 +116,11 @@ class Sweep:
         """Return how many trajectories a split has."""
         settings = self.settings[experiment]
         return settings.simulations if split == "train" else settings.test_simulations
+
+    @functools.cached_property
+    def collect_key(self) -> str:
+        """Key of the result store: the configuration and the store's format."""
+        return files.digest({"format": FORMATS["collect"], "config": self.config_hash})
 
     @functools.cache
     def data_key(self, experiment: Experiment, split: Split) -> str:

@@ -116,13 +116,27 @@ def begin(sweep: Sweep) -> None:
     files.write_text(Path(resolved_config(sweep)), content)
 
 
-def show_table(sweep: Sweep) -> None:
-    """Print the table of results, if there is a store to read it from."""
+def finish(sweep: Sweep) -> None:
+    """Print the table of results at the end of a run, if the run made all of it."""
+    marker = Path(path(sweep, STORE_MARKER))
+    if marker.exists() and files.read_json(marker, "run distillery collect").get("key") == sweep.collect_key:
+        _or_end(lambda: _print_table(sweep))
+
+
+def gather(sweep: Sweep) -> None:
+    """Collect what a broken run has finished, and print it: one bad cell costs one cell."""
+    from distillery.collect.run import collect
+
+    if sweep.results.exists():
+        _or_end(lambda: collect(sweep))
+        _or_end(lambda: _print_table(sweep))
+
+
+def _print_table(sweep: Sweep) -> None:
     from distillery.collect.table import results_table
 
-    if Path(path(sweep, STORE_MARKER)).exists():
-        sys.stdout.write(results_table(sweep.results) + "\n")
-        sys.stdout.flush()
+    sys.stdout.write(results_table(sweep.results) + "\n")
+    sys.stdout.flush()
 
 
 def pictures(sweep: Sweep) -> list[str]:

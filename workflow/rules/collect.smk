@@ -12,7 +12,7 @@ rule collect:
         mem_mb=2000,
     params:
         config=CONFIG,
-        key=SWEEP.config_hash,
+        key=SWEEP.collect_key,
     message:
         "collect every cell into one store"
     shell:

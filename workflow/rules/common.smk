@@ -11,7 +11,7 @@ SWEEP = house.open_sweep(config, workflow.config_settings.configfiles)
 CONFIG = house.resolved_config(SWEEP)
 STORE = house.path(SWEEP, house.STORE_MARKER)
 PICTURES = house.pictures(SWEEP)
-begin, show_table = house.begin, house.show_table
+begin, finish, gather = house.begin, house.finish, house.gather
 
 
 wildcard_constraints:

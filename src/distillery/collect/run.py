@@ -53,6 +53,6 @@ def collect(sweep: Sweep) -> dict[str, int]:
     recovered = sum(record.values.get("recovered") == 1.0 for record in records)
     files.write_json(
         sweep.results / STORE_MARKER,
-        {"key": sweep.config_hash, "cells": len(records), "counts": counts, "recovered": recovered},
+        {"key": sweep.collect_key, "cells": len(records), "counts": counts, "recovered": recovered},
     )
     return counts

@@ -12,8 +12,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from distillery import files
 
 _UNFINISHED = ".part"
 
@@ -36,7 +37,7 @@ def swapping(link: Path) -> Iterator[Path]:
         unfinished = Path(tempfile.mkdtemp(prefix=prefix, suffix=f"{link.suffix}{_UNFINISHED}", dir=link.parent))
         try:
             yield unfinished
-            _sync(unfinished)
+            files.sync_tree(unfinished)
             whole = unfinished.with_name(unfinished.name.removesuffix(_UNFINISHED))
             umask = os.umask(0)
             os.umask(umask)
@@ -57,7 +58,7 @@ def _point(link: Path, target: Path) -> None:
     pointer = target.with_name(f"{target.name}.link")
     pointer.symlink_to(target.name)
     pointer.replace(link)
-    _sync_one(link.parent)
+    files.sync(link.parent)
 
 
 def _sweep_up(link: Path, prefix: str, keep: set[Path | None]) -> None:
@@ -68,20 +69,6 @@ def _sweep_up(link: Path, prefix: str, keep: set[Path | None]) -> None:
             # Renamed before anything in it goes: a reader that still finds the name has read it whole.
             gone = path if path.name.endswith(_UNFINISHED) else path.rename(path.with_name(path.name + _UNFINISHED))
             shutil.rmtree(gone, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    """Put everything under a folder on the disk; many at a time, because each one mostly waits."""
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(_sync_one, [folder, *folder.rglob("*")]))
-
-
-def _sync_one(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

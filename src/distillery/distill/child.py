@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ _THREADS = (
     "PYTHON_JULIACALL_THREADS",
 )
 _PR_SET_PDEATHSIG = 1
+_FOLDER = "distillery-fit-"
 
 
 class Child:
@@ -61,7 +63,7 @@ class Child:
             The result; a child that crashed or was killed gives one too, with the reason.
         """
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="distillery-fit-") as name:
+        with tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-") as name:
             folder = Path(name)
             _write_job(folder, problem)
             process = self._started()
@@ -123,6 +125,7 @@ class Child:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.close()
+        _sweep_up()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "distillery.distill.child", str(os.getpid())],
@@ -142,6 +145,14 @@ class Child:
         self._log.seek(max(self._log.tell() - 4000, 0))
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return f": {lines[-1].strip()}" if lines else ""
+
+
+def _sweep_up() -> None:
+    """Remove folders of fits whose process was killed before it could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        owner = folder.name.removeprefix(_FOLDER).split("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _ending(code: int) -> str:

@@ -17,7 +17,7 @@ from distillery.distill.cluster import RETRIES, cluster
 from distillery.distill.engine import Problem, require
 from distillery.distill.fits import FitResult, fit_file, fit_key, keep_fit, load_fit
 from distillery.errors import DistilleryError
-from distillery.outcome import read_outcome, running, write_outcome
+from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.progress import progress
 from distillery.sweep import Sweep
 
@@ -47,8 +47,6 @@ def distill(sweep: Sweep, experiment: Experiment, index: int) -> None:
     errors: list[DistilleryError] = []
     try:
         for cell in cells:
-            if _done(sweep, cell):
-                continue
             job = _Job(sweep, cell)
             jobs.append(job)
             try:
@@ -67,14 +65,6 @@ def distill(sweep: Sweep, experiment: Experiment, index: int) -> None:
         experiment.batch(sweep.results, index),
         {"key": sweep.batch_key(experiment, index), "cells": [str(cell) for cell in cells]},
     )
-
-
-def _done(sweep: Sweep, cell: Cell) -> bool:
-    try:
-        read_outcome(cell.outcome(sweep.results, "distill"), key=sweep.key("distill", cell))
-    except DistilleryError:
-        return False
-    return True
 
 
 class _Job:
@@ -102,8 +92,11 @@ class _Job:
                 raise
 
     def read(self) -> None:
-        """Read the messages, or pass on the status of a cell that has none."""
+        """Read the messages, pass on the status of a cell that has none, or leave alone what is finished."""
         sweep, cell = self.sweep, self.cell
+        if finished(self.path, sweep.key("distill", cell)):
+            self.end()
+            return
         interpreted = read_outcome(cell.outcome(sweep.results, "interpret"), key=sweep.key("interpret", cell))
         if interpreted.status == "ok":
             self.reading = str(interpreted.result.get("reading", ""))

@@ -44,12 +44,13 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> 
         marker = experiment.marker(sweep.results, split)
         store = stores.Store(experiment.store(sweep.results, split), stores.layout(sweep, experiment, split))
         started = time.monotonic()
-        if crew.first(lambda: _is_done(marker, store)):
-            return
         crew.first(lambda: _refuse(sweep, experiment, store))
         if crew.rank == 0:
             started = stack.enter_context(running(marker))
-            marker.unlink(missing_ok=True)
+        # Looked for inside of the lock: another process may just have finished it.
+        if crew.first(lambda: _is_done(marker, store)):
+            return
+        crew.first(lambda: marker.unlink(missing_ok=True))
         crew.first(store.prepare)
         seconds = _integrate(sweep, experiment, split, store, crew)
         crew.first(lambda: _finish(marker, store, started, crew.size, seconds))
@@ -139,6 +140,7 @@ def _paths(motion: Motion) -> dict[str, np.ndarray]:
 
 def _finish(marker: Path, store: stores.Store, started: float, ranks: int, seconds: dict[str, float]) -> None:
     plan = store.layout
+    files.sync_tree(store.path)
     files.write_json(
         marker,
         {

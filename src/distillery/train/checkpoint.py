@@ -39,13 +39,14 @@ class Checkpoint:
 
 
 def write(folder: Path, key: str, step: int, reason: str, tensors: Mapping[str, Tensor]) -> None:
-    """Write a checkpoint, whole or not at all, and remove all but the newest ones."""
+    """Write a checkpoint, whole or not at all, and remove all but the newest of this training."""
     header, content = _paths(folder, step)
     with files.replacing(content) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
     entry = Checkpoint(key, step, reason, files.checksum(content))
     files.write_json(header, dataclasses.asdict(entry))
-    for old in _steps(folder)[:-KEPT]:
+    kept = sorted(available(folder, key))[-KEPT:]
+    for old in set(_steps(folder)) - set(kept):
         for path in _paths(folder, old):
             path.unlink(missing_ok=True)
 
@@ -93,7 +94,7 @@ def _paths(folder: Path, step: int) -> tuple[Path, Path]:
 
 
 def _steps(folder: Path) -> list[int]:
-    return sorted(int(header.stem.removeprefix("step-")) for header in folder.glob("step-*.json"))
+    return sorted(int(header.stem.removeprefix("step-")) for header in folder.glob("step-" + "[0-9]" * 9 + ".json"))
 
 
 def _remedy(folder: Path) -> str:
