@@ -108,6 +108,8 @@ def test_constants_can_be_moved() -> None:
         ({"softening": -0.1}, "greater than or equal to 0"),
         ({"constants": {"m1": 1.0}}, "taken"),
         ({"constants": {"a b": 1.0}}, "name"),
+        ({"constants": {"damping": 3.0}, "damping": 1.0}, "'damping' cannot name a constant"),
+        ({"constants": {"lambda": 1.0}}, "'lambda' cannot name a constant"),
         ({"colour": "red"}, "unknown key"),
     ],
 )

@@ -7,6 +7,7 @@ The acceleration of body i is ``a_i = -(1/m_i) Σ_j ∇_i U(r_ij) - (1/m_i) ∇_
 from __future__ import annotations
 
 import functools
+import keyword
 from collections.abc import Mapping
 from typing import Literal
 
@@ -21,6 +22,7 @@ from distillery.errors import DistilleryError
 PAIR_SYMBOLS = ("r", "m1", "m2", "q1", "q2")
 BODY_SYMBOLS = ("x", "y", "z", "m", "q")
 SOFTENING = "softening"
+DAMPING = "damping"
 
 
 class System(BaseModel):
@@ -46,7 +48,8 @@ class System(BaseModel):
         for name in constants:
             if (
                 not name.isidentifier()
-                or name in (*PAIR_SYMBOLS, *BODY_SYMBOLS, SOFTENING)
+                or keyword.iskeyword(name)
+                or name in (*PAIR_SYMBOLS, *BODY_SYMBOLS, SOFTENING, DAMPING)
                 or name in formula.FUNCTIONS
             ):
                 raise ValueError(f"{name!r} cannot name a constant; it is no plain name or is taken")

@@ -18,11 +18,10 @@ from jaxtyping import Float
 
 from distillery import formula
 from distillery.errors import DistilleryError
-from distillery.systems import System
+from distillery.systems import DAMPING, System
 
 _ROUGH = (sympy.Piecewise, sympy.Abs, sympy.sign, sympy.Min, sympy.Max, sympy.Heaviside)
 _AXES = ("x", "y", "z")
-_DAMPING = "damping"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +65,7 @@ def equations(system: System, dim: int, bodies: int) -> Equations:
         )
     position = [[heyoka.expression(f"x{body}_{axis}") for axis in range(dim)] for body in range(bodies)]
     velocity = [[heyoka.expression(f"v{body}_{axis}") for axis in range(dim)] for body in range(bodies)]
-    names = (*system.parameters, _DAMPING) if system.damping else tuple(system.parameters)
+    names = (*system.parameters, DAMPING) if system.damping else tuple(system.parameters)
     parameter = {name: heyoka.par[2 * bodies + index] for index, name in enumerate(names)}
     constants = {formula.symbol(name): parameter[name] for name in system.parameters}
     mass = [heyoka.par[body] for body in range(bodies)]
@@ -93,7 +92,7 @@ def equations(system: System, dim: int, bodies: int) -> Equations:
                 terms[body][axis].append(-_convert(slope, symbols))
             if system.damping:
                 share = (bodies - 1) / bodies
-                terms[body][axis].append(-share * parameter[_DAMPING] * velocity[body][axis])
+                terms[body][axis].append(-share * parameter[DAMPING] * velocity[body][axis])
     acceleration = [heyoka.sum(terms[body][axis]) / mass[body] for body in range(bodies) for axis in range(dim)]
     return Equations(tuple(itertools.chain(*position)), tuple(itertools.chain(*velocity)), tuple(acceleration), names)
 
@@ -119,7 +118,7 @@ def parameters(
         mass: Masses.
         charge: Charges.
     """
-    values = {**system.parameters, _DAMPING: system.damping}
+    values = {**system.parameters, DAMPING: system.damping}
     constant = np.array([values[name] for name in names])[:, None]
     return np.concatenate([mass.T, charge.T, np.broadcast_to(constant, (len(names), len(mass)))])
 
