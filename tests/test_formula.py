@@ -62,6 +62,7 @@ def test_a_symbol_without_a_value_is_named() -> None:
         "1 if r < 1 else (2 if r < 2 else 3*r)",
         "sqrt(r) + abs(m1 - m2) + exp(-r)*log(r) + min(m1, m2) + max(r, m1)",
         "m1/3 + 12345678901234567890*r",
+        "123456789*123456789*r + m1*9**90 + r/(3**20*7**20)",
         "r**0.5 + r**(1/3)",
     ],
 )
@@ -121,13 +122,29 @@ def test_anything_but_arithmetic_is_refused_and_not_run(text: str, tmp_path: Pat
         ("sqrt(-1)*r", "not a finite real"),
         ("9**9**9", "too large"),
         ("r**1000", "too large"),
+        ("((((9**100)**100)**100)**100)**100*r", "too large"),
+        ("((((9*r)**100)**100)**100)**100", "too large"),
+        ("r*9**100*9**100*9**100*9**100", "not a finite real"),
+        ("1e400*r", "not a finite real"),
+        ("exp(exp(exp(exp(1000))))*r", "not a finite real"),
+        ("r**(0/0)", "not a finite real"),
+        ("r**sqrt(-1)", "not a finite real"),
+        ("(-8)**(1/3)*r", "not a finite real"),
+        ("max(r, 0/0)", "not a finite real"),
+        ("max(r, sqrt(-1 - r**2))", "not a finite real"),
+        ("max(r/0, 1)", "not a finite real"),
+        ("r if r > 0/0 else 1", "not a finite real"),
+        ("r if sqrt(-1) > 2 else 1", "not a finite real"),
+        ("r if sqrt(-1 - r**2) > 2 else 1", "not a finite real"),
+        ("r\0", "does not parse"),
         ("(" * 300 + "r" + ")" * 300, "parse"),
         ("r+" * 6000 + "r", "too long"),
     ],
 )
 def test_complaints_say_what_is_wrong(text: str, complaint: str) -> None:
-    with pytest.raises(DistilleryError, match=complaint.replace("(", r"\(")):
+    with pytest.raises(DistilleryError, match=complaint.replace("(", r"\(")) as refusal:
         formula.parse(text, SYMBOLS)
+    assert "\n" not in str(refusal.value)
 
 
 def test_symbols_are_real_and_shared() -> None:

@@ -7,6 +7,7 @@ node through a whitelist; nothing of it is ever executed (``sympy.sympify`` woul
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,
     ast.Div: lambda a, b: a / b,
-    ast.Pow: lambda a, b: a**b,
+    ast.Pow: lambda a, b: _power(a, b),
 }
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: sympy.Gt,
@@ -40,6 +41,9 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.LtE: sympy.Le,
 }
 MAX_LENGTH = 10_000
+# Numbers are float64 in the end: exact integers beyond these sizes only cost time, without bound in a power.
+_LARGEST_EXACT, _LARGEST_LOG = 10**15, 300 * math.log(10)
+_NOT_FINITE = "is not a finite real expression; look for a division by zero or an overflow"
 
 
 def symbol(name: str) -> sympy.Symbol:
@@ -64,20 +68,65 @@ def parse(text: str, symbols: Collection[str]) -> sympy.Expr:
     if len(text) > MAX_LENGTH:
         raise DistilleryError(f"formula of {len(text)} characters is too long; at most {MAX_LENGTH}")
     try:
-        tree = ast.parse(text.strip().replace("^", "**"), mode="eval")
-        result = _build(tree.body, frozenset(symbols))
+        result = _rounded(_build(_tree(text).body, frozenset(symbols)))
     except DistilleryError as error:
         raise DistilleryError(f"formula {text!r}: {error}") from None
     except SyntaxError as error:
         raise DistilleryError(f"formula {text!r}: does not parse ({error.msg}); write it like 'm1*m2*log(r)'") from None
-    except (RecursionError, MemoryError, ValueError):
+    except (RecursionError, MemoryError):
         raise DistilleryError(f"formula {text[:60]!r}…: does not parse; it is too deeply nested") from None
-    if result.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I):
-        raise DistilleryError(f"formula {text!r}: is not a finite real expression; look for a division by zero")
+    except (TypeError, ValueError, ArithmeticError):
+        # SymPy's answers to comparing what is not real or not a number.
+        raise DistilleryError(f"formula {text!r}: {_NOT_FINITE}") from None
     return result
 
 
+def _tree(text: str) -> ast.Expression:
+    try:
+        return ast.parse(text.strip().replace("^", "**"), mode="eval")
+    except ValueError as error:
+        raise DistilleryError(f"does not parse ({error}); write it like 'm1*m2*log(r)'") from None
+
+
 def _build(node: ast.AST, symbols: frozenset[str]) -> Any:
+    built = _node(node, symbols)
+    if built.is_number and not _is_finite(built):
+        raise DistilleryError(_NOT_FINITE)
+    return built
+
+
+def _is_finite(number: sympy.Expr) -> bool:
+    """Return whether a number is real and finite in float64; SymPy would first look for an exact answer."""
+    try:
+        return math.isfinite(float(evaluate(number, {})))
+    except (DistilleryError, ArithmeticError, TypeError):
+        return False
+
+
+def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+    if exponent.is_number:
+        if abs(exponent) > 100:
+            raise DistilleryError(f"exponent {exponent} is too large; at most 100")
+        factor = abs(float(base.as_coeff_Mul()[0]))
+        if factor and not abs(math.log(factor) * float(exponent)) < _LARGEST_LOG:
+            raise DistilleryError("a power of a number in it is too large; at most 1e300")
+    return base**exponent
+
+
+def _rounded(expression: sympy.Expr) -> sympy.Expr:
+    """Return an expression whose numbers are finite, and exact only where they are small."""
+    if expression.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I):
+        raise DistilleryError(_NOT_FINITE)
+    large = {}
+    for number in expression.atoms(sympy.Number):
+        if not math.isfinite(float(number)):
+            raise DistilleryError(_NOT_FINITE)
+        if number.is_Rational and max(abs(number.p), number.q) > _LARGEST_EXACT:
+            large[number] = sympy.Float(float(number))
+    return expression.xreplace(large)
+
+
+def _node(node: ast.AST, symbols: frozenset[str]) -> Any:
     match node:
         case ast.Constant(value=bool()):
             raise DistilleryError("truth values are not numbers; use numbers only")
@@ -93,8 +142,6 @@ def _build(node: ast.AST, symbols: frozenset[str]) -> Any:
             return _build(operand, symbols)
         case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _BINARY:
             a, b = _build(left, symbols), _build(right, symbols)
-            if isinstance(operator, ast.Pow) and b.is_number and abs(b) > 100:
-                raise DistilleryError(f"exponent {b} is too large; at most 100")
             return _BINARY[type(operator)](a, b)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
             built = [_build(argument, symbols) for argument in arguments]
