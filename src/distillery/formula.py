@@ -27,12 +27,28 @@ FUNCTIONS: dict[str, Callable[..., sympy.Expr]] = {
     "Min": sympy.Min,
     "Max": sympy.Max,
 }
+MAX_LENGTH = 10_000
+# Numbers are float64 in the end: exact integers beyond these sizes only cost time, without bound in a power.
+_LARGEST_EXACT, _LARGEST_LOG = 10**15, 300 * math.log(10)
+_NOT_FINITE = "is not a finite real expression; look for a division by zero or an overflow"
+
+
+def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+    if exponent.is_number:
+        if abs(exponent) > 100:
+            raise DistilleryError(f"exponent {exponent} is too large; at most 100")
+        factor = abs(float(base.as_coeff_Mul()[0]))
+        if factor and not abs(math.log(factor) * float(exponent)) < _LARGEST_LOG:
+            raise DistilleryError("a power of a number in it is too large; at most 1e300")
+    return base**exponent
+
+
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,
     ast.Div: lambda a, b: a / b,
-    ast.Pow: lambda a, b: _power(a, b),
+    ast.Pow: _power,
 }
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: sympy.Gt,
@@ -40,10 +56,6 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: sympy.Lt,
     ast.LtE: sympy.Le,
 }
-MAX_LENGTH = 10_000
-# Numbers are float64 in the end: exact integers beyond these sizes only cost time, without bound in a power.
-_LARGEST_EXACT, _LARGEST_LOG = 10**15, 300 * math.log(10)
-_NOT_FINITE = "is not a finite real expression; look for a division by zero or an overflow"
 
 
 def symbol(name: str) -> sympy.Symbol:
@@ -101,16 +113,6 @@ def _is_finite(number: sympy.Expr) -> bool:
         return math.isfinite(float(evaluate(number, {})))
     except (DistilleryError, ArithmeticError, TypeError):
         return False
-
-
-def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
-    if exponent.is_number:
-        if abs(exponent) > 100:
-            raise DistilleryError(f"exponent {exponent} is too large; at most 100")
-        factor = abs(float(base.as_coeff_Mul()[0]))
-        if factor and not abs(math.log(factor) * float(exponent)) < _LARGEST_LOG:
-            raise DistilleryError("a power of a number in it is too large; at most 1e300")
-    return base**exponent
 
 
 def _rounded(expression: sympy.Expr) -> sympy.Expr:
