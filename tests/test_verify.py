@@ -144,6 +144,26 @@ def test_the_laws_constants_are_reported() -> None:
     assert found == {"softening": pytest.approx(0.02, abs=1e-3)}
 
 
+@pytest.mark.parametrize(
+    ("system", "law", "near_miss"),
+    [
+        ("spring", "dx*(1 - 0.8/r)", "dx*(1 - 0.7/r)"),
+        ("spring", "dx*(1 - 0.77/r)", "dx*(1 - 1.04/r)"),
+        ("r^-2", "m2*dx/(r*(r + 0.2)^2)", "m2*dx/(r*(r + 0.3)^2)"),
+    ],
+)
+@pytest.mark.parametrize("max_softening", [0.03, 0.0])
+def test_a_law_is_recovered_with_its_own_large_softening(
+    system: str, law: str, near_miss: str, max_softening: float
+) -> None:
+    softened = SYSTEMS[system].model_copy(update={"softening": 0.2})
+    settings = VerificationSettings(max_softening=max_softening)
+    found = judge(formula.parse(law, feature_names(2)), softened, 2, settings)
+    assert found.recovered, found.reason
+    assert found.constants["softening"] == pytest.approx(0.2, abs=0.03)
+    assert not judge(formula.parse(near_miss, feature_names(2)), softened, 2, settings).recovered
+
+
 def test_verdicts_repeat() -> None:
     assert verdict("r^-1", 3, "1.1*dz*m2/(r^2 + 0.001)") == verdict("r^-1", 3, "1.1*dz*m2/(r^2 + 0.001)")
 

@@ -180,22 +180,26 @@ def _fit_constants(found: np.ndarray, over: Probe, system: System, settings: Ver
     """Return the constants and the softening with the smallest residuals.
 
     Both move the distance at which a law has its features (r + softening - rest_length), so they share one
-    allowance: the more of the softening's range is used, the less of the constants' tolerance is left.
+    allowance: the more of the softening's range is used, the less of the constants' tolerance is left. A system
+    that is softened more than that range has its own softening for its end, and for where the use begins.
     """
+    largest = max(settings.max_softening, system.softening)
+    usual = system.softening if system.softening > settings.max_softening else 0.0
     free = [name for name, value in system.constants.items() if value != 0 and settings.constant_tolerance > 0]
     part = over.part(_FIT_RECEIVERS, _FIT_SENDERS)
     found = found[:_FIT_RECEIVERS, :_FIT_SENDERS]
-    dimensions = len(free) + (settings.max_softening > 0)
+    dimensions = len(free) + (largest > 0)
 
     def constants(unit: np.ndarray) -> dict[str, float]:
         moves = np.clip(unit, 0.0, 1.0)
-        share = float(moves[-1]) if settings.max_softening > 0 else 0.0
-        tolerance = settings.constant_tolerance * (1.0 - share)
+        softening = float(moves[-1]) * largest if largest > 0 else 0.0
+        used = abs(softening - usual) / largest if largest > 0 else 0.0
+        tolerance = settings.constant_tolerance * (1.0 - used)
         moved = {
             name: system.constants[name] * (1.0 + tolerance * (2.0 * float(move) - 1.0))
             for name, move in zip(free, moves, strict=False)
         }
-        return {**system.constants, **moved, SOFTENING: share * settings.max_softening}
+        return {**system.constants, **moved, SOFTENING: softening}
 
     def loss(unit: np.ndarray) -> float:
         _, residual = _per_receiver(found, part, system, constants(unit))
