@@ -38,6 +38,10 @@ def system(potential: str, **more: Any) -> dict[str, Any]:
         ({"seeds": []}, "seeds: is empty"),
         ({"seeds": [1, 1]}, "seeds: 1 stands twice"),
         ({"seeds": [-1]}, "seeds: seeds are at least 0"),
+        ({"seeds": [2**63]}, "seeds: seeds are at least 0 and at most 9223372036854775807"),
+        ({"experiments": [{**SPRING, "seed": 2**63}]}, r"experiments\.0\.seed: .*9223372036854775807"),
+        ({"distillation": {"seed": 10**30}}, r"distillation\.seed: .*9223372036854775807"),
+        ({"verification": {"seed": 10**30}}, r"verification\.seed: .*9223372036854775807"),
         ({"models": ["l1", "l1"]}, "models: 'l1' stands twice"),
         ({"experiments": [SPRING, {**SPRING, "simulations": 7}]}, "'spring', 2, 4, 0.* stands twice"),
         ({"training": {"steps": -5}}, r"training\.steps: .* \(got -5\)"),
@@ -71,6 +75,44 @@ def test_syntax_error_names_file_line_and_column(tmp_path: Path) -> None:
     path.write_text("experiments:\n  - {system: spring\nmodels: [l1]\n")
     with pytest.raises(DistilleryError, match=r"config\.yaml, line 3, column 7: not valid YAML"):
         load_config(path)
+
+
+def test_only_what_is_wrong_is_told() -> None:
+    with pytest.raises(DistilleryError) as caught:
+        parse_config(sweep(experiments=[{**SPRING, "dim": 4}, {**SPRING, "bodies": 1}], models=[]), "config.yaml")
+    told = [line.split(": ")[1] for line in str(caught.value).splitlines()]
+    assert told == ["experiments.0.dim", "experiments.1.bodies", "models"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "models: [l1]\ntraining:\n  steps: 5\n  steps: 6\n",
+            r"config\.yaml, line 4, column 3: .*'steps' stands twice",
+        ),
+        ("models: [l1]\nseeds: [0]\nmodels: [kl]\n", r"config\.yaml, line 3, column 1: .*'models' stands twice"),
+        ("experiments: &a [*a]\nmodels: [l1]\n", r"config\.yaml: is nested without end"),
+        ("models: &a {b: *a}\n", r"config\.yaml: is nested without end"),
+        ("&a [*a]\n", r"config\.yaml: is not a mapping"),
+        ("a: " + "[" * 5000, r"config\.yaml: is nested without end"),
+        ("results: 2001-99-99\n", r"config\.yaml: not valid YAML"),
+    ],
+)
+def test_yaml_that_cannot_be_meant_is_refused_in_one_line(tmp_path: Path, text: str, line: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(DistilleryError, match=line) as caught:
+        load_config(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_merged_keys_may_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "experiments: [&a {system: spring, bodies: 3}, &b {<<: *a, bodies: 4}, {<<: *b, bodies: 5}]\nmodels: [l1]\n"
+    )
+    assert [experiment.bodies for experiment in load_config(path).experiments] == [3, 4, 5]
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from distillery.models import MODELS
 from distillery.systems import SYSTEMS, System
 
 _T = TypeVar("_T")
+# NumPy, PyTorch, the engines and the stores all keep seeds of this size.
+_LARGEST_SEED = 2**63 - 1
 
 
 class _Settings(BaseModel):
@@ -33,7 +35,7 @@ class ExperimentSettings(_Settings):
     test_simulations: int = Field(300, ge=1, description="Held-out trajectories, drawn from a seed of their own.")
     snapshots: int = Field(50, ge=1, description="Saved times per trajectory, evenly spread over `steps`.")
     steps: int = Field(1000, ge=1, description="Length of a trajectory in the system's time steps.")
-    seed: int = Field(0, ge=0, description="Seed of the initial conditions.")
+    seed: int = Field(0, ge=0, le=_LARGEST_SEED, description="Seed of the initial conditions.")
 
     @model_validator(mode="after")
     def _snapshots_divide_steps(self) -> ExperimentSettings:
@@ -106,7 +108,7 @@ class DistillationSettings(_Settings):
     operators: tuple[Literal["+", "-", "*", "/", "^", "exp", "log", ">", "<", "if"], ...] = Field(
         ("+", "-", "*", "/"), min_length=1, description="Operators an expression may use."
     )
-    seed: int = Field(0, ge=0, description="Seed of samples and engine.")
+    seed: int = Field(0, ge=0, le=_LARGEST_SEED, description="Seed of samples and engine.")
     seconds: float = Field(300.0, gt=0, description="Limit of one fit; the best front so far is kept.")
     memory_mb: int = Field(4000, ge=256, description="Memory limit of one fit in MB.")
     operon: OperonSettings = Field(OperonSettings(), description="Budget of the operon engine.")
@@ -121,8 +123,10 @@ class VerificationSettings(_Settings):
     median_residual: float = Field(0.02, gt=0, description="Largest median of the relative residual.")
     p90_residual: float = Field(0.10, gt=0, description="Largest 90th percentile of the relative residual.")
     constant_tolerance: float = Field(0.05, ge=0, lt=1, description="How far the law's constants may move, relative.")
-    max_softening: float = Field(0.03, ge=0, description="Largest softening length that is allowed.")
-    seed: int = Field(0, ge=0, description="Seed of receivers and senders.")
+    max_softening: float = Field(
+        0.03, ge=0, description="Largest softening length that is allowed; at least the system's own."
+    )
+    seed: int = Field(0, ge=0, le=_LARGEST_SEED, description="Seed of receivers and senders.")
 
 
 class DaskSettings(_Settings):
@@ -190,8 +194,8 @@ class Config(_Settings):
     @field_validator("seeds")
     @classmethod
     def _seeds_valid(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if any(seed < 0 for seed in seeds):
-            raise ValueError("seeds are at least 0")
+        if any(not 0 <= seed <= _LARGEST_SEED for seed in seeds):
+            raise ValueError(f"seeds are at least 0 and at most {_LARGEST_SEED}")
         return _distinct(seeds)
 
     @model_validator(mode="after")
@@ -213,6 +217,26 @@ def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
     return entries
 
 
+_ENDLESS = "is nested without end; an anchor (&) must not hold an alias (*) of itself"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which does not let the last of several equal keys win."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
+            if name is not None and key.tag != "tag:yaml.org,2002:merge":
+                seen.add(name)
+        return node
+
+
 def parse_config(content: Mapping[str, Any], source: str = "config") -> Config:
     """Check a configuration.
 
@@ -226,8 +250,13 @@ def parse_config(content: Mapping[str, Any], source: str = "config") -> Config:
     try:
         return Config.model_validate(_tuples(content))
     except ValidationError as error:
-        lines = [f"{source}: {_explain(finding)}" for finding in error.errors()]
-        raise DistilleryError("\n".join(lines)) from None
+        findings = error.errors()
+        places = [finding["loc"] for finding in findings]
+        # What is wrong within a list makes the list look empty: only the innermost finding is true.
+        told = [f for f in findings if not any(p != f["loc"] and p[: len(f["loc"])] == f["loc"] for p in places)]
+        raise DistilleryError("\n".join(f"{source}: {_explain(finding)}" for finding in told)) from None
+    except RecursionError:
+        raise DistilleryError(f"{source}: {_ENDLESS}") from None
 
 
 def load_config(path: Path) -> Config:
@@ -242,10 +271,12 @@ def load_config(path: Path) -> Config:
 def read_yaml(path: Path) -> Mapping[str, Any]:
     """Read a YAML mapping; raises DistilleryError with line and column if it is none."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise DistilleryError(f"{path}: cannot be read ({error.strerror}); give the path of a configuration") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise DistilleryError(f"{path}: {_ENDLESS}") from None
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
