@@ -11,6 +11,7 @@ import pytest
 from distillery import formula
 from distillery.config import VerificationSettings
 from distillery.distill.run import feature_names
+from distillery.errors import DistilleryError
 from distillery.outcome import read_outcome, write_outcome
 from distillery.sweep import Sweep
 from distillery.systems import SYSTEMS
@@ -213,6 +214,39 @@ def test_the_same_direction_twice_is_not_the_whole_force(make_sweep: Callable[..
     result = verified(make_sweep(), component(0, law), component(1, f"-2*{law} + 0.1")).result
     assert not result["recovered"]
     assert "same direction" in result["reason"]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {},
+        {"components": None},
+        {"components": [{"component": 0}]},
+        {"components": [component(0, "dx", chosen=1)]},
+        {"components": [component(0, "dx", chosen=-1)]},
+        {"components": [component(0) | {"front": [{"complexity": 1}]}]},
+    ],
+)
+def test_distilled_expressions_of_another_shape_are_refused(
+    make_sweep: Callable[..., Sweep], result: dict[str, Any]
+) -> None:
+    sweep = make_sweep()
+    (cell,) = sweep.cells
+    path = cell.outcome(sweep.results, "distill")
+    write_outcome(path, key=sweep.key("distill", cell), started=time.monotonic(), result=result)
+    with pytest.raises(DistilleryError, match=r"distill\.json: lacks what it should hold; delete it") as caught:
+        verify(sweep, cell)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_verdict_is_not_given_twice(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep()
+    first = verified(sweep, component(0, "dx"), component(1, "dy"))
+    path = sweep.cells[0].outcome(sweep.results, "verify")
+    before = path.stat().st_mtime_ns
+    verify(sweep, sweep.cells[0])
+    assert path.stat().st_mtime_ns == before
+    assert first.result["components"][1]["expression"] == "dy"
 
 
 def test_statuses_pass(make_sweep: Callable[..., Sweep]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from distillery import formula
 from distillery.cell import Cell
 from distillery.distill.run import feature_names
 from distillery.errors import DistilleryError
-from distillery.outcome import read_outcome, running, write_outcome
+from distillery.outcome import Outcome, finished, read_outcome, running, write_outcome
 from distillery.sweep import Sweep
 from distillery.verify.gauge import Verdict, judge
 
@@ -30,18 +31,33 @@ def verify(sweep: Sweep, cell: Cell) -> None:
     """
     path = cell.outcome(sweep.results, "verify")
     key = sweep.key("verify", cell)
-    try:
-        read_outcome(path, key=key)
-    except DistilleryError:
-        pass
-    else:
-        return
     with running(path) as started:
-        distilled = read_outcome(cell.outcome(sweep.results, "distill"), key=sweep.key("distill", cell))
+        if finished(path, key):
+            return
+        source = cell.outcome(sweep.results, "distill")
+        distilled = read_outcome(source, key=sweep.key("distill", cell))
         if distilled.status != "ok":
             write_outcome(path, key=key, started=started, result={}, status=distilled.status, reason=distilled.reason)
             return
-        write_outcome(path, key=key, started=started, result=verdict(sweep, cell, distilled.result["components"]))
+        write_outcome(path, key=key, started=started, result=verdict(sweep, cell, _components(source, distilled)))
+
+
+def _components(source: Path, distilled: Outcome) -> list[dict[str, Any]]:
+    """Return the distilled components; raises DistilleryError where they are not what they should be."""
+    try:
+        components: list[dict[str, Any]] = distilled.result["components"]
+        for component in components:
+            front, chosen, _ = component["front"], component["chosen"], (component["component"], component["reason"])
+            whole = all(isinstance(point["expression"], str) and "complexity" in point for point in front)
+            known = chosen is None or (isinstance(chosen, int) and chosen in range(len(front)))
+            if not (whole and known):
+                raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise DistilleryError(
+            f"{source}: lacks what it should hold; delete it and run the sweep again; "
+            "only this stage and what follows it is repeated"
+        ) from None
+    return components
 
 
 def verdict(sweep: Sweep, cell: Cell, components: list[dict[str, Any]]) -> dict[str, Any]:
