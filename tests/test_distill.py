@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import itertools
 import shutil
@@ -193,6 +194,9 @@ def test_finished_fits_are_reused_only_while_they_mean_the_same(tmp_path: Path) 
     fits.keep_fit(path, "k", settings, done)
     assert fits.load_fit(path, "k", DistillationSettings(seconds=20.0)) == done
     assert fits.load_fit(path, "other", settings) is None
+    for chosen in (None, -1, len(done.front)):
+        fits.keep_fit(path, "k", settings, dataclasses.replace(done, chosen=chosen))
+        assert fits.load_fit(path, "k", settings) is None
     late = fits.FitResult.of(points, 10.0, "timed_out", "limit")
     fits.keep_fit(path, "k", settings, late)
     assert fits.load_fit(path, "k", settings) == late

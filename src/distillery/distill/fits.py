@@ -135,6 +135,8 @@ def load_fit(path: Path, key: str, settings: DistillationSettings) -> FitResult 
         return None
     if content.get("key") != key or result.status == "failed":
         return None
+    if not isinstance(result.chosen, int) or result.chosen not in range(len(result.front)):
+        return None
     return None if result.status == "timed_out" and limits != _limits(settings) else result
 
 
