@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -78,20 +79,31 @@ class Layout:
 
     Attributes:
         sizes: Length of each dimension.
-        times: The saved times.
+        stride: Time steps of the system between two saved times.
         block: Simulations per block.
         attributes: Attributes of the group.
     """
 
     sizes: dict[str, int]
-    times: Float[np.ndarray, "time"]
+    stride: int
     block: int
     attributes: dict[str, Any]
+
+    @functools.cached_property
+    def times(self) -> Float[np.ndarray, "time"]:
+        """The saved times."""
+        times: np.ndarray = np.arange(self.sizes["time"]) * self.stride * self.attributes["dt"]
+        return times
 
     @property
     def blocks(self) -> range:
         """The numbers of the blocks."""
         return range(-(-self.sizes["simulation"] // self.block))
+
+    @property
+    def bytes(self) -> int:
+        """Size of all blocks without compression; no list of them is made, so that any number will do."""
+        return self.blocks.stop * self.block_bytes
 
     def simulations(self, block: int) -> range:
         """Return the simulations of a block."""
@@ -101,7 +113,7 @@ class Layout:
     def block_bytes(self) -> int:
         """Size of a block without compression."""
         return sum(
-            np.dtype(kind).itemsize * int(np.prod([self.block, *(self.sizes[name] for name in names[1:])]))
+            np.dtype(kind).itemsize * math.prod([self.block, *(self.sizes[name] for name in names[1:])])
             for names, kind, _ in _VARIABLES.values()
         )
 
@@ -110,7 +122,6 @@ def layout(sweep: Sweep, experiment: Experiment, split: Split) -> Layout:
     """Return the layout of a split's store."""
     settings, system = sweep.settings[experiment], sweep.system(experiment)
     simulations = sweep.simulations(experiment, split)
-    stride = settings.steps // settings.snapshots
     body = {} if system.body_potential is None else {"body_potential": system.body_potential}
     return Layout(
         sizes={
@@ -119,7 +130,7 @@ def layout(sweep: Sweep, experiment: Experiment, split: Split) -> Layout:
             "particle": experiment.bodies,
             "space": experiment.dim,
         },
-        times=np.arange(settings.snapshots) * stride * system.time_step,
+        stride=settings.steps // settings.snapshots,
         block=min(sweep.config.simulation.block, simulations),
         attributes={
             "title": f"trajectories of {experiment} ({split})",
@@ -144,8 +155,7 @@ def layout(sweep: Sweep, experiment: Experiment, split: Split) -> Layout:
 
 def estimate_bytes(sweep: Sweep, experiment: Experiment, split: Split) -> int:
     """Return how many bytes a split's store takes at most (without compression)."""
-    plan = layout(sweep, experiment, split)
-    return len(plan.blocks) * plan.block_bytes
+    return layout(sweep, experiment, split).bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +172,9 @@ class Store:
 
     def begun(self) -> bool:
         """Return whether the store is there with this very layout; its blocks may be missing or damaged."""
+        # The key first: a store that is not this one is no reason to lay this one out, however large it is.
+        if self.layout.attributes["key"].encode() not in (_content(self.path / "zarr.json") or b""):
+            return False
         return all(_content(self.path / name) == content for name, content in self._skeleton.items())
 
     def prepare(self) -> None:
@@ -183,8 +196,9 @@ class Store:
 
     def bytes_missing(self) -> int:
         """Return how many bytes the blocks that are not there take at most."""
-        begun = self.begun()
-        return sum(self.layout.block_bytes for block in self.layout.blocks if not (begun and self.present(block)))
+        if not self.begun():
+            return self.layout.bytes
+        return sum(self.layout.block_bytes for block in self.layout.blocks if not self.present(block))
 
     def present(self, block: int) -> bool:
         """Return whether all chunks of a block are there, whole or not."""
