@@ -10,6 +10,8 @@ import pytest
 
 from distillery.errors import DistilleryError
 from distillery.plan import duration, plan, plan_text, require_room, size
+from distillery.simulate.store import Store, layout
+from distillery.sweep import Sweep
 from fabricate import messages
 
 
@@ -23,6 +25,7 @@ def test_the_plan_counts_cells_and_work(make_sweep: Any) -> None:
     assert text.startswith("2 experiments × 2 models × 3 seeds = 12 cells")
     assert "6,600 trajectories" in text
     assert "30 fits by operon" in text
+    assert "14 drawings" in text
     assert not sweep.results.exists()
 
 
@@ -60,6 +63,63 @@ def test_too_small_a_disk_is_refused_in_one_line(make_sweep: Any, monkeypatch: p
     ) as caught:
         require_room(sweep)
     assert "\n" not in str(caught.value)
+    assert not sweep.results.exists()
+
+
+def test_a_hamiltonian_network_is_fitted_in_every_direction(make_sweep: Any) -> None:
+    experiments = [{"system": "spring"}, {"system": "spring", "dim": 3}]
+    assert "5 fits by operon" in plan_text(make_sweep(experiments=experiments, models=["flathgn"]))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"simulations": 10**12}, {"simulations": 10**30}, {"snapshots": 10**15, "steps": 10**15}]
+)
+@pytest.mark.parametrize("begun", [False, True])
+def test_sizes_that_cannot_be_are_refused_at_once(make_sweep: Any, changes: dict[str, int], begun: bool) -> None:
+    sweep = make_sweep(experiments=[{"system": "spring", **changes}])
+    if begun:
+        other = make_sweep(experiments=[{"system": "spring", "snapshots": 10}])
+        Store(
+            other.experiments[0].store(other.results, "train"), layout(other, other.experiments[0], "train")
+        ).prepare()
+    with pytest.raises(DistilleryError, match=r"results: the sweep needs .* more, but only") as caught:
+        require_room(sweep)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value) in plan_text(sweep)
+
+
+def test_results_that_are_a_file_are_refused(make_sweep: Any) -> None:
+    sweep = make_sweep()
+    sweep.results.write_text("")
+    assert "results: is a file" in plan_text(sweep).splitlines()[-1]
+    for results in (sweep.results, sweep.results / "deeper"):
+        with pytest.raises(DistilleryError, match=r"results: is a file, but results are written to a folder"):
+            require_room(Sweep(sweep.config, results))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"experiments": [{"system": "discontinuous"}]}, r"discontinuous-2d-4b-s0: .*has kinks"),
+        (
+            {
+                "systems": {"rope": {"potential": "(r - 1)**2", "time_step": 0.01, "graph": "chain"}},
+                "experiments": [{"system": "spring"}, {"system": "rope"}],
+                "models": ["l1", "flathgn"],
+            },
+            r"rope-2d-4b-s0: model flathgn knows complete graphs only",
+        ),
+    ],
+)
+def test_what_a_stage_cannot_do_is_refused_before_anything_starts(
+    make_sweep: Any, changes: dict[str, Any], line: str
+) -> None:
+    sweep = make_sweep(**changes)
+    text = plan_text(sweep)
+    assert "In all about" in text
+    with pytest.raises(DistilleryError, match=line) as caught:
+        require_room(sweep)
+    assert text.splitlines()[-1] == str(caught.value)
     assert not sweep.results.exists()
 
 

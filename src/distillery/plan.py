@@ -11,17 +11,21 @@ from distillery.cell import SPLITS, Cell, Experiment
 from distillery.collect.text import align, counted
 from distillery.config import Config
 from distillery.errors import DistilleryError
+from distillery.models import MODELS
 from distillery.sweep import Sweep
 
-# Rough rates of one core of a laptop; they promise an order of magnitude, no more.
+# Rough rates of one core of a small machine; they promise an order of magnitude, no more.
 SIMULATED = 6e4  # trajectories × pairs × dimensions × (steps / 1,000) per second
-TRAINED = 35e9  # floating-point operations per second in training
-TRAINING_STEP = 1.2e-3  # seconds of any training step beside them
-INTERPRETING = 4.0  # seconds per cell
-OPERON = 3e8  # individuals × samples × passes per second
+COMPILING = 3.5  # seconds that each rank takes to start and to compile its integrator
+TRAINED = 60e9  # floating-point operations per second in training
+TRAINING_STEP = 1.75e-3  # seconds of any training step beside them
+INTERPRETING = 3.0  # seconds per cell
+OPERON = 1.8e7  # individuals × samples × passes per second
 PYSR = 0.5  # seconds per iteration and population
-VERIFYING = 2.0  # seconds per message component
-JOB = 4.0  # seconds that any job takes to start
+TIDYING = 2.0  # seconds that refitting and judging a front take after any fit
+VERIFYING = 0.75  # seconds per message component
+DRAWING = 1.0  # seconds per job that draws
+JOB = 2.0  # seconds that any job takes to start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Plan:
         free: Bytes free where the results go.
         stages: What each stage has to do, finished work included.
         cores: Cores of this machine.
+        refusal: One line that says why the sweep cannot run here, or None.
     """
 
     sweep: Sweep
@@ -58,16 +63,7 @@ class Plan:
     free: int
     stages: tuple[StagePlan, ...]
     cores: int
-
-    @property
-    def refusal(self) -> str | None:
-        """One line that says why the sweep cannot run here, or None."""
-        if self.missing <= self.free:
-            return None
-        return (
-            f"{self.sweep.results}: the sweep needs {size(self.missing)} more, but only {size(self.free)} are free; "
-            "lower simulations or snapshots of the experiments, or set results to a larger disk"
-        )
+    refusal: str | None
 
 
 def plan(sweep: Sweep) -> Plan:
@@ -85,18 +81,57 @@ def plan(sweep: Sweep) -> Plan:
         for split in SPLITS
     )
     missing += sum(_cell_bytes(sweep, cell) for cell in sweep.cells if not cell.messages(sweep.results).exists())
-    return Plan(sweep, trajectories, missing, _free(sweep.results), _stages(sweep), os.cpu_count() or 1)
+    folder = _existing(sweep.results)
+    free = shutil.disk_usage(folder).free
+    refusal = _unable(sweep) or _no_room(sweep.results, folder, missing, free)
+    return Plan(sweep, trajectories, missing, free, _stages(sweep), os.cpu_count() or 1, refusal)
 
 
 def require_room(sweep: Sweep) -> None:
-    """Refuse a sweep whose data do not fit the disk.
+    """Refuse a sweep that cannot end well: its data do not fit the disk, or a stage cannot do what is asked.
 
     Raises:
-        DistilleryError: They do not.
+        DistilleryError: Why.
     """
-    refusal = plan(sweep).refusal
+    try:
+        refusal = plan(sweep).refusal
+    except OSError as error:
+        raise DistilleryError(f"{error.filename or sweep.results}: cannot be read ({error.strerror})") from None
     if refusal is not None:
         raise DistilleryError(refusal)
+
+
+def _unable(sweep: Sweep) -> str | None:
+    """Return what a stage cannot do of what is asked, or None."""
+    from distillery.simulate.equations import equations
+
+    for experiment in sweep.experiments:
+        system = sweep.system(experiment)
+        try:
+            equations(system, experiment.dim, bodies=2)
+        except DistilleryError as error:
+            return f"{experiment}: {error}, or take it out of experiments"
+        for name in sweep.config.models:
+            if MODELS[name].hamiltonian and system.graph != "complete":
+                return (
+                    f"{experiment}: model {name} knows complete graphs only, and the graph of {experiment.system} is a "
+                    f"{system.graph}; take {name} out of models, or the experiment into a sweep without it"
+                )
+    return None
+
+
+def _no_room(results: Path, folder: Path, missing: int, free: int) -> str | None:
+    """Return why the results cannot be written, or None."""
+    if not folder.is_dir():
+        return f"{folder}: is a file, but results are written to a folder; set results to another path"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{folder}: must not be written to; set results to a folder of yours"
+    if missing > free:
+        return (
+            f"{results}: the sweep needs {size(missing)} more, but only {size(free)} are free; "
+            "lower simulations or snapshots of the experiments, or set results to a larger disk"
+        )
+    return None
 
 
 def plan_text(sweep: Sweep, width: int | None = None) -> str:
@@ -156,16 +191,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:,.0f} days"
 
 
-def _free(results: Path) -> int:
-    folder = next(path for path in (results.absolute(), *results.absolute().parents) if path.exists())
-    return shutil.disk_usage(folder).free
+def _existing(path: Path) -> Path:
+    """Return the path, or the nearest one above it that exists."""
+    return next(path for path in (path.absolute(), *path.absolute().parents) if path.exists())
 
 
 def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
     config, cells = sweep.config, sweep.cells
-    simulated = sum(_simulating(sweep, experiment) + 2 * JOB for experiment in sweep.experiments)
+    starting = len(SPLITS) * config.execution.ranks * COMPILING
+    simulated = sum(_simulating(sweep, experiment) + starting for experiment in sweep.experiments)
     trained = sum(_training(sweep, cell) + JOB for cell in cells)
-    components = sum(min(cell.experiment.dim, sweep.model(cell).message_size(cell.experiment.dim)) for cell in cells)
+    # Every model's messages are read in as many components as space has dimensions.
+    components = sum(cell.experiment.dim for cell in cells)
+    drawings = len(sweep.experiments) + len(cells)
     jobs = len({sweep.batch_marker(cell) for cell in cells})
     trajectories = sum(sweep.simulations(e, split) for e in sweep.experiments for split in SPLITS)
     fits = counted(components, "fit")
@@ -178,6 +216,7 @@ def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
             "distill", f"{fits} by {config.distillation.engine}, {limit}", components * _fit(config) + jobs * JOB
         ),
         StagePlan("verify", counted(len(cells), "cell"), components * VERIFYING + len(cells) * JOB),
+        StagePlan("picture", counted(drawings, "drawing"), drawings * (DRAWING + JOB)),
         StagePlan("collect", "one store", JOB + 1.5e-3 * len(cells)),
     )
 
@@ -218,7 +257,7 @@ def _fit(config: Config) -> float:
         wanted = operon.population * operon.generations * settings.samples * passes / OPERON
     else:
         wanted = settings.pysr.iterations * settings.pysr.populations * PYSR
-    return min(wanted, settings.seconds)
+    return min(wanted, settings.seconds) + TIDYING
 
 
 def _cell_bytes(sweep: Sweep, cell: Cell) -> int:
