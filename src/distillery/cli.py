@@ -6,6 +6,7 @@ Stages are imported when they are called: a question to the store does not wait 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -214,4 +215,10 @@ def _guarded(run: Callable[[], object]) -> None:
     except DistilleryError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"distillery: {line}\n")
+        sys.exit(1)
+    except OSError as error:
+        # A folder that is a file, no permission, no room: the user's to mend, not a flaw of the program.
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+        problem = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
+        sys.stderr.write(f"distillery: {place}{problem[:1].lower()}{problem[1:]}; mend that and run again\n")
         sys.exit(1)

@@ -1,0 +1,44 @@
+"""The command line: what the machine refuses ends in one line too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distillery import files
+from distillery.cli import main
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "/data/x"), "distillery: /data/x: permission denied; mend that"),
+        (OSError(28, "No space left on device"), "distillery: no space left on device; mend that"),
+        (OSError("Timed out\nwaiting"), "distillery: timed out; mend that"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_one_line(
+    error: OSError, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_path: Path, _text: str) -> None:
+        raise error
+
+    monkeypatch.setattr(files, "write_text", refuse)
+    with pytest.raises(SystemExit) as end:
+        main(["schema", "schema.json"])
+    assert end.value.code == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(line)
+
+
+def test_results_below_a_file_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "results").write_text("")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"results: {tmp_path}/results\nexperiments: [{{system: spring}}]\nmodels: [l1]\n")
+    with pytest.raises(SystemExit) as end:
+        main(["verify", "spring-2d-4b-s0/l1-s0", "--config", str(config)])
+    assert end.value.code == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}/results" in told
+    assert "not a directory" in told
