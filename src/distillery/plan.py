@@ -254,7 +254,8 @@ def _fit(config: Config) -> float:
     if settings.engine == "operon":
         operon = settings.operon
         passes = 1 + operon.local_iterations
-        wanted = operon.population * operon.generations * settings.samples * passes / OPERON
+        samples = min(operon.samples, settings.samples)
+        wanted = operon.population * operon.generations * samples * passes / OPERON
     else:
         wanted = settings.pysr.iterations * settings.pysr.populations * PYSR
     return min(wanted, settings.seconds) + TIDYING
