@@ -91,7 +91,13 @@ def test_filters(sweep: Sweep, where: list[str], expected: list[int]) -> None:
         ({"columns": ["status", "cell"], "equations": True}, r"unknown column 'status'"),
         ({"sql": "SELECT nix FROM cells"}, r"sql: Binder Error.*nix.*the tables are cells\(system, dim"),
         ({"sql": "SELEC"}, r"sql: Parser Error"),
-        ({"sql": ""}, r"sql: gives no table; write a SELECT"),
+        ({"where": ["seed<1,2"]}, r"seed<1,2 compares with several numbers; give one"),
+        ({"sql": ""}, r"sql: is no question; write one SELECT"),
+        ({"sql": "DROP TABLE cells"}, r"sql: is no question; write one SELECT"),
+        ({"sql": "DELETE FROM cells"}, r"sql: is no question"),
+        ({"sql": "WITH a AS (SELECT 1) DELETE FROM cells"}, r"sql: is no question"),
+        ({"sql": "SELECT 1; DROP TABLE cells"}, r"sql: is no question"),
+        ({"sql": "SELECT 1; SELECT 2"}, r"sql: is no question"),
         ({"sql": "SELECT * FROM nowhere"}, r"sql: .*nowhere"),
     ],
 )
@@ -122,6 +128,8 @@ def test_sql_on_cells_and_equations(sweep: Sweep) -> None:
         "WHERE e.chosen AND e.component = 0 AND c.seed = 1 AND c.system = 'spring' ORDER BY 1",
     )
     assert joined.rows == (("bottleneck", LAWS[0]), ("standard", LAWS[0]))
+    with_ = query(sweep.results, sql="WITH a AS (SELECT seed FROM cells) SELECT count(*) FROM a;")
+    assert with_.rows == ((8,),)
     spread = query(sweep.results, sql="SELECT len(message_std) FROM cells WHERE seed = 0 AND dim = 2 ORDER BY 1")
     assert spread.rows == ((2,), (100,))
 

@@ -87,6 +87,11 @@ class _Filter:
             raise DistilleryError(f"where: {self.name} is a number; compare it with = != < <= > >=")
         numbers = [self._parsed(text) for text in self.value.split(",")]
         if self.sign in _ORDER:
+            if len(numbers) > 1:
+                raise DistilleryError(
+                    f"where: {self.name}{self.sign}{self.value} compares with several numbers; give one, "
+                    "or a list with = or !="
+                )
             return np.asarray(_ORDER[self.sign](values, numbers[0]))
         return (np.isin(values, numbers) ^ (self.sign == "!=")) & ~np.isnan(values)
 

@@ -70,15 +70,6 @@ def read_equations(results: Path) -> Frame:
     return _pinned(results, _equations)
 
 
-def read_attributes(results: Path) -> dict[str, Any]:
-    """Return the attributes of the store's root.
-
-    Raises:
-        DistilleryError: There is no store, or it is damaged or of another version.
-    """
-    return _pinned(results, lambda store: _metadata(store)["attributes"])
-
-
 def _pinned(results: Path, read: Callable[[Path], _T]) -> _T:
     """Read from the store that the link leads to now, all from the same one."""
     link = results / STORE

@@ -40,14 +40,15 @@ def ask(sql: str, frames: Mapping[str, Frame]) -> Table:
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         try:
-            connection.execute(sql)
+            statements = connection.extract_statements(sql)
+            if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+                raise DistilleryError(f"sql: is no question; write one SELECT or WITH … SELECT; {_tables(frames)}")
+            connection.execute(statements[0])
             names = tuple(entry[0] for entry in connection.description or ())
-            rows = connection.fetchall() if names else []
+            rows = connection.fetchall()
         except duckdb.Error as error:
             problem = (str(error).splitlines() or ["cannot be answered"])[0].rstrip(" .!")
             raise DistilleryError(f"sql: {problem}; {_tables(frames)}") from None
-    if not names:
-        raise DistilleryError(f"sql: gives no table; write a SELECT; {_tables(frames)}")
     return Table(names, tuple(tuple(row) for row in rows))
 
 
