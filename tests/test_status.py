@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from distillery import files
+from distillery.collect.query import query
+from distillery.collect.run import collect
 from distillery.collect.status import status, status_text
-from distillery.outcome import notes, running
+from distillery.outcome import notes, running, write_outcome
 from fabricate import end, fabricate
 
 
@@ -130,6 +132,24 @@ def test_a_killed_rerun_is_interrupted_though_its_stale_outcome_is_there(sweep: 
     assert shown(sweep, cell)[0] == "interrupted"
 
 
+def test_a_stage_whose_files_are_gone_is_not_done(sweep: Any) -> None:
+    cell = sweep.cells[0]
+    fabricate(sweep, cell)
+    weights = cell.weights(sweep.results)
+    weights.write_bytes(b"weights")
+    result = {"steps": 1, "files": {"model.safetensors": ""}, "final_loss": 1.0, "parameters": 1}
+    path = cell.outcome(sweep.results, "train")
+    write_outcome(path, key=sweep.key("train", cell), started=0.0, result=result, belongings=(weights,))
+    assert shown(sweep, cell) == ["done"] * 4
+    weights.unlink()
+    assert shown(sweep, cell) == ["missing", "done", "done", "done"]
+    assert "train: model.safetensors is gone; run the sweep again" in status_text(status(sweep))
+    assert collect(sweep) == {"missing": len(sweep.cells)}
+    assert query(sweep.results, [f"cell={cell}"], columns=["reason"]).rows == (
+        ("train: model.safetensors is gone; run the sweep again",),
+    )
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b'{"status": "ok"}', b"[1]", b'{"key": 3, "result"}\n', b"\xff\xfe"])
 def test_damage_is_shown_and_breaks_nothing(sweep: Any, content: bytes) -> None:
     cell = sweep.cells[0]
@@ -149,6 +169,9 @@ def test_trajectories_have_states_too(sweep: Any) -> None:
 
     assert states() == ["missing", "missing"]
     files.write_json(train, {"key": sweep.data_key(experiment, "train")})
+    assert states() == ["missing", "missing"]
+    assert "train.zarr is gone; run the sweep again" in status_text(status(sweep))
+    experiment.store(sweep.results, "train").mkdir()
     files.write_json(test, {"key": "another"})
     assert states() == ["done", "stale"]
     note(test, pid=killed_process())

@@ -83,7 +83,7 @@ def _verdict(states: dict[Stage, StageState], trajectories: dict[Split, StageSta
                 for split, simulated in trajectories.items():
                     if stage == "train" and simulated.state == "failed":
                         return "missing", f"simulate ({split}): {simulated.reason}"
-                return "missing", f"{stage}: has not run"
+                return "missing", f"{stage}: {state.reason or 'has not run'}"
             case "stale":
                 return "missing", f"{stage}: {state.reason}"
             case other:

@@ -21,7 +21,7 @@ from distillery.sweep import Sweep
 State = Literal["done", "diverged", "running", "interrupted", "failed", "stale", "missing"]
 STATES: tuple[State, ...] = get_args(State)
 _REMEDY = "delete it and run the sweep again"
-_WITHOUT_RESULT: dict[str, Any] = {"result": {}, "files": {}, "seconds": 0.0, "provenance": {}}
+_WITHOUT_RESULT: dict[str, Any] = {"result": {}, "seconds": 0.0, "provenance": {}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class StageState:
 
     Attributes:
         state: ``done``; ``diverged``; ``running``, or ``interrupted`` when its process is gone; ``failed``;
-            ``stale`` when made with other settings; ``missing`` when it never ran.
+            ``stale`` when made with other settings; ``missing`` when it never ran or its files are gone.
         reason: Why it is not done, or where it runs.
         outcome: Its outcome, where there is one that answers to the sweep's key.
     """
@@ -56,7 +56,7 @@ def cell_states(sweep: Sweep, cell: Cell, *, results: bool = True) -> dict[Stage
         path = cell.outcome(sweep.results, stage)
         state = StageState("missing")
         if path.name in names:
-            state = _outcome_state(path, sweep.key(stage, cell), results)
+            state = _with_belongings(_outcome_state(path, sweep.key(stage, cell), results), names)
         if any(note.name in names for note in notes(path)):
             state = _with_notes(state, path, before)
         states[stage] = state
@@ -70,6 +70,9 @@ def experiment_states(sweep: Sweep, experiment: Experiment) -> dict[Split, Stage
     for split in SPLITS:
         path = experiment.marker(sweep.results, split)
         state = _marker_state(path, sweep.data_key(experiment, split)) if path.exists() else StageState("missing")
+        store = experiment.store(sweep.results, split)
+        if state.state == "done" and not store.is_dir():
+            state = StageState("missing", f"{store.name} is gone; run the sweep again")
         states[split] = _with_notes(state, path)
     return states
 
@@ -99,6 +102,13 @@ def _outcome_state(path: Path, key: str, results: bool) -> StageState:
     )
 
 
+def _with_belongings(state: StageState, names: frozenset[str]) -> StageState:
+    """Take a stage whose files are gone for one that never ran; whether they are whole is not looked at here."""
+    belongings = state.outcome.files if state.outcome is not None else {}
+    gone = next((name for name in belongings if name not in names), None) if isinstance(belongings, dict) else None
+    return state if gone is None else StageState("missing", f"{gone} is gone; run the sweep again")
+
+
 def _marker_state(path: Path, key: str) -> StageState:
     _, problem = _content(path, key, True)
     return problem or StageState("done")
@@ -118,11 +128,15 @@ def _content(path: Path, key: str, results: bool) -> tuple[dict[str, Any], Stage
 
 
 def _head(path: Path) -> dict[str, Any] | None:
-    """Return what stands before the result in a whole outcome file, or None where that is not plain to see."""
+    """Return what a whole outcome file holds beside the result, or None where that is not plain to see."""
     try:
         text = path.read_text(encoding="utf-8")
-        head, found, _ = text.partition('"result"')
-        return json.loads(head.rstrip().rstrip(",") + "}") if found and text.endswith("}\n") else None
+        head, found, rest = text.partition('"result"')
+        _, also_found, tail = rest.rpartition('"files":')
+        if not (found and also_found and text.endswith("}\n")):
+            return None
+        belongings, _ = json.JSONDecoder().raw_decode(tail.lstrip())
+        return {**json.loads(head.rstrip().rstrip(",") + "}"), "files": belongings}
     except (OSError, ValueError):
         return None
 
