@@ -33,7 +33,7 @@ TINY = {
         "held_out": 300,
         "operon": {"population": 100, "generations": 30},
     },
-    "execution": {"checkpoint_every": 100},
+    "execution": {"checkpoint_every": 100, "cells_per_job": 1},
 }
 
 pytestmark = pytest.mark.workflow
@@ -187,6 +187,28 @@ def test_store_holds_every_cell(tiny: tuple[Path, Path]) -> None:
     assert set(cells["model"].values.tolist()) == {"bottleneck", "l1"}
 
 
+@pytest.mark.slow
+def test_one_bad_cell_costs_one_cell(tiny: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(tiny[0], tmp_path / "copy", symlinks=True)
+    directory, results = tmp_path / "copy", tmp_path / "copy" / "results"
+    bad = results / "spring-2d-4b-s0" / "l1-s0"
+    for pattern in ("*/*/interpret.json", "*/*/distill.json", "*/*/verify.json", "*/distill-*.json", "sweep.json"):
+        remove(results, pattern)
+    weights = bad / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    broken = snakemake(directory, tiny[1], check=False)
+    assert broken.returncode != 0
+    assert "model.safetensors: missing or damaged" in broken.stderr + broken.stdout
+    cells = store_of(directory)["cells"].to_dataset()["status"]
+    assert cells.sel(model="bottleneck").item() == "ok"
+    assert cells.sel(model="l1").item() == "failed"
+    assert "model.safetensors: missing or damaged" in broken.stdout, "the table gives the reason"
+    weights.write_bytes(whole)
+    snakemake(directory, tiny[1])
+    assert_equal_but_for_timings(store_of(tiny[0]), store_of(directory))
+
+
 def kill_tree(process: subprocess.Popen[str]) -> None:
     """Kill a process and all its descendants at once, as a power failure would."""
     family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
@@ -238,7 +260,8 @@ def test_an_interrupted_sweep_resumes_to_the_same_store(
         for pattern in ("*/*/train.json", "*/*/interpret.json", "*/*/checkpoint", "*/*/model.safetensors"):
             remove(tmp_path / "results", pattern)
     process = subprocess.Popen(
-        command(tmp_path, tiny[1]),
+        # A shell that runs the tests in the background makes them ignore Ctrl-C; this run must not inherit that.
+        ["env", "--default-signal=INT", *command(tmp_path, tiny[1])],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,

@@ -149,7 +149,12 @@ class ExecutionSettings(_Settings):
     ranks: int = Field(2, ge=1, description="MPI ranks of a simulation.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where networks train.")
     checkpoint_every: int = Field(2000, ge=1, description="Training steps between checkpoints.")
-    cells_per_job: int = Field(3, ge=1, description="Cells of one experiment distilled by one job on one cluster.")
+    cells_per_job: int = Field(
+        1,
+        ge=1,
+        description="Cells of one experiment distilled by one job on one cluster; with more, starting clusters costs "
+        "less, and a cell that breaks in training holds up the others of its job.",
+    )
     dask: DaskSettings = Field(DaskSettings(), description="The Dask cluster.")
 
 

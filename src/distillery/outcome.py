@@ -131,14 +131,13 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def finished(path: Path, key: str) -> bool:
-    """Tell whether an outcome is there already, whole and made with these settings."""
+    """Tell whether an outcome is there already: whole, made with these settings, and not a failure."""
     if not path.exists():
         return False
     try:
-        read_outcome(path, key=key)
+        return read_outcome(path, key=key).status != "failed"
     except DistilleryError:
         return False
-    return True
 
 
 @contextlib.contextmanager

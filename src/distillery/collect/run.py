@@ -15,7 +15,7 @@ from distillery.sweep import Sweep
 
 
 def collect(sweep: Sweep) -> dict[str, int]:
-    """Gather every finished result in ``sweep.zarr`` and write its marker ``sweep.json`` last.
+    """Gather every finished result in ``sweep.zarr``; the marker ``sweep.json`` is written last, when no cell lacks.
 
     The store is swapped in whole: whoever reads at the same time sees the old one or the new one.
     Cells that are not finished stand in it as ``missing``, ``failed`` or ``diverged``, with the reason.
@@ -51,8 +51,13 @@ def collect(sweep: Sweep) -> dict[str, int]:
         ) from None
     counts = dict(sorted(Counter(record.values["status"] for record in records).items()))
     recovered = sum(record.values.get("recovered") == 1.0 for record in records)
+    marker = sweep.results / STORE_MARKER
+    if not all(cell.outcome(sweep.results, "verify").exists() for cell in sweep.cells):
+        # With a marker the sweep would pass for finished.
+        marker.unlink(missing_ok=True)
+        return counts
     files.write_json(
-        sweep.results / STORE_MARKER,
+        marker,
         {"key": sweep.collect_key, "cells": len(records), "counts": counts, "recovered": recovered},
     )
     return counts

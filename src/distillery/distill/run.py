@@ -37,30 +37,24 @@ def distill(sweep: Sweep, experiment: Experiment, index: int) -> None:
         experiment: The experiment whose cells are distilled.
         index: Number of the job among the experiment's.
 
+    A cell whose messages are missing or damaged fails by itself; its outcome says why.
+
     Raises:
-        DistilleryError: The engine cannot work here (nothing is started then), or a cell's messages are missing
-            or damaged (the other cells are distilled before).
+        DistilleryError: The engine cannot work here; nothing is started then.
     """
     cells = sweep.batch(experiment, index)
     require(sweep.config.distillation)
     jobs: list[_Job] = []
-    errors: list[DistilleryError] = []
     try:
         for cell in cells:
             job = _Job(sweep, cell)
             jobs.append(job)
-            try:
-                job.read()
-            except DistilleryError as error:
-                job.end(error)
-                errors.append(error)
+            job.read()
         _fit_all(sweep, experiment, jobs)
     except BaseException as error:
         for job in jobs:
             job.end(error)
         raise
-    if errors:
-        raise DistilleryError("\n".join(str(error) for error in errors))
     files.write_json(
         experiment.batch(sweep.results, index),
         {"key": sweep.batch_key(experiment, index), "cells": [str(cell) for cell in cells]},
@@ -97,19 +91,17 @@ class _Job:
         if finished(self.path, sweep.key("distill", cell)):
             self.end()
             return
-        interpreted = read_outcome(cell.outcome(sweep.results, "interpret"), key=sweep.key("interpret", cell))
-        if interpreted.status == "ok":
-            self.reading = str(interpreted.result.get("reading", ""))
-            self.problems = dict(enumerate(problems(sweep, cell)))
-            return
-        write_outcome(
-            self.path,
-            key=sweep.key("distill", cell),
-            started=self._started,
-            result={},
-            status=interpreted.status,
-            reason=interpreted.reason,
-        )
+        try:
+            interpreted = read_outcome(cell.outcome(sweep.results, "interpret"), key=sweep.key("interpret", cell))
+            if interpreted.status == "ok":
+                self.reading = str(interpreted.result.get("reading", ""))
+                self.problems = dict(enumerate(problems(sweep, cell)))
+                return
+            status, reason = interpreted.status, interpreted.reason
+        except DistilleryError as error:
+            status, reason = "failed", str(error)
+        key = sweep.key("distill", cell)
+        write_outcome(self.path, key=key, started=self._started, result={}, status=status, reason=reason)
         self.end()
 
     def finish(self, component: int, result: FitResult) -> None:
