@@ -122,12 +122,13 @@ def picture(sweep: Sweep, subject: str) -> None:
 
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option("--cell", help="The cell; by default the best recovered one.")
 @_with_sweep
-def overview(sweep: Sweep, path: Path) -> None:
-    """Draw the best recovered cell of the sweep, from trajectories to the law, to PATH (SVG or PNG)."""
+def overview(sweep: Sweep, path: Path, cell: str | None) -> None:
+    """Draw a cell from its trajectories to its law, to PATH (SVG or PNG)."""
     from distillery.report.overview import overview_figure
 
-    overview_figure(sweep, path)
+    overview_figure(sweep, path, sweep.find_cell(cell) if cell else None)
 
 
 @cli.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from distillery.cell import Cell
@@ -16,17 +17,18 @@ from distillery.simulate.store import read_trajectories
 from distillery.sweep import Sweep
 
 
-def overview_figure(sweep: Sweep, path: Path) -> None:
-    """Draw the way from trajectories to the law, of the best cell of a sweep.
+def overview_figure(sweep: Sweep, path: Path, chosen: Cell | None = None) -> None:
+    """Draw the way from trajectories to the law, of one cell of a sweep.
 
     Args:
         sweep: The sweep.
         path: The picture, ``.svg`` or ``.png``.
+        chosen: The cell; the best one if none is given.
 
     Raises:
         DistilleryError: No cell is finished yet.
     """
-    record = best(sweep)
+    record = best(sweep, (chosen,) if chosen else sweep.cells)
     cell, values = record.cell, record.values
     trajectories = read_trajectories(sweep, cell.experiment, "test")
     target = "acceleration" if values["form"] == "acceleration" else "force"
@@ -53,16 +55,17 @@ def overview_figure(sweep: Sweep, path: Path) -> None:
         )
 
 
-def best(sweep: Sweep) -> Record:
+def best(sweep: Sweep, cells: Sequence[Cell]) -> Record:
     """Return the record of the cell that shows the law best: recovered, with the smallest residual.
 
     Args:
         sweep: The sweep.
+        cells: The cells to choose from.
 
     Raises:
         DistilleryError: No cell is finished yet.
     """
-    records = [read_record(sweep, cell, {}) for cell in sweep.cells]
+    records = [read_record(sweep, cell, {}) for cell in cells]
     finished = [record for record in records if record.values["status"] == "ok" and all(record.values["equation"])]
     if not finished:
         raise DistilleryError(f"{sweep.results}: no cell is finished yet; run the sweep first")
