@@ -71,7 +71,7 @@ def snakemake(directory: Path, config: Path, *more: str, check: bool = True) -> 
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1500,
         check=False,
     )
     if check:
@@ -322,3 +322,13 @@ def test_smoke_preset_runs_to_its_table(tmp_path: Path) -> None:
     cells = store_of(tmp_path, SMOKE["results"])["cells"].to_dataset()
     assert set(cells["status"].values.ravel().tolist()) == {"ok"}
     assert float(cells["force_r2_robust"].sel(model="bottleneck").min()) > 0.5
+
+
+@pytest.mark.slow
+def test_the_spring_law_of_the_default_sweep_is_recovered_on_three_seeds(tmp_path: Path) -> None:
+    default = yaml.safe_load((ROOT / "config.yaml").read_text())
+    spring = [experiment for experiment in default["experiments"] if experiment["system"] == "spring"]
+    config = write_config(tmp_path, {**default, "experiments": spring, "models": ["bottleneck"], "seeds": [0, 1, 2]})
+    done = snakemake(tmp_path, config)
+    cells = store_of(tmp_path)["cells"].to_dataset()
+    assert cells["recovered"].values.ravel().tolist() == [1.0, 1.0, 1.0], done.stdout
