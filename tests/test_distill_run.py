@@ -295,6 +295,7 @@ INTERRUPTED: dict[str, Any] = {
     "experiments": [{"system": "spring", "simulations": 64, "test_simulations": 16, "snapshots": 10}],
     "models": ["bottleneck", "l1"],
     "distillation": {**QUICK, "operon": {"population": 100, "generations": 10}},
+    "execution": {"cells_per_job": 2},
 }
 
 
@@ -319,7 +320,9 @@ def test_interrupted_distilling_goes_on_where_it_was(blow: str, unbroken: Sweep,
         messages(sweep, cell, seed)
 
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, str(script), str(config), str(sweep.results)], start_new_session=True)
+        # Tests that a shell runs in the background ignore Ctrl-C; these processes must not inherit that.
+        program = ["env", "--default-signal=INT", sys.executable, str(script), str(config), str(sweep.results)]
+        return subprocess.Popen(program, start_new_session=True)
 
     kept = sweep.results / "fits"
     process = start()
