@@ -193,10 +193,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 def test_statuses_pass_and_a_missing_cell_stops_no_other(make_sweep: Callable[..., Sweep]) -> None:
     sweep = make_sweep(distillation=QUICK, models=["bottleneck", "l1", "standard"], execution={"cells_per_job": 3})
     diverged, missing, other = sweep.cells
-    experiment = sweep.experiments[0]
     messages(sweep, diverged, status="diverged")
     messages(sweep, other, status="diverged")
-    distill(sweep, experiment, 0)
+    distill(sweep, sweep.cells)
     for cell in (diverged, other):
         outcome = read_outcome(cell.outcome(sweep.results, "distill"), key=sweep.key("distill", cell))
         assert (outcome.status, outcome.reason) == ("diverged", "loss is not finite")
@@ -205,9 +204,7 @@ def test_statuses_pass_and_a_missing_cell_stops_no_other(make_sweep: Callable[..
     assert "l1-s0/interpret.json: no such file" in outcome.reason
     assert not any(note.exists() for note in notes(missing.outcome(sweep.results, "distill")))
     messages(sweep, missing, status="diverged")
-    distill(sweep, experiment, 0)
-    marker = json.loads(experiment.batch(sweep.results, 0).read_text())
-    assert marker == {"key": sweep.batch_key(experiment, 0), "cells": [str(cell) for cell in sweep.cells]}
+    distill(sweep, sweep.cells)
     assert read_outcome(missing.outcome(sweep.results, "distill")).status == "diverged", "a failure is tried again"
 
 
@@ -227,7 +224,7 @@ def test_damaged_messages_are_named(make_sweep: Callable[..., Sweep]) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DistilleryError, match=r"messages\.npz: damaged .*interpret\.json and run"):
         problems(sweep, cell)
-    distill(sweep, sweep.experiments[0], 0)
+    distill(sweep, sweep.cells)
     assert "messages.npz: missing or damaged" in read_outcome(cell.outcome(sweep.results, "distill")).reason
 
 
@@ -235,17 +232,16 @@ def test_nothing_starts_without_the_engine(make_sweep: Callable[..., Sweep], mon
     sweep = make_sweep(distillation={**QUICK, "engine": "pysr"})
     monkeypatch.setattr("distillery.distill.pysr.missing", lambda: "julia is not on the PATH")
     with pytest.raises(DistilleryError, match=r"pysr cannot run here, julia is not on the PATH"):
-        distill(sweep, sweep.experiments[0], 0)
+        distill(sweep, sweep.cells)
     assert not sweep.results.exists()
 
 
 @pytest.mark.slow
 def test_cells_are_distilled_on_a_cluster_and_kept_fits_are_not_repeated(make_sweep: Callable[..., Sweep]) -> None:
     sweep = make_sweep(distillation=QUICK, models=["bottleneck", "l1"], execution={"cells_per_job": 2})
-    experiment = sweep.experiments[0]
     for seed, cell in enumerate(sweep.cells):
         messages(sweep, cell, seed)
-    distill(sweep, experiment, 0)
+    distill(sweep, sweep.cells)
     assert not fitting()
     found = [comparable(sweep, cell) for cell in sweep.cells]
     for result in found:
@@ -257,7 +253,7 @@ def test_cells_are_distilled_on_a_cluster_and_kept_fits_are_not_repeated(make_sw
     for cell in sweep.cells:
         cell.outcome(sweep.results, "distill").unlink()
     kept[0].unlink()
-    distill(sweep, experiment, 0)
+    distill(sweep, sweep.cells)
     assert [comparable(sweep, cell) for cell in sweep.cells] == found
     assert [path.stat().st_mtime_ns for path in kept[1:]] == times[1:]
     assert kept[0].exists()
@@ -272,7 +268,7 @@ def test_a_running_cluster_is_used_and_left_clean(make_sweep: Callable[..., Swee
         sweep = make_sweep(distillation=QUICK, execution={"dask": dask})
         (cell,) = sweep.cells
         messages(sweep, cell)
-        distill(sweep, sweep.experiments[0], 0)
+        distill(sweep, sweep.cells)
         assert not fitting()
         assert len(local.workers) == 1
     assert [c["status"] for c in comparable(sweep, cell)["components"]] == ["ok", "ok"]
@@ -287,7 +283,7 @@ from distillery.sweep import Sweep
 
 if __name__ == "__main__":
     sweep = Sweep(load_config(Path(sys.argv[1])), Path(sys.argv[2]))
-    distill(sweep, sweep.experiments[0], 0)
+    distill(sweep, sweep.cells)
 """
 
 
@@ -305,7 +301,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     sweep = Sweep(parse_config(INTERRUPTED), tmp_path_factory.mktemp("unbroken"))
     for seed, cell in enumerate(sweep.cells):
         messages(sweep, cell, seed)
-    distill(sweep, sweep.experiments[0], 0)
+    distill(sweep, sweep.cells)
     return sweep
 
 
@@ -336,7 +332,7 @@ def test_interrupted_distilling_goes_on_where_it_was(blow: str, unbroken: Sweep,
         assert process.wait(60) != 0
         wait_for(lambda: not fitting())
         done = {path: path.stat().st_mtime_ns for path in kept.glob("*.json")}
-        assert not sweep.experiments[0].batch(sweep.results, 0).exists()
+        assert not all(cell.outcome(sweep.results, "distill").exists() for cell in sweep.cells)
         if blow == "SIGINT":
             assert not list(sweep.results.rglob("*.running"))
         assert start().wait(120) == 0

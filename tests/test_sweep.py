@@ -56,15 +56,24 @@ def test_unplanned_cell_is_refused_with_examples(make_sweep: MakeSweep) -> None:
         make_sweep().find_cell("spring-2d-4b-s0/l1-s0")
 
 
-def test_every_cell_is_distilled_by_exactly_one_job(make_sweep: MakeSweep) -> None:
+def test_every_cell_is_in_exactly_one_job(make_sweep: MakeSweep) -> None:
     sweep = make_sweep(models=["l1", "standard", "bottleneck"], seeds=[0, 1, 2], execution={"cells_per_job": 4})
-    experiment = sweep.experiments[0]
-    batches = [sweep.batch(experiment, index) for index in range(3)]
-    assert [len(batch) for batch in batches] == [4, 4, 1]
-    assert sum(batches, ()) == sweep.cells
-    assert sweep.batch_marker(sweep.cells[5]) == experiment.batch(sweep.results, 1)
-    with pytest.raises(DistilleryError, match="no distilling job 3"):
-        sweep.batch(experiment, 3)
+    jobs = list(sweep.jobs.values())
+    assert [job.member for job in jobs] == ["l1-s0+3", "standard-s1+3", "bottleneck-s2"]
+    assert sum((job.cells for job in jobs), ()) == sweep.cells
+    assert sweep.job_of(sweep.cells[5]) is jobs[1]
+    assert sweep.find_job(str(jobs[1])) == jobs[1]
+    assert sweep.find_job(str(sweep.cells[5])).cells == (sweep.cells[5],)
+    with pytest.raises(DistilleryError, match="standard-s1\\+4: names no cell"):
+        sweep.find_job(f"{sweep.experiments[0]}/standard-s1+4")
+
+
+def test_job_of_one_cell_ends_with_the_outcome_of_the_cell(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep()
+    (cell,) = sweep.cells
+    job = sweep.job_of(cell)
+    assert job.outcome(sweep.results, "train") == cell.outcome(sweep.results, "train")
+    assert sweep.job_key("train", job) == sweep.key("train", cell)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Identity of an experiment and of a cell: wildcard values ↔ paths ↔ coordinates, owned here alone.
+"""Identity of an experiment, a cell and a job: wildcard values ↔ paths ↔ coordinates, owned here alone.
 
 Everything a sweep writes stands under its results folder::
 
     <experiment>/train.zarr, train.json     trajectories and their completion marker (also test.*)
     <experiment>/<model>-s<seed>/           one cell: train.json, interpret.json, distill.json, verify.json
-    <experiment>/distill-<k>.json           completion marker of one distilling job
+    <experiment>/<job>/<stage>.json         completion marker of a job of several cells, <model>-s<seed>+<others>
     fits/                                   finished fits by content
     sweep.zarr, sweep.json                  the result store and its completion marker
 """
@@ -25,12 +25,11 @@ PICTURES: tuple[Picture, ...] = ("messages", "front")
 Stage = Literal["train", "interpret", "distill", "verify"]
 STAGES: tuple[Stage, ...] = ("train", "interpret", "distill", "verify")
 
-# The paths of everything that the workflow names, under the results folder. ``member`` is a cell's name within its
-# experiment; the regular expressions are the wildcard constraints.
+# The paths of everything that the workflow names, under the results folder. ``member`` is the name of a cell, or of a
+# job of several cells, within its experiment; the regular expressions are the wildcard constraints.
 EXPERIMENT_WILDCARD = r"[^/]+-[23]d-\d+b-s\d+"
-MEMBER_WILDCARD = r"[^/]+-s\d+"
+MEMBER_WILDCARD = r"[^/]+-s\d+(?:\+\d+)?"
 MARKER = "{experiment}/{split}.json"
-BATCH = "{experiment}/distill-{batch}.json"
 OUTCOME = "{experiment}/{member}/{stage}.json"
 STORE = "sweep.zarr"
 STORE_MARKER = "sweep.json"
@@ -86,10 +85,6 @@ class Experiment:
     def picture(self, results: Path) -> Path:
         """Return the picture of its trajectories."""
         return results / EXPERIMENT_PICTURE.format(experiment=self)
-
-    def batch(self, results: Path, index: int) -> Path:
-        """Return the completion marker of its distilling job number ``index``."""
-        return results / BATCH.format(experiment=self, batch=index)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -162,3 +157,42 @@ class Cell:
     def messages(self, results: Path) -> Path:
         """Return the sampled messages (NumPy's .npz)."""
         return self.folder(results) / "messages.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The cells of one experiment that a job of the workflow takes: ``spring-2d-4b-s0/bottleneck-s0+9``.
+
+    A job of one cell has the cell's name, and its completion marker is the cell's outcome.
+
+    Attributes:
+        cells: Its cells; at least one.
+    """
+
+    cells: tuple[Cell, ...]
+
+    def __str__(self) -> str:
+        return f"{self.experiment}/{self.member}"
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment of its cells."""
+        return self.cells[0].experiment
+
+    @property
+    def member(self) -> str:
+        """Its name within its experiment."""
+        others = len(self.cells) - 1
+        return f"{self.cells[0].member}+{others}" if others else self.cells[0].member
+
+    def outcome(self, results: Path, stage: Stage) -> Path:
+        """Return the file that is written last, when a stage is done for all of its cells."""
+        return results / OUTCOME.format(experiment=self.experiment, member=self.member, stage=stage)
+
+    def picture(self, results: Path, picture: Picture) -> Path:
+        """Return the picture that stands for its cells."""
+        return results / CELL_PICTURE.format(experiment=self.experiment, member=self.member, picture=picture)
+
+    def log(self, results: Path, stage: str) -> Path:
+        """Return the log of a stage."""
+        return results / LOG.format(experiment=self.experiment, name=f"{self.member}/{stage}")

@@ -57,45 +57,51 @@ def simulate(sweep: Sweep, experiment: str, split: Any, ranks: int) -> None:
     stage(sweep, sweep.find_experiment(experiment), split, ranks)
 
 
+_job = click.argument("job")
+
+
 @cli.command()
-@click.argument("cells", nargs=-1, required=True)
+@_job
 @_with_sweep
-def train(sweep: Sweep, cells: tuple[str, ...]) -> None:
-    """Train the networks of CELLS; several of equal shape are trained stacked in one process."""
+def train(sweep: Sweep, job: str) -> None:
+    """Train the networks of JOB: a cell, or a job of several cells such as …/bottleneck-s0+9."""
+    from distillery.jobs import work
     from distillery.train.run import train as stage
 
-    stage(sweep, tuple(sweep.find_cell(cell) for cell in cells))
+    work(sweep, "train", sweep.find_job(job), lambda cells: stage(sweep, cells))
 
 
 @cli.command()
-@click.argument("cell")
+@_job
 @_with_sweep
-def interpret(sweep: Sweep, cell: str) -> None:
-    """Read the messages of CELL on held-out trajectories."""
+def interpret(sweep: Sweep, job: str) -> None:
+    """Read the messages of JOB on held-out trajectories."""
     from distillery.interpret.run import interpret as stage
+    from distillery.jobs import work
 
-    stage(sweep, sweep.find_cell(cell))
+    work(sweep, "interpret", sweep.find_job(job), lambda cells: stage(sweep, *cells))
 
 
 @cli.command()
-@click.argument("experiment")
-@click.option("--batch", type=click.IntRange(min=0), default=0, help="Number of the batch of cells.")
+@_job
 @_with_sweep
-def distill(sweep: Sweep, experiment: str, batch: int) -> None:
-    """Fit expressions to the messages of a batch of cells of EXPERIMENT, on a Dask cluster."""
+def distill(sweep: Sweep, job: str) -> None:
+    """Fit expressions to the messages of JOB, on a Dask cluster."""
     from distillery.distill.run import distill as stage
+    from distillery.jobs import work
 
-    stage(sweep, sweep.find_experiment(experiment), batch)
+    work(sweep, "distill", sweep.find_job(job), lambda cells: stage(sweep, cells), together=True)
 
 
 @cli.command()
-@click.argument("cell")
+@_job
 @_with_sweep
-def verify(sweep: Sweep, cell: str) -> None:
-    """Decide whether the expressions of CELL are the true law, up to its gauge."""
+def verify(sweep: Sweep, job: str) -> None:
+    """Decide whether the expressions of JOB are the true law, up to its gauge."""
+    from distillery.jobs import work
     from distillery.verify.run import verify as stage
 
-    stage(sweep, sweep.find_cell(cell))
+    work(sweep, "verify", sweep.find_job(job), lambda cells: stage(sweep, *cells))
 
 
 @cli.command()
@@ -111,11 +117,11 @@ def collect(sweep: Sweep) -> None:
 @click.argument("subject")
 @_with_sweep
 def picture(sweep: Sweep, subject: str) -> None:
-    """Draw SUBJECT: an experiment's trajectories, or a cell's messages and Pareto front."""
+    """Draw SUBJECT: an experiment's trajectories, or the messages and Pareto fronts of a cell or job."""
     from distillery.report import run
 
     if "/" in subject:
-        run.draw_cell(sweep, sweep.find_cell(subject))
+        run.draw_job(sweep, sweep.find_job(subject))
     else:
         run.draw_experiment(sweep, sweep.find_experiment(subject))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -132,8 +132,18 @@ class VerificationSettings(_Settings):
 class DaskSettings(_Settings):
     """The Dask cluster that fits expressions."""
 
-    cluster: Literal["local", "address"] = Field("local", description="Start a local cluster, or use a running one.")
-    workers: int = Field(2, ge=1, description="Fits at the same time on a local cluster.")
+    cluster: Literal["local", "allocation", "slurm", "address"] = Field(
+        "local",
+        description="Where the workers are: processes of the job (local), tasks over all nodes of the job's own "
+        "allocation (allocation), Slurm jobs of their own, added and replaced as needed (slurm), or those of a "
+        "scheduler that runs already (address).",
+    )
+    workers: int = Field(2, ge=1, description="Fits at the same time.")
+    cores: int = Field(1, ge=1, description="Cores of a worker; more than one serves PySR's multithreading only.")
+    memory_mb: int | None = Field(
+        None, ge=256, description="Memory of a worker in MB; by default what a fit may use and 1,000 for the worker."
+    )
+    walltime_minutes: int = Field(240, ge=1, description="Time limit of a worker job when `cluster` is `slurm`.")
     address: str | None = Field(None, description="Scheduler address when `cluster` is `address`.")
 
     @model_validator(mode="after")
@@ -147,15 +157,36 @@ class ExecutionSettings(_Settings):
     """How work is carried out. Nothing here changes a result."""
 
     ranks: int = Field(2, ge=1, description="MPI ranks of a simulation.")
+    nodes: int = Field(1, ge=1, description="Nodes over which a cluster spreads these ranks.")
+    launcher: str = Field(
+        "mpiexec",
+        pattern=r"^(mpiexec|srun( --mpi=[a-z0-9_]+)?)$",
+        description="What starts the ranks: mpiexec on one node, srun --mpi=pmi2 (or another kind) over several.",
+    )
+    modules: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+/:-]*$")], ...] = Field(
+        (), description="Environment modules that every job loads first; goes with the profile's key use-envmodules."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where networks train.")
     checkpoint_every: int = Field(2000, ge=1, description="Training steps between checkpoints.")
     cells_per_job: int = Field(
         1,
         ge=1,
-        description="Cells of one experiment distilled by one job on one cluster; with more, starting clusters costs "
-        "less, and a cell that breaks in training holds up the others of its job.",
+        description="Cells of one experiment that a job takes in each stage; with more, jobs are fewer and longer.",
+    )
+    stacked: bool = Field(
+        False,
+        description="Train the cells of a job that have one model side by side in one process: faster, above all on a "
+        "GPU; sums are rounded in another order.",
     )
     dask: DaskSettings = Field(DaskSettings(), description="The Dask cluster.")
+
+    @model_validator(mode="after")
+    def _launcher_reaches(self) -> ExecutionSettings:
+        if self.nodes > 1 and self.launcher == "mpiexec":
+            raise ValueError("launcher mpiexec stays on one node; set launcher to srun --mpi=pmi2, or nodes to 1")
+        if self.nodes > self.ranks:
+            raise ValueError(f"nodes {self.nodes} are more than ranks {self.ranks}; lower nodes or raise ranks")
+        return self
 
 
 class Config(_Settings):

@@ -6,3 +6,9 @@ class DistilleryError(Exception):
 
     The message names the key or file, says what is wrong and what to do about it.
     """
+
+
+def explain(error: BaseException) -> str:
+    """Return an error in one line: our own as they are, others with the name of their type."""
+    lines = str(error).splitlines() or [""]
+    return lines[0] if isinstance(error, DistilleryError) else f"{type(error).__name__}: {lines[0]}"

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from distillery.cell import SPLITS, Cell, Experiment
+from distillery.cell import SPLITS, Cell, Experiment, Split
 from distillery.collect.text import align, counted
 from distillery.config import Config
 from distillery.errors import DistilleryError
@@ -25,6 +25,7 @@ PYSR = 0.5  # seconds per iteration and population
 TIDYING = 2.0  # seconds that refitting and judging a front take after any fit
 VERIFYING = 0.75  # seconds per message component
 DRAWING = 1.0  # seconds per job that draws
+COLLECTING = 1.5e-3  # seconds per cell
 JOB = 2.0  # seconds that any job takes to start
 
 
@@ -197,27 +198,28 @@ def _existing(path: Path) -> Path:
 
 
 def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
-    config, cells = sweep.config, sweep.cells
+    config, cells, jobs = sweep.config, sweep.cells, len(sweep.jobs)
     starting = len(SPLITS) * config.execution.ranks * COMPILING
-    simulated = sum(_simulating(sweep, experiment) + starting for experiment in sweep.experiments)
-    trained = sum(_training(sweep, cell) + JOB for cell in cells)
+    simulated = sum(
+        sum(simulating(sweep, experiment, split) for split in SPLITS) + starting for experiment in sweep.experiments
+    )
+    trained = sum(training(sweep, cell) for cell in cells) + jobs * JOB
     # Every model's messages are read in as many components as space has dimensions.
     components = sum(cell.experiment.dim for cell in cells)
     drawings = len(sweep.experiments) + len(cells)
-    jobs = len({sweep.batch_marker(cell) for cell in cells})
     trajectories = sum(sweep.simulations(e, split) for e in sweep.experiments for split in SPLITS)
     fits = counted(components, "fit")
     limit = f"at most {config.distillation.seconds:.0f} s each"
     return (
         StagePlan("simulate", f"{trajectories:,} trajectories", simulated),
         StagePlan("train", f"{counted(len(cells), 'cell')} × {config.training.steps:,} steps", trained),
-        StagePlan("interpret", counted(len(cells), "cell"), len(cells) * (INTERPRETING + JOB)),
+        StagePlan("interpret", counted(len(cells), "cell"), len(cells) * INTERPRETING + jobs * JOB),
         StagePlan(
             "distill", f"{fits} by {config.distillation.engine}, {limit}", components * _fit(config) + jobs * JOB
         ),
-        StagePlan("verify", counted(len(cells), "cell"), components * VERIFYING + len(cells) * JOB),
-        StagePlan("picture", counted(drawings, "drawing"), drawings * (DRAWING + JOB)),
-        StagePlan("collect", "one store", JOB + 1.5e-3 * len(cells)),
+        StagePlan("verify", counted(len(cells), "cell"), components * VERIFYING + jobs * JOB),
+        StagePlan("picture", counted(drawings, "drawing"), drawings * DRAWING + jobs * JOB),
+        StagePlan("collect", "one store", JOB + COLLECTING * len(cells)),
     )
 
 
@@ -226,8 +228,9 @@ def _pairs(sweep: Sweep, experiment: Experiment) -> int:
     return n * (n - 1) // 2 if sweep.system(experiment).graph == "complete" else n - 1
 
 
-def _simulating(sweep: Sweep, experiment: Experiment) -> float:
-    trajectories = sum(sweep.simulations(experiment, split) for split in SPLITS)
+def simulating(sweep: Sweep, experiment: Experiment, split: Split) -> float:
+    """Return the seconds of one core that integrating a split takes."""
+    trajectories = sweep.simulations(experiment, split)
     work = trajectories * _pairs(sweep, experiment) * experiment.dim * sweep.settings[experiment].steps / 1000
     return work / SIMULATED
 
@@ -241,7 +244,8 @@ def _weights(sweep: Sweep, cell: Cell) -> tuple[int, int]:
     return edge, (node + messages) * settings.hidden + inner + settings.hidden * dim
 
 
-def _training(sweep: Sweep, cell: Cell) -> float:
+def training(sweep: Sweep, cell: Cell) -> float:
+    """Return the seconds of one core that training a cell takes."""
     settings = sweep.config.training
     edge, node = _weights(sweep, cell)
     # A multiplication and an addition per weight, and twice that again going backwards.

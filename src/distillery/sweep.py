@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distillery import files
-from distillery.cell import Cell, Experiment, Split, Stage
+from distillery.cell import Cell, Experiment, Job, Split, Stage
 from distillery.config import Config, ExperimentSettings, load_config, parse_config
 from distillery.errors import DistilleryError
 from distillery.models import MODELS, Model
@@ -56,32 +56,26 @@ class Sweep:
         )
 
     @functools.cached_property
-    def _batches(self) -> dict[Experiment, tuple[tuple[Cell, ...], ...]]:
+    def jobs(self) -> dict[str, Job]:
+        """The jobs that take the cells, by name: ``execution.cells_per_job`` cells of one experiment each."""
         size = self.config.execution.cells_per_job
         grouped: dict[Experiment, list[Cell]] = {}
         for cell in self.cells:
             grouped.setdefault(cell.experiment, []).append(cell)
-        return {
-            experiment: tuple(tuple(cells[start : start + size]) for start in range(0, len(cells), size))
-            for experiment, cells in grouped.items()
-        }
+        jobs = (
+            Job(tuple(cells[start : start + size]))
+            for cells in grouped.values()
+            for start in range(0, len(cells), size)
+        )
+        return {str(job): job for job in jobs}
 
     @functools.cached_property
-    def _batch_of(self) -> dict[Cell, int]:
-        return {
-            cell: index for batches in self._batches.values() for index, batch in enumerate(batches) for cell in batch
-        }
+    def _job_of(self) -> dict[Cell, Job]:
+        return {cell: job for job in self.jobs.values() for cell in job.cells}
 
-    def batch(self, experiment: Experiment, index: int) -> tuple[Cell, ...]:
-        """Return the cells that distilling job ``index`` of an experiment takes."""
-        try:
-            return self._batches[experiment][index]
-        except (KeyError, IndexError):
-            raise DistilleryError(f"{experiment}: has no distilling job {index} in this configuration") from None
-
-    def batch_marker(self, cell: Cell) -> Path:
-        """Return the completion marker of the distilling job that takes ``cell``."""
-        return cell.experiment.batch(self.results, self._batch_of[cell])
+    def job_of(self, cell: Cell) -> Job:
+        """Return the job that takes a cell."""
+        return self._job_of[cell]
 
     def system(self, experiment: Experiment) -> System:
         """Return the table entry of an experiment's system."""
@@ -102,10 +96,18 @@ class Sweep:
     def find_cell(self, text: str) -> Cell:
         """Return the cell of that name; raises DistilleryError if the sweep has none."""
         cell = Cell.parse(text)
-        if cell not in self._batch_of:
+        if cell not in self._job_of:
             known = ", ".join(str(c) for c in self.cells[:5])
             raise DistilleryError(f"{text}: is not in this configuration; its cells are {known} …")
         return cell
+
+    def find_job(self, text: str) -> Job:
+        """Return the job of that name, or one that takes the cell of that name alone.
+
+        Raises:
+            DistilleryError: The sweep has neither.
+        """
+        return self.jobs.get(text) or Job((self.find_cell(text),))
 
     @functools.cached_property
     def config_hash(self) -> str:
@@ -171,9 +173,11 @@ class Sweep:
                 content |= {"distill": self.key("distill", cell), **self._dumped("verification")}
         return files.digest(content)
 
-    def batch_key(self, experiment: Experiment, index: int) -> str:
-        """Return the key of a distilling job: its cells and their keys."""
-        return files.digest({str(cell): self.key("distill", cell) for cell in self.batch(experiment, index)})
+    def job_key(self, stage: Stage, job: Job) -> str:
+        """Return the key of a stage of a job: its cell's, or the hash of its cells' keys."""
+        if len(job.cells) == 1:
+            return self.key(stage, job.cells[0])
+        return files.digest({str(cell): self.key(stage, cell) for cell in job.cells})
 
     @functools.cache
     def _dumped(self, section: str) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from distillery import files
+from distillery import files, resources
 from distillery.cell import (
-    BATCH,
     BENCHMARK,
     CELL_PICTURE,
     EXPERIMENT_PICTURE,
@@ -27,7 +26,6 @@ from distillery.cell import (
     PICTURES,
     STORE_MARKER,
     SWEEP_LOG,
-    Cell,
     Experiment,
     Split,
     Stage,
@@ -35,10 +33,10 @@ from distillery.cell import (
 from distillery.config import read_yaml
 from distillery.errors import DistilleryError
 from distillery.lock import note_holder
+from distillery.resources import Need
 from distillery.sweep import Sweep, sweep_from
 
 __all__ = [
-    "BATCH",
     "BENCHMARK",
     "CELL_PICTURE",
     "EXPERIMENT_PICTURE",
@@ -72,14 +70,40 @@ def default_config(workflow_folder: str) -> str:
     return str(chosen)
 
 
-def open_sweep(content: Mapping[str, Any], sources: Sequence[Any]) -> Sweep:
+def open_sweep(content: Mapping[str, Any], sources: Sequence[Any], given: Mapping[str, Any]) -> Sweep:
     """Return the sweep of Snakemake's configuration, or end with one line that says what is wrong with it.
 
     The command ``distillery`` and the MPI launcher of this Python are put first on the path of all jobs.
+
+    Args:
+        content: The configuration.
+        sources: The files it was read from.
+        given: What the command line or a profile set in it; Snakemake hands its numbers on as text.
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     source = " + ".join(str(source) for source in sources) or "config.yaml"
-    return _or_end(lambda: sweep_from(content, source))
+    return _or_end(lambda: sweep_from(overlaid(content, given), source))
+
+
+def overlaid(content: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with what was given as text in it read as YAML would read it in a file."""
+    result = dict(content)
+    for key, value in given.items():
+        below = content.get(key)
+        if isinstance(value, Mapping):
+            result[key] = overlaid(below if isinstance(below, Mapping) else {}, value)
+        else:
+            result[key] = _scalar(value)
+    return result
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_scalar(entry) for entry in value]
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:
+        return value
 
 
 def _or_end(work: Callable[[], _T]) -> _T:
@@ -140,15 +164,15 @@ def _print_table(sweep: Sweep) -> None:
 
 
 def pictures(sweep: Sweep) -> list[str]:
-    """Return the pictures of all experiments and cells."""
+    """Return the pictures of all experiments and jobs."""
     of_experiments = [experiment.picture(sweep.results) for experiment in sweep.experiments]
-    of_cells = [cell.picture(sweep.results, name) for cell in sweep.cells for name in PICTURES]
-    return [str(file) for file in of_experiments + of_cells]
+    of_jobs = [job.picture(sweep.results, name) for job in sweep.jobs.values() for name in PICTURES]
+    return [str(file) for file in of_experiments + of_jobs]
 
 
 def verified(sweep: Sweep) -> list[str]:
-    """Return the last outcomes of all cells."""
-    return [str(cell.outcome(sweep.results, "verify")) for cell in sweep.cells]
+    """Return the last outcomes of all jobs."""
+    return [str(job.outcome(sweep.results, "verify")) for job in sweep.jobs.values()]
 
 
 def data_key(sweep: Sweep, experiment: str, split: Split) -> str:
@@ -156,22 +180,74 @@ def data_key(sweep: Sweep, experiment: str, split: Split) -> str:
     return sweep.data_key(Experiment.parse(experiment), split)
 
 
-def cell_key(sweep: Sweep, stage: Stage, experiment: str, member: str) -> str:
-    """Return the key of a cell's outcome."""
-    return sweep.key(stage, Cell.parse(f"{experiment}/{member}"))
+def job_key(sweep: Sweep, stage: Stage, experiment: str, member: str) -> str:
+    """Return the key of a stage of a job."""
+    return sweep.job_key(stage, sweep.find_job(f"{experiment}/{member}"))
 
 
-def batch_key(sweep: Sweep, experiment: str, batch: str) -> str:
-    """Return the key of a distilling job."""
-    return sweep.batch_key(Experiment.parse(experiment), int(batch))
+def need(sweep: Sweep, stage: str, experiment: str = "", member: str = "", split: Split = "train") -> Need:
+    """Return what a job of a rule needs.
+
+    Args:
+        sweep: The sweep.
+        stage: The rule's stage.
+        experiment: Wildcard of the job.
+        member: Wildcard of the job.
+        split: Wildcard of the job.
+    """
+    if stage == "collect":
+        return resources.collect(sweep)
+    if stage == "simulate":
+        return resources.simulate(sweep, Experiment.parse(experiment), split)
+    if not member:
+        return resources.picture(sweep, Experiment.parse(experiment))
+    of_job = {
+        "train": resources.train,
+        "interpret": resources.interpret,
+        "distill": resources.distill,
+        "verify": resources.verify,
+        "picture": resources.picture,
+    }
+    return of_job[stage](sweep, sweep.find_job(f"{experiment}/{member}"))
 
 
-def batch_inputs(sweep: Sweep, experiment: str, batch: str) -> list[str]:
-    """Return the outcomes that a distilling job reads."""
-    cells = sweep.batch(Experiment.parse(experiment), int(batch))
-    return [str(cell.outcome(sweep.results, "interpret")) for cell in cells]
+def simulate_threads(sweep: Sweep) -> int:
+    """Return the cores that a simulation takes of the machine on which its launcher runs."""
+    return sweep.config.execution.ranks if sweep.config.execution.launcher == "mpiexec" else 1
 
 
-def batch_marker(sweep: Sweep, experiment: str, member: str) -> str:
-    """Return the completion marker of the distilling job of a cell."""
-    return str(sweep.batch_marker(Cell.parse(f"{experiment}/{member}")))
+def simulate_tasks(sweep: Sweep) -> dict[str, Any]:
+    """Return the MPI resources of a simulation: ``mpi`` tells Slurm's executor not to start the job as one task."""
+    execution = sweep.config.execution
+    spread = f" -N {execution.nodes}" if execution.launcher != "mpiexec" else ""
+    return {
+        "mpi": execution.launcher if execution.ranks > 1 else "",
+        "launch": f"{execution.launcher}{spread} -n {execution.ranks}" if execution.ranks > 1 else "",
+        "tasks": execution.ranks,
+        "nodes": execution.nodes,
+        "cpus_per_task": 1,
+    }
+
+
+def distill_threads(sweep: Sweep) -> int:
+    """Return the cores that a distilling job takes of the machine on which it runs."""
+    dask = sweep.config.execution.dask
+    return dask.workers * dask.cores if dask.cluster == "local" else 1
+
+
+def distill_tasks(sweep: Sweep, memory: Callable[..., int]) -> dict[str, Any]:
+    """Return the resources of a distilling job: memory, and a task per worker where it brings its own workers.
+
+    Args:
+        sweep: The sweep.
+        memory: The rule's memory in MB, of the job or of a core.
+    """
+    dask = sweep.config.execution.dask
+    if dask.cluster != "allocation":
+        return {"mem_mb": memory}
+    return {
+        "mem_mb_per_cpu": memory,
+        "mpi": "srun" if dask.workers > 1 else "",
+        "tasks": dask.workers,
+        "cpus_per_task": dask.cores,
+    }

@@ -7,9 +7,12 @@ rule collect:
         house.path(SWEEP, house.SWEEP_LOG),
     conda:
         "../../envs/report.yaml"
+    envmodules:
+        *SWEEP.config.execution.modules,
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("collect"),
+        runtime=minutes("collect"),
     params:
         config=CONFIG,
         key=SWEEP.collect_key,

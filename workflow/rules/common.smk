@@ -7,7 +7,9 @@ if not workflow.config_settings.configfiles:
     configfile: house.default_config(workflow.basedir)
 
 
-SWEEP = house.open_sweep(config, workflow.config_settings.configfiles)
+SWEEP = house.open_sweep(
+    config, workflow.config_settings.configfiles, workflow.config_settings.config
+)
 CONFIG = house.resolved_config(SWEEP)
 STORE = house.path(SWEEP, house.STORE_MARKER)
 PICTURES = house.pictures(SWEEP)
@@ -18,7 +20,6 @@ wildcard_constraints:
     experiment=house.EXPERIMENT_WILDCARD,
     member=house.MEMBER_WILDCARD,
     split="train|test",
-    batch=r"\d+",
 
 
 def outcome(stage):
@@ -41,19 +42,20 @@ def test_data_key(wildcards):
     return house.data_key(SWEEP, wildcards.experiment, "test")
 
 
-def cell_key(stage):
-    return lambda wildcards: house.cell_key(
+def job_key(stage):
+    return lambda wildcards: house.job_key(
         SWEEP, stage, wildcards.experiment, wildcards.member
     )
 
 
-def batch_key(wildcards):
-    return house.batch_key(SWEEP, wildcards.experiment, wildcards.batch)
+# What a job asks of a cluster; it grows with every attempt.
+def memory(stage):
+    return lambda wildcards, attempt: house.need(SWEEP, stage, **wildcards).memory(
+        attempt
+    )
 
 
-def batch_inputs(wildcards):
-    return house.batch_inputs(SWEEP, wildcards.experiment, wildcards.batch)
-
-
-def batch_marker(wildcards):
-    return house.batch_marker(SWEEP, wildcards.experiment, wildcards.member)
+def minutes(stage):
+    return lambda wildcards, attempt: house.need(SWEEP, stage, **wildcards).minutes(
+        attempt
+    )

@@ -1,22 +1,24 @@
 rule distill:
     input:
-        batch_inputs,
+        outcome("interpret"),
     output:
-        house.path(SWEEP, house.BATCH),
+        outcome("distill"),
     log:
-        log_of("distill-{batch}"),
+        log_of("{member}/distill"),
     benchmark:
-        benchmark_of("distill-{batch}")
+        benchmark_of("{member}/distill")
     conda:
         "../../envs/distill.yaml"
-    threads: SWEEP.config.execution.dask.workers
+    envmodules:
+        *SWEEP.config.execution.modules,
+    threads: house.distill_threads(SWEEP)
     resources:
-        mem_mb=4000,
+        **house.distill_tasks(SWEEP, memory("distill")),
+        runtime=minutes("distill"),
     params:
         config=CONFIG,
-        key=batch_key,
+        key=job_key("distill"),
     message:
-        "distill {wildcards.experiment} (batch {wildcards.batch})"
+        "distill {wildcards.experiment}/{wildcards.member}"
     shell:
-        "distillery distill --config {params.config:q} {wildcards.experiment:q} --batch {wildcards.batch}"
-        " > {log:q} 2>&1"
+        "distillery distill --config {params.config:q} {wildcards.experiment:q}/{wildcards.member:q} > {log:q} 2>&1"

@@ -11,12 +11,15 @@ rule interpret:
         benchmark_of("{member}/interpret")
     conda:
         "../../envs/train.yaml"
+    envmodules:
+        *SWEEP.config.execution.modules,
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("interpret"),
+        runtime=minutes("interpret"),
     params:
         config=CONFIG,
-        key=cell_key("interpret"),
+        key=job_key("interpret"),
     message:
         "interpret {wildcards.experiment}/{wildcards.member}"
     shell:

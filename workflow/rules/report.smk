@@ -12,9 +12,12 @@ rule picture_experiment:
         log_of("picture"),
     conda:
         "../../envs/report.yaml"
+    envmodules:
+        *SWEEP.config.execution.modules,
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("picture"),
+        runtime=minutes("picture"),
     params:
         config=CONFIG,
         key=test_data_key,
@@ -46,12 +49,15 @@ rule picture_cell:
         log_of("{member}/picture"),
     conda:
         "../../envs/report.yaml"
+    envmodules:
+        *SWEEP.config.execution.modules,
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("picture"),
+        runtime=minutes("picture"),
     params:
         config=CONFIG,
-        key=cell_key("verify"),
+        key=job_key("verify"),
     message:
         "draw {wildcards.experiment}/{wildcards.member}"
     shell:

@@ -7,14 +7,18 @@ rule simulate:
         benchmark_of("simulate-{split}")
     conda:
         "../../envs/simulate.yaml"
-    threads: SWEEP.config.execution.ranks
+    envmodules:
+        *SWEEP.config.execution.modules,
+    threads: house.simulate_threads(SWEEP)
     resources:
-        mem_mb=2000,
+        **house.simulate_tasks(SWEEP),
+        mem_mb_per_cpu=memory("simulate"),
+        runtime=minutes("simulate"),
     params:
         config=CONFIG,
         key=data_key,
     message:
         "simulate {wildcards.experiment} ({wildcards.split})"
     shell:
-        "mpiexec -n {threads} distillery simulate --config {params.config:q} {wildcards.experiment:q}"
-        " --split {wildcards.split} --ranks {threads} > {log:q} 2>&1"
+        "{resources.launch} distillery simulate --config {params.config:q} {wildcards.experiment:q}"
+        " --split {wildcards.split} --ranks {resources.tasks} > {log:q} 2>&1"

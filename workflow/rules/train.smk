@@ -9,12 +9,15 @@ rule train:
         benchmark_of("{member}/train")
     conda:
         "../../envs/train.yaml"
+    envmodules:
+        *SWEEP.config.execution.modules,
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("train"),
+        runtime=minutes("train"),
     params:
         config=CONFIG,
-        key=cell_key("train"),
+        key=job_key("train"),
     message:
         "train {wildcards.experiment}/{wildcards.member}"
     shell:

@@ -1,6 +1,6 @@
 rule verify:
     input:
-        batch_marker,
+        outcome("distill"),
     output:
         outcome("verify"),
     log:
@@ -9,12 +9,15 @@ rule verify:
         benchmark_of("{member}/verify")
     conda:
         "../../envs/distill.yaml"
+    envmodules:
+        *SWEEP.config.execution.modules,
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("verify"),
+        runtime=minutes("verify"),
     params:
         config=CONFIG,
-        key=cell_key("verify"),
+        key=job_key("verify"),
     message:
         "verify {wildcards.experiment}/{wildcards.member}"
     shell:

@@ -1,22 +1,21 @@
-"""Distil the cells of one job: every message component is fitted on the Dask cluster, each in its own process."""
+"""Distil some cells: every message component is fitted on the Dask cluster, each in its own process."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from distillery import files
-from distillery.cell import Cell, Experiment
+from distillery.cell import Cell
 from distillery.distill.child import close_children, fit_here
 from distillery.distill.cluster import RETRIES, cluster
 from distillery.distill.engine import Problem, require
 from distillery.distill.fits import FitResult, fit_file, fit_key, keep_fit, load_fit
-from distillery.errors import DistilleryError
+from distillery.errors import DistilleryError, explain
 from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.progress import progress
 from distillery.sweep import Sweep
@@ -27,22 +26,19 @@ def feature_names(dim: int) -> tuple[str, ...]:
     return (*("dx", "dy", "dz")[:dim], "r", "m1", "m2", "q1", "q2")
 
 
-def distill(sweep: Sweep, experiment: Experiment, index: int) -> None:
-    """Fit expressions to the messages of the cells of one job and write each cell's outcome.
+def distill(sweep: Sweep, cells: Sequence[Cell]) -> None:
+    """Fit expressions to the messages of some cells, on one cluster, and write each cell's outcome.
 
-    Finished fits are kept by content and not repeated. The job's marker is written last.
+    Finished fits are kept by content and not repeated. A cell whose messages are missing or damaged fails by
+    itself; its outcome says why.
 
     Args:
         sweep: The sweep.
-        experiment: The experiment whose cells are distilled.
-        index: Number of the job among the experiment's.
-
-    A cell whose messages are missing or damaged fails by itself; its outcome says why.
+        cells: The cells of a job.
 
     Raises:
         DistilleryError: The engine cannot work here; nothing is started then.
     """
-    cells = sweep.batch(experiment, index)
     require(sweep.config.distillation)
     jobs: list[_Job] = []
     try:
@@ -50,15 +46,11 @@ def distill(sweep: Sweep, experiment: Experiment, index: int) -> None:
             job = _Job(sweep, cell)
             jobs.append(job)
             job.read()
-        _fit_all(sweep, experiment, jobs)
+        _fit_all(sweep, jobs)
     except BaseException as error:
         for job in jobs:
             job.end(error)
         raise
-    files.write_json(
-        experiment.batch(sweep.results, index),
-        {"key": sweep.batch_key(experiment, index), "cells": [str(cell) for cell in cells]},
-    )
 
 
 class _Job:
@@ -174,7 +166,7 @@ def problems(sweep: Sweep, cell: Cell) -> list[Problem]:
     ]
 
 
-def _fit_all(sweep: Sweep, experiment: Experiment, jobs: list[_Job]) -> None:
+def _fit_all(sweep: Sweep, jobs: list[_Job]) -> None:
     """Finish all jobs with kept fits or on the cluster; equal problems are fitted once."""
     settings = sweep.config.distillation
     waiting: dict[str, list[tuple[_Job, int]]] = {}
@@ -189,7 +181,7 @@ def _fit_all(sweep: Sweep, experiment: Experiment, jobs: list[_Job]) -> None:
             missing[key] = job.problems[component]
         else:
             _deliver(takers, kept)
-    show = progress(f"distill {experiment}", len(missing), "fits")
+    show = progress(f"distill {jobs[0].cell.experiment}", len(missing), "fits")
     for done, (key, result) in enumerate(_fitted(sweep, missing), start=1):
         keep_fit(fit_file(sweep.results, key), key, settings, result)
         _deliver(waiting[key], result)
@@ -215,15 +207,10 @@ def _fitted(sweep: Sweep, missing: Mapping[str, Problem]) -> Iterator[tuple[str,
         try:
             for future in as_completed(list(futures)):  # type: ignore[no-untyped-call]
                 error = future.exception()
-                yield futures[future], _explained(error) if error is not None else future.result()
+                yield futures[future], FitResult.failed(explain(error)) if error is not None else future.result()
         finally:
             client.cancel(list(futures), force=True)
             _everywhere(client, close_children)
-
-
-def _explained(error: BaseException) -> FitResult:
-    lines = str(error).splitlines() or [""]
-    return FitResult.failed(f"{type(error).__name__}: {lines[0]}")
 
 
 def _everywhere(client: Any, function: Callable[[], None]) -> None:

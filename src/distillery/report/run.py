@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from distillery.cell import Cell, Experiment
+from distillery import files
+from distillery.cell import PICTURES, Cell, Experiment, Job
+from distillery.collect.state import cell_states
 from distillery.report.front import front_figure
 from distillery.report.messages import messages_figure
 from distillery.report.trajectories import trajectories_figure
@@ -34,3 +36,31 @@ def draw_cell(sweep: Sweep, cell: Cell) -> None:
     """
     messages_figure(sweep, cell, cell.picture(sweep.results, "messages"))
     front_figure(sweep, cell, cell.picture(sweep.results, "front"))
+
+
+def draw_job(sweep: Sweep, job: Job) -> None:
+    """Draw every cell of a job; a job of several shows those of its best cell as its own.
+
+    Args:
+        sweep: The sweep.
+        job: One of its jobs.
+
+    Raises:
+        DistilleryError: A cell is not finished yet, or what it needs is damaged.
+    """
+    for cell in job.cells:
+        draw_cell(sweep, cell)
+    if len(job.cells) == 1:
+        return
+    best = min(job.cells, key=lambda cell: _rank(sweep, cell))
+    for picture in PICTURES:
+        drawn = best.picture(sweep.results, picture).read_text(encoding="utf-8")
+        files.write_text(job.picture(sweep.results, picture), drawn)
+
+
+def _rank(sweep: Sweep, cell: Cell) -> tuple[bool, float]:
+    """Return what orders cells: recovered ones first, then by test error."""
+    states = cell_states(sweep, cell)
+    verdict, reading = states["verify"].outcome, states["interpret"].outcome
+    error = reading.result.get("test_mae") if reading is not None else None
+    return not (verdict is not None and verdict.result.get("recovered")), float("inf") if error is None else error

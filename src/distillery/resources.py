@@ -1,0 +1,109 @@
+"""What a job asks of a cluster: time and memory, estimated from the sizes in the configuration.
+
+Estimates are generous, because a job that is killed costs more than one that ends early; and they double with every
+attempt, because what is killed at a limit needs a higher one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from distillery import plan
+from distillery.cell import SPLITS, Cell, Experiment, Job, Split
+from distillery.sweep import Sweep
+
+# Rough memory in MB of a process that has loaded the libraries of a stage, beside its data.
+PYTHON = 500
+SIMULATING = 700  # a rank with its compiled integrator
+TORCH = 2500  # with the context of a GPU
+DRAWING = 800
+COLLECTING = 0.3  # per cell
+WORKER = 1000  # a Dask worker beside the fit that it runs
+SCHEDULER = 1500  # a Dask scheduler with its client
+STARTING = 120.0  # seconds until a job works: interpreter, libraries, a file system that is slow
+MARGIN = 4.0  # how much slower than estimated a stage may be
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """What a job needs.
+
+    Attributes:
+        memory_mb: Memory in MB, of the job or, where it has several tasks, of one of its cores.
+        seconds: Expected wall time.
+    """
+
+    memory_mb: float
+    seconds: float
+
+    def memory(self, attempt: int = 1) -> int:
+        """Return the memory to ask for, in MB."""
+        return math.ceil(self.memory_mb * 2 ** (attempt - 1))
+
+    def minutes(self, attempt: int = 1) -> int:
+        """Return the time limit to ask for, in minutes."""
+        return math.ceil((STARTING + MARGIN * self.seconds) / 60) * 2 ** (attempt - 1)
+
+
+def simulate(sweep: Sweep, experiment: Experiment, split: Split) -> Need:
+    """Return what a rank needs that simulates a split of an experiment."""
+    execution = sweep.config.execution
+    return Need(SIMULATING, plan.COMPILING + plan.simulating(sweep, experiment, split) / execution.ranks)
+
+
+def train(sweep: Sweep, job: Job) -> Need:
+    """Return what training the cells of a job needs, on one core or on a GPU."""
+    data = _trajectories_mb(sweep, job.experiment)
+    return Need(TORCH + 4 * data, sum(plan.training(sweep, cell) for cell in job.cells))
+
+
+def interpret(sweep: Sweep, job: Job) -> Need:
+    """Return what reading the messages of a job's cells needs."""
+    messages = 8e-6 * 100 * sweep.config.interpretation.samples
+    memory = TORCH + 4 * _trajectories_mb(sweep, job.experiment) + 10 * messages
+    return Need(memory, plan.INTERPRETING * len(job.cells))
+
+
+def distill(sweep: Sweep, job: Job) -> Need:
+    """Return what the job needs that distils cells; its memory is that of one core where the workers are its tasks."""
+    dask, settings = sweep.config.execution.dask, sweep.config.distillation
+    fits = sum(cell.experiment.dim for cell in job.cells)
+    rounds = math.ceil(fits / dask.workers)
+    # Every fit may take its whole time; the margin of other stages has no place here.
+    seconds = rounds * (settings.seconds + plan.TIDYING + STARTING) / MARGIN
+    match dask.cluster:
+        case "local":
+            return Need(SCHEDULER + dask.workers * worker_mb(sweep), seconds)
+        case "allocation":
+            # The scheduler lives beside the first worker.
+            return Need((worker_mb(sweep) + SCHEDULER / dask.workers) / dask.cores, seconds)
+    return Need(SCHEDULER, seconds + dask.walltime_minutes * 60 / MARGIN)
+
+
+def worker_mb(sweep: Sweep) -> int:
+    """Return the memory of a Dask worker and the fit that it runs, in MB."""
+    return sweep.config.execution.dask.memory_mb or sweep.config.distillation.memory_mb + WORKER
+
+
+def verify(sweep: Sweep, job: Job) -> Need:
+    """Return what judging the expressions of a job's cells needs."""
+    return Need(PYTHON, sum(cell.experiment.dim for cell in job.cells) * plan.VERIFYING * 5)
+
+
+def picture(sweep: Sweep, subject: Experiment | Job | Cell) -> Need:
+    """Return what drawing an experiment or the cells of a job needs."""
+    cells = len(subject.cells) if isinstance(subject, Job) else 1
+    experiment = subject if isinstance(subject, Experiment) else subject.experiment
+    return Need(DRAWING + 2 * _trajectories_mb(sweep, experiment), plan.DRAWING * cells)
+
+
+def collect(sweep: Sweep) -> Need:
+    """Return what collecting a sweep needs."""
+    return Need(DRAWING + COLLECTING * len(sweep.cells), plan.COLLECTING * len(sweep.cells))
+
+
+def _trajectories_mb(sweep: Sweep, experiment: Experiment) -> float:
+    """Return the memory of an experiment's positions, velocities and accelerations in float32."""
+    simulations = sum(sweep.simulations(experiment, split) for split in SPLITS)
+    return 12e-6 * simulations * sweep.settings[experiment].snapshots * experiment.bodies * experiment.dim

@@ -1,0 +1,1 @@
+"""What the package knows of Slurm; nothing here is needed on a single machine."""

@@ -1,0 +1,122 @@
+"""Slurm's commands, each with a time limit and with errors for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from distillery.errors import DistilleryError
+
+# A scheduler that is busy takes its time; one that does not answer must not hold us for ever.
+PATIENCE = 60.0
+# Every job of ours has a name that begins so: Snakemake's by the profile's jobname prefix, Dask's by the cluster.
+PREFIX = "distillery"
+_FIELDS = ("%i", "%T", "%N", "%S", "%k", "%j", "%Z")  # job, state, nodes, start, comment, name, working directory
+_SEPARATOR = "\x1f"
+# Command lines have a limit; job ids are some ten characters each.
+_IDS_PER_CALL = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A job in Slurm's queue.
+
+    Attributes:
+        id: Its id, ``123`` or ``123_4`` for a task of an array.
+        state: Slurm's word for its state: PENDING, RUNNING, COMPLETING …
+        nodes: Where it runs; empty while it waits.
+        start: When it began or is expected to; Slurm's text.
+        comment: What the workflow said about it: the rule and its wildcards.
+        name: Its name.
+        directory: Its working directory.
+    """
+
+    id: str
+    state: str
+    nodes: str
+    start: str
+    comment: str
+    name: str
+    directory: Path
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not begun."""
+        return self.state in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
+
+
+def available() -> bool:
+    """Tell whether Slurm's commands are installed here; whether the controller answers is another question."""
+    return all(shutil.which(name) for name in ("sbatch", "squeue", "scancel", "sinfo"))
+
+
+def call(words: Sequence[str], patience: float = PATIENCE, environment: dict[str, str] | None = None) -> str:
+    """Run one of Slurm's commands and return what it prints.
+
+    Args:
+        words: The command and its arguments.
+        patience: Time limit in seconds.
+        environment: Variables to be set besides those that are.
+
+    Raises:
+        DistilleryError: It is not installed, refuses, or does not answer in time.
+    """
+    try:
+        done = subprocess.run(
+            list(words),
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+            check=False,
+        )
+    except FileNotFoundError:
+        raise DistilleryError(
+            f"{words[0]}: no such command; run this on a node of the cluster (a login node), or use profiles/local"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise DistilleryError(
+            f"{words[0]}: Slurm did not answer in {patience:g} s; see whether `sinfo` answers, and run this again"
+        ) from None
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise DistilleryError(f"{' '.join(words[:2])}: {said.removeprefix(f'{words[0]}: error: ')}")
+    return done.stdout
+
+
+def our_jobs(directory: Path | None = None) -> list[Job]:
+    """Return this user's jobs of ours that wait or run, with one call to the scheduler.
+
+    Args:
+        directory: Only those that were submitted from this working directory; None for all.
+
+    Raises:
+        DistilleryError: Slurm does not answer.
+    """
+    text = call(["squeue", "--me", "--noheader", "--array", f"--format={_SEPARATOR.join(_FIELDS)}"])
+    jobs = []
+    for line in text.splitlines():
+        fields = line.split(_SEPARATOR)
+        if len(fields) == len(_FIELDS) and fields[5].startswith(PREFIX):
+            *words, folder = (field.strip() for field in fields)
+            jobs.append(Job(*words, Path(folder)))
+    if directory is None:
+        return jobs
+    wanted = directory.resolve()
+    return [job for job in jobs if job.directory.resolve() == wanted]
+
+
+def cancel(ids: Iterable[str]) -> None:
+    """Cancel jobs; ids of jobs that ended meanwhile do no harm.
+
+    Raises:
+        DistilleryError: Slurm does not answer, or refuses.
+    """
+    ids = list(ids)
+    for start in range(0, len(ids), _IDS_PER_CALL):
+        call(["scancel", "--quiet", *ids[start : start + _IDS_PER_CALL]])

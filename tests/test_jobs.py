@@ -1,0 +1,89 @@
+"""Jobs of several cells: one that breaks costs one cell, and gets another chance."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from distillery.cell import Cell
+from distillery.errors import DistilleryError
+from distillery.jobs import groups, reopen, work
+from distillery.outcome import read_outcome, running, write_outcome
+from distillery.sweep import Sweep
+
+
+def make_three(make_sweep: Callable[..., Sweep], **execution: object) -> Sweep:
+    return make_sweep(models=["l1", "standard"], seeds=[0, 1], execution={"cells_per_job": 4, **execution})
+
+
+def well(sweep: Sweep) -> Callable[[Sequence[Cell]], None]:
+    def do(cells: Sequence[Cell]) -> None:
+        for cell in cells:
+            path = cell.outcome(sweep.results, "train")
+            with running(path) as started:
+                write_outcome(path, key=sweep.key("train", cell), started=started, result={})
+
+    return do
+
+
+def test_cell_that_breaks_costs_one_cell_and_is_reopened(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_three(make_sweep)
+    (job,) = sweep.jobs.values()
+    bad = job.cells[1]
+
+    def do(cells: Sequence[Cell]) -> None:
+        if bad in cells:
+            raise ValueError("the second cell\nis odd")
+        well(sweep)(cells)
+
+    work(sweep, "train", job, do)
+    assert read_outcome(bad.outcome(sweep.results, "train"), key=sweep.key("train", bad)).status == "failed"
+    assert read_outcome(bad.outcome(sweep.results, "train")).reason == "ValueError: the second cell"
+    good = [cell for cell in job.cells if cell != bad]
+    assert {read_outcome(cell.outcome(sweep.results, "train")).status for cell in good} == {"ok"}
+    marker = job.outcome(sweep.results, "train")
+    assert json.loads(marker.read_text()) == {
+        "key": sweep.job_key("train", job),
+        "cells": [str(cell) for cell in job.cells],
+        "failed": [str(bad)],
+    }
+    later = job.outcome(sweep.results, "interpret")
+    later.write_text("{}")
+    assert reopen(sweep) == [marker, later]
+    work(sweep, "train", job, well(sweep))
+    assert read_outcome(bad.outcome(sweep.results, "train")).status == "ok"
+    assert reopen(sweep) == []
+
+
+def test_job_of_which_a_cell_lost_its_outcome_is_reopened(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_three(make_sweep)
+    (job,) = sweep.jobs.values()
+    work(sweep, "train", job, well(sweep))
+    assert reopen(sweep) == []
+    job.cells[2].outcome(sweep.results, "train").unlink()
+    assert reopen(sweep) == [job.outcome(sweep.results, "train")]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), DistilleryError("no device")])
+def test_what_breaks_every_cell_stops_the_job(make_sweep: Callable[..., Sweep], error: Exception) -> None:
+    sweep = make_three(make_sweep)
+    (job,) = sweep.jobs.values()
+
+    def do(cells: Sequence[Cell]) -> None:
+        raise error
+
+    with pytest.raises(type(error), match="No space|no device"):
+        work(sweep, "train", job, do)
+    assert not job.outcome(sweep.results, "train").exists()
+    assert not job.cells[0].outcome(sweep.results, "train").exists()
+
+
+def test_trainings_are_stacked_by_model_only_when_asked(make_sweep: Callable[..., Sweep]) -> None:
+    apart, stacked = make_three(make_sweep), make_three(make_sweep, stacked=True)
+    (job,) = apart.jobs.values()
+    assert [len(group) for group in groups(apart, "train", job)] == [1, 1, 1, 1]
+    assert [{cell.model for cell in group} for group in groups(stacked, "train", job)] == [{"l1"}, {"standard"}]
+    assert [len(group) for group in groups(stacked, "interpret", job)] == [1, 1, 1, 1]
