@@ -1,4 +1,5 @@
 # The two commands: `make run` finds a law, `make test` checks everything. Both set up .venv from the lock files first.
+# For sweeps on a Slurm cluster, `make cluster` sets up .venv with what `snakemake --profile slurm` needs besides.
 
 PYTHON ?= python3
 # Another configuration: make run CONFIG=workflow/presets/smoke.yaml
@@ -10,7 +11,7 @@ BIN := .venv/bin
 TORCH_INDEX ?= $(shell command -v nvidia-smi > /dev/null || $(PYTHON) envs/torch_index.py)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test test-fast lint lock clean
+.PHONY: run cluster test test-fast lint lock clean
 .DELETE_ON_ERROR:
 
 run: .venv/runtime
@@ -18,12 +19,17 @@ run: .venv/runtime
 	@$(BIN)/distillery plan --config $(or $(CONFIG),config.yaml)
 	@$(BIN)/snakemake --profile profiles/local $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
+# A login node has no GPU, and yet jobs train on GPUs: PyTorch comes with CUDA, unless TORCH_INDEX is given here.
+cluster: TORCH_INDEX :=
+cluster: .venv/cluster
+
 test: lint
-	$(BIN)/python -m pytest -n 2 -m "not slow and not workflow"
-	$(BIN)/python -m pytest -m "slow or workflow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not workflow and not slurm"
+	$(BIN)/python -m pytest -m "(slow or workflow) and not slurm"
+	$(BIN)/python -m pytest -m slurm
 
 test-fast: .venv/dev
-	$(BIN)/python -m pytest -n 2 -m "not slow and not workflow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not workflow and not slurm"
 
 lint: .venv/dev
 	$(BIN)/ruff check
@@ -41,11 +47,17 @@ lint: .venv/dev
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev: requirements-dev.lock .venv/runtime
+.venv/cluster: requirements-slurm.lock .venv/runtime
+	@$(if $(TORCH_INDEX),,$(BIN)/python -c "import torch, sys; sys.exit(not torch.version.cuda)" \
+	  || $(BIN)/python -m pip uninstall --quiet --yes torch)
+	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --requirement $<
+	@touch $@
+
+.venv/dev: requirements-dev.lock requirements-slurm.lock .venv/runtime
 	$(PIP) --requirement $<
 	@touch $@
 
-# Pins what pyproject.toml asks for at its newest. Run it on purpose, then the tests, then commit the two files.
+# Pins what pyproject.toml asks for at its newest. Run it on purpose, then the tests, then commit the files.
 lock:
 	$(PYTHON) envs/lock.py
 

@@ -1,18 +1,44 @@
-"""Array shapes and types of the whole package are checked while tests run."""
+"""Array shapes and types of the whole package are checked while tests run; tests that need a Slurm find one running."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
 
+import slurmbox
+
 install_import_hook("distillery", "beartype.beartype")
 
 from distillery.config import parse_config  # noqa: E402 (after the hook)
 from distillery.sweep import Sweep  # noqa: E402
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that needs a Slurm is skipped where none can be started, but not where DISTILLERY_REQUIRE_SLURM is set."""
+    if item.get_closest_marker("slurm") and (reason := slurmbox.obstacle()) is not None:
+        if os.environ.get("DISTILLERY_REQUIRE_SLURM"):
+            pytest.fail(f"no Slurm for the tests: {reason}", pytrace=False)
+        pytest.skip(f"no Slurm for the tests: {reason}")
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[None]:
+    """A Slurm of two nodes: one that runs already, or one for these tests. Use it with the marker ``slurm``."""
+    with slurmbox.running():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _slurm_that_answers(request: pytest.FixtureRequest) -> None:
+    """Start it for tests of the workflow too: Snakemake's Slurm plugin waits long for an installed Slurm to answer."""
+    needs = any(item.get_closest_marker(name) for item in request.session.items for name in ("slurm", "workflow"))
+    if needs and slurmbox.obstacle() is None:
+        request.getfixturevalue("slurm")
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1]
 LOCKED = {
     name.lower(): version
     for name, _, version in (
-        line.partition("==") for line in (ROOT / "requirements.lock").read_text().lower().splitlines()
+        line.partition("==")
+        for lock in ("requirements.lock", "requirements-slurm.lock")
+        for line in (ROOT / lock).read_text().lower().splitlines()
     )
     if version
 }
@@ -44,3 +46,4 @@ def test_lock_has_every_dependency_of_the_package() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert {name.lower() for name in project["dependencies"]} <= set(LOCKED)
+    assert set(project["optional-dependencies"]["slurm"]) <= set(LOCKED)
