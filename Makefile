@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DELETE_ON_ERROR:
 
 run: .venv/runtime
-	@$(BIN)/distillery unlock
+	@$(BIN)/distillery resume --config $(or $(CONFIG),config.yaml)
 	@$(BIN)/distillery plan --config $(or $(CONFIG),config.yaml)
 	@$(BIN)/snakemake --profile profiles/local $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 

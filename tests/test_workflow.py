@@ -275,7 +275,7 @@ def test_an_interrupted_sweep_resumes_to_the_same_store(
     process.communicate(timeout=120)
     assert process.returncode != 0, "the sweep ended before it could be interrupted"
 
-    subprocess.run([BIN / "distillery", "unlock", tmp_path], check=True, timeout=30)
+    subprocess.run([BIN / "distillery", "resume", "--config", tiny[1]], cwd=tmp_path, check=True, timeout=120)
     snakemake(tmp_path, tiny[1])
     assert_equal_but_for_timings(store_of(tiny[0]), store_of(tmp_path))
     assert modified(tmp_path / "results", done_before[stage.__name__]) == before

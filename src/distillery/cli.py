@@ -137,6 +137,22 @@ def overview(sweep: Sweep, path: Path, cell: str | None) -> None:
     overview_figure(sweep, path, sweep.find_cell(cell) if cell else None)
 
 
+@cli.command("julia-setup")
+@click.option("--depot", type=click.Path(path_type=Path), help="Another folder than the configured one.")
+@_with_sweep
+def julia_setup(sweep: Sweep, depot: Path | None) -> None:
+    """Prepare Julia for the engine pysr, once, on a node with a network; every fit then runs offline."""
+    from distillery.distill.julia import depot_of, read_marker
+    from distillery.distill.julia_setup import prepare
+
+    folder = depot.expanduser().absolute() if depot else depot_of(sweep.config.execution)
+    done = "prepared" if prepare(folder) else "was prepared already:"
+    found = read_marker(folder)
+    assert found is not None
+    versions = f"Julia {found.julia}, SymbolicRegression {found.symbolic_regression}, PySR {found.pysr}"
+    click.echo(f"distillery: {folder} {done} {versions}")
+
+
 @cli.command()
 @_with_sweep
 def plan(sweep: Sweep) -> None:
@@ -192,13 +208,15 @@ def query(
 
 
 @cli.command()
-@click.argument("directory", type=click.Path(path_type=Path), default=Path())
-def unlock(directory: Path) -> None:
-    """Remove the lock that a killed Snakemake left in DIRECTORY, if none runs there."""
-    from distillery.lock import unlock as remove_lock
+@click.option("--wait", is_flag=True, help="Let what runs come to its end; cancel only what has not begun.")
+@click.option("--host-is-gone", is_flag=True, help="The machine that ran it is down: look for nothing there.")
+@_with_sweep
+def resume(sweep: Sweep, wait: bool, host_is_gone: bool) -> None:
+    """Clear up after a killed run, so that Snakemake can go on: end its jobs, remove its lock and its claim."""
+    from distillery.resume import resume as clear_up
 
-    if remove_lock(directory):
-        click.echo(f"distillery: removed the lock of a killed run in {directory.resolve()}")
+    if not clear_up(sweep, lambda line: click.echo(f"distillery: {line}"), wait=wait, host_is_gone=host_is_gone):
+        click.echo("distillery: nothing to clear up")
 
 
 @cli.command("schema")

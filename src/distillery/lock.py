@@ -1,28 +1,16 @@
-"""Snakemake's lock on a working directory: who holds it, and whether it may be taken away.
+"""Snakemake's lock on a working directory, as far as it concerns one results folder.
 
-A Snakemake that was killed leaves its lock behind. It is safe to remove when no Snakemake works in
-the directory any more; jobs that outlived it hold locks of their own (see ``outcome.alone``).
+A Snakemake that was killed leaves its lock behind: files that list what it reads and writes.
 """
 
 from __future__ import annotations
 
-import platform
-import shutil
+import contextlib
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from distillery import files
-from distillery.errors import DistilleryError
-
 _LOCKS = Path(".snakemake") / "locks"
-_HOLDER = Path(".snakemake") / "distillery-run.json"
-
-
-def note_holder(directory: Path) -> None:
-    """Note which host runs Snakemake in ``directory``; called when a run begins."""
-    files.write_json(directory / _HOLDER, {"host": platform.node()})
 
 
 def snakemakes(directory: Path) -> list[int]:
@@ -39,30 +27,33 @@ def snakemakes(directory: Path) -> list[int]:
     return found
 
 
-def unlock(directory: Path) -> bool:
-    """Remove a lock that a killed Snakemake left behind.
+def locks(directory: Path, results: Path) -> list[Path]:
+    """Return the lock files in a working directory that concern a results folder.
 
     Args:
         directory: Snakemake's working directory.
-
-    Returns:
-        Whether there was one.
-
-    Raises:
-        DistilleryError: A Snakemake still works there, or worked there from another host last.
+        results: The results folder, as the configuration names it.
     """
-    locks = directory / _LOCKS
-    if not locks.is_dir() or not any(locks.iterdir()):
+    folder = (directory / results).resolve()
+    return [path for path in sorted((directory / _LOCKS).glob("*.lock")) if _concerns(path, directory, folder)]
+
+
+def _concerns(path: Path, directory: Path, folder: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return any(folder in (directory / line.strip()).resolve().parents for line in file)
+    except OSError:
         return False
-    alive = snakemakes(directory)
-    if alive:
-        raise DistilleryError(f"{directory}: Snakemake runs there already (process {alive[0]}); wait for it or stop it")
-    note = directory / _HOLDER
-    content: Any = files.read_json(note, "delete it") if note.exists() else {}
-    host = content.get("host", platform.node())
-    if host != platform.node():
-        raise DistilleryError(
-            f"{directory}: is locked by a Snakemake on {host}; make sure that it is gone, then run: snakemake --unlock"
-        )
-    shutil.rmtree(locks)
-    return True
+
+
+def unlock(directory: Path, results: Path) -> int:
+    """Remove the lock files that concern a results folder, and return how many there were.
+
+    Make sure before that no Snakemake works on it.
+    """
+    found = locks(directory, results)
+    for path in found:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (directory / _LOCKS).rmdir()  # Empty only if no other sweep runs in this directory.
+    return len(found)

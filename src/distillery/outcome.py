@@ -1,7 +1,7 @@
 """The outcome of a stage for one cell: one JSON file, written last, that says how it went.
 
-While a stage runs, a note beside the outcome says where and since when; when it breaks, the note says
-why. ``distillery status`` reads these.
+While a stage runs, a note beside the outcome says where, since when and how often it was tried; when it
+breaks, another note says why. ``distillery status`` reads these.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import os
-import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,10 +17,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distillery import files
-from distillery.errors import DistilleryError
+from distillery.errors import DistilleryError, explain
+from distillery.process import Worker, this_process, worker_from
 from distillery.provenance import provenance
+from distillery.slurm import commands
 
 Status = Literal["ok", "diverged", "failed"]
+# Seconds between two questions to Slurm about a job that is waited for: at first, and at most.
+_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
+# So often in a row Slurm may leave such a question unanswered.
+_UNANSWERED = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Outcome:
         result: The findings; JSON-like, NaN written as ``None``.
         files: Checksums of the files that belong to it, by name relative to the outcome's folder.
         seconds: Wall time of the stage.
-        provenance: Commit, versions, device, time.
+        provenance: Commit, versions, device, time, attempts.
     """
 
     status: Status
@@ -78,7 +82,7 @@ def write_outcome(
         result=dict(result),
         files={str(file.relative_to(path.parent)): files.checksum(file) for file in belongings},
         seconds=round(time.monotonic() - started, 3),
-        provenance=provenance(device),
+        provenance={**provenance(device), "attempts": _attempts(path)},
     )
     files.write_json(path, dataclasses.asdict(outcome))
     return outcome
@@ -108,10 +112,11 @@ def read_outcome(path: Path, *, key: str | None = None) -> Outcome:
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of an outcome, so that no two processes of a machine make it at once.
+    """Hold the lock of an outcome, so that no two processes make it at once.
 
-    A job that outlived its workflow is thereby waited for, not doubled. Where the file system knows
-    no locks the block runs without one.
+    A job that outlived its workflow is thereby waited for, not doubled. Some shared file systems keep
+    locks to each machine, or know none (then the block runs without); so a running note of a Slurm job
+    on another machine is believed as long as Slurm says that the job lives.
 
     Args:
         path: The outcome file that the block will write.
@@ -127,7 +132,30 @@ def alone(path: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise
+        _await_elsewhere(path)
         yield
+
+
+def _await_elsewhere(path: Path) -> None:
+    """Wait for a Slurm job on another machine that works on an outcome; its time limit bounds it, and ours us."""
+    note = _read_note(notes(path)[0])
+    other = worker_from(note) if note is not None else None
+    if other is None or other.here or other.job in (None, this_process().job) or not commands.available():
+        return
+    pause, unanswered = _FIRST_PAUSE, 0
+    while unanswered < _UNANSWERED:
+        try:
+            if other.job not in commands.living([other.job]):
+                return
+            unanswered = 0
+        except DistilleryError:
+            unanswered += 1
+        if pause == _FIRST_PAUSE:
+            sys.stderr.write(f"waiting for {other}, which works on {path}\n")
+            sys.stderr.flush()
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+    sys.stderr.write(f"Slurm does not say whether {other} lives, which worked on {path}; taken for dead\n")
 
 
 def finished(path: Path, key: str) -> bool:
@@ -159,22 +187,13 @@ def running(path: Path) -> Iterator[float]:
 @contextlib.contextmanager
 def _noted(path: Path) -> Iterator[float]:
     running_note, failure_note = notes(path)
-    files.write_json(
-        running_note,
-        {
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "job": os.environ.get("SLURM_JOB_ID"),
-            "since": time.time(),
-        },
-    )
+    attempt = 1 + _remember(path)
+    files.write_json(running_note, {**dataclasses.asdict(this_process()), "since": time.time(), "attempt": attempt})
     try:
         yield time.monotonic()
     except BaseException as error:
         if isinstance(error, Exception):
-            lines = str(error).splitlines() or [""]
-            reason = lines[0] if isinstance(error, DistilleryError) else f"{type(error).__name__}: {lines[0]}"
-            files.write_json(failure_note, {"reason": reason, "when": time.time()})
+            files.write_json(failure_note, {"reason": explain(error), "when": time.time(), "attempt": attempt})
         raise
     else:
         failure_note.unlink(missing_ok=True)
@@ -182,6 +201,48 @@ def _noted(path: Path) -> Iterator[float]:
         running_note.unlink(missing_ok=True)
 
 
+def _remember(path: Path) -> int:
+    """Return how often an outcome was tried before; a killed attempt leaves what a broken one leaves."""
+    running_note, failure_note = notes(path)
+    killed, broken = _read_note(running_note), _read_note(failure_note)
+    before = max(attempts_of(killed), attempts_of(broken))
+    if killed is not None:
+        where = worker_from(killed)
+        reason = f"attempt {before} was killed" + (f" ({where})" if where is not None else "")
+        files.write_json(failure_note, {"reason": reason, "when": time.time(), "attempt": before})
+    return before
+
+
+def _attempts(path: Path) -> int:
+    return max(attempts_of(_read_note(notes(path)[0])), 1)
+
+
+def attempts_of(note: Mapping[str, Any] | None) -> int:
+    """Return the number of the attempt that a note tells of; 0 without a note."""
+    number = (note or {}).get("attempt", 1 if note else 0)
+    return number if isinstance(number, int) else 1
+
+
 def notes(path: Path) -> tuple[Path, Path]:
     """Return where the running note and the failure note of an outcome stand."""
     return path.with_suffix(".running"), path.with_suffix(".failure")
+
+
+def running_notes(results: Path) -> list[tuple[Path, Worker]]:
+    """Return every running note under a results folder with the process it names; damaged ones are left out."""
+    found = []
+    for depth in ("*", "*/*"):
+        for path in results.glob(f"{depth}/*.running"):
+            note = _read_note(path)
+            worker = worker_from(note) if note is not None else None
+            if worker is not None:
+                found.append((path, worker))
+    return found
+
+
+def _read_note(path: Path) -> dict[str, Any] | None:
+    try:
+        content = files.read_json(path, "")
+    except DistilleryError:
+        return None
+    return content if isinstance(content, dict) else None

@@ -21,6 +21,8 @@ from distillery.systems import System
 
 # Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.
 FORMATS = {"simulate": 1, "train": 1, "interpret": 1, "distill": 1, "verify": 1, "collect": 1}
+# Where, under the results folder, the checked configuration of a run is kept for its jobs.
+RESOLVED = "config.yaml"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -194,3 +196,15 @@ def sweep_from(content: Mapping[str, Any], source: str) -> Sweep:
     """Return the sweep of a configuration that was read already; ``source`` names it in errors."""
     config = parse_config(content, source)
     return Sweep(config, Path(config.results))
+
+
+def as_run(sweep: Sweep) -> Sweep:
+    """Return a sweep with the section ``execution`` of its latest run, which a profile may have changed.
+
+    That section decides how cells are put together in jobs; no result depends on it.
+    """
+    try:
+        execution = load_config(sweep.results / RESOLVED).execution
+    except DistilleryError:
+        return sweep
+    return Sweep(sweep.config.model_copy(update={"execution": execution}), sweep.results)

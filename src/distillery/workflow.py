@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from distillery import files, resources
+from distillery import claim, files, resources
 from distillery.cell import (
     BENCHMARK,
     CELL_PICTURE,
@@ -32,9 +32,8 @@ from distillery.cell import (
 )
 from distillery.config import read_yaml
 from distillery.errors import DistilleryError
-from distillery.lock import note_holder
 from distillery.resources import Need
-from distillery.sweep import Sweep, sweep_from
+from distillery.sweep import RESOLVED, Sweep, sweep_from
 
 __all__ = [
     "BENCHMARK",
@@ -50,6 +49,14 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+# What Snakemake can be asked to do that leaves results alone.
+_QUESTIONS = (
+    *("--lint", "--list-rules", "--list", "-l", "--list-target-rules", "--lt", "--print-compilation"),
+    *("--dag", "--rulegraph", "--filegraph", "--d3dag", "--summary", "-S", "--detailed-summary", "-D"),
+    *("--list-changes", "--lc", "--list-input-changes", "--li", "--list-params-changes", "--lp"),
+    *("--list-untracked", "--lu", "--report", "--reporter", "--containerize", "--generate-unit-tests"),
+    *("--conda-create-envs-only", "--list-conda-envs", "--conda-cleanup-envs"),
+)
 
 
 class _Wildcards(dict[str, str]):
@@ -70,19 +77,36 @@ def default_config(workflow_folder: str) -> str:
     return str(chosen)
 
 
-def open_sweep(content: Mapping[str, Any], sources: Sequence[Any], given: Mapping[str, Any]) -> Sweep:
-    """Return the sweep of Snakemake's configuration, or end with one line that says what is wrong with it.
+def open_sweep(content: Mapping[str, Any], snakemake: Any) -> Sweep:
+    """Return the sweep of Snakemake's configuration, or end with one line that says what is wrong.
 
-    The command ``distillery`` and the MPI launcher of this Python are put first on the path of all jobs.
+    The command ``distillery`` and the MPI launcher of this Python are put first on the path of all jobs. A run
+    claims the results folder here, before Snakemake plans or locks anything.
 
     Args:
         content: The configuration.
-        sources: The files it was read from.
-        given: What the command line or a profile set in it; Snakemake hands its numbers on as text.
+        snakemake: Snakemake's object ``workflow``. It knows what the command line or a profile set in the
+            configuration, and hands the numbers in it on as text.
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    source = " + ".join(str(source) for source in sources) or "config.yaml"
-    return _or_end(lambda: sweep_from(overlaid(content, given), source))
+    settings = snakemake.config_settings
+    source = " + ".join(str(source) for source in settings.configfiles) or "config.yaml"
+    sweep = _or_end(lambda: sweep_from(overlaid(content, settings.config), source))
+    if is_run(snakemake, sys.argv[1:]):
+        _or_end(lambda: claim.take(sweep.results))
+    return sweep
+
+
+def is_run(snakemake: Any, words: Sequence[str]) -> bool:
+    """Tell whether this Snakemake is going to work: not a job of another one, a dry run or a question.
+
+    Args:
+        snakemake: Snakemake's object ``workflow``.
+        words: The command line; when the rules are read, Snakemake has not taken note of it all.
+    """
+    options = {word.partition("=")[0] for word in words}
+    asks = not options.isdisjoint(_QUESTIONS) and "--report-after-run" not in options
+    return snakemake.is_main_process and not snakemake.output_settings.dryrun and not asks
 
 
 def overlaid(content: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,11 +145,15 @@ def path(sweep: Sweep, pattern: str, **values: str) -> str:
 
 def resolved_config(sweep: Sweep) -> str:
     """Return where the checked configuration of the running sweep is kept for its jobs."""
-    return str(sweep.results / "config.yaml")
+    return str(sweep.results / RESOLVED)
 
 
-def begin(sweep: Sweep) -> None:
-    """Refuse what cannot end well, then keep the checked configuration for the jobs, and note who runs.
+def begin(sweep: Sweep, snakemake: Any) -> None:
+    """Refuse what cannot end well, then keep the checked configuration for the jobs, and note how they are named.
+
+    Args:
+        sweep: The sweep.
+        snakemake: Snakemake's object ``workflow``.
 
     Raises:
         SystemExit: The engine cannot work here, or the disk is too small; the reason was printed.
@@ -135,7 +163,8 @@ def begin(sweep: Sweep) -> None:
 
     _or_end(lambda: require(sweep.config.distillation))
     _or_end(lambda: require_room(sweep))
-    note_holder(Path.cwd())
+    # The Slurm executor gives all jobs of a run one name, by which `distillery resume` finds them.
+    claim.begin(getattr(getattr(snakemake.scheduler, "_executor", None), "run_uuid", ""))
     content = yaml.safe_dump(sweep.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     files.write_text(Path(resolved_config(sweep)), content)
 

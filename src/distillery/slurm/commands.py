@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from distillery.errors import DistilleryError
@@ -15,7 +14,10 @@ from distillery.errors import DistilleryError
 PATIENCE = 60.0
 # Every job of ours has a name that begins so: Snakemake's by the profile's jobname prefix, Dask's by the cluster.
 PREFIX = "distillery"
-_FIELDS = ("%i", "%T", "%N", "%S", "%k", "%j", "%Z")  # job, state, nodes, start, comment, name, working directory
+# A question at the side, such as whether a job lives, is not worth waiting for.
+BRIEF_PATIENCE = 5.0
+# id, number, state, nodes, start, comment, name, working directory
+_FIELDS = ("%i", "%A", "%T", "%N", "%S", "%k", "%j", "%Z")
 _SEPARATOR = "\x1f"
 # Command lines have a limit; job ids are some ten characters each.
 _IDS_PER_CALL = 1000
@@ -27,6 +29,7 @@ class Job:
 
     Attributes:
         id: Its id, ``123`` or ``123_4`` for a task of an array.
+        number: Its number, as its own processes know it (``SLURM_JOB_ID``); that of an array that waits is shared.
         state: Slurm's word for its state: PENDING, RUNNING, COMPLETING …
         nodes: Where it runs; empty while it waits.
         start: When it began or is expected to; Slurm's text.
@@ -36,6 +39,7 @@ class Job:
     """
 
     id: str
+    number: str
     state: str
     nodes: str
     start: str
@@ -54,13 +58,13 @@ def available() -> bool:
     return all(shutil.which(name) for name in ("sbatch", "squeue", "scancel", "sinfo"))
 
 
-def call(words: Sequence[str], patience: float = PATIENCE, environment: dict[str, str] | None = None) -> str:
+def call(words: Sequence[str], patience: float = PATIENCE, environment: Mapping[str, str] | None = None) -> str:
     """Run one of Slurm's commands and return what it prints.
 
     Args:
         words: The command and its arguments.
         patience: Time limit in seconds.
-        environment: Variables to be set besides those that are.
+        environment: All variables of the command; by default those of this process.
 
     Raises:
         DistilleryError: It is not installed, refuses, or does not answer in time.
@@ -72,7 +76,7 @@ def call(words: Sequence[str], patience: float = PATIENCE, environment: dict[str
             text=True,
             timeout=patience,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **(environment or {})},
+            env=environment,
             check=False,
         )
     except FileNotFoundError:
@@ -89,26 +93,54 @@ def call(words: Sequence[str], patience: float = PATIENCE, environment: dict[str
     return done.stdout
 
 
-def our_jobs(directory: Path | None = None) -> list[Job]:
-    """Return this user's jobs of ours that wait or run, with one call to the scheduler.
+def our_jobs(directory: Path | None = None, user: str | None = None, patience: float = PATIENCE) -> list[Job]:
+    """Return a user's jobs of ours that wait, run or are about to be gone, with one call to the scheduler.
 
     Args:
         directory: Only those that were submitted from this working directory; None for all.
+        user: Whose; by default who asks.
+        patience: Time limit in seconds.
 
     Raises:
         DistilleryError: Slurm does not answer.
     """
-    text = call(["squeue", "--me", "--noheader", "--array", f"--format={_SEPARATOR.join(_FIELDS)}"])
+    whose = "--me" if user is None else f"--user={user}"
+    text = call(["squeue", whose, "--noheader", "--array", f"--format={_SEPARATOR.join(_FIELDS)}"], patience)
     jobs = []
     for line in text.splitlines():
         fields = line.split(_SEPARATOR)
-        if len(fields) == len(_FIELDS) and fields[5].startswith(PREFIX):
-            *words, folder = (field.strip() for field in fields)
-            jobs.append(Job(*words, Path(folder)))
+        if len(fields) == len(_FIELDS) and fields[-2].startswith(PREFIX):
+            job, number, state, nodes, start, comment, name, folder = (field.strip() for field in fields)
+            jobs.append(Job(job, number, state, nodes, start, comment, name, Path(folder)))
     if directory is None:
         return jobs
     wanted = directory.resolve()
     return [job for job in jobs if job.directory.resolve() == wanted]
+
+
+def living(numbers: Iterable[str], patience: float = BRIEF_PATIENCE) -> dict[str, str]:
+    """Return which of some jobs wait, run or are about to be gone: their states by number.
+
+    Args:
+        numbers: Numbers of jobs; those of jobs that Slurm has forgotten do no harm.
+        patience: Time limit in seconds of each call.
+
+    Raises:
+        DistilleryError: Slurm does not answer.
+    """
+    numbers = list(numbers)
+    found: dict[str, str] = {}
+    for start in range(0, len(numbers), _IDS_PER_CALL):
+        few = ",".join(numbers[start : start + _IDS_PER_CALL])
+        try:
+            text = call(["squeue", "--noheader", f"--jobs={few}", "--format=%A %T"], patience)
+        except DistilleryError as error:
+            # Of several unknown ids Slurm tells nothing; of a single one it says so.
+            if "Invalid job id" not in str(error):
+                raise
+            continue
+        found |= dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line.strip())
+    return found
 
 
 def cancel(ids: Iterable[str]) -> None:
