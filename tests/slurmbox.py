@@ -212,10 +212,10 @@ def _begin() -> None:
     if answers():
         return
     _end()
-    _lay_out()
     try:
+        _lay_out()
         _launch()
-    except (BoxError, subprocess.SubprocessError) as error:
+    except (BoxError, OSError, subprocess.SubprocessError) as error:
         logs = "\n".join(_tail(path) for path in sorted((BOX / "log").glob("*.log")))
         _end()
         raise BoxError(f"the box does not come up: {error}\n{logs}") from error

@@ -78,6 +78,23 @@ def test_configuration_of_another_slurm_is_left_alone(tmp_path: Path, monkeypatc
     assert (tmp_path / "slurm.conf").read_text() == "ClusterName=real"
 
 
+def test_last_user_stops_what_was_not_started_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(slurmbox, "BOX", tmp_path)
+    monkeypatch.setattr(slurmbox, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(slurmbox, "_begin", lambda: done.append("begin"))
+    monkeypatch.setattr(slurmbox, "_end", lambda: done.append("end"))
+    with slurmbox.running():
+        with slurmbox.running():
+            pass
+        assert done == ["begin", "begin"]
+    assert done == ["begin", "begin", "end"]
+    slurmbox.start()
+    with slurmbox.running():
+        pass
+    assert done.count("end") == 1
+
+
 @pytest.mark.parametrize("options", [["--partition=nowhere"], ["--partition=nogpu", "--gres=gpu:1"]], ids=" ".join)
 def test_what_the_site_does_not_have_is_refused(options: list[str]) -> None:
     done = slurm("sbatch", *options, "--wrap=true")
