@@ -1,60 +1,187 @@
-"""The Dask cluster that fits run on: one started here, or one that is running already."""
+"""The Dask cluster that fits run on: processes here, Slurm jobs, tasks of an allocation, or one that runs already."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import resource_tracker
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from distillery.config import DaskSettings
+from distillery.config import Config, DaskSettings
+from distillery.distill.cluster_worker import CORES, Workers, missing, tell
 from distillery.errors import DistilleryError
 
 # A worker that dies takes its fit with it; the fit is given to this many further workers.
 RETRIES = 3
 _CONNECT_SECONDS = 30
+_TICK = 0.5
+_SETTINGS = {
+    "distributed.scheduler.allowed-failures": RETRIES,
+    # A fit waits at the scheduler, not behind another on a worker.
+    "distributed.scheduler.worker-saturation": 1.0,
+    # A nanny that restarts its worker on a slow file system is given the time for it.
+    "distributed.deploy.lost-worker-timeout": "120s",
+    "distributed.admin.system-monitor.gil.enabled": False,
+}
+
+
+class Cluster:
+    """A cluster that can be given work.
+
+    Attributes:
+        client: A ``distributed.Client``.
+    """
+
+    def __init__(self, client: Any, left: _Left, check: Callable[[], None] | None = None) -> None:
+        self.client = client
+        self._left = left
+        self._check = check
+
+    def results(self, function: Callable[[Any], Any], tasks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Call a function with every task on some worker; yields results as they come, in any order.
+
+        What has been yielded is done: it is not repeated when the worker that did it dies.
+
+        Args:
+            function: A function of one argument.
+            tasks: Its arguments, by key.
+
+        Yields:
+            A key, and the result or the exception that its task came to.
+
+        Raises:
+            DistilleryError: There are no workers and none will come.
+        """
+        self._left.count = len(tasks)
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        keys = {}
+        for key, task in tasks.items():
+            future = self.client.submit(function, task, key=f"fit-{key}", retries=RETRIES, pure=False)
+            future.add_done_callback(ended.put)
+            keys[future] = key
+        try:
+            while keys:
+                try:
+                    future = ended.get(timeout=_TICK)
+                except queue.Empty:
+                    if self._check is not None:
+                        self._check()
+                    continue
+                result = future.exception()
+                if result is None:
+                    try:
+                        result = future.result()
+                    except Exception as error:  # its worker is gone, and the result with it
+                        result = error
+                key = keys.pop(future)
+                future.release()
+                self._left.count = len(keys)
+                yield key, result
+        finally:
+            self.client.cancel(list(keys), force=True)
+
+    def everywhere(self, function: Callable[[], None]) -> None:
+        """Run a function on every worker that answers; workers that Slurm started are ended by Slurm, at once."""
+        if self._check is None:
+            with contextlib.suppress(Exception):
+                self.client.run(function, on_error="ignore")
+
+
+class _Left:
+    """The number of tasks that are not done."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __call__(self) -> int:
+        return self.count
 
 
 @contextlib.contextmanager
-def cluster(settings: DaskSettings, tasks: int) -> Iterator[Any]:
-    """Connect to the configured cluster; a local one lives as long as the block.
+def cluster(config: Config, tasks: int, logs: Path, label: str = "", **internal: Any) -> Iterator[Cluster]:
+    """Start the configured cluster, or connect to it; what is started here lives as long as the block.
 
     Args:
-        settings: Which cluster.
-        tasks: Fits to be done; a local cluster gets no more workers than that.
+        config: The configuration; ``execution.dask`` says which cluster.
+        tasks: Fits to be done; no more workers are started than that.
+        logs: Folder of what workers on other nodes print; kept when something went wrong.
+        label: What is worked on; part of the names of worker jobs.
+        **internal: As in ``Workers.of``.
 
     Yields:
-        A ``distributed.Client``.
+        The cluster.
 
     Raises:
-        DistilleryError: Nothing answers at the configured address.
+        DistilleryError: It cannot be had; the message says what to set.
     """
     import dask
+
+    left = _Left(tasks)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(_SETTINGS))
+        leave = stack.enter_context(_left_in_order())
+        kind = config.execution.dask.cluster
+        if kind != "address":
+            stack.enter_context(_quiet_logs())
+        check: Callable[[], None] | None = None
+        if kind == "address":
+            client = stack.enter_context(_running(config.execution.dask))
+        elif kind == "local":
+            client = stack.enter_context(_local(config.execution.dask, tasks))
+        else:
+            workers = Workers.of(config, tasks, logs, label, **internal)
+            client, check = stack.enter_context(_elsewhere(kind, workers, left))
+        try:
+            yield Cluster(client, left, check)
+        finally:
+            leave()
+
+
+def _elsewhere(
+    kind: str, workers: Workers, left: _Left
+) -> contextlib.AbstractContextManager[tuple[Any, Callable[[], None]]]:
+    if kind == "allocation":
+        from distillery.distill.cluster_allocation import allocation_cluster
+
+        return allocation_cluster(workers)
+    try:
+        from distillery.distill.cluster_jobs import job_cluster
+    except ModuleNotFoundError as error:
+        raise missing(error.name or "dask-jobqueue") from None
+    return job_cluster(workers, left)
+
+
+@contextlib.contextmanager
+def _local(settings: DaskSettings, tasks: int) -> Iterator[Any]:
+    """Start workers that are processes of this one."""
     from distributed import Client, LocalCluster
 
-    quiet = {
-        "distributed.scheduler.allowed-failures": RETRIES,
-        "distributed.admin.system-monitor.gil.enabled": False,
-    }
+    with _interrupts_held():
+        local = LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=max(min(settings.workers, tasks), 1),
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=None,
+            silence_logs=logging.CRITICAL,
+            env={CORES: str(settings.cores)},
+        )
+    with local, Client(local) as client:  # type: ignore[no-untyped-call]
+        yield client
+
+
+@contextlib.contextmanager
+def _running(settings: DaskSettings) -> Iterator[Any]:
+    """Connect to a cluster that runs already."""
+    from distributed import Client
+
     with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set(quiet))
-        if settings.cluster == "local":
-            stack.enter_context(_quiet_logs())
-            with _interrupts_held():
-                local = LocalCluster(  # type: ignore[no-untyped-call]
-                    n_workers=max(min(settings.workers, tasks), 1),
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=None,
-                    memory_limit=None,
-                    silence_logs=logging.CRITICAL,
-                )
-            stack.enter_context(local)
-            client = stack.enter_context(Client(local))  # type: ignore[no-untyped-call]
-            yield client
-            return
         try:
             client = stack.enter_context(
                 Client(settings.address, timeout=_CONNECT_SECONDS)  # type: ignore[no-untyped-call]
@@ -65,6 +192,46 @@ def cluster(settings: DaskSettings, tasks: int) -> Iterator[Any]:
                 "start one there, or choose cluster: local"
             ) from None
         yield client
+
+
+@contextlib.contextmanager
+def _left_in_order() -> Iterator[Callable[[], None]]:
+    """Leave the block in order on SIGTERM and SIGHUP as on Ctrl-C: what was started elsewhere must be ended.
+
+    Yields:
+        A function to be called when the block is being left; from then on, or after one of these signals, a further
+        one does not interrupt that. The second Ctrl-C does.
+    """
+    leaving = 0
+
+    def leave() -> None:
+        nonlocal leaving
+        leaving = max(leaving, 1)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal leaving
+        if not leaving:
+            leaving = 1
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        if number == signal.SIGINT:
+            leaving += 1
+            if leaving > 2:
+                raise KeyboardInterrupt
+            tell("ending the workers; press Ctrl-C again to leave at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield leave
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    # What is ignored (by nohup, in the background) stays ignored; None is a handler that is not Python's.
+    ours = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in ours:
+        signal.signal(number, handle)
+    try:
+        yield leave
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from distillery.cell import Cell
 from distillery.distill.child import close_children, fit_here
-from distillery.distill.cluster import RETRIES, cluster
-from distillery.distill.engine import Problem, require
-from distillery.distill.fits import FitResult, fit_file, fit_key, keep_fit, load_fit
+from distillery.distill.cluster import cluster
+from distillery.distill.engine import Problem, engine, require
+from distillery.distill.fits import FitResult, earlier_front, fit_file, fit_key, keep_fit, load_fit
 from distillery.errors import DistilleryError, explain
 from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.progress import progress
@@ -39,7 +38,7 @@ def distill(sweep: Sweep, cells: Sequence[Cell]) -> None:
     Raises:
         DistilleryError: The engine cannot work here; nothing is started then.
     """
-    require(sweep.config.distillation)
+    require(sweep.config.distillation, sweep.config.execution)
     jobs: list[_Job] = []
     try:
         for cell in cells:
@@ -113,13 +112,16 @@ class _Job:
             }
             for number, fitted in sorted(self.results.items())
         ]
-        engine = self.sweep.config.distillation.engine
         reasons = [f"component {c['component']}: {c['reason']}" for c in components if c["status"] == "failed"]
         write_outcome(
             self.path,
             key=self.sweep.key("distill", self.cell),
             started=self._started,
-            result={"engine": engine, "reading": self.reading, "components": components},
+            result={
+                "engine": self.sweep.config.distillation.engine,
+                "reading": self.reading,
+                "components": components,
+            },
             status="failed" if len(reasons) == len(components) else "ok",
             reason="; ".join(reasons),
         )
@@ -174,15 +176,20 @@ def _fit_all(sweep: Sweep, jobs: list[_Job]) -> None:
         for component, problem in job.problems.items():
             waiting.setdefault(fit_key(problem), []).append((job, component))
     missing: dict[str, Problem] = {}
+    environment = engine(settings.engine).environment(settings, sweep.config.execution)
     for key, takers in waiting.items():
-        kept = load_fit(fit_file(sweep.results, key), key, settings)
+        path = fit_file(sweep.results, key)
+        kept = load_fit(path, key, settings)
         if kept is None:
             job, component = takers[0]
-            missing[key] = job.problems[component]
+            missing[key] = dataclasses.replace(
+                job.problems[component], guesses=earlier_front(path, key), environment=environment
+            )
         else:
             _deliver(takers, kept)
-    show = progress(f"distill {jobs[0].cell.experiment}", len(missing), "fits")
-    for done, (key, result) in enumerate(_fitted(sweep, missing), start=1):
+    experiment = jobs[0].cell.experiment
+    show = progress(f"distill {experiment}", len(missing), "fits")
+    for done, (key, result) in enumerate(_fitted(sweep, missing, str(experiment)), start=1):
         keep_fit(fit_file(sweep.results, key), key, settings, result)
         _deliver(waiting[key], result)
         show(done, f"{result.status} in {result.seconds:.0f} s")
@@ -193,27 +200,13 @@ def _deliver(takers: list[tuple[_Job, int]], result: FitResult) -> None:
         job.finish(component, result)
 
 
-def _fitted(sweep: Sweep, missing: Mapping[str, Problem]) -> Iterator[tuple[str, FitResult]]:
+def _fitted(sweep: Sweep, missing: Mapping[str, Problem], label: str) -> Iterator[tuple[str, FitResult]]:
     """Fit on the cluster; yields each fit as it ends, in any order."""
     if not missing:
         return
-    with cluster(sweep.config.execution.dask, len(missing)) as client:
-        from distributed import as_completed
-
-        futures = {
-            client.submit(fit_here, problem, key=f"fit-{key}", retries=RETRIES, pure=False): key
-            for key, problem in missing.items()
-        }
+    with cluster(sweep.config, len(missing), sweep.results / "logs" / "dask", label) as workers:
         try:
-            for future in as_completed(list(futures)):  # type: ignore[no-untyped-call]
-                error = future.exception()
-                yield futures[future], FitResult.failed(explain(error)) if error is not None else future.result()
+            for key, result in workers.results(fit_here, missing):
+                yield key, FitResult.failed(explain(result)) if isinstance(result, BaseException) else result
         finally:
-            client.cancel(list(futures), force=True)
-            _everywhere(client, close_children)
-
-
-def _everywhere(client: Any, function: Callable[[], None]) -> None:
-    """Run a function on every worker that still answers."""
-    with contextlib.suppress(Exception):
-        client.run(function, on_error="ignore")
+            workers.everywhere(close_children)
