@@ -18,7 +18,7 @@ EXTRAS = ("slurm", "dev")
 STAGES = {
     "simulate": [*SHARED, "heyoka", "mpi4py", "mpich", "zarr", "xarray"],
     "train": [*SHARED, "torch", "torch-geometric", "safetensors", "zarr", "xarray"],
-    "distill": [*SHARED, "dask", "dask-jobqueue", "distributed", "psutil", "pyoperon", "scipy"],
+    "distill": [*SHARED, "cryptography", "dask", "dask-jobqueue", "distributed", "psutil", "pyoperon", "scipy"],
     "report": [*SHARED, "duckdb", "matplotlib", "psutil", "xarray", "zarr"],
 }
 

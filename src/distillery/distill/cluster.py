@@ -122,6 +122,9 @@ def cluster(config: Config, tasks: int, logs: Path, label: str = "", **internal:
     """
     import dask
 
+    # Its defaults must be there first: leaving the settings below takes away what they found missing.
+    import distributed  # noqa: F401
+
     left = _Left(tasks)
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(_SETTINGS))
