@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import itertools
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import sympy
 
 from distillery import formula
 from distillery.config import DistillationSettings, OperonSettings
-from distillery.distill import fits, forms, operon, pysr, tidy
+from distillery.distill import fits, forms, operon, tidy
 from distillery.distill.complexity import complexity
 from distillery.distill.engine import ENGINES, Problem, require
 from distillery.distill.front import Point, choose, pareto_front
@@ -232,40 +231,4 @@ def test_engines_are_checked_before_work_starts(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pysr" else real(name))
     with pytest.raises(DistilleryError, match=r"pysr cannot run here, .*package pysr.*engine: operon"):
         require(DistillationSettings(engine="pysr"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: real("json"))
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.setenv("PYTHON_JULIAPKG_PROJECT", "/nowhere")
-    monkeypatch.delenv("PYTHON_JULIACALL_EXE", raising=False)
-    monkeypatch.delenv("PYTHON_JULIAPKG_EXE", raising=False)
-    with pytest.raises(DistilleryError, match=r"pysr cannot run here, julia .*engine: operon"):
-        require(DistillationSettings(engine="pysr"))
     assert set(ENGINES) == {"operon", "pysr"}
-
-
-def test_pysr_gets_the_papers_parameters() -> None:
-    settings = DistillationSettings(engine="pysr", operators=("+", "-", "*", "/", ">", "<", "^", "exp", "log", "if"))
-    given = pysr.parameters(settings, Path("somewhere"))
-    assert given["binary_operators"] == ["+", "-", "*", "/", "greater", "less", "^", "cond"]
-    assert given["unary_operators"] == ["exp", "log"]
-    assert given["complexity_of_operators"] == {"^": 3, "exp": 3, "log": 3, "cond": 3}
-    assert given["elementwise_loss"] == "L1DistLoss()"
-    assert (given["parallelism"], given["deterministic"]) == ("serial", True)
-    assert given["random_state"] == pysr.parameters(settings, Path("elsewhere"))["random_state"]
-
-
-def test_pysrs_notation_is_translated() -> None:
-    texts = pysr.translated(["(dx ^ 2.0) * cond(r - 2.0, greater(dx, m1) + 1.5)", "exp(dx) - (q1 < q2)", "a b"])
-    assert len(texts) == 2
-    values = inputs()
-    first, second = (formula.evaluate(parse(text), values) for text in texts)
-    dx, r = values["dx"], values["r"]
-    np.testing.assert_allclose(first, dx**2 * np.where(r > 2, (dx > values["m1"]) + 1.5, 0.0))
-    np.testing.assert_allclose(second, np.exp(dx) - (values["q1"] < values["q2"]))
-
-
-def test_a_killed_pysr_leaves_its_hall_of_fame(tmp_path: Path) -> None:
-    assert pysr.partial(tmp_path, NAMES) == []
-    (tmp_path / "run").mkdir()
-    table = 'Complexity,Loss,Equation\n1,0.5,"dx"\n5,0.1,"(dx * 2.0) / r"\n'
-    (tmp_path / "run" / "hall_of_fame.csv").write_text(table)
-    assert [parse(text) for text in pysr.partial(tmp_path, NAMES)] == [parse("dx"), parse("dx*2.0/r")]

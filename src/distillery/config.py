@@ -95,8 +95,14 @@ class PysrSettings(_Settings):
 
     iterations: int = Field(100, ge=1, description="PySR's niterations.")
     populations: int = Field(15, ge=1, description="PySR's populations.")
-    population_size: int = Field(33, ge=2, description="PySR's population_size.")
+    population_size: int = Field(33, ge=15, description="PySR's population_size; its tournaments take 15.")
+    cycles: int = Field(380, ge=1, description="PySR's ncycles_per_iteration.")
     max_size: int = Field(30, ge=7, description="PySR's maxsize.")
+    parallelism: Literal["serial", "multithreading"] = Field(
+        "serial",
+        description="One thread, and the same front whenever it is repeated (serial), or as many threads as a worker "
+        "has cores, and a front that differs each time (multithreading).",
+    )
 
 
 class DistillationSettings(_Settings):
@@ -179,6 +185,12 @@ class ExecutionSettings(_Settings):
         "GPU; sums are rounded in another order.",
     )
     dask: DaskSettings = Field(DaskSettings(), description="The Dask cluster.")
+    julia_depot: str = Field(
+        ".julia",
+        min_length=1,
+        description="Folder in which `distillery julia-setup` puts Julia and what PySR needs of it; all nodes must see "
+        "it at the same path. A relative one is taken from the working directory.",
+    )
 
     @model_validator(mode="after")
     def _launcher_reaches(self) -> ExecutionSettings:

@@ -1,15 +1,16 @@
 """One fit in a process of its own, which is killed at its limit of time or memory from outside.
 
-The child is a loop: it reads the path of a job's folder from its standard input, fits, and writes
-``result.json`` there last. It is kept for the next fit while it is healthy (Julia takes 20 s to start) and
-dies with the process that started it, however that one ended.
+The child is a loop: it reads the path of a job's folder from its standard input, loads and compiles what the engine
+needs, writes ``ready`` there, at which the fit's time begins, fits, and writes ``result.json`` last. It is kept for
+the next fit while it is healthy (Julia takes 20 s to start) and dies with the process that started it, however that
+one ended.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
+import dataclasses
 import os
 import shutil
 import signal
@@ -21,26 +22,26 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import psutil
 
 from distillery import files
 from distillery.config import DistillationSettings
-from distillery.distill.engine import Problem, engine
-from distillery.distill.fits import FitResult, finish, unfinished
-from distillery.distill.front import Point
-from distillery.errors import DistilleryError
+from distillery.distill import job
+from distillery.distill.engine import Problem, Stopped, engine
+from distillery.distill.fits import FitResult, finish
+from distillery.errors import explain
 
 _POLL = 0.05
 _GRACE = 2.0
+# How long loading and compiling may take; minutes where the file system is slow and caches are for other processors.
+_STARTING = 600.0
+_CORES = "DISTILLERY_WORKER_CORES"
 _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
-    "JULIA_NUM_THREADS",
-    "PYTHON_JULIACALL_THREADS",
 )
 _PR_SET_PDEATHSIG = 1
 _FOLDER = "distillery-fit-"
@@ -51,6 +52,7 @@ class Child:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._environment: dict[str, str] = {}
         self._log: IO[bytes] | None = None
 
     def fit(self, problem: Problem) -> FitResult:
@@ -62,43 +64,58 @@ class Child:
         Returns:
             The result; a child that crashed or was killed gives one too, with the reason.
         """
-        started = time.monotonic()
+        result = self._fit(problem)
+        if result.status == "failed" and problem.guesses:
+            # An earlier front is a help, never a condition.
+            return self._fit(dataclasses.replace(problem, guesses=()))
+        return result
+
+    def _fit(self, problem: Problem) -> FitResult:
+        begun = time.monotonic()
         with tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-") as name:
             folder = Path(name)
-            _write_job(folder, problem)
-            process = self._started()
+            job.write(folder, problem)
+            process = self._started(problem)
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(f"{folder}\n")
                 process.stdin.flush()
             try:
-                ended = self._watch(process, folder, problem.settings, started)
+                ended, started = self._watch(process, folder, problem.settings, begun)
             except BaseException:
                 self.close()
                 raise
             seconds = round(time.monotonic() - started, 3)
             if ended is None:
-                return _read_result(folder, seconds)
+                return job.result(folder, problem, seconds)
             self.close()
             status, reason = ended
             if status == "failed":
                 return FitResult.failed(reason, seconds)
-            front = unfinished(problem, _partial(folder, problem))
-            return FitResult.of(front, seconds, "timed_out", reason if front else f"{reason}, before it had a front")
+            return job.interrupted(folder, problem, seconds, reason)
 
     def _watch(
-        self, process: subprocess.Popen[str], folder: Path, settings: DistillationSettings, started: float
-    ) -> tuple[str, str] | None:
-        """Wait for the result; return why there is none, if the process ended or had to."""
+        self, process: subprocess.Popen[str], folder: Path, settings: DistillationSettings, begun: float
+    ) -> tuple[tuple[str, str] | None, float]:
+        """Wait for the result; return why there is none, if the process ended or had to, and when the fit began."""
+        started = None
         while True:
-            if (folder / "result.json").exists():
-                return None
+            if started is None and (folder / job.READY).exists():
+                started = time.monotonic()
+            since = begun if started is None else started
+            if (folder / job.RESULT).exists():
+                return None, since
             if process.poll() is not None:
-                return "failed", f"the fitting process ended ({_ending(process.returncode)}){self._last_words()}"
-            if time.monotonic() - started > settings.seconds:
-                return "timed_out", f"killed at its limit of {settings.seconds:g} s"
+                reason = f"the fitting process ended ({_ending(process.returncode)}){self._last_words()}"
+                return ("failed", reason), since
+            elapsed = time.monotonic() - since
+            if started is None and elapsed > _STARTING:
+                reason = f"{settings.engine} was not loaded and compiled within {_STARTING:g} s{self._last_words()}"
+                return ("failed", reason), since
+            if started is not None and elapsed > settings.seconds:
+                return ("timed_out", f"killed at its limit of {settings.seconds:g} s"), since
             if _resident_mb(process.pid) > settings.memory_mb:
-                return "timed_out", f"killed at its limit of {settings.memory_mb} MB"
+                return ("timed_out", f"killed at its limit of {settings.memory_mb} MB"), since
             time.sleep(_POLL)
 
     def close(self) -> None:
@@ -121,10 +138,12 @@ class Child:
             self._log.close()
             self._log = None
 
-    def _started(self) -> subprocess.Popen[str]:
-        if self._process is not None and self._process.poll() is None:
+    def _started(self, problem: Problem) -> subprocess.Popen[str]:
+        environment = _environment(problem)
+        if self._process is not None and self._process.poll() is None and self._environment == environment:
             return self._process
         self.close()
+        self._environment = environment
         _sweep_up()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self._process = subprocess.Popen(
@@ -132,7 +151,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,
-            env={**os.environ, **dict.fromkeys(_THREADS, "1")},
+            env={**os.environ, **environment},
             start_new_session=True,
             text=True,
         )
@@ -145,6 +164,17 @@ class Child:
         self._log.seek(max(self._log.tell() - 4000, 0))
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return f": {lines[-1].strip()}" if lines else ""
+
+
+def _environment(problem: Problem) -> dict[str, str]:
+    """Return what the child's environment holds beside this process's: threads, and what the engine asks for."""
+    try:
+        cores = max(int(os.environ.get(_CORES, "1")), 1)
+    except ValueError:
+        cores = 1
+    threads = engine(problem.settings.engine).threads(problem.settings, cores)
+    julia = dict.fromkeys(("JULIA_NUM_THREADS", "PYTHON_JULIACALL_THREADS"), str(threads))
+    return {**dict.fromkeys(_THREADS, "1"), **julia, **problem.environment}
 
 
 def _sweep_up() -> None:
@@ -170,58 +200,28 @@ def _resident_mb(pid: int) -> float:
     return total / 1e6
 
 
-def _write_job(folder: Path, problem: Problem) -> None:
-    np.savez(
-        folder / "problem.npz",
-        features=problem.features,
-        target=problem.target,
-        held_out_features=problem.held_out_features,
-        held_out_target=problem.held_out_target,
-    )
-    job = {"names": problem.names, "settings": problem.settings.model_dump()}
-    files.write_json(folder / "job.json", job)
-
-
-def _read_job(folder: Path) -> Problem:
-    job = files.read_json(folder / "job.json", "")
-    settings = DistillationSettings.model_validate_json(json.dumps(job["settings"]))
-    with np.load(folder / "problem.npz", allow_pickle=False) as arrays:
-        return Problem(names=tuple(job["names"]), settings=settings, **{name: arrays[name] for name in arrays.files})
-
-
-def _read_result(folder: Path, seconds: float) -> FitResult:
-    content = files.read_json(folder / "result.json", "")
-    if "error" in content:
-        return FitResult.failed(content["error"], seconds)
-    return FitResult.of([Point(**point) for point in content["front"]], seconds)
-
-
-def _partial(folder: Path, problem: Problem) -> list[str]:
-    found: list[str] = []
-    with contextlib.suppress(DistilleryError):
-        found = list(files.read_json(folder / "partial.json", ""))
-    return found + engine(problem.settings.engine).partial(folder / "engine", problem.names)
-
-
 def _work(folder: Path) -> None:
     """Do one job, in the child."""
     try:
-        problem = _read_job(folder)
-        own = folder / "engine"
+        problem = job.read(folder)
+        used, own, first = engine(problem.settings.engine), job.engine_folder(folder), folder / "warm-up"
         own.mkdir()
-        texts = engine(problem.settings.engine).search(
-            problem, own, lambda found: files.write_json(folder / "partial.json", found)
-        )
-        files.write_json(folder / "partial.json", texts)
+        first.mkdir()
+        used.warm_up(problem, first)
+        (folder / job.READY).touch()
+        content: dict[str, Any] = {}
+        try:
+            texts = used.search(problem, own, lambda found: files.write_json(folder / job.PARTIAL, found))
+        except Stopped as stopped:
+            texts, content = stopped.found, {"stopped": str(stopped)}
+        files.write_json(folder / job.PARTIAL, texts)
         front = finish(problem, texts)
-        content: dict[str, Any] = {"front": [vars(point) for point in front]}
+        content["front"] = [vars(point) for point in front]
     except Exception as error:
-        lines = str(error).splitlines() or [""]
-        reason = lines[0] if isinstance(error, DistilleryError) else f"{type(error).__name__}: {lines[0]}"
-        content = {"error": reason}
+        content = {"error": explain(error)}
     # The folder is gone where the parent has given this job up meanwhile.
     with contextlib.suppress(FileNotFoundError):
-        files.write_json(folder / "result.json", content)
+        files.write_json(folder / job.RESULT, content)
 
 
 def main(parent: int) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
-from distillery.config import DistillationSettings
+from distillery.config import DistillationSettings, ExecutionSettings
 from distillery.errors import DistilleryError
 
 ENGINES = {"operon": "distillery.distill.operon", "pysr": "distillery.distill.pysr"}
@@ -32,6 +32,8 @@ class Problem:
         held_out_features: Inputs on which errors are measured.
         held_out_target: Target on which errors are measured.
         settings: Engine, operators, budgets, limits and seed.
+        guesses: Expressions of an earlier fit that ran into a limit, as its engine wrote them.
+        environment: What the environment of the fitting process holds beside that of its worker.
     """
 
     names: tuple[str, ...]
@@ -40,6 +42,8 @@ class Problem:
     held_out_features: Float[np.ndarray, "held_out feature"]
     held_out_target: Float[np.ndarray, " held_out"]
     settings: DistillationSettings
+    guesses: tuple[str, ...] = ()
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def columns(self) -> dict[str, Float[np.ndarray, " sample"]]:
@@ -52,6 +56,18 @@ class Problem:
         return dict(zip(self.names, self.held_out_features.T, strict=True))
 
 
+class Stopped(Exception):
+    """An engine that kept to its time limit by itself, before it was done.
+
+    Attributes:
+        found: What it had found.
+    """
+
+    def __init__(self, found: list[str], reason: str) -> None:
+        super().__init__(reason)
+        self.found = found
+
+
 @runtime_checkable
 class Engine(Protocol):
     """The functions of an engine's module."""
@@ -59,8 +75,25 @@ class Engine(Protocol):
     def missing(self) -> str | None:
         """Return what this machine lacks for the engine, if anything; found without importing it."""
 
+    def unprepared(self, execution: ExecutionSettings) -> str | None:
+        """Return what has to be done once before the first fit, if it was not: what is wrong, and the command."""
+
+    def environment(self, settings: DistillationSettings, execution: ExecutionSettings) -> dict[str, str]:
+        """Return what the environment of the fitting process must hold; asked where nothing is unprepared."""
+
+    def threads(self, settings: DistillationSettings, cores: int) -> int:
+        """Return how many threads a fit uses on a worker with so many cores."""
+
     def unknown_operators(self, settings: DistillationSettings) -> tuple[str, ...]:
         """Return the configured operators that the engine does not have."""
+
+    def warm_up(self, problem: Problem, folder: Path) -> None:
+        """Load and compile what the search will need, which does not count as its time.
+
+        Args:
+            problem: What is to be fitted next.
+            folder: An empty folder for the engine's own files.
+        """
 
     def search(self, problem: Problem, folder: Path, report: Callable[[list[str]], None]) -> list[str]:
         """Return expressions in the features' names, as text that ``formula.parse`` reads.
@@ -69,10 +102,16 @@ class Engine(Protocol):
             problem: What to fit. The target is standardised by the engine if it wants it so.
             folder: An empty folder for the engine's own files.
             report: To be called now and then with the best expressions so far.
+
+        Raises:
+            Stopped: The engine kept to the time limit by itself.
         """
 
     def partial(self, folder: Path, names: tuple[str, ...]) -> list[str]:
         """Return what a search that was killed left in its folder, beyond what it reported."""
+
+    def guesses(self, folder: Path) -> list[str]:
+        """Return what a search left in its folder as text from which another search can go on; empty if none can."""
 
 
 def engine(name: str) -> Engine:
@@ -80,11 +119,16 @@ def engine(name: str) -> Engine:
     return cast(Engine, importlib.import_module(ENGINES[name]))
 
 
-def require(settings: DistillationSettings) -> None:
+def require(settings: DistillationSettings, execution: ExecutionSettings | None = None) -> None:
     """Check that the configured engine can work here, before any work is started.
 
+    Args:
+        settings: The engine and its operators.
+        execution: Where fits are about to run; left out where what they need may still be prepared.
+
     Raises:
-        DistilleryError: A library is missing, or the engine lacks an operator; the other engine is named.
+        DistilleryError: A library is missing or not prepared, or the engine lacks an operator; the other engine is
+            named.
     """
     name = settings.engine
     others = " or ".join(other for other in ENGINES if other != name)
@@ -98,3 +142,6 @@ def require(settings: DistillationSettings) -> None:
         raise DistilleryError(
             f"distillation.operators: {name} has no {', '.join(unknown)}; leave it out, or choose engine: {others}"
         )
+    unprepared = engine(name).unprepared(execution) if execution else None
+    if unprepared:
+        raise DistilleryError(f"distillation.engine: {name} cannot run yet, {unprepared}, or choose engine: {others}")

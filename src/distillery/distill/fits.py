@@ -36,7 +36,9 @@ class FitResult:
         reason: Why, where the status is not ``ok``.
         front: The Pareto front, simplest first.
         chosen: Index of the paper's choice.
-        seconds: Wall time.
+        seconds: Wall time, without that for starting the process.
+        found: Where a limit ended it: its expressions as the engine wrote them, from which a longer fit goes on.
+        guesses: How many such expressions of an earlier fit it went on from itself.
     """
 
     status: FitStatus
@@ -44,6 +46,8 @@ class FitResult:
     front: tuple[Point, ...]
     chosen: int | None
     seconds: float
+    found: tuple[str, ...] = ()
+    guesses: int = 0
 
     @classmethod
     def of(cls, front: list[Point], seconds: float, status: FitStatus = "ok", reason: str = "") -> FitResult:
@@ -129,6 +133,8 @@ def load_fit(path: Path, key: str, settings: DistillationSettings) -> FitResult 
             tuple(Point(**point) for point in content["front"]),
             content["chosen"],
             content["seconds"],
+            tuple(content.get("found", ())),
+            content.get("guesses", 0),
         )
         limits = content["limits"]
     except (DistilleryError, KeyError, TypeError):
@@ -138,6 +144,21 @@ def load_fit(path: Path, key: str, settings: DistillationSettings) -> FitResult 
     if not isinstance(result.chosen, int) or result.chosen not in range(len(result.front)):
         return None
     return None if result.status == "timed_out" and limits != _limits(settings) else result
+
+
+def earlier_front(path: Path, key: str) -> tuple[str, ...]:
+    """Return what a kept fit that a limit had ended found, as its engine wrote it, for a fit with more time.
+
+    Args:
+        path: As ``fit_file`` gives it.
+        key: As ``fit_key`` gives it.
+    """
+    try:
+        content = files.read_json(path, "")
+        found = content["found"] if content["key"] == key and content["status"] == "timed_out" else ()
+        return tuple(text for text in found if isinstance(text, str))
+    except (DistilleryError, KeyError, TypeError):
+        return ()
 
 
 def keep_fit(path: Path, key: str, settings: DistillationSettings, result: FitResult) -> None:

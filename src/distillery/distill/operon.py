@@ -15,7 +15,7 @@ import numpy as np
 import sympy
 
 from distillery import formula
-from distillery.config import DistillationSettings
+from distillery.config import DistillationSettings, ExecutionSettings
 from distillery.distill.engine import Problem
 from distillery.randomness import integer_seed, stream
 
@@ -35,6 +35,21 @@ def missing() -> str | None:
     return None if importlib.util.find_spec("pyoperon") else "the Python package pyoperon is not installed"
 
 
+def unprepared(execution: ExecutionSettings) -> str | None:
+    """Return nothing: operon needs no preparation."""
+    return None
+
+
+def environment(settings: DistillationSettings, execution: ExecutionSettings) -> dict[str, str]:
+    """Return nothing: operon asks nothing of its environment."""
+    return {}
+
+
+def threads(settings: DistillationSettings, cores: int) -> int:
+    """Return one: more would make fronts differ from run to run."""
+    return 1
+
+
 def unknown_operators(settings: DistillationSettings) -> tuple[str, ...]:
     """Return the configured operators that operon does not have."""
     return tuple(operator for operator in settings.operators if operator not in _PRIMITIVES)
@@ -43,6 +58,16 @@ def unknown_operators(settings: DistillationSettings) -> tuple[str, ...]:
 def partial(folder: Path, names: tuple[str, ...]) -> list[str]:
     """Return nothing: operon leaves no files, all that is known has been reported."""
     return []
+
+
+def guesses(folder: Path) -> list[str]:
+    """Return nothing: operon starts from the beginning."""
+    return []
+
+
+def warm_up(problem: Problem, folder: Path) -> None:
+    """Load the library."""
+    import pyoperon  # noqa: F401
 
 
 def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) -> list[str]:

@@ -1,7 +1,8 @@
 """The PySR engine with the paper's parameters: operators, complexities, mean absolute error.
 
-PySR starts Julia when it is imported; that happens in the fitting process only. Serial and deterministic:
-equal seeds give equal fronts.
+PySR starts Julia when it is imported; that happens in the fitting process only, which finds Julia and its packages
+in a depot that was prepared before (``distillery.distill.julia``). Serial and deterministic by default: equal seeds
+give equal fronts.
 """
 
 from __future__ import annotations
@@ -9,43 +10,73 @@ from __future__ import annotations
 import ast
 import contextlib
 import csv
-import importlib.util
-import os
-import shutil
+import io
+import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distillery.config import DistillationSettings
-from distillery.distill.engine import Problem
+import numpy as np
+
+from distillery.config import DistillationSettings, ExecutionSettings
+from distillery.distill import julia, signature
+from distillery.distill.engine import Problem, Stopped
 from distillery.errors import DistilleryError
-from distillery.randomness import integer_seed
+from distillery.randomness import integer_seed, stream
 
 _BINARY = {"+": "+", "-": "-", "*": "*", "/": "/", "^": "^", ">": "greater", "<": "less", "if": "cond"}
 _UNARY = {"exp": "exp", "log": "log"}
 _COSTLY = {"^": 3, "exp": 3, "log": 3, "cond": 3}
+_LOSS = "L1DistLoss()"
 _RUN = "run"
+# PySR is told to end a little before the limit at which the fitting process is killed.
+_OWN_SHARE = 0.95
+# The smallest search that runs through everything a search runs through, so that all of it is compiled.
+_SMALL = {"niterations": 1, "populations": 2, "ncycles_per_iteration": 10}
+_NEWEST = "2.7"
 
 
 def missing() -> str | None:
     """Return what this machine lacks for the engine, if anything; PySR is not imported for that."""
-    if importlib.util.find_spec("pysr") is None:
+    folder = signature.source()
+    if folder is None:
         return "the Python package pysr is not installed"
-    if not any(path is not None and os.access(path, os.X_OK) for path in _julias()):
-        return "julia (1.10.3 or newer) is not on the PATH"
+    version = julia.pysr_version()
+    given = parameters(DistillationSettings(engine="pysr", operators=(*_BINARY, *_UNARY)), Path())  # type: ignore[arg-type]
+    operators = [*given["binary_operators"], *given["unary_operators"]]
+    try:
+        unknown = signature.unknown(folder, [*given, "guesses"], ["X", "y", "variable_names"], operators, _LOSS)
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"PySR {version} in {folder} cannot be checked ({error}); the newest version known to work is {_NEWEST}"
+    if unknown:
+        return f"PySR {version} does not know {', '.join(unknown)}; the newest version known to work is {_NEWEST}"
     return None
 
 
-def _julias() -> list[str | None]:
-    """Return where juliacall looks for Julia: named by the environment, on the path, installed by juliapkg."""
-    project = os.environ.get("PYTHON_JULIAPKG_PROJECT") or str(Path(sys.prefix) / "julia_env")
-    return [
-        os.environ.get("PYTHON_JULIACALL_EXE"),
-        os.environ.get("PYTHON_JULIAPKG_EXE"),
-        shutil.which("julia"),
-        str(Path(project) / "pyjuliapkg" / "install" / "bin" / "julia"),
-    ]
+def unprepared(execution: ExecutionSettings) -> str | None:
+    """Return why no fit can run from the configured depot, if so, and how to prepare it."""
+    reason = julia.unprepared(julia.depot_of(execution))
+    return f"{reason}; run `distillery julia-setup` where there is a network" if reason else None
+
+
+def environment(settings: DistillationSettings, execution: ExecutionSettings) -> dict[str, str]:
+    """Return the environment of a fitting process: offline, from the configured depot.
+
+    Raises:
+        DistilleryError: The depot is not prepared.
+    """
+    depot = julia.depot_of(execution)
+    prepared = julia.read_marker(depot)
+    if prepared is None:
+        raise DistilleryError(f"{depot}: not prepared; run `distillery julia-setup` where there is a network")
+    return julia.environment(depot, prepared, settings.memory_mb)
+
+
+def threads(settings: DistillationSettings, cores: int) -> int:
+    """Return the Julia threads of a fit: one, or the worker's cores where many are asked for."""
+    return cores if settings.pysr.parallelism == "multithreading" else 1
 
 
 def unknown_operators(settings: DistillationSettings) -> tuple[str, ...]:
@@ -67,20 +98,49 @@ def parameters(settings: DistillationSettings, folder: Path) -> dict[str, Any]:
         "binary_operators": binary,
         "unary_operators": unary,
         "complexity_of_operators": {name: cost for name, cost in _COSTLY.items() if name in (*binary, *unary)},
-        "elementwise_loss": "L1DistLoss()",
+        "elementwise_loss": _LOSS,
         "model_selection": "score",
         "niterations": budget.iterations,
         "populations": budget.populations,
         "population_size": budget.population_size,
+        "ncycles_per_iteration": budget.cycles,
         "maxsize": budget.max_size,
-        "parallelism": "serial",
-        "deterministic": True,
+        "timeout_in_seconds": _OWN_SHARE * settings.seconds,
+        "parallelism": budget.parallelism,
+        "deterministic": budget.parallelism == "serial",
         "random_state": integer_seed(settings.seed, "pysr") % 2**31,
         "progress": False,
         "verbosity": 0,
+        # Standard input brings the next fit.
+        "input_stream": "devnull",
         "output_directory": str(folder),
         "run_id": _RUN,
     }
+
+
+_warm: set[tuple[object, ...]] = set()
+
+
+def warm_up(problem: Problem, folder: Path) -> None:
+    """Start Julia and compile a search over such data with such operators, once per process.
+
+    Args:
+        problem: What is to be fitted next. The warm-up's own data are random numbers of the same shape.
+        folder: Where PySR writes its hall of fame.
+
+    Raises:
+        DistilleryError: The process has loaded torch, which crashes Julia.
+    """
+    settings = problem.settings
+    kind = (settings.operators, settings.pysr, problem.features.shape, bool(problem.guesses))
+    if kind in _warm:
+        return
+    if "torch" in sys.modules:
+        raise DistilleryError("pysr: torch is loaded in the fitting process, which Julia does not bear; unload it")
+    rng = stream(settings.seed, "pysr", "warm-up")
+    given = {**parameters(settings, folder), **_SMALL}
+    _fit(given, rng.normal(size=problem.features.shape), rng.normal(size=problem.target.shape), problem)
+    _warm.add(kind)
 
 
 def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) -> list[str]:
@@ -93,15 +153,27 @@ def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) 
 
     Raises:
         DistilleryError: PySR found nothing at all.
+        Stopped: PySR kept to its own time limit.
     """
+    given = parameters(problem.settings, folder)
+    started = time.monotonic()
+    found = translated(_fit(given, problem.features, problem.target, problem))
+    if not found:
+        raise DistilleryError("pysr: gave no expression; raise distillation.seconds or distillation.pysr.iterations")
+    if time.monotonic() - started >= given["timeout_in_seconds"]:
+        raise Stopped(found, f"stopped by PySR at its limit of {given['timeout_in_seconds']:g} s")
+    return found
+
+
+def _fit(given: dict[str, Any], features: np.ndarray, target: np.ndarray, problem: Problem) -> list[str]:
+    """Run PySR and return its expressions."""
     from pysr import PySRRegressor
 
-    model = PySRRegressor(**parameters(problem.settings, folder))
-    model.fit(problem.features, problem.target, variable_names=list(problem.names))
-    found = translated([str(text) for text in model.equations_["equation"]])
-    if not found:
-        raise DistilleryError("pysr: gave no expression; raise distillation.pysr.iterations")
-    return found
+    if problem.guesses:
+        given = {**given, "guesses": list(problem.guesses)}
+    model = PySRRegressor(**given)
+    model.fit(features, target, variable_names=list(problem.names))
+    return [str(text) for text in model.equations_["equation"]]
 
 
 def partial(folder: Path, names: tuple[str, ...]) -> list[str]:
@@ -111,13 +183,28 @@ def partial(folder: Path, names: tuple[str, ...]) -> list[str]:
         folder: As given to ``search``.
         names: Names of the features.
     """
-    for name in ("hall_of_fame.csv", "hall_of_fame.csv.bak", "hall_of_fame.csv.bkup"):
-        with contextlib.suppress(OSError, csv.Error, UnicodeDecodeError, KeyError):
-            with (folder / _RUN / name).open(encoding="utf-8", newline="") as table:
-                texts = [row["Equation"] for row in csv.DictReader(table) if row.get("Equation")]
-            if texts:
-                return translated(texts)
-    return []
+    return translated(guesses(folder))
+
+
+def guesses(folder: Path) -> list[str]:
+    """Return the hall of fame of a search in PySR's own notation, in which it can be given to another search.
+
+    PySR writes it twice, one file after the other. A search that was killed may have left one of them cut.
+
+    Args:
+        folder: As given to ``search``.
+    """
+    found: dict[str, None] = {}
+    for name in ("hall_of_fame.csv", "hall_of_fame.csv.bak"):
+        with contextlib.suppress(OSError, csv.Error, UnicodeDecodeError):
+            text = (folder / _RUN / name).read_text(encoding="utf-8")
+            whole = text[: text.rfind("\n") + 1]
+            found |= {row["Equation"]: None for row in csv.DictReader(io.StringIO(whole)) if row.get("Equation")}
+    return list(found)
+
+
+# Julia writes numbers of 32 bits as 1.5f-3.
+_FLOAT32 = re.compile(r"\b(\d+\.?\d*)f([+-]?\d+)\b")
 
 
 def translated(texts: list[str]) -> list[str]:
@@ -128,7 +215,7 @@ def translated(texts: list[str]) -> list[str]:
     found = []
     for text in texts:
         with contextlib.suppress(SyntaxError, ValueError, RecursionError):
-            tree = ast.parse(text.replace("^", "**"), mode="eval")
+            tree = ast.parse(_FLOAT32.sub(r"\1e\2", text).replace("^", "**"), mode="eval")
             found.append(ast.unparse(_Translator().visit(tree)))
     return found
 

@@ -1,0 +1,88 @@
+"""The folder through which a fit goes to its process and its result comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from distillery import files
+from distillery.config import DistillationSettings
+from distillery.distill.engine import Problem, engine
+from distillery.distill.fits import FitResult, unfinished
+from distillery.distill.front import Point
+from distillery.errors import DistilleryError
+
+# Loading and compiling are done, the fit's time runs.
+READY = "ready"
+# The expressions so far.
+PARTIAL = "partial.json"
+# Written last.
+RESULT = "result.json"
+
+
+def engine_folder(folder: Path) -> Path:
+    """Return the folder of the engine's own files."""
+    return folder / "engine"
+
+
+def write(folder: Path, problem: Problem) -> None:
+    """Write what is to be fitted."""
+    np.savez(
+        folder / "problem.npz",
+        features=problem.features,
+        target=problem.target,
+        held_out_features=problem.held_out_features,
+        held_out_target=problem.held_out_target,
+    )
+    content = {"names": problem.names, "settings": problem.settings.model_dump(), "guesses": problem.guesses}
+    files.write_json(folder / "job.json", content)
+
+
+def read(folder: Path) -> Problem:
+    """Read what is to be fitted; its environment is the process's own."""
+    content = files.read_json(folder / "job.json", "")
+    settings = DistillationSettings.model_validate_json(json.dumps(content["settings"]))
+    with np.load(folder / "problem.npz", allow_pickle=False) as arrays:
+        return Problem(
+            names=tuple(content["names"]),
+            settings=settings,
+            guesses=tuple(content["guesses"]),
+            **{name: arrays[name] for name in arrays.files},
+        )
+
+
+def result(folder: Path, problem: Problem, seconds: float) -> FitResult:
+    """Read the result of a fit that came to its end, its own or that of the engine's time."""
+    content = files.read_json(folder / RESULT, "")
+    if "error" in content:
+        return FitResult.failed(content["error"], seconds)
+    front = [Point(**point) for point in content["front"]]
+    if "stopped" not in content:
+        return _with_origin(FitResult.of(front, seconds), problem)
+    stopped = FitResult.of(front, seconds, "timed_out", content["stopped"])
+    return _with_origin(stopped, problem, _guesses(folder, problem))
+
+
+def interrupted(folder: Path, problem: Problem, seconds: float, reason: str) -> FitResult:
+    """Return the result of a fit that was killed at a limit: what it had found, as far as it was told."""
+    found: list[str] = []
+    with contextlib.suppress(DistilleryError):
+        found = list(files.read_json(folder / PARTIAL, ""))
+    found += engine(problem.settings.engine).partial(engine_folder(folder), problem.names)
+    front = unfinished(problem, found)
+    killed = FitResult.of(front, seconds, "timed_out", reason if front else f"{reason}, before it had a front")
+    return _with_origin(killed, problem, _guesses(folder, problem))
+
+
+def _guesses(folder: Path, problem: Problem) -> list[str]:
+    return engine(problem.settings.engine).guesses(engine_folder(folder))
+
+
+def _with_origin(fitted: FitResult, problem: Problem, found: Sequence[str] = ()) -> FitResult:
+    """Add what a longer fit can go on from, and how much this one had gone on from."""
+    return dataclasses.replace(fitted, found=tuple(found), guesses=len(problem.guesses))

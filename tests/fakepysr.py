@@ -1,0 +1,162 @@
+"""A stand-in for PySR and Julia where neither is: real processes, files and signals, no symbolic regression.
+
+Its source has the shape of PySR's, so that it can be checked without being imported. What it does is told by the
+environment: ``FAKE_IMPORT`` and ``FAKE_COMPILE`` (seconds that importing and the first fit take), ``FAKE_FIT`` (seconds
+of a fit), ``FAKE_DEAF`` (ignores SIGTERM), ``FAKE_DEAF_TO_TIME`` (ignores its own time limit), ``FAKE_NO_GUESSES``
+(fails when it is given any), ``FAKE_BROKEN`` (cannot be imported). It notes every call in the file ``FAKE_NOTES``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VERSION = "2.7.2"
+
+_INIT = """
+import os, time
+
+if os.environ.get("FAKE_BROKEN"):
+    raise RuntimeError("PythonCall.jl did not start properly")
+time.sleep(float(os.environ.get("FAKE_IMPORT", "0")))
+from .sr import PySRRegressor
+"""
+
+_SR = '''
+import json, os, signal, sys, time
+from pathlib import Path
+
+compiled = False
+
+
+class PySRRegressor:
+    """elementwise_loss: `L1DistLoss()` or `L2DistLoss()`."""
+
+    def __init__(
+        self, model_selection="best", *, binary_operators=None, unary_operators=None, complexity_of_operators=None,
+        elementwise_loss=None, niterations=100, populations=31, population_size=27, ncycles_per_iteration=380,
+        maxsize=30, timeout_in_seconds=None, parallelism=None, deterministic=False, random_state=None, progress=True,
+        verbosity=1, input_stream=None, output_directory=None, run_id=None, guesses=None, **kwargs,
+    ):
+        self.given = {name: value for name, value in locals().items() if name not in ("self", "kwargs")}
+        if kwargs:
+            raise TypeError(f"{list(kwargs)} are not valid keyword arguments for PySRRegressor.")
+
+    def fit(self, X, y, *, variable_names=None):
+        global compiled
+        given = self.given
+        if os.environ.get("FAKE_DEAF"):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if not compiled:
+            time.sleep(float(os.environ.get("FAKE_COMPILE", "0")))
+            compiled = True
+        with open(os.environ["FAKE_NOTES"], "a") as notes:
+            note = {
+                "pid": os.getpid(),
+                "given": given,
+                "names": variable_names,
+                "shape": X.shape,
+                "environment": dict(os.environ),
+                "torch": "torch" in sys.modules,
+            }
+            notes.write(json.dumps(note) + "\\n")
+        if given["guesses"] and os.environ.get("FAKE_NO_GUESSES"):
+            raise RuntimeError("could not parse the guesses")
+        warm_up = given["niterations"] == 1
+        found = [(1, variable_names[0]), (3, f"{variable_names[0]} * 1.5f0"), (5, f"({variable_names[0]} * 0.6) + 0.1")]
+        until = time.monotonic() + (0 if warm_up else float(os.environ.get("FAKE_FIT", "0")))
+        stop = time.monotonic() + (given["timeout_in_seconds"] or 1e9)
+        folder = Path(given["output_directory"]) / given["run_id"]
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("hall_of_fame.csv", "hall_of_fame.csv.bak"):
+            rows = [f'{cost},0.5,"{text}"' for cost, text in found]
+            (folder / name).write_text("\\n".join(["Complexity,Loss,Equation", *rows]) + "\\n")
+        while time.monotonic() < until:
+            if time.monotonic() >= stop and not os.environ.get("FAKE_DEAF_TO_TIME"):
+                break
+            time.sleep(0.02)
+        self.equations_ = {"equation": [text for _, text in found]}
+        return self
+'''
+
+_EXPORT = 'sympy_mappings = {"greater": 1, "less": 2, "cond": 3, "exp": 4, "log": 5}\n'
+
+_JULIAPKG = """
+import json, os, sys
+from pathlib import Path
+from . import state
+
+
+def resolve():
+    print("[juliapkg] Locating Julia")
+    if os.environ.get("FAKE_NO_JULIA"):
+        raise Exception("could not find Julia ^1.10.3")
+    project = Path(os.environ["PYTHON_JULIAPKG_PROJECT"])
+    (project / "bin").mkdir(parents=True, exist_ok=True)
+    for name in ("julia", "libjulia.so"):
+        (project / "bin" / name).touch()
+    (project / "Manifest.toml").write_text('[[deps.SymbolicRegression]]\\nversion = "2.7.3"\\n')
+    with open(os.environ["FAKE_NOTES"], "a") as notes:
+        notes.write(json.dumps({"resolve": dict(os.environ), "torch": "torch" in sys.modules}) + "\\n")
+    state.STATE["version"] = "1.11.6"
+
+
+def _file(name):
+    return str(Path(os.environ["PYTHON_JULIAPKG_PROJECT"]) / "bin" / name)
+
+
+def executable():
+    return _file("julia")
+
+
+def libjulia():
+    return _file("libjulia.so")
+
+
+def bindir():
+    return _file("")
+"""
+
+
+class FakePysr:
+    """PySR as the processes of a test see it."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, juliapkg: bool = True) -> None:
+        self.site, self.notes_file = folder / "site", folder / "notes.jsonl"
+        self.site.mkdir(parents=True)
+        self.write("pysr/__init__.py", _INIT)
+        self.write("pysr/sr.py", _SR)
+        self.write("pysr/export_sympy.py", _EXPORT)
+        if juliapkg:
+            self.write("juliapkg/__init__.py", _JULIAPKG)
+            self.write("juliapkg/state.py", "STATE = {}\n")
+        self.version(VERSION)
+        patch.syspath_prepend(self.site)
+        patch.setenv("PYTHONPATH", str(self.site), prepend=os.pathsep)
+        patch.setenv("FAKE_NOTES", str(self.notes_file))
+        for name in ("PYTHON_JULIAPKG_EXE", "PYTHON_JULIACALL_EXE", "JULIA_CPU_TARGET", "DISTILLERY_WORKER_CORES"):
+            patch.delenv(name, raising=False)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.site / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+
+    def version(self, version: str) -> None:
+        """Install another version."""
+        for old in self.site.glob("pysr-*.dist-info/METADATA"):
+            old.unlink()
+            old.parent.rmdir()
+        self.write(f"pysr-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: pysr\nVersion: {version}\n")
+
+    def notes(self, kind: str) -> list[dict[str, Any]]:
+        """What was called so far: ``given`` for fits, warm-ups included, ``resolve`` for juliapkg."""
+        if not self.notes_file.exists():
+            return []
+        lines = [json.loads(line) for line in self.notes_file.read_text().splitlines()]
+        return [line for line in lines if kind in line]
