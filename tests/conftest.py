@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,15 +30,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[None]:
     """A Slurm of two nodes: one that runs already, or one for these tests. Use it with the marker ``slurm``."""
-    with slurmbox.running():
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(slurmbox.running())
+        except slurmbox.BoxError as error:
+            pytest.fail(str(error), pytrace=False)
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _slurm_that_answers(request: pytest.FixtureRequest) -> None:
     """Start it for tests of the workflow too: Snakemake's Slurm plugin waits long for an installed Slurm to answer."""
-    needs = any(item.get_closest_marker(name) for item in request.session.items for name in ("slurm", "workflow"))
-    if needs and slurmbox.obstacle() is None:
+    marks = {mark.name for item in request.session.items for mark in item.iter_markers()}
+    if marks & {"slurm", "workflow"} and slurmbox.obstacle() is None:
         request.getfixturevalue("slurm")
 
 

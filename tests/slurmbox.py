@@ -206,7 +206,10 @@ def _daemon(*words: str) -> None:
 
 
 def _begin() -> None:
-    """Start the box unless it runs; what a killed one left is cleared away first."""
+    """Start the box unless it runs; what a killed one left is cleared away first.
+
+    Slurm needs an address besides loopback's, though it uses only that one: without any network it does not come up.
+    """
     if (reason := obstacle()) is not None:
         raise BoxError(reason)
     if answers():
@@ -342,7 +345,7 @@ def _folder(pid: int) -> str:
 
 
 def _tail(path: Path) -> str:
-    return "\n".join([f"{path}:", *path.read_text(errors="replace").splitlines()[-15:]])
+    return "\n".join([f"{path}:", *path.read_text(errors="replace").splitlines()[-5:]])
 
 
 def main() -> None:
