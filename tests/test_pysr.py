@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import http.server
-import importlib.metadata
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -232,7 +230,7 @@ def test_setup_refuses_in_one_line_what_it_cannot_do(
     monkeypatch.setenv("JULIA_PKG_SERVER", "http://127.0.0.1:9")
     with pytest.raises(DistilleryError, match=r"no network here, http://127\.0\.0\.1:9 cannot be reached .*login node"):
         prepare(depot)
-    shutil.rmtree(fake.site / "pysr")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(DistilleryError, match=r"pysr is not installed; pip install 'distillery\[pysr\]'"):
         prepare(depot)
 

@@ -146,11 +146,11 @@ def julia_setup(sweep: Sweep, depot: Path | None) -> None:
     from distillery.distill.julia_setup import prepare
 
     folder = depot.expanduser().absolute() if depot else depot_of(sweep.config.execution)
-    done = "prepared" if prepare(folder) else "was prepared already:"
+    done = "prepared" if prepare(folder) else "prepared already"
     found = read_marker(folder)
     assert found is not None
     versions = f"Julia {found.julia}, SymbolicRegression {found.symbolic_regression}, PySR {found.pysr}"
-    click.echo(f"distillery: {folder} {done} {versions}")
+    click.echo(f"distillery: {folder} {done}: {versions}")
 
 
 @cli.command()

@@ -1,6 +1,7 @@
 rule distill:
     input:
         outcome("interpret"),
+        JULIA,
     output:
         outcome("distill"),
     log:

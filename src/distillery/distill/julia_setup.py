@@ -36,7 +36,7 @@ from distillery.randomness import stream
 _PACKAGES = "https://pkg.julialang.org"
 _REACH_SECONDS = 15
 _FIT_SECONDS = 600.0
-_COMMAND = "distillery julia-setup"
+_COMMAND = "julia-setup"
 
 
 def prepare(depot: Path) -> bool:
@@ -151,7 +151,7 @@ def _run(command: list[str], environment: Mapping[str, str]) -> None:
             if line.strip():
                 last.append(line.strip())
     if process.returncode:
-        raise DistilleryError(f"{_COMMAND}: Julia or its packages could not be installed ({''.join(last)}); see above")
+        raise DistilleryError(f"{_COMMAND}: Julia or its packages could not be installed ({''.join(last)})")
 
 
 def _locked(project: Path, package: str) -> str:
@@ -160,7 +160,9 @@ def _locked(project: Path, package: str) -> str:
         with contextlib.suppress(OSError, tomllib.TOMLDecodeError, KeyError, IndexError, TypeError):
             content: dict[str, Any] = tomllib.loads((project / name).read_text(encoding="utf-8"))
             return str(content["deps"][package][0]["version"])
-    raise DistilleryError(f"{project}: {package} was not installed there; remove the folder and run {_COMMAND} again")
+    raise DistilleryError(
+        f"{project}: {package} was not installed there; remove the folder and run `distillery julia-setup` again"
+    )
 
 
 def _try(depot: Path, prepared: julia.Prepared) -> None:

@@ -1,0 +1,33 @@
+# Julia for the engine pysr: prepared once, here, where there is a network; every fit then runs offline.
+
+from distillery.distill import julia
+
+DEPOT = julia.depot_of(SWEEP.config.execution)
+# What a fit waits for. An older depot is as good as a new one: preparing it again repeats no fit.
+JULIA = (
+    [ancient(str(julia.marker(DEPOT)))]
+    if SWEEP.config.distillation.engine == "pysr"
+    else []
+)
+
+
+rule julia_setup:
+    output:
+        # Others may share the depot: what is there stays until it is replaced.
+        update(str(julia.marker(DEPOT))),
+    log:
+        house.path(SWEEP, "logs/julia-setup.log"),
+    priority: 100
+    localrule: True
+    conda:
+        "../../envs/distill.yaml"
+    envmodules:
+        *SWEEP.config.execution.modules,
+    threads: 1
+    params:
+        config=CONFIG,
+        pysr=julia.pysr_version() or "",
+    message:
+        "prepare Julia for PySR"
+    shell:
+        "distillery julia-setup --config {params.config:q} > {log:q} 2>&1"
