@@ -27,8 +27,19 @@ from distillery.slurm import commands, nested
 
 # Slurm's words for a refusal that may be lifted by waiting: limits on submitted jobs, a controller that is busy.
 _PASSING = ("limit", "temporarily", "timed out", "did not answer", "unable to contact", "try again", "not responding")
-# So many jobs, at least, end before they reach the scheduler until that is no accident.
-_FRUITLESS = 3
+# Slurm's reasons for a wait that nothing but a change of the job or of the site ends.
+_ENDLESS = {
+    "AccountNotAllowed",
+    "BadConstraints",
+    "InvalidAccount",
+    "InvalidQOS",
+    "PartitionConfig",
+    "PartitionNodeLimit",
+    "PartitionTimeLimit",
+    "QOSNotAllowed",
+}
+# So often is such a reason seen, and so many jobs at least end without reaching the scheduler, until that is no accident.
+_OFTEN = 3
 _LONGEST_PAUSE = 600.0
 
 
@@ -93,7 +104,8 @@ class _Desk:
             and not any(w in self.refusal.lower() for w in _PASSING)
         ):
             raise DistilleryError(
-                f"Slurm refuses the worker jobs ({self.refusal}); set execution.dask to what the partition allows"
+                f"Slurm refuses the worker jobs ({self.refusal}); set memory_mb, cores and walltime_minutes in "
+                "execution.dask, and partition and account in the profile, to what the site allows"
             )
 
     def log(self, number: str) -> Path:
@@ -162,6 +174,7 @@ class _Keeper(Adaptive):
         self.unfinished = unfinished
         self._rounds = 0
         self._fruitless = 0
+        self._stuck = 0
         self._not_before = 0.0
         super().__init__(cluster, **options)
         self.cluster: Any = cluster
@@ -195,14 +208,7 @@ class _Keeper(Adaptive):
         gone = [(name, job) for name, job in absent.items() if name in still and job.job_id not in self.desk.queue]
         for name, job in gone:
             self._note(name, job)
-        count = self.desk.workers.count
-        if not self.desk.present and self._fruitless >= max(_FRUITLESS, count):
-            self.desk.error = DistilleryError(
-                f"{self._fruitless} worker jobs ended before they reached the scheduler at "
-                f"{self.cluster.scheduler_address}; the last line of {self.desk.log(gone[-1][1].job_id)} says why"
-                if gone and gone[-1][1].job_id
-                else "worker jobs end before they reach the scheduler"
-            )
+        self._judge(gone)
         if not gone or time.monotonic() < self._not_before:
             return
         if self.desk.refusal or self._fruitless:
@@ -212,6 +218,26 @@ class _Keeper(Adaptive):
             del self.cluster.workers[name]
             self.desk.came.discard(name)
         self.desk.refusal = ""
+
+    def _judge(self, gone: list[tuple[str, _WorkerJob]]) -> None:
+        """Give up where no worker is there and none will come."""
+        desk = self.desk
+        reasons = {state.partition("(")[2].rstrip(")") for state in desk.queue.values()}
+        self._stuck = self._stuck + 1 if reasons and reasons <= _ENDLESS else 0
+        if desk.present:
+            return
+        if self._stuck >= _OFTEN:
+            desk.error = DistilleryError(
+                f"the worker jobs will never start ({', '.join(sorted(reasons))}); set memory_mb, cores and "
+                "walltime_minutes in execution.dask, and partition and account in the profile, to what the site allows"
+            )
+        numbers = [job.job_id for _, job in gone if job.job_id is not None]
+        if numbers and self._fruitless >= max(_OFTEN, desk.workers.count):
+            log = desk.log(numbers[-1])
+            desk.error = DistilleryError(
+                f"{self._fruitless} worker jobs ended before they reached the scheduler at "
+                f"{self.cluster.scheduler_address}; {log} ends with: {last_line(log)}"
+            )
 
     def _note(self, name: str, job: _WorkerJob) -> None:
         if job.told or job.job_id is None:

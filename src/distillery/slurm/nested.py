@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 
+from distillery.errors import DistilleryError
 from distillery.slurm.commands import call
 
 # Variables that turn into options of sbatch and srun. What a user sets to choose a place holds outside of jobs only:
@@ -53,7 +54,12 @@ def allocation(job: str) -> Allocation:
     Raises:
         DistilleryError: Slurm does not know it, or does not answer.
     """
-    fields = _fields(call(["scontrol", "--oneliner", "show", "job", job], environment=clean(os.environ)))
+    try:
+        fields = _fields(call(["scontrol", "--oneliner", "show", "job", job], environment=clean(os.environ)))
+    except DistilleryError as error:
+        raise DistilleryError(
+            f"SLURM_JOB_ID: job {job} cannot be looked at ({error}); run this in a job, or unset it"
+        ) from None
     return Allocation(
         job=job,
         nodes=_count(fields.get("NumNodes", "1")),
