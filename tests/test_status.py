@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import getpass
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -12,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from distillery import files
+from distillery import claim, files
 from distillery.collect.query import query
 from distillery.collect.run import collect
-from distillery.collect.status import status, status_text
-from distillery.outcome import notes, running, write_outcome
+from distillery.collect.status import cells_text, status, status_json, status_text
+from distillery.errors import DistilleryError
+from distillery.outcome import notes, read_outcome, running, write_outcome
+from distillery.process import this_process
+from distillery.slurm import commands
+from distillery.slurm.commands import Job
+from distillery.slurm.queue import comment
 from fabricate import end, fabricate
 
 
@@ -35,8 +42,14 @@ def killed_process() -> int:
 
 
 def note(path: Path, **changes: Any) -> None:
-    content = {"host": platform.node(), "pid": os.getpid(), "job": None, "since": time.time(), **changes}
+    content = {**dataclasses.asdict(this_process()), "since": time.time(), "attempt": 1, **changes}
     files.write_json(notes(path)[0], content)
+
+
+@pytest.fixture(autouse=True)
+def _no_slurm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("slurm") is None:
+        monkeypatch.setattr(commands, "available", lambda: False)
 
 
 def shown(sweep: Any, cell: Any) -> list[str]:
@@ -80,19 +93,20 @@ def test_a_running_stage_is_told_from_a_killed_one(sweep: Any) -> None:
     pid = killed_process()
     note(path, pid=pid)
     assert shown(sweep, cell)[1] == "interrupted"
-    assert f"its process {pid} is gone" in status_text(status(sweep))
+    assert f"its process {pid} on this host is gone" in status_text(status(sweep))
 
 
 def test_a_reused_process_number_is_no_running_stage(sweep: Any) -> None:
     path = sweep.cells[0].outcome(sweep.results, "train")
-    note(path, since=time.time() - 10 * 365 * 86400)
+    note(path, born="another")
     assert shown(sweep, sweep.cells[0])[0] == "interrupted"
 
 
 def test_a_stage_on_another_host_is_believed(sweep: Any) -> None:
     note(sweep.cells[0].outcome(sweep.results, "train"), host="node7", job="4242", pid=1)
     assert shown(sweep, sweep.cells[0])[0] == "running"
-    assert "on node7, job 4242 since" in status_text(status(sweep))
+    assert "train: job 4242 on node7 since" in status_text(status(sweep))
+    assert "(another host; not checked)" in status_text(status(sweep))
 
 
 def test_a_stage_that_broke_shows_its_reason_until_it_is_done(sweep: Any) -> None:
@@ -179,3 +193,150 @@ def test_trajectories_have_states_too(sweep: Any) -> None:
     train.write_text(json.dumps({"key": "x"})[:4])
     assert states() == ["failed", "interrupted"]
     assert "train.json: damaged" in status_text(status(sweep))
+
+
+def queue(monkeypatch: pytest.MonkeyPatch, *jobs: Job) -> list[str | None]:
+    """Put jobs in Slurm's queue; returns the users that are asked for, call by call."""
+    asked = []
+
+    def our_jobs(user: str | None = None, patience: float = 0) -> list[Job]:
+        asked.append(user)
+        return list(jobs)
+
+    monkeypatch.setattr(commands, "available", lambda: True)
+    monkeypatch.setattr(commands, "our_jobs", our_jobs)
+    return asked
+
+
+def job(number: str, state: str, words: str) -> Job:
+    node = "" if state == "PENDING" else "node7"
+    return Job(number, number, state, node, "", words, "distillery_run", Path("/somewhere"))
+
+
+def slurm_run(sweep: Any) -> None:
+    """Say that the sweep is run on Slurm, by this process."""
+    claim.take(sweep.results)
+    claim.begin("distillery_run")
+
+
+def test_slurm_is_asked_once_for_all_jobs_on_other_nodes(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = queue(monkeypatch, job("41", "RUNNING", "rule_train"))
+    status(sweep)
+    assert asked == [], "nothing of the sweep is in the queue"
+    for cell, number in zip(sweep.cells, ("41", "42", "43"), strict=False):
+        note(cell.outcome(sweep.results, "train"), host="node7", node="node7", job=number, pid=1)
+    assert [shown(sweep, cell)[0] for cell in sweep.cells[:3]] == ["running", "interrupted", "interrupted"]
+    asked.clear()
+    text = status_text(status(sweep))
+    assert asked == [None]
+    assert "train: job 41 on node7 since" in text
+    assert "its job 42 on node7 is gone" in text
+
+
+def test_what_waits_in_the_queue_is_told_from_what_is_missing(make_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = make_sweep(seeds=[0, 1, 2], execution={"cells_per_job": 2})
+    pair, single = sweep.jobs.values()
+    slurm_run(sweep)
+    queue(
+        monkeypatch,
+        job("7", "PENDING", comment("train", str(pair))),
+        job("8", "RUNNING", comment("train", str(single))),
+        job("9", "PENDING", comment("simulate", str(sweep.experiments[0]), "test")),
+    )
+    found = status(sweep)
+    claim.release()
+    assert [found.cells[cell]["train"].state for cell in sweep.cells] == ["queued"] * 3
+    assert found.cells[pair.cells[1]]["train"].job == "7"
+    assert found.counts == {"queued": 3}
+    lines = status_text(found).splitlines()
+    assert any(line.endswith("train: job 7 waits") for line in lines)
+    assert any(line.endswith("train: job 8 on node7 has not come to it yet") for line in lines)
+    assert [state.state for state in found.trajectories[sweep.experiments[0]].values()] == ["missing", "queued"]
+
+
+def test_the_jobs_are_those_of_the_latest_run_whatever_its_profile_changed(
+    make_sweep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = make_sweep(seeds=[0, 1])
+    run = sweep.config.model_dump(mode="json") | {"execution": {"cells_per_job": 2}}
+    files.write_text(sweep.results / "config.yaml", yaml.safe_dump(run))
+    slurm_run(sweep)
+    queue(monkeypatch, job("7", "PENDING", comment("train", "spring-2d-4b-s0/bottleneck-s0+1")))
+    found = status(sweep)
+    claim.release()
+    assert [found.cells[cell]["train"].state for cell in sweep.cells] == ["queued", "queued"]
+
+
+def test_a_slurm_that_does_not_answer_costs_a_remark(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue(monkeypatch)
+
+    def fail(**_: Any) -> None:
+        raise DistilleryError("squeue: Slurm did not answer in 5 s")
+
+    monkeypatch.setattr(commands, "our_jobs", fail)
+    note(sweep.cells[0].outcome(sweep.results, "train"), host="node7", job="4242", pid=1)
+    found = status(sweep)
+    assert found.cells[sweep.cells[0]]["train"].state == "running"
+    assert "jobs on other nodes are not checked: squeue: Slurm did not answer" in status_text(found)
+    assert json.loads(status_json(found))["remark"].startswith("squeue: Slurm did not answer")
+
+
+def test_attempts_are_counted_over_failures_and_kills(sweep: Any) -> None:
+    cell = sweep.cells[0]
+    path = cell.outcome(sweep.results, "train")
+
+    def fail() -> None:
+        with running(path):
+            raise MemoryError("no room")
+
+    with pytest.raises(MemoryError):
+        fail()
+    assert status(sweep).cells[cell]["train"].attempts == 1
+    with running(path):
+        state = status(sweep).cells[cell]["train"]
+        assert (state.state, state.attempts, state.error) == ("running", 2, "MemoryError: no room")
+        assert "attempt 2 (before: MemoryError: no room)" in status_text(status(sweep))
+    with pytest.raises(MemoryError):
+        fail()
+    note(path, pid=killed_process(), attempt=2)
+    with running(path) as started:
+        state = status(sweep).cells[cell]["train"]
+        assert state.attempts == 3
+        assert state.error.startswith("attempt 2 was killed (process ")
+        write_outcome(path, key=sweep.key("train", cell), started=started, result={})
+    assert read_outcome(path).provenance["attempts"] == 3
+    assert not any(file.exists() for file in notes(path))
+
+
+def test_a_cell_in_full(sweep: Any) -> None:
+    cell = sweep.cells[0]
+    fabricate(sweep, cell, until="train")
+    log = sweep.job_of(cell).log(sweep.results, "interpret")
+    note(cell.outcome(sweep.results, "interpret"), host="node7", node="node7", job="4242", pid=1, attempt=3)
+    text = cells_text(status(sweep, [cell]))
+    (line,) = [line for line in text.splitlines() if line.startswith("interpret ")]
+    assert line.split()[:5] == ["interpret", "running", "3", "4242", "node7"]
+    assert line.endswith(f"log {log}")
+    (row,) = json.loads(status_json(status(sweep, [cell])))["cells"]
+    assert row["state"] == "running"
+    assert row["stages"]["train"]["state"] == "done"
+    assert row["stages"]["train"]["attempts"] == 1
+    assert row["stages"]["interpret"]["log"] == str(log)
+    assert row["stages"]["interpret"]["since"].endswith("+00:00")
+    assert row["stages"]["verify"] == {
+        "state": "missing",
+        "reason": "",
+        **dict.fromkeys(("attempts", "job", "node", "since", "error", "log")),
+    }
+
+
+def test_the_run_is_told(sweep: Any) -> None:
+    slurm_run(sweep)
+    assert f"run by root on {this_process().host} (process {os.getpid()}) since" in status_text(status(sweep)).replace(
+        getpass.getuser(), "root"
+    )
+    path = sweep.results / claim.NAME
+    files.write_json(path, {**json.loads(path.read_text()), "born": "another"})
+    assert "was killed, and jobs of it may go on; run distillery resume" in status_text(status(sweep))
+    claim.release()
+    assert status(sweep).run == ""

@@ -63,6 +63,11 @@ class Claim:
     slurm: str = ""
 
     @property
+    def own(self) -> bool:
+        """Whether it is of the user who asks."""
+        return self.user == getpass.getuser()
+
+    @property
     def workers(self) -> str:
         """How the names of the Slurm jobs begin in which the run's Dask workers live."""
         return worker_jobs(self.token)
@@ -130,7 +135,7 @@ def refusal(results: Path, found: Found) -> str:
         )
     return (
         f"{results}: the run of {claim} was killed, and jobs of it may go on; "
-        "run distillery resume (with the same --config), then this again"
+        "run distillery resume (with the same --config) first"
     )
 
 

@@ -39,6 +39,11 @@ _with_sweep = click.option(
 )
 
 
+_patience = click.option(
+    "--patience", type=click.FloatRange(min=0), default=10.0, help="Minutes a test job may wait for its start."
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__)
 def cli() -> None:
@@ -163,15 +168,22 @@ def plan(sweep: Sweep) -> None:
 
 
 @cli.command()
+@click.argument("cells", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Show what is done too.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything that is known as JSON.")
 @_with_sweep
-def status(sweep: Sweep, everything: bool) -> None:
-    """Show where every cell is: done, running, missing, failed and why."""
-    from distillery.collect.status import status as look
-    from distillery.collect.status import status_text
+def status(sweep: Sweep, cells: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """Show where every cell is: done, running, waiting, missing, failed and why; of CELLS all that is known."""
+    from distillery.collect import status as seen
     from distillery.collect.text import terminal_width
 
-    click.echo(status_text(look(sweep), everything=everything, width=terminal_width()))
+    found = seen.status(sweep, [sweep.find_cell(cell) for cell in cells])
+    if as_json:
+        click.echo(seen.status_json(found))
+    elif cells:
+        click.echo(seen.cells_text(found, width=terminal_width()))
+    else:
+        click.echo(seen.status_text(found, everything=everything, width=terminal_width()))
 
 
 _results = click.option(
@@ -217,6 +229,42 @@ def resume(sweep: Sweep, wait: bool, host_is_gone: bool) -> None:
 
     if not clear_up(sweep, lambda line: click.echo(f"distillery: {line}"), wait=wait, host_is_gone=host_is_gone):
         click.echo("distillery: nothing to clear up")
+
+
+@cli.command("setup-cluster")
+@click.option("--partition", help="Where jobs go; by default Slurm's default partition.")
+@click.option("--account", help="Who pays for jobs.")
+@click.option("--gpu-partition", help="Where networks train, if elsewhere.")
+@click.option("--gpu", help="How GPUs are asked for: gpu (--gpus), gres or gres:<type> (--gres), none.")
+@click.option("--constraint", help="Features that nodes must have.")
+@click.option("--qos", help="Quality of service.")
+@click.option("--launcher", help="What starts MPI ranks: srun --mpi=pmi2, mpiexec …")
+@click.option("--ranks", type=click.IntRange(min=1), help="MPI ranks of a simulation.")
+@click.option("--nodes", type=click.IntRange(min=1), help="Nodes to spread them over.")
+@click.option("--cluster", type=click.Choice(("allocation", "slurm", "local")), help="Where Dask workers live.")
+@click.option("--workers", type=click.IntRange(min=1), help="Dask workers of a distilling job.")
+@click.option("--module", "modules", multiple=True, help="An environment module that jobs load; may be repeated.")
+@click.option("--name", default="distillery-slurm", help="Name of the profile, for snakemake --profile.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the profile, instead of a name.")
+@click.option("--force", is_flag=True, help="Write the profile in spite of errors.")
+@_patience
+def setup_cluster(name: str, output: Path | None, force: bool, patience: float, **wishes: Any) -> None:
+    """Try this Slurm cluster with small jobs, and write a Snakemake profile for it."""
+    from distillery.slurm.setup import Wishes, set_up, target_of
+
+    target = target_of(name, output)
+    set_up(Wishes(**wishes), target, Path.cwd(), 60 * patience, force, click.echo)
+    click.echo(f"start a sweep with: snakemake --profile {name if output is None else output}")
+
+
+@cli.command("check-cluster")
+@click.argument("profile", default="slurm")
+@_patience
+def check_cluster(profile: str, patience: float) -> None:
+    """Try this Slurm cluster as PROFILE (a name, folder or file) would use it."""
+    from distillery.slurm.setup import check_profile
+
+    check_profile(profile, Path.cwd(), 60 * patience, click.echo)
 
 
 @cli.command("schema")

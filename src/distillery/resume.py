@@ -8,7 +8,6 @@ checkpoint, and finished fits are kept. With ``wait`` what runs is left to come 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -119,7 +118,7 @@ def _refuse_elsewhere(sweep: Sweep, dead: Claim, host_is_gone: bool) -> None:
 
 def _end_jobs(dead: Claim, say: Say, *, wait: bool) -> Iterator[str]:
     """Cancel a dead run's Slurm jobs and wait until they are gone."""
-    user = None if dead.user == getpass.getuser() else dead.user
+    user = None if dead.own else dead.user
 
     def left() -> list[Job]:
         return [

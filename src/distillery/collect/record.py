@@ -14,7 +14,7 @@ from distillery.outcome import Outcome
 from distillery.sweep import Sweep
 
 Values = dict[str, Any]
-_CONCERN: dict[str, str] = {"running": "is running", "interrupted": "was interrupted"}
+_CONCERN: dict[str, str] = {"running": "is running", "queued": "waits for its turn", "interrupted": "was interrupted"}
 
 
 @dataclasses.dataclass(frozen=True)

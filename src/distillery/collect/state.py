@@ -5,20 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import platform
 import time
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import psutil
-
 from distillery import files
 from distillery.cell import SPLITS, STAGES, Cell, Experiment, Split, Stage
 from distillery.errors import DistilleryError
-from distillery.outcome import Outcome, Status, notes
+from distillery.outcome import Outcome, Status, attempts_of, notes
+from distillery.process import worker_from
+from distillery.slurm.queue import Queue
 from distillery.sweep import Sweep
 
-State = Literal["done", "diverged", "running", "interrupted", "failed", "stale", "missing"]
+State = Literal["done", "diverged", "running", "queued", "interrupted", "failed", "stale", "missing"]
 STATES: tuple[State, ...] = get_args(State)
 _REMEDY = "delete it and run the sweep again"
 _WITHOUT_RESULT: dict[str, Any] = {"result": {}, "seconds": 0.0, "provenance": {}}
@@ -29,18 +28,31 @@ class StageState:
     """How far a stage is.
 
     Attributes:
-        state: ``done``; ``diverged``; ``running``, or ``interrupted`` when its process is gone; ``failed``;
-            ``stale`` when made with other settings; ``missing`` when it never ran or its files are gone.
+        state: ``done``; ``diverged``; ``running``, or ``interrupted`` when its process is gone; ``queued`` when its
+            job waits for its turn; ``failed``; ``stale`` when made with other settings; ``missing`` when it never
+            ran or its files are gone.
         reason: Why it is not done, or where it runs.
         outcome: Its outcome, where there is one that answers to the sweep's key.
+        job: Its Slurm job, where it runs or waits in one.
+        node: Where it runs or ran last.
+        since: When it began, or failed, in seconds since the epoch.
+        attempts: How often it was begun, as far as is known.
+        error: Why the attempt before failed.
     """
 
     state: State
     reason: str = ""
     outcome: Outcome | None = None
+    job: str = ""
+    node: str = ""
+    since: float | None = None
+    attempts: int = 0
+    error: str = ""
 
 
-def cell_states(sweep: Sweep, cell: Cell, *, results: bool = True) -> dict[Stage, StageState]:
+def cell_states(
+    sweep: Sweep, cell: Cell, *, results: bool = True, queue: Queue | None = None
+) -> dict[Stage, StageState]:
     """Return where every stage of a cell stands.
 
     Args:
@@ -48,6 +60,7 @@ def cell_states(sweep: Sweep, cell: Cell, *, results: bool = True) -> dict[Stage
         cell: One of its cells.
         results: Whether the results of its outcomes are read too; without, ten thousand cells take
             half the time.
+        queue: Tells whether jobs on other nodes live; without, they are believed to.
     """
     names = _names(cell.folder(sweep.results))
     states: dict[Stage, StageState] = {}
@@ -57,14 +70,14 @@ def cell_states(sweep: Sweep, cell: Cell, *, results: bool = True) -> dict[Stage
         state = StageState("missing")
         if path.name in names:
             state = _with_belongings(_outcome_state(path, sweep.key(stage, cell), results), names)
-        if any(note.name in names for note in notes(path)):
-            state = _with_notes(state, path, before)
+        if f"{stage}.running" in names or f"{stage}.failure" in names:
+            state = _with_notes(state, path, before, queue)
         states[stage] = state
         before = path
     return states
 
 
-def experiment_states(sweep: Sweep, experiment: Experiment) -> dict[Split, StageState]:
+def experiment_states(sweep: Sweep, experiment: Experiment, queue: Queue | None = None) -> dict[Split, StageState]:
     """Return where the trajectories of an experiment stand."""
     states: dict[Split, StageState] = {}
     for split in SPLITS:
@@ -73,7 +86,7 @@ def experiment_states(sweep: Sweep, experiment: Experiment) -> dict[Split, Stage
         store = experiment.store(sweep.results, split)
         if state.state == "done" and not store.is_dir():
             state = StageState("missing", f"{store.name} is gone; run the sweep again")
-        states[split] = _with_notes(state, path)
+        states[split] = _with_notes(state, path, None, queue)
     return states
 
 
@@ -141,24 +154,24 @@ def _head(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _with_notes(state: StageState, path: Path, before: Path | None = None) -> StageState:
+def _with_notes(state: StageState, path: Path, before: Path | None, queue: Queue | None) -> StageState:
     """Let the notes of a running or broken stage speak, where its outcome does not settle the matter.
 
     A failure older than the outcome of the stage ``before`` says nothing: the stage has not run on it yet.
     """
-    running, failure = notes(path)
-    note = _note(running)
-    alive, where = (None, "") if note is None else _process(note)
-    if note is not None and alive is not False:
-        return dataclasses.replace(state, state="running", reason=where)
-    if state.outcome is not None or state.state == "done":
+    running, failure = (_note(note) for note in notes(path))
+    error = str(failure.get("reason", "no reason was given")) if failure is not None else ""
+    if running is not None:
+        found, alive = _process(running, error, queue)
+        if alive:
+            return dataclasses.replace(found, outcome=state.outcome)
+        if state.outcome is None and state.state != "done":
+            return found
+    if failure is None or state.state == "done" or _older(failure, before):
         return state
-    if note is not None:
-        return StageState("interrupted", where)
-    broken = _note(failure)
-    if broken is not None and not _older(broken, before):
-        return StageState("failed", str(broken.get("reason", "no reason was given")))
-    return state
+    if state.outcome is not None:
+        return dataclasses.replace(state, attempts=attempts_of(failure), error=error)
+    return StageState("failed", error, attempts=attempts_of(failure), error=error, since=_since(failure, "when"))
 
 
 def _older(note: dict[str, Any], outcome: Path | None) -> bool:
@@ -177,19 +190,32 @@ def _note(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _process(note: dict[str, Any]) -> tuple[bool | None, str]:
-    """Return whether the process of a note lives (None: it is on another host) and where it is."""
-    host, pid, since = note.get("host"), note.get("pid"), note.get("since")
-    if not isinstance(pid, int) or not isinstance(since, (int, float)):
-        return False, "its note is damaged"
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(since))
-    job = f", job {note['job']}" if note.get("job") else ""
-    if host != platform.node():
-        return None, f"on {host}{job} since {when} (another host; not checked)"
-    try:
-        # A process that began after the note was written only inherited the number.
-        alive = psutil.Process(pid).create_time() <= since + 1.0
-    except psutil.Error:
-        alive = False
-    text = f"on this host (process {pid}{job}) since {when}"
-    return alive, text if alive else f"began {when}, its process {pid} is gone"
+def _process(note: dict[str, Any], error: str, queue: Queue | None) -> tuple[StageState, bool]:
+    """Return the state that a running note tells of, and whether its process is believed to live."""
+    worker, since = worker_from(note), _since(note, "since")
+    if worker is None or since is None:
+        return StageState("interrupted", "its note is damaged"), False
+    alive = worker.alive()
+    if alive is None and worker.job is not None and queue is not None:
+        alive = queue.alive(worker.job)
+    attempts, when = attempts_of(note), time.strftime("%Y-%m-%d %H:%M", time.localtime(since))
+    text = f"began {when}, its {worker} is gone" if alive is False else f"{worker} since {when}"
+    if alive is None:
+        text += " (another host; not checked)"
+    if attempts > 1:
+        text += f", attempt {attempts}" + (f" (before: {error})" if error else "")
+    found = StageState(
+        "interrupted" if alive is False else "running",
+        text,
+        job=worker.job or "",
+        node=worker.node or worker.host,
+        since=since,
+        attempts=attempts,
+        error=error,
+    )
+    return found, alive is not False
+
+
+def _since(note: dict[str, Any], name: str) -> float | None:
+    when = note.get(name)
+    return float(when) if isinstance(when, (int, float)) else None
