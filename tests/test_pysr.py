@@ -7,6 +7,7 @@ import fcntl
 import http.server
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -32,6 +33,9 @@ from fakepysr import FakePysr
 ALL = ("+", "-", "*", "/", ">", "<", "^", "exp", "log", "if")
 NAMES = ("dx", "dy")
 SMALL = PysrSettings(iterations=5, populations=3, population_size=20, cycles=50, max_size=9)
+
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -71,7 +75,7 @@ def prepared(depot: Path, **changes: str) -> julia.Prepared:
     folder = julia.project(depot)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("julia", "libjulia.so"):
-        (folder / name).touch()
+        (folder / name).touch(0o755)
     made = julia.Prepared(
         pysr=str(julia.pysr_version()),
         julia="1.11.6",
@@ -173,6 +177,7 @@ def test_nothing_starts_from_a_depot_that_is_not_prepared_for_this_pysr(fake: Fa
     require(DistillationSettings(), execution(depot))
 
 
+@pytest.mark.slow
 def test_setup_prepares_once_and_proves_it_by_a_fit_offline(
     fake: FakePysr, server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +205,7 @@ def test_setup_prepares_once_and_proves_it_by_a_fit_offline(
     assert julia.read_marker(depot) != found
 
 
+@pytest.mark.slow
 def test_a_depot_that_does_not_work_is_not_marked(
     fake: FakePysr, server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +272,29 @@ def test_the_real_juliapkg_is_understood(tmp_path: Path, server: None, monkeypat
     assert (found.julia, found.executable, found.bindir) == ("1.11.6", str(program), str(program.parent))
     assert (julia.project(depot) / "Project.toml").exists()
     assert fake.notes("given")[-1]["environment"]["PYTHON_JULIACALL_LIB"] == found.library
+
+
+def test_the_real_juliacall_takes_the_depot_as_it_is(tmp_path: Path) -> None:
+    """It goes straight to Julia's library, which is an empty file here, and asks juliapkg nothing."""
+    if importlib.util.find_spec("juliacall") is None:
+        pytest.skip("the Python package juliacall is not installed")
+    made = prepared(tmp_path)
+    program = """
+        import sys
+        try:
+            import juliacall
+        except OSError as error:
+            assert "juliapkg" not in sys.modules
+            print(error)
+        """
+    answer = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env={**os.environ, **julia.environment(tmp_path, made, 1000)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{made.library}: file too short" in answer.stdout
 
 
 # Fits.
@@ -345,6 +374,7 @@ def test_a_start_without_end_is_a_failure_of_its_own(
     assert result.reason.startswith("pysr was not loaded and compiled within 1.5 s")
 
 
+@pytest.mark.slow
 def test_a_fit_that_pysr_ends_itself_is_timed_out_and_keeps_its_front(
     fake: FakePysr, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,6 +384,7 @@ def test_a_fit_that_pysr_ends_itself_is_timed_out_and_keeps_its_front(
     assert len(result.front) >= 2
 
 
+@pytest.mark.slow
 def test_a_fit_that_hears_nothing_is_killed_and_keeps_its_hall_of_fame(
     fake: FakePysr, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,6 +398,7 @@ def test_a_fit_that_hears_nothing_is_killed_and_keeps_its_hall_of_fame(
     assert not psutil.pid_exists(fake.notes("given")[-1]["pid"])
 
 
+@pytest.mark.slow
 def test_a_fit_with_more_time_goes_on_from_the_front_that_was_kept(
     fake: FakePysr, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,3 +472,83 @@ def test_a_killed_pysr_leaves_its_hall_of_fame(tmp_path: Path) -> None:
     (tmp_path / "run" / "hall_of_fame.csv").write_text(table + '7,0.05,"(dx * 2.0) / (dy + 1.2')
     assert pysr.guesses(tmp_path) == ["dx", "(dx * 2.0) / dy"]
     assert pysr.partial(tmp_path, NAMES) == ["dx", "dx * 2.0 / dy"]
+
+
+# With Julia.
+
+BUDGET = PysrSettings(iterations=40, populations=8, population_size=30, cycles=200, max_size=15)
+
+
+@pytest.fixture(scope="session")
+def depot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A depot that is prepared: the one named by DISTILLERY_TEST_DEPOT, the checkout's, or one made for the tests."""
+    reason = pysr.missing()
+    if reason:
+        pytest.skip(reason)
+    chosen = Path(os.environ.get("DISTILLERY_TEST_DEPOT", ROOT / ".julia"))
+    if julia.unprepared(chosen) is not None:
+        if shutil.which("julia") is None:
+            pytest.skip(f"{julia.unprepared(chosen)}, and julia is not on the PATH")
+        chosen = tmp_path_factory.mktemp("depot")
+        try:
+            prepare(chosen)
+        except DistilleryError as error:
+            pytest.skip(str(error))
+    return chosen
+
+
+def spring(depot: Path, **settings: Any) -> Problem:
+    """One message component: a spring's force, turned, with noise, and inputs that mean nothing."""
+    rng = np.random.default_rng(3)
+    displacement = rng.normal(0, 1.4, (2000, 2))
+    distance = np.linalg.norm(displacement, axis=1)
+    features = np.column_stack([displacement, distance, np.exp(rng.normal(size=2000))])
+    target = displacement @ [0.6, 0.8] * (1 - 1 / distance) + 0.01 * rng.normal(size=2000)
+    chosen = DistillationSettings(**{"engine": "pysr", "pysr": BUDGET, "seconds": 300.0, **settings})
+    return Problem(
+        names=("dx", "dy", "r", "m1"),
+        features=features[:1000],
+        target=target[:1000],
+        held_out_features=features[1000:],
+        held_out_target=target[1000:],
+        settings=chosen,
+        environment=pysr.environment(chosen, execution(depot)) if chosen.engine == "pysr" else {},
+    )
+
+
+@pytest.mark.pysr
+@pytest.mark.slow
+def test_both_engines_find_the_same_law_in_the_same_target(depot: Path, child: Child) -> None:
+    for engine in ("operon", "pysr"):
+        result = child.fit(spring(depot, engine=engine))
+        assert result.status == "ok", result.reason
+        assert result.front[-1].mae < 0.05, engine
+
+
+@pytest.mark.pysr
+@pytest.mark.slow
+def test_equal_seeds_give_equal_fronts_in_a_fresh_and_in_a_warm_process(depot: Path, child: Child) -> None:
+    task = spring(depot, pysr=BUDGET.model_copy(update={"iterations": 5}))
+    first, warm = child.fit(task), child.fit(task)
+    child.close()
+    fresh = child.fit(task)
+    assert first.status == "ok", first.reason
+    assert first.front == warm.front == fresh.front
+
+
+@pytest.mark.pysr
+@pytest.mark.slow
+def test_pysr_keeps_its_front_at_a_limit_and_goes_on_from_it(depot: Path, child: Child) -> None:
+    short = child.fit(spring(depot, seconds=15.0, pysr=BUDGET.model_copy(update={"iterations": 1_000_000})))
+    assert short.status == "timed_out", short.reason
+    assert short.found
+    result = child.fit(dataclasses.replace(spring(depot), guesses=short.found))
+    assert (result.status, result.guesses) == ("ok", len(short.found)), result.reason
+    assert result.front[-1].mae <= 1.05 * short.front[-1].mae
+
+
+@pytest.mark.pysr
+@pytest.mark.slow
+def test_pysr_knows_all_operators(depot: Path, child: Child) -> None:
+    result = child.fit(spring(depot, operators=ALL, pysr=SMALL))
+    assert result.status == "ok", result.reason
