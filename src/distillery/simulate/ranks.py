@@ -94,6 +94,10 @@ class Ranks:
         """Return the sum of a value over all ranks, on every rank."""
         return float(self._comm.allreduce(value))
 
+    def gathered(self, value: _T) -> list[_T]:
+        """Return the value of every rank in their order, on every rank."""
+        return list(self._comm.allgather(value))
+
     def _take(self, count: int) -> int:
         before = np.zeros(1, dtype=np.int64)
         self._counter.Fetch_and_op(np.array([count], dtype=np.int64), before, 0, op=self._mpi.SUM)
