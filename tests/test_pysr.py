@@ -237,7 +237,7 @@ def test_setup_refuses_in_one_line_what_it_cannot_do(
     with pytest.raises(DistilleryError, match=r"no network here, http://127\.0\.0\.1:9 cannot be reached .*login node"):
         prepare(depot)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(DistilleryError, match=r"pysr is not installed; pip install 'distillery\[pysr\]'"):
+    with pytest.raises(DistilleryError, match=r"pysr is not installed; pip install pysr"):
         prepare(depot)
 
 

@@ -54,7 +54,7 @@ def prepare(depot: Path) -> bool:
     """
     missing = pysr.missing()
     if missing:
-        raise DistilleryError(f"{_COMMAND}: {missing}; pip install 'distillery[pysr]'")
+        raise DistilleryError(f"{_COMMAND}: {missing}; pip install pysr")
     if julia.unprepared(depot) is None:
         return False
     with _alone(depot):
