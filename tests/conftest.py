@@ -12,6 +12,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 import slurmbox
+import sweeps
 
 install_import_hook("distillery", "beartype.beartype")
 
@@ -59,3 +60,21 @@ def make_sweep(tmp_path: Path) -> Callable[..., Sweep]:
         return Sweep(parse_config(content), tmp_path / "results")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An unbroken run of the tiny sweep on this machine, in a folder with a space in its name."""
+    directory = tmp_path_factory.mktemp("a sweep")
+    config = sweeps.write_config(directory, sweeps.TINY)
+    done = sweeps.snakemake(directory, config)
+    assert "bottleneck" in done.stdout, done.stdout
+    return directory, config
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a run of the smoke preset on this machine, and what it said."""
+    directory = tmp_path_factory.mktemp("smoke")
+    done = sweeps.snakemake(directory, sweeps.ROOT / "workflow/presets/smoke.yaml")
+    return directory, done.stdout

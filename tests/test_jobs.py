@@ -75,7 +75,7 @@ def test_what_breaks_every_cell_stops_the_job(make_sweep: Callable[..., Sweep], 
     def do(cells: Sequence[Cell]) -> None:
         raise error
 
-    with pytest.raises(type(error), match="No space|no device"):
+    with pytest.raises(type(error), match=r"No space|no device"):
         work(sweep, "train", job, do)
     assert not job.outcome(sweep.results, "train").exists()
     assert not job.cells[0].outcome(sweep.results, "train").exists()

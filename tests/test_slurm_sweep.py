@@ -1,0 +1,210 @@
+"""Whole sweeps on a real Slurm: the shipped profile, every way to die, and the same results as on one machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+import slurmbox
+from distillery.slurm.commands import Job, call, our_jobs
+from sweeps import (
+    LOG,
+    MOMENTS,
+    ROOT,
+    SMOKE,
+    assert_equal_but_for_timings,
+    before,
+    modified,
+    ours,
+    resume,
+    snakemake,
+    started,
+    store_of,
+    wait_for,
+)
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
+
+# The shipped profile, typed as the README says; what follows is what a small cluster without accounting needs.
+EXECUTION = "execution={{ranks: 2, nodes: 2, launcher: srun --mpi=pmi2, dask: {{cluster: {kind}, workers: 2}}}}"
+SITE = [
+    "--slurm-status-command=squeue",
+    "--slurm-init-seconds-before-status-checks=2",
+    "--latency-wait=10",
+    "--show-failed-logs",
+]
+GPU = ["--set-resources", "train:gpu=1", "train:slurm_partition=gpu"]
+
+
+def profile(kind: str = "allocation") -> list[str]:
+    return ["--profile", "slurm", *SITE, "--config", EXECUTION.format(kind=kind)]
+
+
+def submitted(name: str) -> list[Job]:
+    """Return the waiting and running jobs of a rule."""
+    return [job for job in our_jobs() if job.comment.startswith(f"rule_{name}")]
+
+
+def tasks(job: Job, word: str) -> list[psutil.Process]:
+    """Return the processes of a job that run ``distillery <word>``."""
+    found = []
+    for pid in slurmbox.job_processes(job.id):
+        try:
+            words = psutil.Process(pid).cmdline()
+        except psutil.Error:
+            continue
+        if any(Path(each).name == "distillery" for each in words[:3]) and word in words:
+            found.append(psutil.Process(pid))
+    return found
+
+
+def nothing_left(directory: Path) -> None:
+    """Make sure that neither queue nor processes hold anything of ours."""
+    deadline = time.monotonic() + 60
+    while (left := [*our_jobs(), *slurmbox.job_processes(), *ours(directory)]) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not left
+
+
+def test_the_smoke_sweep_gives_the_same_results_as_on_one_machine(smoke: tuple[Path, str], tmp_path: Path) -> None:
+    preset = ROOT / "workflow/presets/smoke.yaml"
+    process = started(tmp_path, preset, *GPU, profile=profile("slurm"))
+    seen: dict[str, Job] = {}
+
+    def over() -> bool:
+        for job in our_jobs():
+            if job.state == "RUNNING":
+                seen[f"{job.comment} {job.name}"] = job
+        time.sleep(0.3)
+        return process.poll() is not None
+
+    deadline = time.monotonic() + 900
+    while not over():
+        assert time.monotonic() < deadline, (tmp_path / LOG).read_text()[-8000:]
+    said = (tmp_path / LOG).read_text()
+    assert process.returncode == 0, said[-8000:]
+    assert_equal_but_for_timings(store_of(smoke[0], SMOKE["results"]), store_of(tmp_path, SMOKE["results"]))
+    nodes = {name.split()[0]: job.nodes for name, job in seen.items()}
+    assert "node[1-2]" in {where for name, where in nodes.items() if name.startswith("rule_simulate")}, nodes
+    assert {where for name, where in nodes.items() if name.startswith("rule_train")} == {"node2"}, "where the GPUs are"
+    assert any("distillery-dask" in name for name in seen), "workers are Slurm jobs"
+    marker = json.loads((tmp_path / SMOKE["results"] / "spring-2d-4b-s0" / "train.json").read_text())
+    assert marker["ranks"] == 2
+    nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("stage", MOMENTS)
+def test_a_killed_snakemake_leaves_jobs_that_resume_ends(tiny: tuple[Path, Path], tmp_path: Path, stage: str) -> None:
+    before(stage, tiny[0], tmp_path)
+    in_the_middle, finished = MOMENTS[stage]
+    process = started(tmp_path, tiny[1], profile=profile())
+    wait_for(lambda: in_the_middle(tmp_path / "results"), process, tmp_path / LOG)
+    spared = modified(tmp_path / "results", finished)
+    process.kill()
+    process.wait(30)
+    orphans = our_jobs()
+    assert orphans, "its jobs outlive it"
+    refused = snakemake(tmp_path, tiny[1], check=False, profile=profile())
+    assert refused.returncode != 0
+    assert "distillery resume" in refused.stderr, refused.stderr
+    said = resume(tmp_path, tiny[1])
+    assert "cancelled" in said, said
+    assert all(job.id in said for job in orphans[:1]), said
+    nothing_left(tmp_path)
+
+    snakemake(tmp_path, tiny[1], profile=profile())
+    assert_equal_but_for_timings(store_of(tiny[0]), store_of(tmp_path))
+    assert modified(tmp_path / "results", finished) == spared
+    nothing_left(tmp_path)
+
+
+def test_one_sweep_survives_all_that_can_be_cancelled_killed_and_switched_off(
+    tiny: tuple[Path, Path], tmp_path: Path
+) -> None:
+    process = started(tmp_path, tiny[1], "--set-resources", "train:slurm_partition=cpu", profile=profile())
+    results, log = tmp_path / "results", tmp_path / LOG
+
+    def stricken(rule: str, ready: Callable[[], bool], blow: Callable[[Job], None]) -> None:
+        """Wait until a job of a rule is in the middle of its work, break it, and wait until it was sent again."""
+        hit: list[Job] = []
+
+        def hits() -> bool:
+            hit[:] = [job for job in submitted(rule) if job.state == "RUNNING"] if ready() else []
+            return bool(hit)
+
+        wait_for(hits, process, log)
+        known = {job.id for job in submitted(rule)}
+        blow(hit[0])
+        wait_for(lambda: any(job.id not in known for job in submitted(rule)), process, log)
+
+    def kill_one_rank(job: Job) -> None:
+        ranks = tasks(job, "simulate")
+        assert len(ranks) == 2, ranks
+        ranks[1].kill()
+
+    def cancel(job: Job) -> None:
+        call(["scancel", job.id])
+
+    def set_node_down(job: Job) -> None:
+        call(["scontrol", "update", f"nodename={job.nodes}", "state=down", "reason=test"])
+        call(["scontrol", "update", f"nodename={job.nodes}", "state=resume"])
+
+    def kill_scheduler(job: Job) -> None:
+        tasks(job, "distill")[0].send_signal(signal.SIGKILL)
+
+    try:
+        stricken("simulate", lambda: MOMENTS["simulate"][0](results), kill_one_rank)
+        stricken("train", lambda: MOMENTS["train"][0](results), cancel)
+        checkpoints = {path.parent.parent.name for path in results.glob("*/*/checkpoint/*.json")}
+        assert checkpoints, "a cancelled training keeps its checkpoint"
+        stricken("train", lambda: MOMENTS["train"][0](results), set_node_down)
+        stricken("distill", lambda: any(results.glob("fits/*.json")), kill_scheduler)
+        assert process.wait(600) == 0, log.read_text()[-8000:]
+    finally:
+        process.kill()
+    assert_equal_but_for_timings(store_of(tiny[0]), store_of(tmp_path))
+    nothing_left(tmp_path)
+
+
+def asked(job: Job) -> tuple[int, int]:
+    """Return the minutes and megabytes that a job asked for."""
+    text = call(["scontrol", "show", "job", job.id])
+    hours, minutes, _ = re.findall(r"TimeLimit=(\d+):(\d+):(\d+)", text)[0]
+    memory, unit = re.findall(r"TRES=\S*mem=([\d.]+)([MG])", text)[0]
+    return 60 * int(hours) + int(minutes), round(float(memory) * (1024 if unit == "G" else 1))
+
+
+@pytest.mark.parametrize("resources", ["train:runtime=1 * attempt", "train:mem_mb=150 * 30 ** (attempt - 1)"])
+def test_a_job_that_hits_its_limit_is_sent_again_with_more(
+    tiny: tuple[Path, Path], tmp_path: Path, resources: str
+) -> None:
+    before("train", tiny[0], tmp_path)
+    goal = "results/spring-2d-4b-s0/l1-s0/train.json"
+    process = started(tmp_path, tiny[1], goal, "--set-resources", resources, profile=profile())
+    limits: dict[str, tuple[int, int]] = {}
+
+    def over() -> bool:
+        for job in submitted("train"):
+            if job.id not in limits:
+                limits[job.id] = asked(job)
+                if "runtime" in resources and len(limits) == 1:
+                    # The job is too short to reach its minute by itself.
+                    call(["scontrol", "update", f"jobid={job.id}", "EndTime=now+1"])
+        return process.poll() is not None
+
+    deadline = time.monotonic() + 400
+    while not over():
+        assert time.monotonic() < deadline, (tmp_path / LOG).read_text()[-8000:]
+        time.sleep(0.1)
+    assert process.returncode == 0, (tmp_path / LOG).read_text()[-8000:]
+    (minutes, memory), (more_minutes, more_memory) = limits.values()
+    assert (more_minutes == 2 * minutes) if "runtime" in resources else (more_memory == 30 * memory)
+    assert (tmp_path / goal).exists()
+    nothing_left(tmp_path)
