@@ -160,7 +160,9 @@ def begin(sweep: Sweep, snakemake: Any) -> None:
     """
     from distillery.distill.engine import require
     from distillery.plan import require_room
+    from distillery.slurm.require import require_site
 
+    _or_end(lambda: require_site(snakemake))
     _or_end(lambda: require(sweep.config.distillation))
     _or_end(lambda: require_room(sweep))
     # The Slurm executor gives all jobs of a run one name, by which `distillery resume` finds them.

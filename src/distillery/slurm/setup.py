@@ -14,7 +14,8 @@ import yaml
 from distillery import files
 from distillery.errors import DistilleryError
 from distillery.slurm import commands, keys
-from distillery.slurm.checks import Finding, check
+from distillery.slurm.checks import check
+from distillery.slurm.findings import Finding
 from distillery.slurm.partitions import default_partition, partitions
 from distillery.slurm.profile import find_profile, read_profile, section, shipped, user_profile, with_value
 from distillery.slurm.site import GPU_RULE, site_of

@@ -12,6 +12,8 @@ from distillery.slurm.partitions import Partition, default_partition
 from distillery.slurm.profile import section
 
 GPU_RULE = "train"
+# Where a profile says what trainings ask for.
+TRAINING = f"set-resources: {GPU_RULE}"
 
 
 @dataclasses.dataclass(frozen=True)
