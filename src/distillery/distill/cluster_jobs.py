@@ -38,7 +38,7 @@ _ENDLESS = {
     "PartitionTimeLimit",
     "QOSNotAllowed",
 }
-# So often is such a reason seen, and so many jobs at least end without reaching the scheduler, until that is no accident.
+# So often is such a reason seen, and so many jobs at least end without reaching the scheduler, until it is no chance.
 _OFTEN = 3
 _LONGEST_PAUSE = 600.0
 
