@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from distillery.config import Config, DaskSettings
-from distillery.distill.cluster_worker import CORES, Workers, missing, tell
+from distillery.distill.cluster_worker import CORES, SHUT, Workers, missing, tell
 from distillery.errors import DistilleryError
 
 # A worker that dies takes its fit with it; the fit is given to this many further workers.
@@ -154,7 +154,8 @@ def _elsewhere(
 
         return allocation_cluster(workers)
     try:
-        from distillery.distill.cluster_jobs import job_cluster
+        with _interrupts_kept():
+            from distillery.distill.cluster_jobs import job_cluster
     except ModuleNotFoundError as error:
         raise missing(error.name or "dask-jobqueue") from None
     return job_cluster(workers, left)
@@ -171,6 +172,7 @@ def _local(settings: DaskSettings, tasks: int) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
+            scheduler_kwargs=SHUT,
             memory_limit=None,
             silence_logs=logging.CRITICAL,
             env={CORES: str(settings.cores)},
@@ -235,6 +237,19 @@ def _left_in_order() -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in ours.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Take back what a library does to Ctrl-C when it is imported: dask_jobqueue makes it a success."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,16 @@ from typing import Any
 
 from distributed import Client, LocalCluster
 
-from distillery.distill.cluster_worker import Waiting, Workers, environment, last_line, scheduler_host, security, tell
+from distillery.distill.cluster_worker import (
+    SHUT,
+    Waiting,
+    Workers,
+    environment,
+    last_line,
+    scheduler_host,
+    security,
+    tell,
+)
 from distillery.errors import DistilleryError
 from distillery.slurm import nested
 
@@ -110,6 +119,7 @@ def allocation_cluster(workers: Workers) -> Iterator[tuple[Any, Callable[[], Non
         protocol="tls://",
         security=keys,
         dashboard_address=None,
+        scheduler_kwargs=SHUT,
         silence_logs=logging.CRITICAL,
     ) as cluster:
         nodes = min(allocation.nodes, workers.count)

@@ -21,7 +21,17 @@ from distributed import Client, SchedulerPlugin
 from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
 
-from distillery.distill.cluster_worker import Waiting, Workers, environment, last_line, scheduler_host, security, tell
+from distillery.distill.cluster_worker import (
+    QUIET,
+    SHUT,
+    Waiting,
+    Workers,
+    environment,
+    last_line,
+    scheduler_host,
+    security,
+    tell,
+)
 from distillery.errors import DistilleryError
 from distillery.slurm import commands, nested
 
@@ -293,7 +303,7 @@ def job_cluster(workers: Workers, unfinished: Callable[[], int]) -> Iterator[tup
         job_mem=f"{workers.memory_mb}M",
         walltime=str(workers.minutes),
         death_timeout=workers.death_seconds,
-        worker_extra_args=["--no-dashboard"],
+        worker_extra_args=QUIET,
         job_extra_directives=[
             *placement,
             "--no-requeue",
@@ -303,7 +313,7 @@ def job_cluster(workers: Workers, unfinished: Callable[[], int]) -> Iterator[tup
         log_directory=None,
         protocol="tls://",
         security=keys,
-        scheduler_options={"host": scheduler_host(), "dashboard": False, "dashboard_address": None},
+        scheduler_options={"host": scheduler_host(), **SHUT},
         silence_logs=logging.CRITICAL,
         desk=desk,
     )

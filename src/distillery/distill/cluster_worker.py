@@ -23,6 +23,10 @@ DEATH_SECONDS = 60
 INTERVAL = 20.0
 # The cores of a worker; the child process of its one fit may use them all.
 CORES = "DISTILLERY_WORKER_CORES"
+# Dask's web servers cannot be left out; these are seen on their own machine alone and have a port that is free.
+_OWN = "127.0.0.1:0"
+SHUT = {"dashboard": False, "dashboard_address": _OWN}
+QUIET = ["--no-dashboard", f"--dashboard-address={_OWN}"]
 # Rounds of waiting before a line is printed again, in seconds since the last.
 _PAUSES = (10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
@@ -77,7 +81,7 @@ class Workers:
     @property
     def arguments(self) -> list[str]:
         """Arguments of ``dask worker``: one fit at a time; the cluster, not Dask, limits memory; no dashboard."""
-        return ["--nthreads=1", "--memory-limit=0", "--no-dashboard", f"--death-timeout={self.death_seconds}"]
+        return ["--nthreads=1", "--memory-limit=0", *QUIET, f"--death-timeout={self.death_seconds}"]
 
     def command(self, address: str) -> list[str]:
         """Return the command that starts a worker for the scheduler at an address."""
