@@ -81,7 +81,8 @@ def test_every_finding_comes_back_at_its_coordinates(finished: Any) -> None:
 
 
 def test_fronts_are_kept_whole(finished: Any) -> None:
-    equations = opened(finished)["equations"].to_dataset().sel(cell="r^-1-3d-4b-s5/bottleneck-s1", component=1)
+    equations = opened(finished)["equations"].to_dataset()
+    equations = equations.sel(cell="r^-1-3d-4b-s5/bottleneck-s1", engine="operon", component=1)
     assert equations.expression.values.tolist() == [entry["expression"] for entry in front(1)]
     assert equations.mae.values.tolist() == [entry["mae"] for entry in front(1)]
     assert equations.chosen.values.tolist() == [0, 0, 1, 0]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,21 @@ import psutil
 import pytest
 
 from distillery import formula
+from distillery.collect.query import query
+from distillery.collect.run import collect
 from distillery.config import DistillationSettings, ExecutionSettings, PysrSettings
 from distillery.distill import child as child_module
 from distillery.distill import fits, julia, pysr, signature
 from distillery.distill.child import Child
 from distillery.distill.engine import Problem, require
 from distillery.distill.julia_setup import prepare
+from distillery.distill.run import distill
 from distillery.errors import DistilleryError
+from distillery.outcome import read_outcome
+from distillery.sweep import Sweep
+from distillery.verify.run import verify
 from fakepysr import FakePysr
+from test_distill_run import QUICK, messages
 
 ALL = ("+", "-", "*", "/", ">", "<", "^", "exp", "log", "if")
 NAMES = ("dx", "dy")
@@ -472,6 +479,58 @@ def test_a_killed_pysr_leaves_its_hall_of_fame(tmp_path: Path) -> None:
     (tmp_path / "run" / "hall_of_fame.csv").write_text(table + '7,0.05,"(dx * 2.0) / (dy + 1.2')
     assert pysr.guesses(tmp_path) == ["dx", "(dx * 2.0) / dy"]
     assert pysr.partial(tmp_path, NAMES) == ["dx", "dx * 2.0 / dy"]
+
+
+# Engines compared.
+
+
+@pytest.mark.slow
+def test_engines_are_compared_on_equal_targets_in_one_query(
+    fake: FakePysr, make_sweep: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    prepared(tmp_path / "depot")
+    sweep = make_sweep(
+        distillation={**QUICK, "compare": ["pysr"], "pysr": {"iterations": 3}},
+        execution={"julia_depot": str(tmp_path / "depot")},
+    )
+    (cell,) = sweep.cells
+    messages(sweep, cell)
+    distill(sweep, sweep.cells)
+    distilled = read_outcome(cell.outcome(sweep.results, "distill"))
+    assert distilled.result["engine"] == "operon"
+    (other,) = distilled.result["compared"]
+    assert other["engine"] == "pysr"
+    keys = [component["fit"] for found in (distilled.result, other) for component in found["components"]]
+    assert len(set(keys)) == 2 * cell.experiment.dim
+    verify(sweep, cell)
+    verdict = read_outcome(cell.outcome(sweep.results, "verify")).result
+    assert [entry["engine"] for entry in verdict["compared"]] == ["pysr"]
+    assert not verdict["compared"][0]["recovered"]
+    collect(sweep)
+    best = query(
+        sweep.results,
+        sql="SELECT component, engine, min(mae), any_value(fit), bool_or(passes) FROM equations "
+        "GROUP BY component, engine ORDER BY component, engine",
+    )
+    assert [row[:2] for row in best.rows] == [(0, "operon"), (0, "pysr"), (1, "operon"), (1, "pysr")]
+    assert {row[3] for row in best.rows} == {"ok"}
+    alone = query(sweep.results, ["engine=pysr"], equations=True, columns=["engine", "expression", "fit_seconds"])
+    assert alone.rows
+    assert {row[0] for row in alone.rows} == {"pysr"}
+    (chosen,) = query(sweep.results, columns=["engine", "equation"]).rows
+    front = [point["expression"] for point in distilled.result["components"][0]["front"]]
+    assert chosen[0] == "operon"
+    assert chosen[1][0] in front
+
+
+def test_engines_that_are_compared_are_checked_too(fake: FakePysr, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="stands twice among operon, operon"):
+        DistillationSettings(compare=("operon",))
+    unable = DistillationSettings(engine="pysr", operators=("+", "if"), compare=("operon",))
+    with pytest.raises(DistilleryError, match=r"operon has no if; leave it out, or take operon out of compare"):
+        require(unable)
+    with pytest.raises(DistilleryError, match=r"compare: pysr cannot run yet, .*, or take pysr out of compare"):
+        require(DistillationSettings(compare=("pysr",)), execution(tmp_path / "depot"))
 
 
 # With Julia.

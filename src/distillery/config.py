@@ -105,10 +105,18 @@ class PysrSettings(_Settings):
     )
 
 
+EngineName = Literal["operon", "pysr"]
+
+
 class DistillationSettings(_Settings):
     """How expressions are fitted to messages."""
 
-    engine: Literal["operon", "pysr"] = Field("operon", description="The symbolic regression engine; never switched.")
+    engine: EngineName = Field("operon", description="The symbolic regression engine; never switched.")
+    compare: tuple[EngineName, ...] = Field(
+        (),
+        description="Other engines that fit the same targets, to be compared with it. Their fronts are judged and kept "
+        "too; the cell's equations and verdict are those of `engine`.",
+    )
     samples: int = Field(5000, ge=50, description="Training samples of a message component.")
     held_out: int = Field(5000, ge=50, description="Held-out samples on which a front's errors are measured.")
     operators: tuple[Literal["+", "-", "*", "/", "^", "exp", "log", ">", "<", "if"], ...] = Field(
@@ -119,6 +127,19 @@ class DistillationSettings(_Settings):
     memory_mb: int = Field(4000, ge=256, description="Memory limit of one fit in MB.")
     operon: OperonSettings = Field(OperonSettings(), description="Budget of the operon engine.")
     pysr: PysrSettings = Field(PysrSettings(), description="Budget of the PySR engine.")
+
+    @property
+    def engines(self) -> tuple[EngineName, ...]:
+        """The engine, and those that are compared with it."""
+        return (self.engine, *self.compare)
+
+    @model_validator(mode="after")
+    def _engines_differ(self) -> DistillationSettings:
+        if len(set(self.engines)) < len(self.engines):
+            raise ValueError(
+                f"compare: {self.engine} stands twice among {', '.join(self.engines)}; name the other ones"
+            )
+        return self
 
 
 class VerificationSettings(_Settings):

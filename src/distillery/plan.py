@@ -208,16 +208,19 @@ def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
     components = sum(cell.experiment.dim for cell in cells)
     drawings = len(sweep.experiments) + len(cells)
     trajectories = sum(sweep.simulations(e, split) for e in sweep.experiments for split in SPLITS)
-    fits = counted(components, "fit")
+    engines = config.distillation.engines
+    fits = counted(components * len(engines), "fit")
     limit = f"at most {config.distillation.seconds:.0f} s each"
     return (
         StagePlan("simulate", f"{trajectories:,} trajectories", simulated),
         StagePlan("train", f"{counted(len(cells), 'cell')} × {config.training.steps:,} steps", trained),
         StagePlan("interpret", counted(len(cells), "cell"), len(cells) * INTERPRETING + jobs * JOB),
         StagePlan(
-            "distill", f"{fits} by {config.distillation.engine}, {limit}", components * _fit(config) + jobs * JOB
+            "distill",
+            f"{fits} by {' and '.join(engines)}, {limit}",
+            components * sum(_fit(config, name) for name in engines) + jobs * JOB,
         ),
-        StagePlan("verify", counted(len(cells), "cell"), components * VERIFYING + jobs * JOB),
+        StagePlan("verify", counted(len(cells), "cell"), components * len(engines) * VERIFYING + jobs * JOB),
         StagePlan("picture", counted(drawings, "drawing"), drawings * DRAWING + jobs * JOB),
         StagePlan("collect", "one store", JOB + COLLECTING * len(cells)),
     )
@@ -253,9 +256,9 @@ def training(sweep: Sweep, cell: Cell) -> float:
     return settings.steps * (settings.batch * operations / TRAINED + TRAINING_STEP)
 
 
-def _fit(config: Config) -> float:
+def _fit(config: Config, engine: str) -> float:
     settings = config.distillation
-    if settings.engine == "operon":
+    if engine == "operon":
         operon = settings.operon
         passes = 1 + operon.local_iterations
         samples = min(operon.samples, settings.samples)

@@ -68,7 +68,7 @@ def interpret(sweep: Sweep, job: Job) -> Need:
 def distill(sweep: Sweep, job: Job) -> Need:
     """Return what the job needs that distils cells; its memory is that of one core where the workers are its tasks."""
     dask, settings = sweep.config.execution.dask, sweep.config.distillation
-    fits = sum(cell.experiment.dim for cell in job.cells)
+    fits = sum(cell.experiment.dim for cell in job.cells) * len(settings.engines)
     rounds = math.ceil(fits / dask.workers)
     # Every fit may take its whole time; the margin of other stages has no place here.
     seconds = rounds * (settings.seconds + plan.TIDYING + STARTING) / MARGIN
@@ -88,7 +88,8 @@ def worker_mb(sweep: Sweep) -> int:
 
 def verify(sweep: Sweep, job: Job) -> Need:
     """Return what judging the expressions of a job's cells needs."""
-    return Need(PYTHON, sum(cell.experiment.dim for cell in job.cells) * plan.VERIFYING * 5)
+    components = sum(cell.experiment.dim for cell in job.cells) * len(sweep.config.distillation.engines)
+    return Need(PYTHON, components * plan.VERIFYING * 5)
 
 
 def picture(sweep: Sweep, subject: Experiment | Job | Cell) -> Need:

@@ -20,7 +20,7 @@ from distillery.models import MODELS, Model
 from distillery.systems import System
 
 # Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.
-FORMATS = {"simulate": 1, "train": 1, "interpret": 1, "distill": 1, "verify": 1, "collect": 1}
+FORMATS = {"simulate": 1, "train": 1, "interpret": 1, "distill": 1, "verify": 1, "collect": 2}
 # Where, under the results folder, the checked configuration of a run is kept for its jobs.
 RESOLVED = "config.yaml"
 
@@ -168,9 +168,10 @@ class Sweep:
                 settings = self.config.distillation
                 content |= {
                     "interpret": self.key("interpret", cell),
-                    **settings.model_dump(mode="json", exclude={"operon", "pysr"}),
-                    settings.engine: getattr(settings, settings.engine).model_dump(mode="json"),
+                    **settings.model_dump(mode="json", exclude={"operon", "pysr", "compare"}),
+                    **({"compare": settings.compare} if settings.compare else {}),
                 }
+                content |= {name: getattr(settings, name).model_dump(mode="json") for name in settings.engines}
             case "verify":
                 content |= {"distill": self.key("distill", cell), **self._dumped("verification")}
         return files.digest(content)

@@ -6,7 +6,7 @@ DEPOT = julia.depot_of(SWEEP.config.execution)
 # What a fit waits for. An older depot is as good as a new one: preparing it again repeats no fit.
 JULIA = (
     [ancient(str(julia.marker(DEPOT)))]
-    if SWEEP.config.distillation.engine == "pysr"
+    if "pysr" in SWEEP.config.distillation.engines
     else []
 )
 

@@ -70,7 +70,7 @@ CELLS: tuple[Column, ...] = (
     Column("versions", "text", "versions of the libraries, JSON"),
 )
 
-FRONT_DIMS = ("cell", "component", "rank")
+FRONT_DIMS = ("cell", "engine", "component", "rank")
 
 EQUATIONS: tuple[Column, ...] = (
     Column("expression", "text", "an expression on the Pareto front"),
@@ -79,4 +79,6 @@ EQUATIONS: tuple[Column, ...] = (
     Column("score", "number", "drop of log error per unit of complexity"),
     Column("chosen", "flag", "whether it is the paper's choice, with the largest score"),
     Column("passes", "flag", "whether it is the true law up to its gauge"),
+    Column("fit", "text", "how the fit that found it ended: ok, timed_out"),
+    Column("fit_seconds", "number", "wall time of that fit", units="s"),
 )

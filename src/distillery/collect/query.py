@@ -21,7 +21,7 @@ from distillery.errors import DistilleryError
 
 _IDENTITY = (*DIMS, "experiment", "cell")
 CELL_NAMES = (*_IDENTITY, *(column.name for column in CELLS))
-EQUATION_NAMES = (*_IDENTITY, "component", "rank", *(column.name for column in EQUATIONS))
+EQUATION_NAMES = (*_IDENTITY, "engine", "component", "rank", *(column.name for column in EQUATIONS))
 _FLAGS = frozenset(column.name for column in (*CELLS, *EQUATIONS) if column.kind == "flag")
 
 BRIEF_CELLS = (
@@ -34,7 +34,18 @@ BRIEF_CELLS = (
     "acceleration_r2_robust",
     "equation",
 )
-BRIEF_EQUATIONS = ("cell", "component", "rank", "chosen", "passes", "complexity", "mae", "score", "expression")
+BRIEF_EQUATIONS = (
+    "cell",
+    "engine",
+    "component",
+    "rank",
+    "chosen",
+    "passes",
+    "complexity",
+    "mae",
+    "score",
+    "expression",
+)
 
 _FILTER = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>|~)(.*)", re.DOTALL)
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {

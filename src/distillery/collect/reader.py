@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int
 
 from distillery.cell import STORE, Cell, Experiment
-from distillery.collect.columns import CELLS, DIMS, EQUATIONS, TEXT_DIMS, UNPLANNED
+from distillery.collect.columns import CELLS, DIMS, EQUATIONS, FRONT_DIMS, TEXT_DIMS, UNPLANNED
 from distillery.errors import DistilleryError
 
 _T = TypeVar("_T")
@@ -124,7 +124,10 @@ def _cells(store: Path, names: Sequence[str] | None) -> Frame:
 def _equations(store: Path) -> Frame:
     cells = _array(store, "equations", "cell").astype(object)
     expressions = _array(store, "equations", "expression")
-    index, component, rank = np.nonzero(expressions != "")
+    engines = _array(store, "equations", "engine").astype(object)
+    if expressions.ndim != len(FRONT_DIMS):
+        raise _damaged(store / "equations", "its dimensions are other ones")
+    index, engine, component, rank = np.nonzero(expressions != "")
     identities = [Cell.parse(cell) for cell in cells]
     coordinates = [identity.coordinates for identity in identities]
     columns: dict[str, np.ndarray] = {}
@@ -133,10 +136,10 @@ def _equations(store: Path) -> Frame:
         columns[name] = values[index]
     columns["experiment"] = _objects([str(identity.experiment) for identity in identities])[index]
     columns["cell"] = cells[index]
-    columns |= {"component": component, "rank": rank}
+    columns |= {"engine": engines[engine], "component": component, "rank": rank}
     for column in EQUATIONS:
         array = expressions if column.name == "expression" else _array(store, "equations", column.name)
-        columns[column.name] = array[index, component, rank]
+        columns[column.name] = array[index, engine, component, rank]
     return Frame(columns, len(index))
 
 

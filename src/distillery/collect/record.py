@@ -24,12 +24,13 @@ class Record:
     Attributes:
         cell: Whose it is.
         values: By column of ``columns.CELLS``, a value, or a list along the column's own dimension.
-        fronts: For each message component its Pareto front, each entry by column of ``columns.EQUATIONS``.
+        fronts: By engine, the cell's own first, for each message component its Pareto front, each entry by column of
+            ``columns.EQUATIONS``.
     """
 
     cell: Cell
     values: Values
-    fronts: tuple[tuple[Values, ...], ...]
+    fronts: dict[str, list[list[Values]]]
 
 
 def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState]) -> Record:
@@ -42,7 +43,7 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
     """
     states = cell_states(sweep, cell)
     values: Values = {}
-    fronts: list[list[Values]] = []
+    fronts: dict[str, list[list[Values]]] = {}
     outcomes: dict[Stage, Outcome] = {}
     for stage in STAGES:
         state = states[stage]
@@ -51,9 +52,13 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
         try:
             found = _READERS[stage](state.outcome.result)
             if stage == "distill":
-                fronts = [_front(component) for component in _ordered(state.outcome.result)]
+                fronts = {
+                    name: [_front(component) for component in _ordered(result)]
+                    for name, result in _by_engine(sweep, state.outcome.result).items()
+                }
             if stage == "verify":
-                _mark_passing(fronts, _ordered(state.outcome.result))
+                for name, result in _by_engine(sweep, state.outcome.result).items():
+                    _mark_passing(fronts.get(name, []), _ordered(result))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             problem = f"{stage}.json lacks what it should hold ({error!r}); delete it and run the sweep again"
             states[stage] = StageState("failed", problem)
@@ -68,7 +73,7 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
     values |= _origin({stage: state.outcome for stage, state in states.items() if state.outcome is not None})
     status, reason = _verdict(states, trajectories)
     values |= {"status": status, "reason": reason}
-    return Record(cell, values, tuple(tuple(front) for front in fronts))
+    return Record(cell, values, fronts)
 
 
 def _verdict(states: dict[Stage, StageState], trajectories: dict[Split, StageState]) -> tuple[str, str]:
@@ -128,6 +133,14 @@ def _read_distill(result: Values) -> Values:
     }
 
 
+def _by_engine(sweep: Sweep, result: Values) -> dict[str, Values]:
+    """Return the result of the cell's engine, and those of engines that were compared with it."""
+    return {
+        sweep.config.distillation.engine: result,
+        **{_text(entry["engine"]): entry for entry in result.get("compared", ())},
+    }
+
+
 def _ordered(result: Values) -> list[Values]:
     return sorted(result["components"], key=lambda component: component["component"])
 
@@ -145,6 +158,8 @@ def _front(component: Values) -> list[Values]:
             "mae": _number(entry["mae"]),
             "score": _number(entry["score"]),
             "chosen": float(index == component["chosen"]),
+            "fit": _text(component["status"]),
+            "fit_seconds": _number(component["seconds"]),
         }
         for index, entry in enumerate(component["front"])
     ]

@@ -48,7 +48,9 @@ def build(sweep: Sweep, records: Sequence[Record]) -> xr.DataTree:
             "versions": json.dumps(versions(), sort_keys=True),
         }
     )
-    return xr.DataTree.from_dict({"/": root, "/cells": _cells(sweep, records), "/equations": _equations(records)})
+    return xr.DataTree.from_dict(
+        {"/": root, "/cells": _cells(sweep, records), "/equations": _equations(sweep, records)}
+    )
 
 
 def write(tree: xr.DataTree, folder: Path) -> None:
@@ -116,24 +118,29 @@ def _coordinates(records: Sequence[Record]) -> dict[str, list[Any]]:
     return {name: list(values) if name in TEXT_DIMS else sorted(values) for name, values in seen.items()}
 
 
-def _equations(records: Sequence[Record]) -> xr.Dataset:
+def _equations(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
+    engines: list[str] = list(sweep.config.distillation.engines)
+    fronts = [(row, name, found) for row, record in enumerate(records) for name, found in record.fronts.items()]
     components = max(record.cell.experiment.dim for record in records)
-    components = max(components, *(len(record.fronts) for record in records))
-    ranks = max((len(front) for record in records for front in record.fronts), default=1)
-    shape = (len(records), components, max(ranks, 1))
+    components = max(components, *(len(found) for _, _, found in fronts), 0)
+    ranks = max((len(front) for _, _, found in fronts for front in found), default=1)
+    shape = (len(records), len(engines), components, max(ranks, 1))
     variables = {}
     for column in EQUATIONS:
         array = _empty(column, shape)
-        for row, record in enumerate(records):
-            for component, front in enumerate(record.fronts):
+        for row, name, found in fronts:
+            for component, front in enumerate(found):
                 for rank, entry in enumerate(front):
                     if column.name in entry:
-                        array[row, component, rank] = entry[column.name]
+                        array[row, engines.index(name), component, rank] = entry[column.name]
         variables[column.name] = (FRONT_DIMS, array, _attributes(column))
-    cells = _texts([str(record.cell) for record in records])
-    return xr.Dataset(
-        variables, coords={"cell": cells, "component": np.arange(components), "rank": np.arange(shape[2])}
-    )
+    coordinates = {
+        "cell": _texts([str(record.cell) for record in records]),
+        "engine": _texts(engines),
+        "component": np.arange(components),
+        "rank": np.arange(shape[3]),
+    }
+    return xr.Dataset(variables, coords=coordinates)
 
 
 def _empty(column: Column, shape: tuple[int, ...]) -> np.ndarray:

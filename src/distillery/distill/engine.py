@@ -15,7 +15,7 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from distillery.config import DistillationSettings, ExecutionSettings
+from distillery.config import DistillationSettings, EngineName, ExecutionSettings
 from distillery.errors import DistilleryError
 
 ENGINES = {"operon": "distillery.distill.operon", "pysr": "distillery.distill.pysr"}
@@ -120,28 +120,30 @@ def engine(name: str) -> Engine:
 
 
 def require(settings: DistillationSettings, execution: ExecutionSettings | None = None) -> None:
-    """Check that the configured engine can work here, before any work is started.
+    """Check that the configured engines can work here, before any work is started.
 
     Args:
-        settings: The engine and its operators.
+        settings: The engines and their operators.
         execution: Where fits are about to run; left out where what they need may still be prepared.
 
     Raises:
         DistilleryError: A library is missing or not prepared, or the engine lacks an operator; the other engine is
             named.
     """
-    name = settings.engine
+    for name in settings.engines:
+        key = "engine" if name == settings.engine else "compare"
+        _require(name, key, settings, execution)
+
+
+def _require(name: EngineName, key: str, settings: DistillationSettings, execution: ExecutionSettings | None) -> None:
     others = " or ".join(other for other in ENGINES if other != name)
+    instead = f"choose engine: {others}" if key == "engine" else f"take {name} out of compare"
     missing = engine(name).missing()
     if missing:
-        raise DistilleryError(
-            f"distillation.engine: {name} cannot run here, {missing}; install that, or choose engine: {others}"
-        )
+        raise DistilleryError(f"distillation.{key}: {name} cannot run here, {missing}; install that, or {instead}")
     unknown = engine(name).unknown_operators(settings)
     if unknown:
-        raise DistilleryError(
-            f"distillation.operators: {name} has no {', '.join(unknown)}; leave it out, or choose engine: {others}"
-        )
+        raise DistilleryError(f"distillation.operators: {name} has no {', '.join(unknown)}; leave it out, or {instead}")
     unprepared = engine(name).unprepared(execution) if execution else None
     if unprepared:
-        raise DistilleryError(f"distillation.engine: {name} cannot run yet, {unprepared}, or choose engine: {others}")
+        raise DistilleryError(f"distillation.{key}: {name} cannot run yet, {unprepared}, or {instead}")

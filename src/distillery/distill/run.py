@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from distillery.cell import Cell
+from distillery.config import DistillationSettings, EngineName
 from distillery.distill.child import close_children, fit_here
 from distillery.distill.cluster import cluster
 from distillery.distill.engine import Problem, engine, require
@@ -52,14 +53,17 @@ def distill(sweep: Sweep, cells: Sequence[Cell]) -> None:
         raise
 
 
+_Fit = tuple[EngineName, int]
+
+
 class _Job:
     """One cell on its way: its note, its problems, what is finished of it."""
 
     def __init__(self, sweep: Sweep, cell: Cell) -> None:
         self.sweep, self.cell = sweep, cell
         self.path = cell.outcome(sweep.results, "distill")
-        self.problems: dict[int, Problem] = {}
-        self.results: dict[int, FitResult] = {}
+        self.problems: dict[_Fit, Problem] = {}
+        self.results: dict[_Fit, FitResult] = {}
         self.reading = ""
         self._note = running(self.path)
         self._started = self._note.__enter__()
@@ -86,7 +90,11 @@ class _Job:
             interpreted = read_outcome(cell.outcome(sweep.results, "interpret"), key=sweep.key("interpret", cell))
             if interpreted.status == "ok":
                 self.reading = str(interpreted.result.get("reading", ""))
-                self.problems = dict(enumerate(problems(sweep, cell)))
+                self.problems = {
+                    (name, component): dataclasses.replace(problem, settings=_of_engine(problem.settings, name))
+                    for component, problem in enumerate(problems(sweep, cell))
+                    for name in sweep.config.distillation.engines
+                }
                 return
             status, reason = interpreted.status, interpreted.reason
         except DistilleryError as error:
@@ -95,37 +103,49 @@ class _Job:
         write_outcome(self.path, key=key, started=self._started, result={}, status=status, reason=reason)
         self.end()
 
-    def finish(self, component: int, result: FitResult) -> None:
-        """Take a component's fit, and write the outcome when it was the last."""
-        self.results[component] = result
+    def finish(self, fit: _Fit, result: FitResult) -> None:
+        """Take a fit of a component by an engine, and write the outcome when it was the last."""
+        self.results[fit] = result
         if len(self.results) < len(self.problems):
             return
-        components = [
-            {
-                "component": number,
-                "status": fitted.status,
-                "reason": fitted.reason,
-                "fit": fit_key(self.problems[number]),
-                "seconds": fitted.seconds,
-                "chosen": fitted.chosen,
-                "front": [dataclasses.asdict(point) for point in fitted.front],
-            }
-            for number, fitted in sorted(self.results.items())
-        ]
+        settings = self.sweep.config.distillation
+        components = self._components(settings.engine)
+        compared = [{"engine": name, "components": self._components(name)} for name in settings.compare]
         reasons = [f"component {c['component']}: {c['reason']}" for c in components if c["status"] == "failed"]
         write_outcome(
             self.path,
             key=self.sweep.key("distill", self.cell),
             started=self._started,
             result={
-                "engine": self.sweep.config.distillation.engine,
+                "engine": settings.engine,
                 "reading": self.reading,
                 "components": components,
+                **({"compared": compared} if compared else {}),
             },
             status="failed" if len(reasons) == len(components) else "ok",
             reason="; ".join(reasons),
         )
         self.end()
+
+    def _components(self, engine_name: EngineName) -> list[dict[str, Any]]:
+        return [
+            {
+                "component": number,
+                "status": fitted.status,
+                "reason": fitted.reason,
+                "fit": fit_key(self.problems[name, number]),
+                "seconds": fitted.seconds,
+                "chosen": fitted.chosen,
+                "front": [dataclasses.asdict(point) for point in fitted.front],
+            }
+            for (name, number), fitted in sorted(self.results.items())
+            if name == engine_name
+        ]
+
+
+def _of_engine(settings: DistillationSettings, name: EngineName) -> DistillationSettings:
+    """Return the settings with which another engine fits the same."""
+    return settings.model_copy(update={"engine": name, "compare": ()})
 
 
 def problems(sweep: Sweep, cell: Cell) -> list[Problem]:
@@ -171,33 +191,33 @@ def problems(sweep: Sweep, cell: Cell) -> list[Problem]:
 def _fit_all(sweep: Sweep, jobs: list[_Job]) -> None:
     """Finish all jobs with kept fits or on the cluster; equal problems are fitted once."""
     settings = sweep.config.distillation
-    waiting: dict[str, list[tuple[_Job, int]]] = {}
+    waiting: dict[str, list[tuple[_Job, _Fit]]] = {}
     for job in jobs:
-        for component, problem in job.problems.items():
-            waiting.setdefault(fit_key(problem), []).append((job, component))
+        for fit, problem in job.problems.items():
+            waiting.setdefault(fit_key(problem), []).append((job, fit))
     missing: dict[str, Problem] = {}
-    environment = engine(settings.engine).environment(settings, sweep.config.execution)
+    environments = {name: engine(name).environment(settings, sweep.config.execution) for name in settings.engines}
     for key, takers in waiting.items():
         path = fit_file(sweep.results, key)
         kept = load_fit(path, key, settings)
         if kept is None:
-            job, component = takers[0]
+            job, fit = takers[0]
             missing[key] = dataclasses.replace(
-                job.problems[component], guesses=earlier_front(path, key), environment=environment
+                job.problems[fit], guesses=earlier_front(path, key), environment=environments[fit[0]]
             )
         else:
             _deliver(takers, kept)
     experiment = jobs[0].cell.experiment
     show = progress(f"distill {experiment}", len(missing), "fits")
     for done, (key, result) in enumerate(_fitted(sweep, missing, str(experiment)), start=1):
-        keep_fit(fit_file(sweep.results, key), key, settings, result)
+        keep_fit(fit_file(sweep.results, key), key, missing[key].settings, result)
         _deliver(waiting[key], result)
         show(done, f"{result.status} in {result.seconds:.0f} s")
 
 
-def _deliver(takers: list[tuple[_Job, int]], result: FitResult) -> None:
-    for job, component in takers:
-        job.finish(component, result)
+def _deliver(takers: list[tuple[_Job, _Fit]], result: FitResult) -> None:
+    for job, fit in takers:
+        job.finish(fit, result)
 
 
 def _fitted(sweep: Sweep, missing: Mapping[str, Problem], label: str) -> Iterator[tuple[str, FitResult]]:

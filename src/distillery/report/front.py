@@ -79,7 +79,8 @@ def pareto_fronts(sweep: Sweep, cell: Cell) -> list[list[Point]]:
         DistilleryError: The cell is not distilled yet, or its outcome is damaged.
     """
     record = read_record(sweep, cell, {})
-    if not record.fronts:
+    fronts = record.fronts.get(sweep.config.distillation.engine)
+    if not fronts:
         reason = record.values["reason"] or "no expression"
         raise DistilleryError(f"{cell}: has no Pareto front ({reason}); run the sweep first")
     names = {column.name for column in EQUATIONS}
@@ -95,7 +96,7 @@ def pareto_fronts(sweep: Sweep, cell: Cell) -> list[list[Point]]:
             for entry in front
             if entry.keys() <= names
         ]
-        for front in record.fronts
+        for front in fronts
     ]
 
 

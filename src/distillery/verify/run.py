@@ -39,14 +39,26 @@ def verify(sweep: Sweep, cell: Cell) -> None:
         if distilled.status != "ok":
             write_outcome(path, key=key, started=started, result={}, status=distilled.status, reason=distilled.reason)
             return
-        write_outcome(path, key=key, started=started, result=verdict(sweep, cell, _components(source, distilled)))
+        components, compared = _distilled(source, distilled)
+        result = verdict(sweep, cell, components)
+        if compared:
+            result["compared"] = [{"engine": name, **verdict(sweep, cell, found)} for name, found in compared.items()]
+        write_outcome(path, key=key, started=started, result=result)
 
 
-def _components(source: Path, distilled: Outcome) -> list[dict[str, Any]]:
-    """Return the distilled components; raises DistilleryError where they are not what they should be."""
+_Components = list[dict[str, Any]]
+
+
+def _distilled(source: Path, distilled: Outcome) -> tuple[_Components, dict[str, _Components]]:
+    """Return the distilled components, and those of engines that were compared, by engine.
+
+    Raises:
+        DistilleryError: They are not what they should be.
+    """
     try:
-        components: list[dict[str, Any]] = distilled.result["components"]
-        for component in components:
+        compared = {str(entry["engine"]): entry["components"] for entry in distilled.result.get("compared", ())}
+        components: _Components = distilled.result["components"]
+        for component in (*components, *(component for found in compared.values() for component in found)):
             front, chosen, _ = component["front"], component["chosen"], (component["component"], component["reason"])
             whole = all(isinstance(point["expression"], str) and "complexity" in point for point in front)
             known = chosen is None or (isinstance(chosen, int) and chosen in range(len(front)))
@@ -57,7 +69,7 @@ def _components(source: Path, distilled: Outcome) -> list[dict[str, Any]]:
             f"{source}: lacks what it should hold; delete it and run the sweep again; "
             "only this stage and what follows it is repeated"
         ) from None
-    return components
+    return components, compared
 
 
 def verdict(sweep: Sweep, cell: Cell, components: list[dict[str, Any]]) -> dict[str, Any]:
