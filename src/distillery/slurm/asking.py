@@ -28,7 +28,11 @@ def check_commands() -> Iterator[Finding]:
     needed = {"snakemake_executor_plugin_slurm": "snakemake-executor-plugin-slurm", "dask_jobqueue": "dask-jobqueue"}
     missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
     if missing:
-        yield Finding("error", "packages", f"{', '.join(missing)}: not installed; run pip install 'distillery[slurm]'")
+        yield Finding(
+            "error",
+            "packages",
+            f"{', '.join(missing)}: not installed; run make cluster, or pip install 'distillery[slurm]'",
+        )
 
 
 def check_request(subject: str, place: str, asked: Request, known: Mapping[str, Partition]) -> Iterator[Finding]:

@@ -117,7 +117,7 @@ def request(resources: Mapping[str, Any]) -> Request:
         gpu=gpu,
         gres=plain_text(resources.get("gres")),
         extra=plain_text(resources.get("slurm_extra")),
-        minutes=runtime if isinstance(runtime, (int, float)) else None,
+        minutes=float(runtime) if isinstance(runtime, (int, float)) else None,
     )
 
 
