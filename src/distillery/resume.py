@@ -173,6 +173,7 @@ def _end_processes(dead: Claim, say: Say, *, wait: bool) -> Iterator[str]:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()
+            process.resume()  # One that was suspended takes the signal only when it goes on.
     _, stubborn = psutil.wait_procs(processes, timeout=_END_SECONDS)
     for process in stubborn:
         with contextlib.suppress(psutil.Error):
