@@ -1,7 +1,7 @@
 """Give a cluster small tasks and print what they came to, a line each: ``python tests/cluster_driver.py <order>``.
 
-The order is JSON: dask (the settings), tasks, seconds (of each), folder (for logs and the ledger of tasks that began),
-and whether the tasks are real fits without end.
+The order is JSON: dask (the settings), tasks, seconds (of each; of the last, if they differ), folder (for logs and the
+ledger of tasks that began), and whether the tasks are real fits without end.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def main(order: dict[str, Any]) -> None:
         str(key): {"key": str(key), "ledger": str(folder / "ledger"), "seconds": order["seconds"]}
         for key in range(order["tasks"])
     }
+    if "last" in order:
+        tasks[str(order["tasks"] - 1)]["seconds"] = order["last"]
     if order.get("fits"):
         tasks = dict.fromkeys(tasks, endless())
     try:

@@ -21,6 +21,7 @@ from distributed import Client, SchedulerPlugin
 from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
 
+from distillery.distill.cluster_desk import Desk, queue_of
 from distillery.distill.cluster_worker import (
     QUIET,
     SHUT,
@@ -33,10 +34,8 @@ from distillery.distill.cluster_worker import (
     tell,
 )
 from distillery.errors import DistilleryError
-from distillery.slurm import commands, nested
+from distillery.slurm import nested
 
-# Slurm's words for a refusal that may be lifted by waiting: limits on submitted jobs, a controller that is busy.
-_PASSING = ("limit", "temporarily", "timed out", "did not answer", "unable to contact", "try again", "not responding")
 # Slurm's reasons for a wait that nothing but a change of the job or of the site ends.
 _ENDLESS = {
     "AccountNotAllowed",
@@ -53,83 +52,13 @@ _OFTEN = 3
 _LONGEST_PAUSE = 600.0
 
 
-class _Desk:
-    """Where worker jobs are submitted and cancelled, one call at a time; knows what became of them."""
-
-    def __init__(self, workers: Workers, environment: dict[str, str]) -> None:
-        self.workers = workers
-        self.environment = environment
-        self.refusal = ""
-        self.error: DistilleryError | None = None
-        self.trouble = False
-        self.present = 0
-        self.queue: dict[str, str] = {}
-        self.came: set[str] = set()
-        self._lock = asyncio.Lock()
-        self._closed = False
-        self._doomed: list[str] = []
-
-    async def submit(self, script: Path) -> str | None:
-        """Submit a worker job and return its id; None when Slurm refuses, until the refusal is forgotten."""
-        async with self._lock:
-            if self._closed or self.refusal:
-                return None
-            try:
-                words = ["sbatch", "--parsable", str(script)]
-                answer = await asyncio.to_thread(commands.call, words, environment=self.environment)
-            except DistilleryError as error:
-                self.refusal = str(error)
-                return None
-            number = answer.strip().split(";")[0]
-            self.queue[number] = "submitted"
-            return number
-
-    async def cancel(self, number: str) -> None:
-        """Cancel a job; those that are asked for during one call go into the next."""
-        self._doomed.append(number)
-        async with self._lock:
-            doomed, self._doomed = self._doomed, []
-            if doomed and not self._closed:
-                with contextlib.suppress(DistilleryError):
-                    await asyncio.to_thread(commands.cancel, doomed)
-
-    async def close(self) -> None:
-        """Cancel all jobs of this cluster, known or not; none is submitted afterwards."""
-        self._closed = True
-        async with self._lock:
-            try:
-                await asyncio.to_thread(commands.call, ["scancel", "--quiet", f"--name={self.workers.name}"])
-            except DistilleryError as error:
-                seconds = self.workers.death_seconds
-                tell(f"worker jobs were not cancelled ({error}); they end by themselves in {seconds} s")
-
-    def check(self) -> None:
-        """Raise what ends the work: Slurm refuses every worker job, or none of them reaches the scheduler."""
-        if self.error is not None:
-            raise self.error
-        if (
-            self.refusal
-            and not self.queue
-            and not self.present
-            and not any(w in self.refusal.lower() for w in _PASSING)
-        ):
-            raise DistilleryError(
-                f"Slurm refuses the worker jobs ({self.refusal}); set memory_mb, cores and walltime_minutes in "
-                "execution.dask, and partition and account in the profile, to what the site allows"
-            )
-
-    def log(self, number: str) -> Path:
-        """Return what a worker job prints."""
-        return self.workers.logs / f"{self.workers.name}-{number}.log"
-
-
 class _WorkerJob(SLURMJob):
     """A Slurm job with one worker."""
 
     # The worker takes the shell's place, so that Slurm's signals reach it.
     _script_template = SLURMJob._script_template.replace("%(worker_command)s", "exec %(worker_command)s")
 
-    def __init__(self, scheduler: Any = None, name: Any = None, desk: _Desk | None = None, **options: Any) -> None:
+    def __init__(self, scheduler: Any = None, name: Any = None, desk: Desk | None = None, **options: Any) -> None:
         super().__init__(scheduler=scheduler, name=name, **options)  # type: ignore[no-untyped-call]
         assert desk is not None
         self.desk = desk
@@ -161,7 +90,7 @@ class _WorkerCluster(SLURMCluster):
 class _Arrivals(SchedulerPlugin):
     """Tells the desk which workers have come."""
 
-    def __init__(self, desk: _Desk) -> None:
+    def __init__(self, desk: Desk) -> None:
         self.desk = desk
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
@@ -179,7 +108,7 @@ class _Keeper(Adaptive):
     waits, or was refused is found by asking Slurm.
     """
 
-    def __init__(self, cluster: Any, desk: _Desk, unfinished: Callable[[], int], **options: Any) -> None:
+    def __init__(self, cluster: Any, desk: Desk, unfinished: Callable[[], int], **options: Any) -> None:
         self.desk = desk
         self.unfinished = unfinished
         self._rounds = 0
@@ -211,7 +140,7 @@ class _Keeper(Adaptive):
             self._rounds = self._fruitless = 0
             return
         try:
-            self.desk.queue = await asyncio.to_thread(_queue, self.desk.workers.name)
+            self.desk.queue = await asyncio.to_thread(queue_of, self.desk.workers.name)
         except DistilleryError:
             return
         still = self._absent()
@@ -264,13 +193,6 @@ class _Keeper(Adaptive):
             tell(f"worker job {job.job_id} ended before it began; another takes its place")
 
 
-def _queue(name: str) -> dict[str, str]:
-    """Return the jobs of this name that wait or run, each with its state and reason; one call."""
-    words = ["squeue", "--noheader", f"--name={name}", "--format=%i %T %r"]
-    lines = [line.split(maxsplit=2) for line in commands.call(words).splitlines()]
-    return {fields[0]: f"{fields[1].lower()} ({fields[-1]})" for fields in lines if len(fields) > 1}
-
-
 @contextlib.contextmanager
 def job_cluster(workers: Workers, unfinished: Callable[[], int]) -> Iterator[tuple[Any, Callable[[], None]]]:
     """Start workers as Slurm jobs; they live as long as the block.
@@ -291,7 +213,7 @@ def job_cluster(workers: Workers, unfinished: Callable[[], int]) -> Iterator[tup
     job = nested.job_id()
     placement = nested.allocation(job).placement if job else ()
     keys = security()
-    desk = _Desk(workers, environment(workers, keys))
+    desk = Desk(workers, environment(workers, keys))
     workers.logs.mkdir(parents=True, exist_ok=True)
     cluster: Any = _WorkerCluster(
         name=workers.name,
@@ -341,7 +263,7 @@ def job_cluster(workers: Workers, unfinished: Callable[[], int]) -> Iterator[tup
                 log.unlink(missing_ok=True)
 
 
-def _checker(desk: _Desk) -> Callable[[], None]:
+def _checker(desk: Desk) -> Callable[[], None]:
     waiting = Waiting()
 
     def check() -> None:
@@ -350,7 +272,7 @@ def _checker(desk: _Desk) -> Callable[[], None]:
             waiting.over()
             return
         job = next(iter(sorted(desk.queue.items(), key=lambda item: "pending" in item[1])), None)
-        about = f"job {job[0]} {job[1]}" if job else desk.refusal or "no job in the queue"
+        about = f"job {job[0]} {job[1]}" if job else desk.words or "no job in the queue"
         waiting.say(f"waiting for workers, 0 of {desk.workers.count}; {about}")
 
     return check
