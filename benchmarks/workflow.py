@@ -1,11 +1,14 @@
-"""Dry-run a sweep of 10,000 cells with Snakemake: ``python benchmarks/workflow.py``.
+"""A sweep of 10,000 cells for Snakemake: ``python benchmarks/workflow.py``.
 
-Printed beside a dry run of 100 cells in the same run, and as time per cell.
+Dry run before anything is done, a run when all is done, and `distillery status`, beside a sweep of 100 cells in the
+same run. Stages are stubs: their outcomes are made up. One cell per job as on a laptop, ten as the Slurm profile does.
 """
 
 from __future__ import annotations
 
-import resource
+import dataclasses
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,9 +18,51 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from distillery import files  # noqa: E402
+from distillery.cell import PICTURES, SPLITS, STAGES, STORE_MARKER  # noqa: E402
+from distillery.sweep import Sweep, load_sweep  # noqa: E402
+from fabricate import fabricate_quickly  # noqa: E402
 
 
-def dry_run(cells: int) -> tuple[float, str]:
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Wall time in seconds, peak memory of the largest process in MB, and what was printed."""
+
+    seconds: float
+    memory: float
+    said: str
+
+
+def measure(*words: str | Path, cwd: Path = ROOT) -> Measured:
+    started = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(list(words), cwd=cwd, stdout=said, stderr=subprocess.STDOUT, text=True)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        said.seek(0)
+        text = said.read()
+    if status:
+        raise SystemExit(f"{' '.join(map(str, words))} failed:\n{text[-3000:]}")
+    return Measured(seconds, usage.ru_maxrss / 1024, text)
+
+
+def snakemake(folder: Path, *more: str) -> Measured:
+    return measure(
+        BIN / "snakemake",
+        "--profile",
+        "profiles/local",
+        *more,
+        "--directory",
+        folder,
+        "--configfile",
+        folder / "config.yaml",
+    )
+
+
+def write_config(folder: Path, cells: int, per_job: int) -> Sweep:
     experiments = [
         {"system": system, "dim": dim, "bodies": 4, "seed": seed}
         for system in ("spring", "r^-1", "r^-2", "charge", "damped")
@@ -25,37 +70,63 @@ def dry_run(cells: int) -> tuple[float, str]:
         for seed in range(max(cells // 500, 1))
     ]
     seeds = list(range(cells // (2 * len(experiments))))
-    sweep = {"experiments": experiments, "models": ["bottleneck", "l1"], "seeds": seeds}
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "config.yaml"
-        config.write_text(yaml.safe_dump(sweep))
-        command = [
-            Path(sys.executable).parent / "snakemake",
-            "--profile",
-            "profiles/local",
-            "--dry-run",
-            "--quiet",
-            "all",
-        ]
-        started = time.perf_counter()
-        done = subprocess.run(
-            [*command, "--directory", folder, "--configfile", config],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    return time.perf_counter() - started, (done.stdout + done.stderr)
+    sweep = {
+        "experiments": experiments,
+        "models": ["bottleneck", "l1"],
+        "seeds": seeds,
+        "execution": {"cells_per_job": per_job},
+    }
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(sweep))
+    return dataclasses.replace(load_sweep(config), results=folder / "results")
+
+
+def pretend(sweep: Sweep) -> None:
+    """Write all that a finished sweep would have written, as far as Snakemake and status look at it."""
+    fabricate_quickly(sweep)
+    for experiment in sweep.experiments:
+        for split in SPLITS:
+            experiment.store(sweep.results, split).mkdir(parents=True)
+            marker = {"key": sweep.data_key(experiment, split)}
+            experiment.marker(sweep.results, split).write_text(json.dumps(marker))
+        experiment.picture(sweep.results).write_text("<svg/>")
+    for job in sweep.jobs.values():
+        job.outcome(sweep.results, "train").parent.mkdir(exist_ok=True)
+        for stage in STAGES:
+            if len(job.cells) > 1:
+                marker = {"key": sweep.job_key(stage, job), "failed": []}
+                job.outcome(sweep.results, stage).write_text(json.dumps(marker))
+        for picture in PICTURES:
+            job.picture(sweep.results, picture).write_text("<svg/>")
+    files.write_json(sweep.results / STORE_MARKER, {"key": sweep.collect_key})
+
+
+def measure_sweep(cells: int, per_job: int) -> list[Measured]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sweep = write_config(folder, cells, per_job)
+        plan = snakemake(folder, "--dry-run", "--quiet", "all")
+        pretend(sweep)
+        snakemake(folder, "--touch", "--quiet", "all")
+        again = snakemake(folder)
+        if "Nothing to be done" not in again.said:
+            raise SystemExit(f"the second run is not idle:\n{again.said[-3000:]}")
+        state = measure(BIN / "distillery", "status", "--config", folder / "config.yaml", cwd=folder)
+        if f"{len(sweep.cells):,} done" not in state.said:
+            raise SystemExit(f"not all cells are done:\n{state.said[-3000:]}")
+    jobs = next((line.split()[-1] for line in plan.said.splitlines() if line.startswith("total")), "?")
+    print(f"{cells:,} cells, {per_job} per job: {jobs} jobs of Snakemake")
+    for what, one in (("dry run", plan), ("second run", again), ("status", state)):
+        print(f"  {what:<11} {one.seconds:6.1f} s  {one.memory:6.0f} MB")
+    return [plan, again, state]
 
 
 def main() -> None:
-    small, _ = dry_run(100)
-    large, output = dry_run(10_000)
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    jobs = next((line.split()[-1] for line in output.splitlines() if line.startswith("total")), "?")
-    print(f"dry run of    100 cells: {small:6.1f} s")
-    print(f"dry run of 10,000 cells: {large:6.1f} s, {jobs} jobs, peak memory {memory:.0f} MB")
-    print(f"ratio {large / small:.1f} for 100 times the cells")
+    small = measure_sweep(100, 1)
+    for per_job in (10, 1):
+        large = measure_sweep(10_000, per_job)
+        ratios = ", ".join(f"{b.seconds / a.seconds:.1f}" for a, b in zip(small, large, strict=True))
+        print(f"  times 100 cells, 1 per job, in the same run: {ratios}")
 
 
 if __name__ == "__main__":
