@@ -16,7 +16,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -113,7 +112,7 @@ def look(results: Path) -> Found | None:
         return None
     except OSError as error:
         raise DistilleryError(f"{path}: cannot be read ({error.strerror}); ask its owner for permission") from None
-    quiet = _now(results) - touched
+    quiet = files.clock(results) - touched
     claim = _parse(text)
     alive = claim.worker.alive() if claim is not None else None
     if alive is None and claim is not None and claim.worker.job is not None:
@@ -126,12 +125,12 @@ def refusal(results: Path, found: Found) -> str:
     if found.claim is None:
         return f"{results / NAME}: cannot be read, but was written {found.quiet:.0f} s ago; wait a little, try again"
     claim = found.claim
-    process = f"job {claim.worker.job}" if claim.worker.job else f"process {claim.worker.pid}"
     if found.alive:
-        sign = "" if claim.worker.here else f" (last sign of life {found.quiet:.0f} s ago)"
+        sign = f" (last sign of life {found.quiet:.0f} s ago; after {PATIENCE:.0f} s without it counts as dead)"
+        sign = "" if claim.worker.here else sign
         return (
             f"{results}: this sweep is run already by {claim}{sign}: {claim.command}; "
-            f"wait for its end, or stop {process} on {claim.worker.host}; if that is dead: distillery resume"
+            f"wait for its end, or stop it there (Ctrl-C; kill {claim.worker.pid} lets its running jobs end first)"
         )
     return (
         f"{results}: the run of {claim} was killed, and jobs of it may go on; "
@@ -203,7 +202,7 @@ def remove(results: Path, claim: Claim | None) -> bool:
     removed = (caught and caught.token) == (claim and claim.token)
     if not removed:
         # Another one has come meanwhile: put it back.
-        _created(path, aside.read_text(encoding="utf-8"))
+        files.create(path, aside.read_text(encoding="utf-8"))
     aside.unlink()
     return removed
 
@@ -246,7 +245,7 @@ _held: _Held | None = None
 def _create(results: Path, mine: Claim) -> None:
     """Write the claim file unless there is one; of several at once, one wins."""
     for _ in range(_TRIES):
-        if _created(results / NAME, _text(mine)):
+        if files.create(results / NAME, _text(mine)):
             return
         found = look(results)
         if found is None:
@@ -255,47 +254,6 @@ def _create(results: Path, mine: Claim) -> None:
             raise DistilleryError(refusal(results, found))
         remove(results, found.claim)
     raise DistilleryError(f"{results}: others claim and leave it all the time; see who runs this sweep")
-
-
-def _created(path: Path, text: str) -> bool:
-    handle, name = tempfile.mkstemp(prefix=f"{NAME}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            # Over NFS an answer may be lost and the link be made twice; two names tell the truth.
-            return temporary.stat().st_nlink == 2
-        except OSError:
-            return _created_without_links(path, text)
-        return True
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _created_without_links(path: Path, text: str) -> bool:
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError:
-        return False
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    return True
-
-
-def _now(results: Path) -> float:
-    """Return the time by the clock of the file system; by ours where nothing can be written."""
-    try:
-        with tempfile.NamedTemporaryFile(prefix=".clock.", dir=results) as file:
-            os.utime(file.name)
-            return Path(file.name).stat().st_mtime
-    except OSError:
-        return time.time()
 
 
 def _job_alive(job: str) -> bool | None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,6 +66,56 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` to ``path`` as indented JSON, whole or not at all; NaN is refused."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def create(path: Path, text: str) -> bool:
+    """Write a file that is not there yet, whole at one stroke; of several processes that do so at once, one succeeds.
+
+    Args:
+        path: The file.
+        text: What it holds.
+
+    Returns:
+        Whether this process has written it; False if it was there.
+    """
+    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            # Over NFS an answer may be lost and the link be made twice; two names tell the truth.
+            return temporary.stat().st_nlink == 2
+        except OSError:
+            return _create_without_links(path, text)
+        return True
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _create_without_links(path: Path, text: str) -> bool:
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    return True
+
+
+def clock(folder: Path) -> float:
+    """Return the time by the clock of a folder's file system, in seconds; by ours where nothing can be written."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".clock.", dir=folder) as file:
+            os.utime(file.name)
+            return Path(file.name).stat().st_mtime
+    except OSError:
+        return time.time()
 
 
 def read_json(path: Path, remedy: str) -> Any:

@@ -94,8 +94,11 @@ def _clear(sweep: Sweep, dead: Claim | None, say: Say, *, wait: bool, host_is_go
         if dead.slurm:
             yield from _end_jobs(dead, say, wait=wait)
         yield from _end_processes(dead, say, wait=wait)
+        if dead.slurm:
+            # One of these processes may have been about to submit a job.
+            yield from _end_jobs(dead, say, wait=wait)
     for directory in {Path.cwd(), dead.directory if dead is not None else Path.cwd()}:
-        if unlock(directory, sweep.results):
+        if unlock(directory, sweep.results.resolve()):
             yield f"removed Snakemake's lock in {directory}"
     reopened = reopen(as_run(sweep))
     if reopened:

@@ -20,6 +20,7 @@ from distillery.sweep import Sweep
 State = Literal["done", "diverged", "running", "queued", "interrupted", "failed", "stale", "missing"]
 STATES: tuple[State, ...] = get_args(State)
 _REMEDY = "delete it and run the sweep again"
+_DECODER = json.JSONDecoder()
 _WITHOUT_RESULT: dict[str, Any] = {"result": {}, "seconds": 0.0, "provenance": {}}
 
 
@@ -148,7 +149,7 @@ def _head(path: Path) -> dict[str, Any] | None:
         _, also_found, tail = rest.rpartition('"files":')
         if not (found and also_found and text.endswith("}\n")):
             return None
-        belongings, _ = json.JSONDecoder().raw_decode(tail.lstrip())
+        belongings, _ = _DECODER.raw_decode(tail.lstrip())
         return {**json.loads(head.rstrip().rstrip(",") + "}"), "files": belongings}
     except (OSError, ValueError):
         return None

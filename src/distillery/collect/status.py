@@ -125,7 +125,7 @@ def status_text(found: SweepStatus, *, everything: bool = False, width: int | No
         width: Characters per line; None for as many as it takes.
     """
     counts = ", ".join(f"{count:,} {state}" for state, count in found.counts.items())
-    blocks = ["\n".join(line for line in (f"{counted(len(found.cells), 'cell')}: {counts}", *_heads(found)) if line)]
+    blocks = ["\n".join([f"{counted(len(found.cells), 'cell')}: {counts}", *_heads(found)])]
     trajectories = [
         [str(experiment), split, state.state, _with_log(found, experiment, split, state)]
         for experiment, splits in found.trajectories.items()
@@ -151,7 +151,8 @@ def cells_text(found: SweepStatus, *, width: int | None = None) -> str:
         found: Their status.
         width: Characters per line; None for as many as it takes.
     """
-    blocks = ["\n".join(_heads(found))] if any(_heads(found)) else []
+    heads = _heads(found)
+    blocks = ["\n".join(heads)] if heads else []
     names = ("stage", "state", "attempts", "job", "node", "since", "note")
     for cell, stages in found.cells.items():
         rows = []
@@ -187,8 +188,9 @@ def status_json(found: SweepStatus) -> str:
     )
 
 
-def _heads(found: SweepStatus) -> tuple[str, ...]:
-    return found.run, found.remark and f"jobs on other nodes are not checked: {found.remark}"
+def _heads(found: SweepStatus) -> list[str]:
+    remark = f"jobs on other nodes are not checked: {found.remark}" if found.remark else ""
+    return [line for line in (found.run, remark) if line]
 
 
 def _facts(found: SweepStatus, subject: Cell | Experiment, part: str, state: StageState) -> dict[str, Any]:
