@@ -3,6 +3,7 @@
 ``--envs`` only writes the conda environments of the stages anew from the versions in the lock files.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -13,27 +14,37 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0"  # held: a newer one changes CUDA versions, which clusters follow slowly
 # What each stage imports; the environment of symbolic regression holds no torch (Julia and torch clash in one process).
-SHARED = ["click", "jaxtyping", "numpy", "pydantic", "pyyaml", "sympy"]
+SHARED = ["click", "jaxtyping", "numpy", "psutil", "pydantic", "pyyaml", "sympy"]
+# The package itself is built into each environment by its post-deploy script.
+BUILD = ["editables", "hatchling"]
 EXTRAS = ("slurm", "dev")
+POST_DEPLOY = """\
+# Made by `make lock`. The command `distillery` of this environment is that of the checkout, which the workflow names.
+set -e
+python -m pip install --no-deps --no-build-isolation --quiet --editable "${DISTILLERY_CHECKOUT:-$PWD}"
+"""
 STAGES = {
     "simulate": [*SHARED, "heyoka", "mpi4py", "mpich", "zarr", "xarray"],
     "train": [*SHARED, "torch", "torch-geometric", "safetensors", "zarr", "xarray"],
-    "distill": [*SHARED, "cryptography", "dask", "dask-jobqueue", "distributed", "psutil", "pyoperon", "scipy"],
-    "report": [*SHARED, "duckdb", "matplotlib", "psutil", "xarray", "zarr"],
+    "distill": [*SHARED, "cryptography", "dask", "dask-jobqueue", "distributed", "pyoperon", "pysr", "scipy"],
+    "report": [*SHARED, "duckdb", "matplotlib", "xarray", "zarr"],
 }
 
 
 def write_environments() -> None:
     """Write envs/<stage>.yaml with the locked versions."""
-    locks = (ROOT / "requirements.lock", ROOT / "requirements-slurm.lock")
+    locks = [ROOT / f"requirements{extra}.lock" for extra in ("", "-slurm", "-pysr")]
     lines = [line for lock in locks for line in lock.read_text().splitlines()]
     versions = {line.split("==")[0].lower(): line for line in lines if "==" in line}
     for stage, packages in STAGES.items():
-        pins = "".join(f"      - {versions[package]}\n" for package in sorted(packages))
-        (ROOT / "envs" / f"{stage}.yaml").write_text(
+        pins = "".join(f"      - {versions[package]}\n" for package in sorted([*packages, *BUILD]))
+        path = ROOT / "envs" / f"{stage}.yaml"
+        path.write_text(
             f"# Made by `make lock` from the lock files, for `snakemake --sdm conda`. Do not edit.\n"
             f"channels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n{pins}"
         )
+        # Snakemake runs the file of this name in an environment that it has made.
+        path.with_suffix(".post-deploy.sh").write_text(POST_DEPLOY)
 
 
 def pinned(python: Path) -> set[str]:
@@ -48,6 +59,22 @@ def write_lock(name: str, pins: set[str], below: str | None = None) -> None:
     base = [f"-r {below}"] if below else []
     lines = ["# Made by `make lock` from pyproject.toml. Do not edit.", *base, *sorted(pins, key=str.lower)]
     (ROOT / name).write_text("\n".join(lines) + "\n")
+
+
+def write_pysr_lock(install: list[str | Path], wanted: list[str]) -> None:
+    """Write what PySR needs on top of a cluster's packages. It is resolved, not installed: its import starts Julia."""
+    below = "requirements-slurm.lock"
+    resolve = [*install, "--dry-run", "--ignore-installed", "--report", "-", "--requirement", str(ROOT / below)]
+    answer = subprocess.run([*resolve, *wanted], capture_output=True, text=True, check=True).stdout
+    found = [entry["metadata"] for entry in json.loads(answer)["install"]]
+    locked = [(ROOT / name).read_text().lower().replace("_", "-") for name in (below, "requirements.lock")]
+    known = {line.split("==")[0] for text in locked for line in text.splitlines()}
+    pins = {f"{entry['name']}=={entry['version']}" for entry in found}
+    write_lock(
+        "requirements-pysr.lock",
+        {pin for pin in pins if pin.lower().replace("_", "-").split("==")[0] not in known},
+        below,
+    )
 
 
 def main() -> None:
@@ -67,6 +94,7 @@ def main() -> None:
             now = pinned(python)
             write_lock(f"requirements-{extra}.lock", now - known, below)
             known, below = now, f"requirements-{extra}.lock"
+        write_pysr_lock(install, project["project"]["optional-dependencies"]["pysr"])
     write_environments()
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+
+import fakeconda
+import sweeps
 
 ROOT = Path(__file__).parents[1]
 LOCKED = {
     name.lower(): version
     for name, _, version in (
         line.partition("==")
-        for lock in ("requirements.lock", "requirements-slurm.lock")
+        for lock in ("requirements.lock", "requirements-slurm.lock", "requirements-pysr.lock")
         for line in (ROOT / lock).read_text().lower().splitlines()
     )
     if version
@@ -27,8 +31,13 @@ def test_environments_hold_the_locked_versions(path: Path) -> None:
     assert pins == {name: LOCKED[name] for name in pins}, "run: python envs/lock.py --envs"
 
 
-def test_environment_of_symbolic_regression_holds_no_torch() -> None:
-    assert "torch" not in (ROOT / "envs" / "distill.yaml").read_text()
+def test_environment_of_symbolic_regression_holds_both_engines_and_no_torch() -> None:
+    content = (ROOT / "envs" / "distill.yaml").read_text()
+    assert "- pysr==" in content
+    assert "- pyoperon==" in content
+    assert "torch" not in content
+    packages = [line.strip(" -").partition("==")[0] for line in content.splitlines() if "==" in line]
+    assert "torch" not in fakeconda.provided(packages)
 
 
 def test_every_rule_names_an_environment_that_exists() -> None:
@@ -46,4 +55,22 @@ def test_lock_has_every_dependency_of_the_package() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert {name.lower() for name in project["dependencies"]} <= set(LOCKED)
-    assert set(project["optional-dependencies"]["slurm"]) <= set(LOCKED)
+    assert {*project["optional-dependencies"]["slurm"], *project["optional-dependencies"]["pysr"]} <= set(LOCKED)
+
+
+@pytest.mark.slow
+@pytest.mark.workflow
+def test_every_stage_works_with_what_its_environment_lists(
+    tiny: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole sweep under --sdm conda; only conda is a stand-in, which hides what an environment does not list."""
+    unbroken, _ = tiny
+    monkeypatch.setenv("PATH", str(fakeconda.install(tmp_path / "conda")), prepend=":")
+    sweeps.snakemake(tmp_path, sweeps.write_config(tmp_path, sweeps.TINY), "--sdm", "conda")
+    made = sorted((tmp_path / ".snakemake" / "conda").glob("*/bin/distillery"))
+    assert len(made) == len(ENVIRONMENTS)
+    # What is not listed is hidden indeed: without this the test would show nothing.
+    asked = [[file.with_name("python"), "-c", "import torch"] for file in made]
+    seen = [subprocess.run(words, capture_output=True, check=False) for words in asked]
+    assert sorted(done.returncode for done in seen) == [0, 1, 1, 1]
+    sweeps.assert_equal_but_for_timings(sweeps.store_of(unbroken), sweeps.store_of(tmp_path))

@@ -89,6 +89,8 @@ def open_sweep(content: Mapping[str, Any], snakemake: Any) -> Sweep:
             configuration, and hands the numbers in it on as text.
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    # Conda environments are given this package by their post-deploy scripts.
+    os.environ["DISTILLERY_CHECKOUT"] = str(Path(snakemake.basedir).parent)
     settings = snakemake.config_settings
     source = " + ".join(str(source) for source in settings.configfiles) or "config.yaml"
     sweep = _or_end(lambda: sweep_from(overlaid(content, settings.config), source))
