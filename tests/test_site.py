@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import sweeps
+from distillery import workflow
 from distillery.errors import DistilleryError
 from distillery.slurm import asking, commands, judging, keys, require, setup, trial
 from distillery.slurm.findings import Finding
@@ -422,6 +423,22 @@ def test_jobs_that_slurm_would_never_start_are_told_by_rule() -> None:
         "rule interpret: asks for 90 min, but partition gpu allows 60; "
         "set set-resources: interpret: runtime, or slurm_partition",
     ]
+
+
+def test_further_attempts_ask_for_no_more_than_the_partition_allows(
+    make_sweep: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [sample("train", slurm_partition="gpu", gpu=1), sample("collect"), sample("train", slurm_partition="cpu")]
+    assert require.longest(jobs, KNOWN) == {"train": 60.0, "collect": 120.0}
+    sweep = make_sweep(training={"steps": 400_000})
+    wildcards = {"experiment": "spring-2d-4b-s0", "member": "bottleneck-s0"}
+    asked = [workflow.minutes(sweep, "train", attempt, **wildcards) for attempt in (1, 2, 3)]
+    assert asked[0] * 4 == asked[1] * 2 == asked[2]
+    limit = asked[0] + 1.5
+    monkeypatch.setattr(workflow, "_longest", {"train": limit, "picture_cell": 1.0})
+    capped = [workflow.minutes(sweep, "train", attempt, **wildcards) for attempt in (1, 2, 3)]
+    assert capped == [asked[0], int(limit), int(limit)]
+    assert workflow.minutes(sweep, "picture", 3, **wildcards) == 1
 
 
 def test_resources_of_the_workflow_and_of_the_user_are_known() -> None:

@@ -49,6 +49,8 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+# Minutes that a job of a rule may ask for; known when a run on Slurm begins.
+_longest: dict[str, float] = {}
 # What Snakemake can be asked to do that leaves results alone.
 _QUESTIONS = (
     *("--lint", "--list-rules", "--list", "-l", "--list-target-rules", "--lt", "--print-compilation"),
@@ -164,7 +166,7 @@ def begin(sweep: Sweep, snakemake: Any) -> None:
     from distillery.plan import require_room
     from distillery.slurm.require import require_site
 
-    _or_end(lambda: require_site(snakemake))
+    _longest.update(_or_end(lambda: require_site(snakemake)))
     _or_end(lambda: require(sweep.config.distillation))
     _or_end(lambda: require_room(sweep))
     # The Slurm executor gives all jobs of a run one name, by which `distillery resume` finds them.
@@ -242,6 +244,16 @@ def need(sweep: Sweep, stage: str, experiment: str = "", member: str = "", split
         "picture": resources.picture,
     }
     return of_job[stage](sweep, sweep.find_job(f"{experiment}/{member}"))
+
+
+def minutes(sweep: Sweep, stage: str, attempt: int, **wildcards: Any) -> int:
+    """Return the time limit that a job of a rule asks for, in minutes.
+
+    A further attempt asks for more, but not for more than its partition allows: that job would wait for ever.
+    """
+    asked = need(sweep, stage, **wildcards).minutes(attempt)
+    allowed = [limit for rule, limit in _longest.items() if rule == stage or rule.startswith(f"{stage}_")]
+    return min(asked, *map(int, allowed)) if attempt > 1 and allowed else asked
 
 
 def simulate_threads(sweep: Sweep) -> int:

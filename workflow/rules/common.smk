@@ -54,6 +54,4 @@ def memory(stage):
 
 
 def minutes(stage):
-    return lambda wildcards, attempt: house.need(SWEEP, stage, **wildcards).minutes(
-        attempt
-    )
+    return lambda wildcards, attempt: house.minutes(SWEEP, stage, attempt, **wildcards)

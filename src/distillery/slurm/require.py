@@ -55,16 +55,20 @@ class Sample:
     resources: Mapping[str, Any]
 
 
-def require_site(snakemake: Any, words: Sequence[str] | None = None) -> None:
+def require_site(snakemake: Any, words: Sequence[str] | None = None) -> dict[str, float]:
     """Refuse a run on Slurm that could not end well.
 
     Args:
         snakemake: Snakemake's object ``workflow``, when a run begins.
         words: Snakemake's command line; this process's by default.
 
+    Returns:
+        The longest time limit in minutes that the partitions of its rules allow, where there is one.
+
     Raises:
         DistilleryError: One line for each thing to mend.
     """
+    limits: dict[str, float] = {}
     on_slurm = getattr(snakemake.executor_plugin, "name", "") == "slurm"
     problems = list(misspelt(_settings(snakemake, sys.argv[1:] if words is None else words)))
     if on_slurm and not commands.available():
@@ -72,9 +76,27 @@ def require_site(snakemake: Any, words: Sequence[str] | None = None) -> None:
             "executor: slurm, but Slurm's commands are not here; run this on a login node, or use profiles/local"
         )
     elif on_slurm:
-        problems += unable(_samples(snakemake), partitions())
+        samples, known = _samples(snakemake), partitions()
+        problems += unable(samples, known)
+        limits = longest(samples, known)
     if problems:
         raise DistilleryError("\n".join(problems))
+    return limits
+
+
+def longest(samples: Sequence[Sample], known: Mapping[str, Partition]) -> dict[str, float]:
+    """Return the longest time limit in minutes that a job of each rule may have, where there is one.
+
+    Args:
+        samples: Jobs that are going to be sent.
+        known: The cluster's partitions.
+    """
+    found: dict[str, float] = {}
+    for sample in samples:
+        partition = request(sample.resources).where(known)
+        if partition is not None and partition.minutes is not None:
+            found[sample.rule] = min(partition.minutes, found.get(sample.rule, partition.minutes))
+    return found
 
 
 def misspelt(settings: Settings) -> Iterator[str]:
