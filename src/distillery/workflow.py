@@ -264,7 +264,8 @@ def simulate_threads(sweep: Sweep) -> int:
 def simulate_tasks(sweep: Sweep) -> dict[str, Any]:
     """Return the MPI resources of a simulation: ``mpi`` tells Slurm's executor not to start the job as one task."""
     execution = sweep.config.execution
-    spread = f" -N {execution.nodes}" if execution.launcher != "mpiexec" else ""
+    # Without the first word a rank that is killed leaves the others waiting for it until the job's time is over.
+    spread = f" --kill-on-bad-exit=1 -N {execution.nodes}" if execution.launcher != "mpiexec" else ""
     return {
         "mpi": execution.launcher if execution.ranks > 1 else "",
         "launch": f"{execution.launcher}{spread} -n {execution.ranks}" if execution.ranks > 1 else "",
