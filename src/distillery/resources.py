@@ -21,7 +21,9 @@ DRAWING = 800
 COLLECTING = 0.3  # per cell
 WORKER = 1000  # a Dask worker beside the fit that it runs
 SCHEDULER = 1500  # a Dask scheduler with its client
-STARTING = 120.0  # seconds until a job works: interpreter, libraries, a file system that is slow
+STARTING = 300.0  # seconds until a job works: interpreter, libraries, a file system that is slow
+LOADING_JULIA = 600.0  # seconds until a process is ready for its first fit
+BETWEEN = 10.0  # seconds between a fit and the next
 MARGIN = 4.0  # how much slower than estimated a stage may be
 
 
@@ -71,7 +73,8 @@ def distill(sweep: Sweep, job: Job) -> Need:
     fits = sum(cell.experiment.dim for cell in job.cells) * len(settings.engines)
     rounds = math.ceil(fits / dask.workers)
     # Every fit may take its whole time; the margin of other stages has no place here.
-    seconds = rounds * (settings.seconds + plan.TIDYING + STARTING) / MARGIN
+    loading = LOADING_JULIA if "pysr" in settings.engines else 0.0
+    seconds = (loading + rounds * (settings.seconds + plan.TIDYING + BETWEEN)) / MARGIN
     match dask.cluster:
         case "local":
             return Need(SCHEDULER + dask.workers * worker_mb(sweep), seconds)
