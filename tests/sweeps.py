@@ -49,11 +49,11 @@ def command(directory: Path, config: Path, *more: str, profile: Sequence[str] = 
     return [
         str(BIN / "snakemake"),
         *profile,
+        *more,
         "--directory",
         str(directory),
         "--configfile",
         str(config),
-        *more,
     ]
 
 
@@ -205,12 +205,13 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], lo
 
 
 def ours(directory: Path) -> list[str]:
-    """Return the command lines of processes that work in ``directory``."""
+    """Return the command lines of processes that work in ``directory`` or for it."""
     found = []
     for process in psutil.process_iter():
         try:
-            if Path(process.cwd()) == directory.resolve():
-                found.append(" ".join(process.cmdline()))
+            words = " ".join(process.cmdline())
+            if Path(process.cwd()) == directory.resolve() or str(directory) in words:
+                found.append(words)
         except psutil.Error:
             continue
     return found
