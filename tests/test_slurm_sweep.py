@@ -119,6 +119,17 @@ def test_the_smoke_sweep_gives_the_same_results_as_on_one_machine(smoke: tuple[P
     nothing_left(tmp_path)
 
 
+def test_a_slurm_without_accounting_is_not_waited_for_in_vain(tmp_path: Path) -> None:
+    preset = ROOT / "workflow/presets/smoke.yaml"
+    refused = snakemake(tmp_path, preset, check=False, profile=["--profile", "slurm"])
+    assert refused.returncode != 0
+    assert "slurm-status-command: sacct does not answer here" in refused.stderr
+    assert "set it to squeue" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / SMOKE["results"] / "config.yaml").exists()
+    nothing_left(tmp_path)
+
+
 @pytest.mark.parametrize("stage", MOMENTS)
 def test_a_killed_snakemake_leaves_jobs_that_resume_ends(tiny: tuple[Path, Path], tmp_path: Path, stage: str) -> None:
     before(stage, tiny[0], tmp_path)

@@ -77,11 +77,28 @@ def require_site(snakemake: Any, words: Sequence[str] | None = None) -> dict[str
         )
     elif on_slurm:
         samples, known = _samples(snakemake), partitions()
-        problems += unable(samples, known)
+        problems += [*unable(samples, known), *deaf(snakemake.executor_settings.status_command)]
         limits = longest(samples, known)
     if problems:
         raise DistilleryError("\n".join(problems))
     return limits
+
+
+def deaf(status_command: str | None) -> Iterator[str]:
+    """Yield a line if the command that Snakemake asks after its jobs does not answer: it would wait for ever.
+
+    Args:
+        status_command: That command, ``sacct`` or ``squeue``.
+    """
+    if status_command != "sacct":
+        return
+    try:
+        commands.call(["sacct", "--noheader", "--allocations", "--starttime=now"])
+    except DistilleryError as error:
+        yield (
+            f"slurm-status-command: sacct does not answer here ({str(error).removeprefix('sacct --noheader: ')}); "
+            "set it to squeue in the profile, or run distillery setup-cluster, which does"
+        )
 
 
 def longest(samples: Sequence[Sample], known: Mapping[str, Partition]) -> dict[str, float]:
