@@ -1,0 +1,50 @@
+"""A disk that is full while the store is collected: nothing is half-written, and the old store stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweeps import assert_equal_but_for_timings, remove, snakemake, store_of
+
+pytestmark = pytest.mark.workflow
+ROOM = 120_000_000
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of its own, of ``ROOM`` bytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", folder]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, timeout=30, check=False).returncode != 0:
+        pytest.skip("only root may mount a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], timeout=30, check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_costs_nothing_but_time(tiny: tuple[Path, Path], small_disk: Path) -> None:
+    for part in ("results", ".snakemake"):
+        shutil.copytree(tiny[0] / part, small_disk / part, symlinks=True)
+    remove(small_disk / "results", "sweep.json")
+    filler = small_disk / "filler"
+    with filler.open("wb") as file:
+        file.write(b"\0" * (shutil.disk_usage(small_disk).free - 100_000))
+    broken = snakemake(small_disk, tiny[1], check=False)
+    assert broken.returncode != 0
+    assert "no space left on device" in (broken.stdout + broken.stderr).lower()
+    assert not (small_disk / "results/sweep.json").exists()
+    assert_equal_but_for_timings(store_of(tiny[0]), store_of(small_disk))
+    filler.unlink()
+
+    again = snakemake(small_disk, tiny[1])
+    assert "Traceback" not in broken.stderr + again.stderr
+    assert (small_disk / "results/sweep.json").exists()
+    assert_equal_but_for_timings(store_of(tiny[0]), store_of(small_disk))
+    assert not list(small_disk.glob("results/.*.part"))
