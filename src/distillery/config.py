@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distillery.errors import DistilleryError
 from distillery.models import MODELS
 from distillery.systems import SYSTEMS, System
+from distillery.yaml_file import ENDLESS, read_yaml
 
 _T = TypeVar("_T")
 # NumPy, PyTorch, the engines and the stores all keep seeds of this size.
@@ -286,26 +286,6 @@ def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
     return entries
 
 
-_ENDLESS = "is nested without end; an anchor (&) must not hold an alias (*) of itself"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which does not let the last of several equal keys win."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
-            if name in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
-                )
-            if name is not None and key.tag != "tag:yaml.org,2002:merge":
-                seen.add(name)
-        return node
-
-
 def parse_config(content: Mapping[str, Any], source: str = "config") -> Config:
     """Check a configuration.
 
@@ -325,7 +305,7 @@ def parse_config(content: Mapping[str, Any], source: str = "config") -> Config:
         told = [f for f in findings if not any(p != f["loc"] and p[: len(f["loc"])] == f["loc"] for p in places)]
         raise DistilleryError("\n".join(f"{source}: {_explain(finding)}" for finding in told)) from None
     except RecursionError:
-        raise DistilleryError(f"{source}: {_ENDLESS}") from None
+        raise DistilleryError(f"{source}: {ENDLESS}") from None
 
 
 def load_config(path: Path) -> Config:
@@ -335,24 +315,6 @@ def load_config(path: Path) -> Config:
         DistilleryError: It is missing, not YAML, or wrong.
     """
     return parse_config(read_yaml(path), str(path))
-
-
-def read_yaml(path: Path) -> Mapping[str, Any]:
-    """Read a YAML mapping; raises DistilleryError with line and column if it is none."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except OSError as error:
-        raise DistilleryError(f"{path}: cannot be read ({error.strerror}); give the path of a configuration") from None
-    except RecursionError:
-        raise DistilleryError(f"{path}: {_ENDLESS}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise DistilleryError(f"{path}{place}: not valid YAML ({problem}); mend the syntax there") from None
-    if not isinstance(content, Mapping):
-        raise DistilleryError(f"{path}: is not a mapping of keys; it needs at least experiments and models")
-    return content
 
 
 def _tuples(content: Any) -> Any:

@@ -30,10 +30,10 @@ from distillery.cell import (
     Split,
     Stage,
 )
-from distillery.config import read_yaml
 from distillery.errors import DistilleryError
 from distillery.resources import Need
 from distillery.sweep import RESOLVED, Sweep, sweep_from
+from distillery.yaml_file import read_yaml
 
 __all__ = [
     "BENCHMARK",

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from distillery.config import read_yaml
 from distillery.errors import DistilleryError
+from distillery.yaml_file import read_yaml
 
 # Sections whose texts Snakemake reads as Python expressions, and falls back to text when they are none.
 _EXPRESSIONS = ("default-resources", "set-resources")
