@@ -208,3 +208,13 @@ def test_a_full_disk_is_one_line(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(DistilleryError, match=r"train.zarr: No space left on device; .* run again") as caught:
         simulate(sweep, sweep.experiments[0], "train", 1)
     assert "\n" not in str(caught.value)
+
+
+def test_ranks_that_do_not_find_each_other_end_before_the_time_limit() -> None:
+    """As when a launcher loses a message: one task waits in MPI's start for another, which does not come."""
+    wait = "import os, time; time.sleep(60) if os.environ['PMI_RANK'] == '1' else None; "
+    code = wait + "from distillery.simulate import ranks; ranks._START_SECONDS = 3.0; ranks.joined(2).__enter__()"
+    done = start([str(MPIEXEC), "-n", "2", sys.executable, "-c", code])
+    assert done.returncode != 0
+    assert "Timeout (0:00:03)!" in done.stderr
+    assert "in joined" in done.stderr

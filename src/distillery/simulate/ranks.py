@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import faulthandler
 import os
 import sys
 import traceback
@@ -20,6 +21,8 @@ import numpy as np
 from distillery.errors import DistilleryError
 
 _T = TypeVar("_T")
+# How long ranks may take to find each other; those on a slow file system read their libraries meanwhile.
+_START_SECONDS = 300.0
 # What launchers tell their tasks: how many there are, and which one this is.
 _LAUNCHERS = {
     "PMI_SIZE": "PMI_RANK",
@@ -128,6 +131,23 @@ def _explain(error: Exception) -> str:
 
 
 @contextlib.contextmanager
+def _started_in(seconds: float) -> Iterator[None]:
+    """End this process with a trace if a block takes too long.
+
+    A launcher that loses a message between ranks leaves them waiting for each other inside MPI's start, in C, where
+    nothing of Python's can intervene; the job would wait with them until its time limit.
+    """
+    if sys.__stderr__ is None:
+        yield
+        return
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@contextlib.contextmanager
 def joined(expected: int) -> Iterator[Ranks]:
     """Start MPI and make sure that all expected ranks are here.
 
@@ -142,7 +162,7 @@ def joined(expected: int) -> Iterator[Ranks]:
             that each task believes to be alone (raised on the first task; the others exit).
     """
     try:
-        with warnings.catch_warnings():
+        with _started_in(_START_SECONDS), warnings.catch_warnings():
             # mpi4py warns of a foreign launcher; that is refused below, in a line of our own.
             warnings.simplefilter("ignore", RuntimeWarning)
             from mpi4py import MPI
