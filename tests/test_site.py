@@ -211,9 +211,9 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | DistilleryError]
 @pytest.mark.parametrize(
     ("said", "asked", "expected"),
     [
-        ("Invalid account or account/partition combination", {"account": "me"}, "me .*set default-resources: slurm_a"),
+        ("Invalid account or account/partition combination", {"account": "me"}, "me .*in default-resources set slurm"),
         ("Invalid account or account/partition combination", {}, r"account \(none given\)"),
-        ("Invalid qos specification", {"qos": "fast"}, "qos fast .*set default-resources: qos"),
+        ("Invalid qos specification", {"qos": "fast"}, "qos fast .*in default-resources set qos"),
         ("Invalid feature specification", {"constraint": "opa"}, "constraint opa .*features of cpu: ib"),
         ("Something new", {}, "Something new; see default-resources"),
     ],
@@ -228,7 +228,7 @@ def test_refusals_name_what_to_set(answers: dict[str, Any], said: str, asked: di
 def test_partition_that_is_not_there_names_those_that_are(answers: dict[str, Any]) -> None:
     found = texts(asking.check_request("jobs", "default-resources", Request("fast"), KNOWN))
     assert found == [
-        "error    partition of jobs: there is no fast; set default-resources: slurm_partition to one of cpu, gpu"
+        "error    partition of jobs: there is no fast; in default-resources set slurm_partition to one of cpu, gpu"
     ]
     closed = {"cpu": dataclasses.replace(CPU, up=False)}
     assert "cpu is closed" in texts(asking.check_request("jobs", "x", Request("cpu"), closed))[0]
@@ -263,7 +263,7 @@ def test_time_limit_longer_than_the_partition_allows(answers: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("resources", "expected"),
     [
-        ({"gpu": 1}, "error .* cpu has no GPUs; set set-resources: train: slurm_partition to one of gpu"),
+        ({"gpu": 1}, "error .* cpu has no GPUs; in set-resources: train set slurm_partition to one of gpu"),
         ({"gpu": 1, "slurm_partition": "gpu"}, ""),
         ({"gres": "gpu:h100:1", "slurm_partition": "gpu"}, "error .*no GPU of type h100; its types are a100"),
         ({"gres": "'gpu:a100:1'", "slurm_partition": "gpu"}, ""),
@@ -419,9 +419,9 @@ def test_jobs_that_slurm_would_never_start_are_told_by_rule() -> None:
     assert require.unable(jobs, KNOWN) == [
         "rules simulate, verify: there is no partition fast; set slurm_partition to one of cpu, gpu",
         "rule train: has gpu or gres, and tasks, which becomes --ntasks-per-gpu; take tasks out",
-        "rule train: asks for a GPU, but partition cpu has none; set set-resources: train: slurm_partition to gpu",
+        "rule train: asks for a GPU, but partition cpu has none; in set-resources: train set slurm_partition to gpu",
         "rule interpret: asks for 90 min, but partition gpu allows 60; "
-        "set set-resources: interpret: runtime, or slurm_partition",
+        "in set-resources: interpret set runtime, or slurm_partition",
     ]
 
 
@@ -516,7 +516,7 @@ def test_cluster_that_lacks_what_is_asked_for_gets_none(tmp_path: Path) -> None:
     done = said_by("setup-cluster", *words, "--output", "site", folder=tmp_path)
     assert done.returncode == 1
     assert (
-        "error    GPU: partition nogpu has no GPUs; set set-resources: train: slurm_partition to one of cpu, gpu"
+        "error    GPU: partition nogpu has no GPUs; in set-resources: train set slurm_partition to one of cpu, gpu"
         in done.stdout
     )
     assert re.search(

@@ -48,7 +48,9 @@ def check_request(subject: str, place: str, asked: Request, known: Mapping[str, 
     partition = asked.where(known)
     if partition is None:
         problem = "Slurm has no default partition" if asked.partition is None else f"there is no {asked.partition}"
-        yield Finding("error", f"partition of {subject}", f"{problem}; set {place}: slurm_partition to one of {names}")
+        yield Finding(
+            "error", f"partition of {subject}", f"{problem}; in {place} set slurm_partition to one of {names}"
+        )
         return
     if not partition.up or not partition.nodes:
         problem = "is closed" if not partition.up else "has no node that takes jobs"
@@ -82,7 +84,7 @@ def _refusal(said: str, asked: Request, place: str, partition: Partition) -> str
         return f"Slurm refuses constraint {asked.constraint} ({said}); features of {partition.name}: {known}"
     for word, key, value in (("account", "slurm_account", asked.account), ("qos", "qos", asked.qos)):
         if word in lowered:
-            return f"Slurm refuses {word} {value or '(none given)'} ({said}); set {place}: {key}"
+            return f"Slurm refuses {word} {value or '(none given)'} ({said}); in {place} set {key}"
     return f"Slurm refuses it: {said}; see {place}"
 
 
@@ -129,7 +131,7 @@ def check_gpu(site: Site, known: Mapping[str, Partition]) -> Iterator[Finding]:
     if asked.gpu is not None and asked.gres is not None and "gpu" in asked.gres:
         yield Finding("error", "GPU", f"{TRAINING} has gpu and gres; keep one of them")
     if not partition.gpus:
-        hint = f"set {TRAINING}: slurm_partition to one of {elsewhere}" if elsewhere else "no partition has any"
+        hint = f"in {TRAINING} set slurm_partition to one of {elsewhere}" if elsewhere else "no partition has any"
         text = f"partition {partition.name} has no GPUs; {hint}, or set gpu to 0 to train on CPUs"
         yield Finding("error", "GPU", text)
         return

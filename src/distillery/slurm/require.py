@@ -165,12 +165,12 @@ def _unable(sample: Sample, known: Mapping[str, Partition]) -> Iterator[str]:
         yield f"partition {partition.name} is closed (sinfo); set slurm_partition to another one"
     if asked.wants_gpu and not partition.gpus:
         where = ", ".join(with_gpus(known))
-        hint = f"set set-resources: {sample.rule}: slurm_partition to {where}" if where else "set gpu to 0"
+        hint = f"in set-resources: {sample.rule} set slurm_partition to {where}" if where else "set gpu to 0"
         yield f"asks for a GPU, but partition {partition.name} has none; {hint}"
     if asked.minutes and partition.minutes and asked.minutes > partition.minutes:
         yield (
             f"asks for {asked.minutes:g} min, but partition {partition.name} allows {partition.minutes:g}; "
-            f"set set-resources: {sample.rule}: runtime, or slurm_partition"
+            f"in set-resources: {sample.rule} set runtime, or slurm_partition"
         )
 
 
