@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from distillery.config import Config, DaskSettings
-from distillery.distill.cluster_worker import CORES, SHUT, Workers, missing, tell
+from distillery.distill.cluster_worker import CORES, SHUT, Waiting, Workers, missing, tell
 from distillery.errors import DistilleryError
 
 # A worker that dies takes its fit with it; the fit is given to this many further workers.
@@ -38,10 +38,11 @@ class Cluster:
         client: A ``distributed.Client``.
     """
 
-    def __init__(self, client: Any, left: _Left, check: Callable[[], None] | None = None) -> None:
+    def __init__(self, client: Any, left: _Left, check: Callable[[], None], ended_by_slurm: bool) -> None:
         self.client = client
         self._left = left
         self._check = check
+        self._ended_by_slurm = ended_by_slurm
 
     def results(self, function: Callable[[Any], Any], tasks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Call a function with every task on some worker; yields results as they come, in any order.
@@ -56,7 +57,7 @@ class Cluster:
             A key, and the result or the exception that its task came to.
 
         Raises:
-            DistilleryError: There are no workers and none will come.
+            DistilleryError: There are no workers and none will come, or the scheduler is gone.
         """
         self._left.count = len(tasks)
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -70,9 +71,14 @@ class Cluster:
                 try:
                     future = ended.get(timeout=_TICK)
                 except queue.Empty:
-                    if self._check is not None:
-                        self._check()
+                    self._check()
                     continue
+                # Nothing is known then of what the task might have come to: that is no result.
+                if future.cancelled():
+                    raise DistilleryError(
+                        "the Dask scheduler was lost, or has cancelled the fits; finished ones are kept, see what "
+                        "became of it and run this again"
+                    )
                 result = future.exception()
                 if result is None:
                     try:
@@ -88,7 +94,7 @@ class Cluster:
 
     def everywhere(self, function: Callable[[], None]) -> None:
         """Run a function on every worker that answers; workers that Slurm started are ended by Slurm, at once."""
-        if self._check is None:
+        if not self._ended_by_slurm:
             with contextlib.suppress(Exception):
                 self.client.run(function, on_error="ignore")
 
@@ -132,16 +138,16 @@ def cluster(config: Config, tasks: int, logs: Path, label: str = "", **internal:
         kind = config.execution.dask.cluster
         if kind != "address":
             stack.enter_context(_quiet_logs())
-        check: Callable[[], None] | None = None
         if kind == "address":
             client = stack.enter_context(_running(config.execution.dask))
+            check = _patient(client, config.execution.dask.address)
         elif kind == "local":
-            client = stack.enter_context(_local(config.execution.dask, tasks))
+            client, check = stack.enter_context(_local(config.execution.dask, tasks)), lambda: None
         else:
             workers = Workers.of(config, tasks, logs, label, **internal)
             client, check = stack.enter_context(_elsewhere(kind, workers, left))
         try:
-            yield Cluster(client, left, check)
+            yield Cluster(client, left, check, ended_by_slurm=kind in ("allocation", "slurm"))
         finally:
             leave()
 
@@ -197,6 +203,17 @@ def _running(settings: DaskSettings) -> Iterator[Any]:
                 "start one there, or choose cluster: local"
             ) from None
         yield client
+
+
+def _patient(client: Any, address: str | None) -> Callable[[], None]:
+    """Return a function that tells what is waited for where a scheduler has no workers: they may still come."""
+    waiting = Waiting()
+
+    def check() -> None:
+        if waiting.due and not client.nthreads():
+            waiting.say(f"waiting for workers, the scheduler at {address} has none")
+
+    return check
 
 
 @contextlib.contextmanager

@@ -167,13 +167,16 @@ class Waiting:
         self._said = 0
         self._last = clock()
 
+    @property
+    def due(self) -> bool:
+        """Whether the last line is long enough ago."""
+        return self._clock() - self._last >= _PAUSES[min(self._said, len(_PAUSES) - 1)]
+
     def say(self, text: str) -> None:
         """Print a line, if the last one is long enough ago."""
-        now = self._clock()
-        if now - self._last < _PAUSES[min(self._said, len(_PAUSES) - 1)]:
-            return
-        self._said, self._last = self._said + 1, now
-        tell(text)
+        if self.due:
+            self._said, self._last = self._said + 1, self._clock()
+            tell(text)
 
     def over(self) -> None:
         """Begin anew: what was waited for is there."""
