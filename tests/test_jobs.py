@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from distillery.cell import Cell
+from distillery.cell import STAGES, Cell
 from distillery.errors import DistilleryError
 from distillery.jobs import groups, reopen, work
-from distillery.outcome import read_outcome, running, write_outcome
+from distillery.outcome import Status, read_outcome, running, write_outcome
 from distillery.sweep import Sweep
 
 
@@ -67,7 +67,38 @@ def test_job_of_which_a_cell_lost_its_outcome_is_reopened(make_sweep: Callable[.
     assert reopen(sweep) == [job.outcome(sweep.results, "train")]
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), DistilleryError("no device")])
+def test_failure_that_a_stage_has_written_is_reopened_too(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_three(make_sweep)
+    (job,) = sweep.jobs.values()
+    bad = job.cells[2]
+
+    def do(cells: Sequence[Cell]) -> None:
+        well(sweep)(cells)
+        if bad in cells:
+            path, key = bad.outcome(sweep.results, "train"), sweep.key("train", bad)
+            write_outcome(path, key=key, started=0.0, result={}, status="failed", reason="its messages came too late")
+
+    work(sweep, "train", job, do)
+    marker = job.outcome(sweep.results, "train")
+    assert json.loads(marker.read_text())["failed"] == [str(bad)]
+    assert reopen(sweep) == [marker]
+
+
+def test_failed_cell_that_is_a_job_is_reopened_where_it_failed(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep(models=["l1", "standard"])
+    bad, good = sweep.cells
+    ends: tuple[Status, ...]
+    for cell, ends in ((bad, ("ok", "ok", "failed", "failed")), (good, ("ok", "ok", "ok", "ok"))):
+        for stage, end in zip(STAGES, ends, strict=True):
+            path = cell.outcome(sweep.results, stage)
+            write_outcome(path, key=sweep.key(stage, cell), started=0.0, result={}, status=end)
+    assert reopen(sweep) == [bad.outcome(sweep.results, stage) for stage in ("distill", "verify")]
+    assert reopen(sweep) == []
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), DistilleryError("no device"), MemoryError()]
+)
 def test_what_breaks_every_cell_stops_the_job(make_sweep: Callable[..., Sweep], error: Exception) -> None:
     sweep = make_three(make_sweep)
     (job,) = sweep.jobs.values()
@@ -75,7 +106,7 @@ def test_what_breaks_every_cell_stops_the_job(make_sweep: Callable[..., Sweep], 
     def do(cells: Sequence[Cell]) -> None:
         raise error
 
-    with pytest.raises(type(error), match=r"No space|no device"):
+    with pytest.raises(type(error), match=r"No space|no device|^$"):
         work(sweep, "train", job, do)
     assert not job.outcome(sweep.results, "train").exists()
     assert not job.cells[0].outcome(sweep.results, "train").exists()

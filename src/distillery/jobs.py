@@ -10,7 +10,7 @@ from pathlib import Path
 from distillery import files
 from distillery.cell import STAGES, Cell, Job, Stage
 from distillery.errors import DistilleryError, explain
-from distillery.outcome import write_outcome
+from distillery.outcome import failed, write_outcome
 from distillery.sweep import Sweep
 
 
@@ -31,6 +31,7 @@ def work(sweep: Sweep, stage: Stage, job: Job, do: Callable[[Sequence[Cell]], No
     Raises:
         DistilleryError: All cells broke; the reason of the first.
         OSError: Something could not be read or written.
+        MemoryError: There is no memory left.
     """
     if len(job.cells) == 1:
         do(job.cells)
@@ -40,7 +41,7 @@ def work(sweep: Sweep, stage: Stage, job: Job, do: Callable[[Sequence[Cell]], No
     for group in [job.cells] if together else groups(sweep, stage, job):
         try:
             do(group)
-        except OSError:
+        except (OSError, MemoryError):
             raise
         except Exception as error:
             failures |= dict.fromkeys(group, error)
@@ -54,7 +55,8 @@ def work(sweep: Sweep, stage: Stage, job: Job, do: Callable[[Sequence[Cell]], No
     marker = {
         "key": sweep.job_key(stage, job),
         "cells": [str(cell) for cell in job.cells],
-        "failed": [str(cell) for cell in failures],
+        # A stage that goes on by itself after a failure has written such outcomes too.
+        "failed": [str(cell) for cell in job.cells if failed(cell.outcome(sweep.results, stage))],
     }
     files.write_json(job.outcome(sweep.results, stage), marker)
 
@@ -80,17 +82,27 @@ def reopen(sweep: Sweep) -> list[Path]:
     """
     removed = []
     for job in sweep.jobs.values():
+        paths = [job.outcome(sweep.results, stage) for stage in STAGES]
         if len(job.cells) == 1:
-            continue
-        for number, stage in enumerate(STAGES):
-            if _is_open(sweep, stage, job):
-                later = [job.outcome(sweep.results, each) for each in STAGES[number:]]
-                found = [path for path in later if path.exists()]
-                for path in found:
-                    path.unlink()
-                removed += found
-                break
+            again = _failed(paths)
+        else:
+            again = next((paths[number:] for number, stage in enumerate(STAGES) if _is_open(sweep, stage, job)), [])
+        found = [path for path in again if path.exists()]
+        for path in found:
+            path.unlink()
+        removed += found
     return removed
+
+
+def _failed(outcomes: list[Path]) -> list[Path]:
+    """Return the outcomes of a cell from the stage on that failed; a failure is passed on to all stages after it."""
+    again = len(outcomes)
+    for number in reversed(range(len(outcomes))):
+        if failed(outcomes[number]):
+            again = number
+        elif outcomes[number].exists():
+            break
+    return outcomes[again:]
 
 
 def _is_open(sweep: Sweep, stage: Stage, job: Job) -> bool:

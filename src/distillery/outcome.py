@@ -168,6 +168,14 @@ def finished(path: Path, key: str) -> bool:
         return False
 
 
+def failed(path: Path) -> bool:
+    """Tell whether an outcome is there that says that its stage, or one before it, could give nothing."""
+    try:
+        return read_outcome(path).status == "failed"
+    except DistilleryError:
+        return False
+
+
 @contextlib.contextmanager
 def running(path: Path) -> Iterator[float]:
     """Note beside an outcome that its stage runs, and why if it breaks; yields the starting time.

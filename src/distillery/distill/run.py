@@ -227,6 +227,11 @@ def _fitted(sweep: Sweep, missing: Mapping[str, Problem], label: str) -> Iterato
     with cluster(sweep.config, len(missing), sweep.results / "logs" / "dask", label) as workers:
         try:
             for key, result in workers.results(fit_here, missing):
+                if isinstance(result, OSError):
+                    # A full disk or a broken connection says nothing about the fit.
+                    raise DistilleryError(
+                        f"a fit could not be carried out ({explain(result)}); mend that, run it again"
+                    )
                 yield key, FitResult.failed(explain(result)) if isinstance(result, BaseException) else result
         finally:
             workers.everywhere(close_children)
