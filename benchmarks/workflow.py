@@ -1,6 +1,6 @@
 """A sweep of 10,000 cells for Snakemake: ``python benchmarks/workflow.py``.
 
-Dry run before anything is done, a run when all is done, and `distillery status`, beside a sweep of 100 cells in the
+Dry run before anything is done, collecting, a run when all is done, and status, beside a sweep of 100 cells in the
 same run. Stages are stubs: their outcomes are made up. One cell per job as on a laptop, ten as the Slurm profile does.
 """
 
@@ -21,8 +21,7 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from distillery import files  # noqa: E402
-from distillery.cell import PICTURES, SPLITS, STAGES, STORE_MARKER  # noqa: E402
+from distillery.cell import PICTURES, SPLITS, STAGES  # noqa: E402
 from distillery.sweep import Sweep, load_sweep  # noqa: E402
 from fabricate import fabricate_quickly  # noqa: E402
 
@@ -98,7 +97,6 @@ def pretend(sweep: Sweep) -> None:
                 job.outcome(sweep.results, stage).write_text(json.dumps(marker))
         for picture in PICTURES:
             job.picture(sweep.results, picture).write_text("<svg/>")
-    files.write_json(sweep.results / STORE_MARKER, {"key": sweep.collect_key})
 
 
 def measure_sweep(cells: int, per_job: int) -> list[Measured]:
@@ -107,6 +105,7 @@ def measure_sweep(cells: int, per_job: int) -> list[Measured]:
         sweep = write_config(folder, cells, per_job)
         plan = snakemake(folder, "--dry-run", "--quiet", "all")
         pretend(sweep)
+        store = measure(BIN / "distillery", "collect", "--config", folder / "config.yaml", cwd=folder)
         snakemake(folder, "--touch", "--quiet", "all")
         again = snakemake(folder)
         if "Nothing to be done" not in again.said:
@@ -116,9 +115,9 @@ def measure_sweep(cells: int, per_job: int) -> list[Measured]:
             raise SystemExit(f"not all cells are done:\n{state.said[-3000:]}")
     jobs = next((line.split()[-1] for line in plan.said.splitlines() if line.startswith("total")), "?")
     print(f"{cells:,} cells, {per_job} per job: {jobs} jobs of Snakemake")
-    for what, one in (("dry run", plan), ("second run", again), ("status", state)):
+    for what, one in (("dry run", plan), ("collect", store), ("second run", again), ("status", state)):
         print(f"  {what:<11} {one.seconds:6.1f} s  {one.memory:6.0f} MB")
-    return [plan, again, state]
+    return [plan, store, again, state]
 
 
 def main() -> None:

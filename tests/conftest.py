@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[None]:
-    """A Slurm of two nodes: one that runs already, or one for these tests. Use it with the marker ``slurm``."""
+    """A Slurm of three nodes: one that runs already, or one for these tests. Use it with the marker ``slurm``."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(slurmbox.running())
@@ -62,19 +63,33 @@ def make_sweep(tmp_path: Path) -> Callable[..., Sweep]:
     return make
 
 
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], str]) -> tuple[Path, str]:
+    """Fill a folder once for all workers of the tests; return it and what its maker said."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    said = folder.with_suffix(".said")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            folder.mkdir()
+            said.write_text(make(folder))
+    return folder, said.read_text()
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """An unbroken run of the tiny sweep on this machine, in a folder with a space in its name."""
-    directory = tmp_path_factory.mktemp("a sweep")
-    config = sweeps.write_config(directory, sweeps.TINY)
-    done = sweeps.snakemake(directory, config)
-    assert "bottleneck" in done.stdout, done.stdout
-    return directory, config
+
+    def make(folder: Path) -> str:
+        return sweeps.snakemake(folder, sweeps.write_config(folder, sweeps.TINY)).stdout
+
+    folder, said = _once(tmp_path_factory, "a sweep", make)
+    assert "bottleneck" in said, said
+    return folder, folder / "given.yaml"
 
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a run of the smoke preset on this machine, and what it said."""
-    directory = tmp_path_factory.mktemp("smoke")
-    done = sweeps.snakemake(directory, sweeps.ROOT / "workflow/presets/smoke.yaml")
-    return directory, done.stdout
+    preset = sweeps.ROOT / "workflow/presets/smoke.yaml"
+    return _once(tmp_path_factory, "smoke", lambda folder: sweeps.snakemake(folder, preset).stdout)

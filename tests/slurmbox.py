@@ -1,4 +1,4 @@
-"""A real Slurm of two nodes on this machine, for the tests: ``python tests/slurmbox.py start|stop|status``.
+"""A real Slurm of three nodes on this machine, for the tests: ``python tests/slurmbox.py start|stop|status``.
 
 Debian's slurm-wlm and munge, as root, without systemd. Everything it writes stands in one scratch folder, munge's key
 and socket too; only ``/etc/slurm/slurm.conf`` and ``gres.conf`` are links to it, because jobs look for Slurm there.
@@ -27,7 +27,7 @@ BOX = Path("/tmp/distillery-slurm")
 KEPT = BOX / "kept"
 ETC = Path("/etc/slurm")
 CLUSTER = "distillerybox"
-NODES = ("node1", "node2")
+NODES = ("node1", "node2", "node3")
 COMMANDS = ("slurmctld", "slurmd", "munged", "munge", "sbatch", "srun", "scontrol", "sinfo", "squeue", "scancel")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # A daemon of the box is known by this variable, or, where it wrote its title over its environment, by its folder.
@@ -80,10 +80,12 @@ JobCompLoc={box}/log/jobcomp.txt
 NodeName=DEFAULT CPUs=8 Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=16000
 NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port=26831
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port=26832 Gres=gpu:2
+NodeName=node3 NodeHostname={host} NodeAddr=127.0.0.1 Port=26833
 PartitionName=DEFAULT DefaultTime=00:10:00 MaxTime=02:00:00 State=UP
 PartitionName=cpu Nodes=node1,node2 Default=YES
 PartitionName=gpu Nodes=node2
 PartitionName=nogpu Nodes=node1
+PartitionName=spare Nodes=node3
 """
 GRES_CONF = "NodeName=node2 Name=gpu File={box}/dev/gpu[0-1]\n"
 

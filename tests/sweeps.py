@@ -131,12 +131,18 @@ def resume(directory: Path, config: Path) -> str:
     return done.stdout + done.stderr
 
 
+def copy(unbroken: Path, directory: Path) -> None:
+    """Copy what a run has left; other tests may look at it at the same time, with files that come and go."""
+    passing = shutil.ignore_patterns(".claim*", "tmp*", "log", "locks", "incomplete")
+    for part in ("results", ".snakemake"):
+        shutil.copytree(unbroken / part, directory / part, symlinks=True, ignore=passing)
+
+
 def before(stage: str, unbroken: Path, directory: Path) -> None:
     """Make ``directory`` look like an unbroken run that was stopped before a stage."""
     if stage == "simulate":
         return
-    shutil.copytree(unbroken / "results", directory / "results", symlinks=True)
-    shutil.copytree(unbroken / ".snakemake", directory / ".snakemake", symlinks=True)
+    copy(unbroken, directory)
     missing = ["fits", "sweep.json", "*/*/distill.json", "*/*/verify.json", "*/*/*.svg"]
     if stage == "train":
         missing += ["*/*/train.json", "*/*/interpret.json", "*/*/checkpoint", "*/*/model.safetensors"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import assert_equal_but_for_timings, remove, snakemake, store_of
+from sweeps import assert_equal_but_for_timings, copy, remove, snakemake, store_of
 
 pytestmark = pytest.mark.workflow
 ROOM = 120_000_000
@@ -30,8 +30,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_a_disk_that_is_full_costs_nothing_but_time(tiny: tuple[Path, Path], small_disk: Path) -> None:
-    for part in ("results", ".snakemake"):
-        shutil.copytree(tiny[0] / part, small_disk / part, symlinks=True)
+    copy(tiny[0], small_disk)
     remove(small_disk / "results", "sweep.json")
     filler = small_disk / "filler"
     with filler.open("wb") as file:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from sweeps import (
     TINY,
     assert_equal_but_for_timings,
     before,
+    copy,
     dry_run,
     interrupt,
     kill_alone,
@@ -104,7 +104,7 @@ def test_a_second_call_does_nothing(tiny: tuple[Path, Path]) -> None:
 def test_a_changed_setting_reruns_only_what_depends_on_it(
     tiny: tuple[Path, Path], tmp_path: Path, section: str, key: str, value: Any, spared: set[str]
 ) -> None:
-    content = copy.deepcopy(TINY)
+    content = deepcopy(TINY)
     content.setdefault(section, {})[key] = value  # type: ignore[attr-defined]
     jobs = dry_run(tiny[0], write_config(tmp_path, content))
     stages = {"simulate", "train", "interpret", "distill", "verify"}
@@ -119,7 +119,7 @@ def test_store_holds_every_cell(tiny: tuple[Path, Path]) -> None:
 
 @pytest.mark.slow
 def test_one_bad_cell_costs_one_cell(tiny: tuple[Path, Path], tmp_path: Path) -> None:
-    shutil.copytree(tiny[0], tmp_path / "copy", symlinks=True)
+    copy(tiny[0], tmp_path / "copy")
     directory, results = tmp_path / "copy", tmp_path / "copy" / "results"
     bad = results / "spring-2d-4b-s0" / "l1-s0"
     for pattern in ("*/*/interpret.json", "*/*/distill.json", "*/*/verify.json", "sweep.json"):
