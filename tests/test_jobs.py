@@ -10,8 +10,9 @@ import pytest
 
 from distillery.cell import STAGES, Cell
 from distillery.errors import DistilleryError
-from distillery.jobs import groups, reopen, work
+from distillery.jobs import groups, work
 from distillery.outcome import Status, read_outcome, running, write_outcome
+from distillery.reopen import drop_stale, reopen
 from distillery.sweep import Sweep
 
 
@@ -94,6 +95,24 @@ def test_failed_cell_that_is_a_job_is_reopened_where_it_failed(make_sweep: Calla
             write_outcome(path, key=sweep.key(stage, cell), started=0.0, result={}, status=end)
     assert reopen(sweep) == [bad.outcome(sweep.results, stage) for stage in ("distill", "verify")]
     assert reopen(sweep) == []
+
+
+def test_outcomes_that_another_run_wrote_with_other_settings_are_dropped(make_sweep: Callable[..., Sweep]) -> None:
+    one_by_one, others = make_sweep(seeds=[0, 1]), {"verification": {"seed": 1}, "execution": {"cells_per_job": 2}}
+    together = make_sweep(seeds=[0, 1], **others)
+    (pair,) = together.jobs.values()
+    for sweep in (one_by_one, together):
+        for cell in sweep.cells:
+            for stage in STAGES:
+                write_outcome(cell.outcome(sweep.results, stage), key=sweep.key(stage, cell), started=0.0, result={})
+    marker = pair.outcome(together.results, "verify")
+    marker.parent.mkdir()
+    marker.write_text("{}")
+    assert drop_stale(together) == []
+    changed = make_sweep(seeds=[0, 1], execution=others["execution"])
+    assert drop_stale(changed) == [marker]
+    assert drop_stale(one_by_one) == [cell.outcome(one_by_one.results, "verify") for cell in one_by_one.cells]
+    assert drop_stale(one_by_one) == []
 
 
 @pytest.mark.parametrize(

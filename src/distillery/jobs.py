@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from distillery import files
-from distillery.cell import STAGES, Cell, Job, Stage
-from distillery.errors import DistilleryError, explain
+from distillery.cell import Cell, Job, Stage
+from distillery.errors import explain
 from distillery.outcome import failed, write_outcome
 from distillery.sweep import Sweep
 
@@ -18,7 +17,7 @@ def work(sweep: Sweep, stage: Stage, job: Job, do: Callable[[Sequence[Cell]], No
     """Do a stage for the cells of a job and write the job's completion marker last.
 
     A job of one cell has no marker of its own, and its errors are its caller's. In a job of several, a cell that
-    breaks gets an outcome that says why, and the others go on; `reopen` gives it another chance later. What would
+    breaks gets an outcome that says why, and the others go on; ``reopen`` gives it another chance later. What would
     break every cell (a full disk, a device that is not there) stops the job.
 
     Args:
@@ -69,48 +68,3 @@ def groups(sweep: Sweep, stage: Stage, job: Job) -> list[Sequence[Cell]]:
     for cell in job.cells:
         by_model.setdefault(cell.model, []).append(cell)
     return list(by_model.values())
-
-
-def reopen(sweep: Sweep) -> list[Path]:
-    """Take back the markers of jobs in which a cell broke or lost its outcome, so that the next run does it again.
-
-    Args:
-        sweep: The sweep.
-
-    Returns:
-        The markers that were removed: those of the stage and of the stages after it.
-    """
-    removed = []
-    for job in sweep.jobs.values():
-        paths = [job.outcome(sweep.results, stage) for stage in STAGES]
-        if len(job.cells) == 1:
-            again = _failed(paths)
-        else:
-            again = next((paths[number:] for number, stage in enumerate(STAGES) if _is_open(sweep, stage, job)), [])
-        found = [path for path in again if path.exists()]
-        for path in found:
-            path.unlink()
-        removed += found
-    return removed
-
-
-def _failed(outcomes: list[Path]) -> list[Path]:
-    """Return the outcomes of a cell from the stage on that failed; a failure is passed on to all stages after it."""
-    again = len(outcomes)
-    for number in reversed(range(len(outcomes))):
-        if failed(outcomes[number]):
-            again = number
-        elif outcomes[number].exists():
-            break
-    return outcomes[again:]
-
-
-def _is_open(sweep: Sweep, stage: Stage, job: Job) -> bool:
-    path = job.outcome(sweep.results, stage)
-    if not path.exists():
-        return True
-    try:
-        broken = bool(files.read_json(path, "").get("failed"))
-    except (DistilleryError, AttributeError):
-        return True
-    return broken or not all(cell.outcome(sweep.results, stage).exists() for cell in job.cells)

@@ -19,9 +19,9 @@ from distillery import claim
 from distillery.claim import Claim
 from distillery.collect.text import counted
 from distillery.errors import DistilleryError
-from distillery.jobs import reopen
 from distillery.lock import snakemakes, unlock
 from distillery.outcome import running_notes
+from distillery.reopen import reopen
 from distillery.slurm import commands
 from distillery.slurm.commands import Job
 from distillery.sweep import Sweep, as_run

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from distillery import files
-from distillery.cell import STORE, STORE_MARKER
+from distillery.cell import STORE, STORE_MARKER, Cell
 from distillery.collect.record import read_record
 from distillery.collect.state import experiment_states
 from distillery.collect.swap import swapping
 from distillery.errors import DistilleryError
+from distillery.outcome import read_outcome
 from distillery.progress import progress
 from distillery.sweep import Sweep
 
@@ -52,7 +53,7 @@ def collect(sweep: Sweep) -> dict[str, int]:
     counts = dict(sorted(Counter(record.values["status"] for record in records).items()))
     recovered = sum(record.values.get("recovered") == 1.0 for record in records)
     marker = sweep.results / STORE_MARKER
-    if not all(cell.outcome(sweep.results, "verify").exists() for cell in sweep.cells):
+    if not all(_has_verdict(sweep, cell) for cell in sweep.cells):
         # With a marker the sweep would pass for finished.
         marker.unlink(missing_ok=True)
         return counts
@@ -61,3 +62,11 @@ def collect(sweep: Sweep) -> dict[str, int]:
         {"key": sweep.collect_key, "cells": len(records), "counts": counts, "recovered": recovered},
     )
     return counts
+
+
+def _has_verdict(sweep: Sweep, cell: Cell) -> bool:
+    """Tell whether the last outcome of a cell is there, of these settings."""
+    try:
+        return read_outcome(cell.outcome(sweep.results, "verify")).key == sweep.key("verify", cell)
+    except DistilleryError:
+        return False
