@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from distillery.cell import STAGES, Cell
+from distillery.cell import STAGES, STORE_MARKER, Cell
 from distillery.errors import DistilleryError
 from distillery.jobs import groups, work
 from distillery.outcome import Status, read_outcome, running, write_outcome
@@ -53,7 +53,9 @@ def test_cell_that_breaks_costs_one_cell_and_is_reopened(make_sweep: Callable[..
     }
     later = job.outcome(sweep.results, "interpret")
     later.write_text("{}")
+    (sweep.results / STORE_MARKER).write_text("{}")
     assert reopen(sweep) == [marker, later]
+    assert not (sweep.results / STORE_MARKER).exists(), "a store that passes for whole would keep Snakemake from it"
     work(sweep, "train", job, well(sweep))
     assert read_outcome(bad.outcome(sweep.results, "train")).status == "ok"
     assert reopen(sweep) == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distillery import files
-from distillery.cell import STAGES, Job, Stage
+from distillery.cell import STAGES, STORE_MARKER, Job, Stage
 from distillery.collect.state import cell_states
 from distillery.errors import DistilleryError
 from distillery.outcome import failed
@@ -25,15 +25,15 @@ def reopen(sweep: Sweep) -> list[Path]:
     Returns:
         The markers that were removed: those of the stage and of the stages after it.
     """
-    removed = []
+    removed: list[Path] = []
     for job in sweep.jobs.values():
         paths = [job.outcome(sweep.results, stage) for stage in STAGES]
         if len(job.cells) == 1:
             again = _failed(paths)
         else:
             again = next((paths[number:] for number, stage in enumerate(STAGES) if _is_open(sweep, stage, job)), [])
-        removed += _removed(again)
-    return removed
+        removed += again
+    return _removed(sweep, removed)
 
 
 def drop_stale(sweep: Sweep) -> list[Path]:
@@ -47,17 +47,20 @@ def drop_stale(sweep: Sweep) -> list[Path]:
     Returns:
         The markers that were removed: those of the stage and of the stages after it.
     """
-    removed = []
+    removed: list[Path] = []
     for job in sweep.jobs.values():
         states = [cell_states(sweep, cell, results=False) for cell in job.cells]
         stale = next((n for n, stage in enumerate(STAGES) if any(s[stage].state == "stale" for s in states)), None)
         if stale is not None:
-            removed += _removed([job.outcome(sweep.results, stage) for stage in STAGES[stale:]])
-    return removed
+            removed += [job.outcome(sweep.results, stage) for stage in STAGES[stale:]]
+    return _removed(sweep, removed)
 
 
-def _removed(paths: list[Path]) -> list[Path]:
+def _removed(sweep: Sweep, paths: list[Path]) -> list[Path]:
     found = [path for path in paths if path.exists()]
+    if found:
+        # While the store passes for whole, Snakemake does not ask for what it was made from.
+        (sweep.results / STORE_MARKER).unlink(missing_ok=True)
     for path in found:
         path.unlink()
     return found
