@@ -21,7 +21,7 @@ import pytest
 
 from distillery.cell import Cell
 from distillery.config import DistillationSettings, OperonSettings, parse_config
-from distillery.distill.child import Child
+from distillery.distill.child import _FOLDER, Child, _sweep_up
 from distillery.distill.engine import Problem
 from distillery.distill.run import distill, feature_names, problems
 from distillery.errors import DistilleryError
@@ -171,7 +171,7 @@ def test_a_fit_dies_with_the_process_that_wanted_it(tmp_path: Path) -> None:
             sys.path.insert(0, sys.argv[1])
             from test_distill_run import spring
             from distillery.config import OperonSettings
-            from distillery.distill.child import Child
+            from distillery.distill.child import _FOLDER, Child, _sweep_up
             Child().fit(spring(operon=OperonSettings(population=50, generations=10_000_000)))
             """
         )
@@ -181,6 +181,20 @@ def test_a_fit_dies_with_the_process_that_wanted_it(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     wait_for(lambda: not fitting())
+
+
+def test_what_a_killed_fit_left_is_removed_unless_another_machine_may_own_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("psutil.pid_exists", lambda pid: pid == os.getpid())
+    left, lives, elsewhere = (
+        tmp_path / name for name in (f"{_FOLDER}41-x", f"{_FOLDER}{os.getpid()}-x", "distillery-fit-00000000-41-x")
+    )
+    for folder in (left, lives, elsewhere):
+        folder.mkdir()
+    _sweep_up()
+    assert sorted(tmp_path.iterdir()) == sorted([lives, elsewhere])
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:

@@ -11,6 +11,7 @@ import math
 
 from distillery import plan
 from distillery.cell import SPLITS, Cell, Experiment, Job, Split
+from distillery.config import Config
 from distillery.sweep import Sweep
 
 # Rough memory in MB of a process that has loaded the libraries of a stage, beside its data.
@@ -77,16 +78,16 @@ def distill(sweep: Sweep, job: Job) -> Need:
     seconds = (loading + rounds * (settings.seconds + plan.TIDYING + BETWEEN)) / MARGIN
     match dask.cluster:
         case "local":
-            return Need(SCHEDULER + dask.workers * worker_mb(sweep), seconds)
+            return Need(SCHEDULER + dask.workers * worker_mb(sweep.config), seconds)
         case "allocation":
             # The scheduler lives beside the first worker.
-            return Need((worker_mb(sweep) + SCHEDULER / dask.workers) / dask.cores, seconds)
+            return Need((worker_mb(sweep.config) + SCHEDULER / dask.workers) / dask.cores, seconds)
     return Need(SCHEDULER, seconds + dask.walltime_minutes * 60 / MARGIN)
 
 
-def worker_mb(sweep: Sweep) -> int:
+def worker_mb(config: Config) -> int:
     """Return the memory of a Dask worker and the fit that it runs, in MB."""
-    return sweep.config.execution.dask.memory_mb or sweep.config.distillation.memory_mb + WORKER
+    return config.execution.dask.memory_mb or config.distillation.memory_mb + WORKER
 
 
 def verify(sweep: Sweep, job: Job) -> Need:

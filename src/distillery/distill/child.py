@@ -27,15 +27,16 @@ import psutil
 from distillery import files
 from distillery.config import DistillationSettings
 from distillery.distill import job
+from distillery.distill.cluster_worker import CORES
 from distillery.distill.engine import Problem, Stopped, engine
 from distillery.distill.fits import FitResult, finish
 from distillery.errors import explain
+from distillery.process import this_process
 
 _POLL = 0.05
 _GRACE = 2.0
 # How long loading and compiling may take; minutes where the file system is slow and caches are for other processors.
 _STARTING = 600.0
-_CORES = "DISTILLERY_WORKER_CORES"
 _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -44,7 +45,8 @@ _THREADS = (
     "VECLIB_MAXIMUM_THREADS",
 )
 _PR_SET_PDEATHSIG = 1
-_FOLDER = "distillery-fit-"
+# The name says whose numbers of processes are meant: nodes and containers may share a folder for temporary files.
+_FOLDER = f"distillery-fit-{files.digest([this_process().host, this_process().space])[:8]}-"
 
 
 class Child:
@@ -169,7 +171,7 @@ class Child:
 def _environment(problem: Problem) -> dict[str, str]:
     """Return what the child's environment holds beside this process's: threads, and what the engine asks for."""
     try:
-        cores = max(int(os.environ.get(_CORES, "1")), 1)
+        cores = max(int(os.environ.get(CORES, "1")), 1)
     except ValueError:
         cores = 1
     threads = engine(problem.settings.engine).threads(problem.settings, cores)

@@ -15,6 +15,7 @@ from typing import Any
 from distillery.claim import worker_jobs
 from distillery.config import Config
 from distillery.errors import DistilleryError
+from distillery.resources import worker_mb
 from distillery.slurm import nested
 
 # A worker whose scheduler is gone looks for it this long, then ends: nothing of ours outlives a killed process.
@@ -71,7 +72,7 @@ class Workers:
         return cls(
             count=max(min(dask.workers, tasks), 1),
             cores=dask.cores,
-            memory_mb=dask.memory_mb or config.distillation.memory_mb + 1000,
+            memory_mb=worker_mb(config),
             minutes=dask.walltime_minutes,
             name=f"{worker_jobs()}-{word}-{uuid.uuid4().hex[:8]}",
             logs=logs.resolve(),
