@@ -52,8 +52,9 @@ lint: .venv/dev
 	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --requirement $<
 	@touch $@
 
-.venv/dev: requirements-dev.lock requirements-slurm.lock .venv/runtime
-	$(PIP) --requirement $<
+# With PySR, whose source is read by tests; its import would start Julia, and nothing imports it without.
+.venv/dev: requirements-dev.lock requirements-slurm.lock requirements-pysr.lock .venv/runtime
+	$(PIP) --requirement $< --requirement requirements-pysr.lock
 	@touch $@
 
 # Pins what pyproject.toml asks for at its newest. Run it on purpose, then the tests, then commit the files.
