@@ -593,3 +593,8 @@ def test_run_with_a_wrong_profile_ends_before_any_job_is_sent(tmp_path: Path) ->
     ):
         assert line in done.stderr, done.stderr[-3000:]
     assert "has been submitted" not in done.stderr
+
+
+def test_latency_that_is_no_number_is_one_line() -> None:
+    with pytest.raises(DistilleryError, match=r"^mine: latency-wait: 'soon' is no number; give seconds$"):
+        site_of({"latency-wait": "soon"}, "mine")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distillery.config import ExecutionSettings, parse_config
+from distillery.errors import DistilleryError
 from distillery.slurm.partitions import Partition, default_partition
 from distillery.slurm.profile import section
 
@@ -87,17 +88,20 @@ def site_of(content: Mapping[str, Any], source: str) -> Site:
         source: What to call it in errors.
 
     Raises:
-        DistilleryError: Its section ``config: execution`` is wrong; one line per finding.
+        DistilleryError: Its section ``config: execution`` is wrong, one line per finding; or ``latency-wait`` is.
     """
     defaults = section(content, "default-resources")
     # A configuration needs an experiment and a model to be one; only its section execution is used here.
     minimal = {"experiments": [{"system": "spring"}], "models": ["bottleneck"]}
     execution = parse_config({**minimal, "execution": section(content, "config", "execution")}, f"{source}: config")
+    latency = content.get("latency-wait", 5)
+    if isinstance(latency, bool) or not isinstance(latency, (int, float)):
+        raise DistilleryError(f"{source}: latency-wait: {latency!r} is no number; give seconds")
     return Site(
         plain=request(defaults),
         training=request({**defaults, **section(content, "set-resources", GPU_RULE)}),
         execution=execution.execution,
-        latency_wait=float(content.get("latency-wait", 5)),
+        latency_wait=float(latency),
         status_command=content.get("slurm-status-command"),
     )
 
