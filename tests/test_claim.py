@@ -189,6 +189,20 @@ def test_a_run_whose_claim_was_taken_away_stops(results: Path) -> None:
     assert found.claim.token == "another", "the new claim is not touched"
 
 
+def test_a_run_whose_claim_was_away_for_a_moment_goes_on(results: Path) -> None:
+    (results.parent / "go").touch()
+    process = taker(results, "begin")
+    assert said(process) == "mine"
+    aside = results / "aside"
+    (results / claim.NAME).rename(aside)
+    time.sleep(0.2)
+    aside.rename(results / claim.NAME)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1.5)
+    process.communicate("\n", timeout=30)
+    assert process.returncode == 0
+
+
 def test_only_the_claim_that_was_meant_is_removed(results: Path) -> None:
     claim.take(results)
     found = claim.look(results)

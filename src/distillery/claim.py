@@ -35,6 +35,8 @@ BEAT = 30.0
 # … and one that was not touched for so long belongs to a dead run, where its process cannot be looked at.
 PATIENCE = 300.0
 _TRIES = 10
+# Seconds until a claim that is not found is looked for again.
+_TWICE = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,26 +216,32 @@ class _Held:
         self.results = results.absolute()
         self.claim = claim
         self.made = made
+        self.other: Claim | None = None
         self.ended = threading.Event()
         threading.Thread(target=self._beat, name="claim", daemon=True).start()
 
     def _beat(self) -> None:
-        path = self.results / NAME
         while not self.ended.wait(BEAT):
-            try:
-                os.utime(path)
-                there = _parse(path.read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                there = None
-            except OSError:
-                continue  # A file system that is away for a while.
-            if (there and there.token) != self.claim.token and not self.ended.is_set():
-                self._lost(there)
+            # Somebody who removes a dead claim may have taken up ours for a moment, and puts it back: look twice.
+            if not self._touched() and not self.ended.wait(_TWICE) and not self._touched() and not self.ended.is_set():
+                self._lost()
                 return
 
-    def _lost(self, other: Claim | None) -> None:
+    def _touched(self) -> bool:
+        """Keep the claim alive, and tell whether it is there."""
+        try:
+            os.utime(self.results / NAME)
+            there = _parse((self.results / NAME).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            there = None
+        except OSError:
+            return True  # A file system that is away for a while.
+        self.other = there
+        return there is not None and there.token == self.claim.token
+
+    def _lost(self) -> None:
         """Stop: this run was taken for dead, and another one may work on the same cells."""
-        by = f" by {other}" if other else ""
+        by = f" by {self.other}" if self.other else ""
         sys.stderr.write(f"{self.results}: this run was silent for long and its claim was taken away{by}; it stops\n")
         sys.stderr.flush()
         os.kill(os.getpid(), signal.SIGTERM)
