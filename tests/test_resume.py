@@ -161,6 +161,20 @@ def test_a_run_on_another_host_is_not_declared_dead_with_its_processes(make_swee
     assert claim.look(sweep.results) is None
 
 
+def test_processes_of_another_user_are_not_taken_for_gone(make_sweep: Any) -> None:
+    sweep = make_sweep()
+    dead_claim(sweep.results, user="somebody else")
+    note = {**dataclasses.asdict(this_process()), "since": time.time(), "job": None}
+    path = notes(sweep.cells[0].outcome(sweep.results, "train"))[0]
+    files.write_json(path, note)
+    with pytest.raises(DistilleryError, match=rf"process {os.getpid()} .* belongs to somebody else"):
+        resumed(sweep)
+    assert claim.look(sweep.results) is not None
+    path.unlink()
+    resumed(sweep)
+    assert claim.look(sweep.results) is None
+
+
 def test_jobs_in_which_a_cell_failed_are_opened_again(make_sweep: Any) -> None:
     sweep = make_sweep(seeds=[0, 1], execution={"cells_per_job": 2})
     (job,) = sweep.jobs.values()

@@ -94,6 +94,7 @@ def _clear(sweep: Sweep, dead: Claim | None, say: Say, *, wait: bool, host_is_go
         if dead.slurm:
             yield from _end_jobs(dead, say, wait=wait)
         yield from _end_processes(dead, say, wait=wait)
+        _refuse_others(sweep, dead)
         if dead.slurm:
             # One of these processes may have been about to submit a job.
             yield from _end_jobs(dead, say, wait=wait)
@@ -116,6 +117,18 @@ def _refuse_elsewhere(sweep: Sweep, dead: Claim, host_is_gone: bool) -> None:
         raise DistilleryError(
             f"{left[0]}: runs on {dead.worker.host}, as far as is known; run distillery resume there, or here with "
             "--host-is-gone if that machine is down"
+        )
+
+
+def _refuse_others(sweep: Sweep, dead: Claim) -> None:
+    """Refuse if processes of another user's run live here: nobody else can look into them, or end them."""
+    if dead.own:
+        return
+    left = [worker for _, worker in running_notes(sweep.results) if worker.job is None and worker.alive()]
+    if left:
+        raise DistilleryError(
+            f"{left[0]} of the killed run belongs to {dead.user}, who alone can end it: "
+            f"let {dead.user} run distillery resume"
         )
 
 
