@@ -598,3 +598,10 @@ def test_run_with_a_wrong_profile_ends_before_any_job_is_sent(tmp_path: Path) ->
 def test_latency_that_is_no_number_is_one_line() -> None:
     with pytest.raises(DistilleryError, match=r"^mine: latency-wait: 'soon' is no number; give seconds$"):
         site_of({"latency-wait": "soon"}, "mine")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "found"), [("distillery", True), ("distillery-mine", True), ("", False), (None, False)]
+)
+def test_jobs_that_resume_would_not_find_are_refused(prefix: str | None, found: bool) -> None:
+    assert [line.split(":")[0] for line in require.nameless(prefix)] == ([] if found else ["slurm-jobname-prefix"])

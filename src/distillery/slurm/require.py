@@ -77,7 +77,8 @@ def require_site(snakemake: Any, words: Sequence[str] | None = None) -> dict[str
         )
     elif on_slurm:
         samples, known = _samples(snakemake), partitions()
-        problems += [*unable(samples, known), *deaf(snakemake.executor_settings.status_command)]
+        given = snakemake.executor_settings
+        problems += [*unable(samples, known), *deaf(given.status_command), *nameless(given.jobname_prefix)]
         limits = longest(samples, known)
     if problems:
         raise DistilleryError("\n".join(problems))
@@ -98,6 +99,19 @@ def deaf(status_command: str | None) -> Iterator[str]:
         yield (
             f"slurm-status-command: sacct does not answer here ({str(error).removeprefix('sacct --noheader: ')}); "
             "set it to squeue in the profile, or run distillery setup-cluster, which does"
+        )
+
+
+def nameless(prefix: str | None) -> Iterator[str]:
+    """Yield a line if the names of Snakemake's jobs do not begin as ours do: nobody would find them after a crash.
+
+    Args:
+        prefix: What their names begin with.
+    """
+    if not (prefix or "").startswith(commands.PREFIX):
+        yield (
+            f"slurm-jobname-prefix: set it to {commands.PREFIX} in the profile, or distillery resume and status do not "
+            "find the jobs of this run"
         )
 
 
