@@ -43,6 +43,13 @@ def system(potential: str, **more: Any) -> dict[str, Any]:
         ({"distillation": {"seed": 10**30}}, r"distillation\.seed: .*9223372036854775807"),
         ({"verification": {"seed": 10**30}}, r"verification\.seed: .*9223372036854775807"),
         ({"models": ["l1", "l1"]}, "models: 'l1' stands twice"),
+        (
+            {"execution": {"dask": {"cluster": "slurm", "walltime_minutes": 9}}},
+            r"walltime_minutes: 9 leaves workers no time for fits of 300 seconds .*; set it to 10 or more",
+        ),
+        ({"execution": {"nodes": 2}}, "execution: launcher mpiexec stays on one node"),
+        ({"execution": {"launcher": "srun; rm x"}}, r"execution\.launcher: .*srun"),
+        ({"execution": {"modules": ["a; b"]}}, r"execution\.modules\.0: .*pattern"),
         ({"experiments": [SPRING, {**SPRING, "simulations": 7}]}, "'spring', 2, 4, 0.* stands twice"),
         ({"training": {"steps": -5}}, r"training\.steps: .* \(got -5\)"),
         ({"training": {"steps": 1.5}}, r"training\.steps: .*integer"),

@@ -93,7 +93,7 @@ def queue(folder: Path) -> list[Any]:
 
 
 def order(folder: Path, kind: str, tasks: int, seconds: float, **more: Any) -> list[str]:
-    dask = {"cluster": kind, "workers": 2, "memory_mb": 600, "walltime_minutes": 5, **more.pop("dask", {})}
+    dask = {"cluster": kind, "workers": 2, "memory_mb": 600, "walltime_minutes": 10, **more.pop("dask", {})}
     content = {"dask": dask, "tasks": tasks, "seconds": seconds, "folder": str(folder), **more}
     return [sys.executable, str(DRIVER), json.dumps(content)]
 

@@ -5,6 +5,7 @@ The JSON schema that editors complete ``config.yaml`` with is generated from the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -170,7 +171,9 @@ class DaskSettings(_Settings):
     memory_mb: int | None = Field(
         None, ge=256, description="Memory of a worker in MB; by default what a fit may use and 1,000 for the worker."
     )
-    walltime_minutes: int = Field(240, ge=1, description="Time limit of a worker job when `cluster` is `slurm`.")
+    walltime_minutes: int = Field(
+        60, ge=1, description="Time limit of a worker job when `cluster` is `slurm`; one that ends is replaced."
+    )
     address: str | None = Field(None, description="Scheduler address when `cluster` is `address`.")
 
     @model_validator(mode="after")
@@ -276,6 +279,16 @@ class Config(_Settings):
                     f"known are {', '.join(self.known_systems)}"
                 )
         _distinct(tuple((e.system, e.dim, e.bodies, e.seed) for e in self.experiments))
+        return self
+
+    @model_validator(mode="after")
+    def _workers_outlive_fits(self) -> Config:
+        dask, seconds = self.execution.dask, self.distillation.seconds
+        if dask.cluster == "slurm" and dask.walltime_minutes * 60 < 2 * seconds:
+            raise ValueError(
+                f"execution.dask.walltime_minutes: {dask.walltime_minutes} leaves workers no time for fits of "
+                f"{seconds:g} seconds (distillation.seconds); set it to {math.ceil(seconds / 30)} or more"
+            )
         return self
 
 

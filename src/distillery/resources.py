@@ -25,6 +25,7 @@ SCHEDULER = 1500  # a Dask scheduler with its client
 STARTING = 300.0  # seconds until a job works: interpreter, libraries, a file system that is slow
 LOADING_JULIA = 600.0  # seconds until a process is ready for its first fit
 BETWEEN = 10.0  # seconds between a fit and the next
+QUEUEING = 3600.0  # seconds that worker jobs may wait in Slurm's queue
 MARGIN = 4.0  # how much slower than estimated a stage may be
 
 
@@ -82,7 +83,7 @@ def distill(sweep: Sweep, job: Job) -> Need:
         case "allocation":
             # The scheduler lives beside the first worker.
             return Need((worker_mb(sweep.config) + SCHEDULER / dask.workers) / dask.cores, seconds)
-    return Need(SCHEDULER, seconds + dask.walltime_minutes * 60 / MARGIN)
+    return Need(SCHEDULER, seconds + QUEUEING / MARGIN)
 
 
 def worker_mb(config: Config) -> int:
