@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from distillery.config import Config, DaskSettings
-from distillery.distill.cluster_worker import CORES, SHUT, Waiting, Workers, missing, tell
+from distillery.distill.cluster_worker import CORES, SHUT, Waiting, Workers, missing, security, tell
 from distillery.errors import DistilleryError
 
 # A worker that dies takes its fit with it; the fit is given to this many further workers.
@@ -172,8 +172,14 @@ def _local(settings: DaskSettings, tasks: int) -> Iterator[Any]:
     """Start workers that are processes of this one."""
     from distributed import Client, LocalCluster
 
+    try:
+        # On a node that others use too, they reach this machine's own ports.
+        tls: dict[str, Any] = {"protocol": "tls://", "security": security()}
+    except DistilleryError:
+        tls = {}  # Keys come with what a cluster needs.
     with _interrupts_held():
         local = LocalCluster(  # type: ignore[no-untyped-call]
+            **tls,
             n_workers=max(min(settings.workers, tasks), 1),
             threads_per_worker=1,
             processes=True,
