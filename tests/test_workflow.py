@@ -118,6 +118,17 @@ def test_store_holds_every_cell(tiny: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.slow
+def test_settings_and_jobs_may_change_and_change_back(tiny: tuple[Path, Path], tmp_path: Path) -> None:
+    copy(tiny[0], tmp_path)
+    other = deepcopy(TINY)
+    other["verification"], other["execution"] = {"median_residual": 0.5}, {"checkpoint_every": 100, "cells_per_job": 2}
+    snakemake(tmp_path, write_config(tmp_path, other))
+    done = snakemake(tmp_path, tiny[1])
+    assert "train" not in planned_jobs(done.stdout + done.stderr)
+    assert_equal_but_for_timings(store_of(tiny[0]), store_of(tmp_path))
+
+
+@pytest.mark.slow
 def test_one_bad_cell_costs_one_cell(tiny: tuple[Path, Path], tmp_path: Path) -> None:
     copy(tiny[0], tmp_path / "copy")
     directory, results = tmp_path / "copy", tmp_path / "copy" / "results"

@@ -12,6 +12,9 @@ from distillery.errors import explain
 from distillery.outcome import failed, write_outcome
 from distillery.sweep import Sweep
 
+# A GPU that has no memory left or is lost breaks the cells after it too. Known by name: PyTorch is not imported here.
+_OF_THE_DEVICE = ("OutOfMemoryError", "AcceleratorError")
+
 
 def work(sweep: Sweep, stage: Stage, job: Job, do: Callable[[Sequence[Cell]], None], together: bool = False) -> None:
     """Do a stage for the cells of a job and write the job's completion marker last.
@@ -43,6 +46,8 @@ def work(sweep: Sweep, stage: Stage, job: Job, do: Callable[[Sequence[Cell]], No
         except (OSError, MemoryError):
             raise
         except Exception as error:
+            if type(error).__name__ in _OF_THE_DEVICE:
+                raise
             failures |= dict.fromkeys(group, error)
             sys.stderr.write(f"distillery: {', '.join(map(str, group))}: {explain(error)}\n")
             sys.stderr.flush()

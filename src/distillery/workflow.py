@@ -31,6 +31,7 @@ from distillery.cell import (
     Stage,
 )
 from distillery.errors import DistilleryError
+from distillery.reopen import drop_stale
 from distillery.resources import Need
 from distillery.sweep import RESOLVED, Sweep, sweep_from
 from distillery.yaml_file import read_yaml
@@ -98,6 +99,8 @@ def open_sweep(content: Mapping[str, Any], snakemake: Any) -> Sweep:
     sweep = _or_end(lambda: sweep_from(overlaid(content, settings.config), source))
     if is_run(snakemake, sys.argv[1:]):
         _or_end(lambda: claim.take(sweep.results))
+        # Another run may have put cells together in other jobs; what it wrote is unknown to Snakemake.
+        _or_end(lambda: drop_stale(sweep))
     return sweep
 
 

@@ -29,21 +29,22 @@ def feature_names(dim: int) -> tuple[str, ...]:
 def distill(sweep: Sweep, cells: Sequence[Cell]) -> None:
     """Fit expressions to the messages of some cells, on one cluster, and write each cell's outcome.
 
-    Finished fits are kept by content and not repeated. A cell whose messages are missing or damaged fails by
-    itself; its outcome says why.
+    Finished fits are kept by content and not repeated. Of several cells, one whose messages are missing or damaged
+    fails by itself; its outcome says why.
 
     Args:
         sweep: The sweep.
         cells: The cells of a job.
 
     Raises:
-        DistilleryError: The engine cannot work here; nothing is started then.
+        DistilleryError: The engine cannot work here, or the messages of a single cell cannot be read; nothing is
+            started then.
     """
     require(sweep.config.distillation, sweep.config.execution)
     jobs: list[_Job] = []
     try:
         for cell in cells:
-            job = _Job(sweep, cell)
+            job = _Job(sweep, cell, alone=len(cells) == 1)
             jobs.append(job)
             job.read()
         _fit_all(sweep, jobs)
@@ -59,8 +60,8 @@ _Fit = tuple[EngineName, int]
 class _Job:
     """One cell on its way: its note, its problems, what is finished of it."""
 
-    def __init__(self, sweep: Sweep, cell: Cell) -> None:
-        self.sweep, self.cell = sweep, cell
+    def __init__(self, sweep: Sweep, cell: Cell, *, alone: bool) -> None:
+        self.sweep, self.cell, self.alone = sweep, cell, alone
         self.path = cell.outcome(sweep.results, "distill")
         self.problems: dict[_Fit, Problem] = {}
         self.results: dict[_Fit, FitResult] = {}
@@ -98,6 +99,9 @@ class _Job:
                 return
             status, reason = interpreted.status, interpreted.reason
         except DistilleryError as error:
+            # Alone, it may as well be tried again: a shared file system may not show the messages yet.
+            if self.alone:
+                raise
             status, reason = "failed", str(error)
         key = sweep.key("distill", cell)
         write_outcome(self.path, key=key, started=self._started, result={}, status=status, reason=reason)
