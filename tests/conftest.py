@@ -18,7 +18,9 @@ import sweeps
 install_import_hook("distillery", "beartype.beartype")
 
 from distillery.config import parse_config  # noqa: E402 (after the hook)
+from distillery.distill.child import Child  # noqa: E402
 from distillery.sweep import Sweep  # noqa: E402
+from fakepysr import FakePysr  # noqa: E402
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -93,3 +95,17 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a run of the smoke preset on this machine, and what it said."""
     preset = sweeps.ROOT / "workflow/presets/smoke.yaml"
     return _once(tmp_path_factory, "smoke", lambda folder: sweeps.snakemake(folder, preset).stdout)
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePysr:
+    """A stand-in for PySR and Julia."""
+    return FakePysr(tmp_path / "fake", monkeypatch)
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    """A process that fits, ended with the test."""
+    one = Child()
+    yield one
+    one.close()

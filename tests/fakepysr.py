@@ -8,15 +8,23 @@ of a fit), ``FAKE_DEAF`` (ignores SIGTERM), ``FAKE_DEAF_TO_TIME`` (ignores its o
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from distillery.config import DistillationSettings, ExecutionSettings, PysrSettings
+from distillery.distill import julia
+from distillery.distill.engine import Problem
+
 VERSION = "2.7.2"
+NAMES = ("dx", "dy")
+SMALL = PysrSettings(iterations=5, populations=3, population_size=20, cycles=50, max_size=9)
 
 _INIT = """
 import os, time
@@ -160,3 +168,46 @@ class FakePysr:
             return []
         lines = [json.loads(line) for line in self.notes_file.read_text().splitlines()]
         return [line for line in lines if kind in line]
+
+
+def prepared(depot: Path, **changes: str) -> julia.Prepared:
+    """A depot that looks as if it had been prepared for the stand-in."""
+    folder = julia.project(depot)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("julia", "libjulia.so"):
+        (folder / name).touch(0o755)
+    made = julia.Prepared(
+        pysr=str(julia.pysr_version()),
+        julia="1.11.6",
+        symbolic_regression="2.7.3",
+        cpu_target="generic",
+        machine=os.uname().machine,
+        executable=str(folder / "julia"),
+        library=str(folder / "libjulia.so"),
+        bindir=str(folder),
+        host="login1",
+        date="2026-01-01T00:00:00+00:00",
+    )
+    made = dataclasses.replace(made, **changes)
+    julia.write_marker(depot, made)
+    return made
+
+
+def problem(depot: Path | None = None, **settings: Any) -> Problem:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 2))
+    target = 1.5 * features[:, 0]
+    chosen = DistillationSettings(**{"engine": "pysr", "pysr": SMALL, "seconds": 60.0, **settings})
+    return Problem(
+        names=NAMES,
+        features=features[:100],
+        target=target[:100],
+        held_out_features=features[100:],
+        held_out_target=target[100:],
+        settings=chosen,
+        environment=julia.environment(depot, prepared(depot), chosen.memory_mb) if depot else {},
+    )
+
+
+def execution(depot: Path) -> ExecutionSettings:
+    return ExecutionSettings(julia_depot=str(depot))

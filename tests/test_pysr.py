@@ -1,20 +1,14 @@
-"""The PySR engine and its Julia depot: with a stand-in where there is no Julia, and for real where there is."""
+"""The PySR engine, with a stand-in where there is no Julia: what is passed, fits and their limits, comparison."""
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import http.server
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
-import textwrap
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -23,104 +17,20 @@ import pytest
 from distillery import formula
 from distillery.collect.query import query
 from distillery.collect.run import collect
-from distillery.config import DistillationSettings, ExecutionSettings, PysrSettings
+from distillery.config import DistillationSettings
 from distillery.distill import child as child_module
 from distillery.distill import fits, julia, pysr, signature
 from distillery.distill.child import Child
-from distillery.distill.engine import Problem, require
-from distillery.distill.julia_setup import prepare
+from distillery.distill.engine import require
 from distillery.distill.run import distill
 from distillery.errors import DistilleryError
 from distillery.outcome import read_outcome
 from distillery.sweep import Sweep
 from distillery.verify.run import verify
-from fakepysr import FakePysr
+from fakepysr import NAMES, SMALL, FakePysr, execution, prepared, problem
 from test_distill_run import QUICK, messages
 
 ALL = ("+", "-", "*", "/", ">", "<", "^", "exp", "log", "if")
-NAMES = ("dx", "dy")
-SMALL = PysrSettings(iterations=5, populations=3, population_size=20, cycles=50, max_size=9)
-
-
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePysr:
-    return FakePysr(tmp_path / "fake", monkeypatch)
-
-
-@pytest.fixture
-def child() -> Iterator[Child]:
-    one = Child()
-    yield one
-    one.close()
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A package server that answers."""
-
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as one:
-        threading.Thread(target=one.serve_forever, daemon=True).start()
-        monkeypatch.setenv("JULIA_PKG_SERVER", f"http://127.0.0.1:{one.server_port}")
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        yield
-        one.shutdown()
-
-
-def prepared(depot: Path, **changes: str) -> julia.Prepared:
-    """A depot that looks as if it had been prepared for the stand-in."""
-    folder = julia.project(depot)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("julia", "libjulia.so"):
-        (folder / name).touch(0o755)
-    made = julia.Prepared(
-        pysr=str(julia.pysr_version()),
-        julia="1.11.6",
-        symbolic_regression="2.7.3",
-        cpu_target="generic",
-        machine=os.uname().machine,
-        executable=str(folder / "julia"),
-        library=str(folder / "libjulia.so"),
-        bindir=str(folder),
-        host="login1",
-        date="2026-01-01T00:00:00+00:00",
-    )
-    made = dataclasses.replace(made, **changes)
-    julia.write_marker(depot, made)
-    return made
-
-
-def problem(depot: Path | None = None, **settings: Any) -> Problem:
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(200, 2))
-    target = 1.5 * features[:, 0]
-    chosen = DistillationSettings(**{"engine": "pysr", "pysr": SMALL, "seconds": 60.0, **settings})
-    return Problem(
-        names=NAMES,
-        features=features[:100],
-        target=target[:100],
-        held_out_features=features[100:],
-        held_out_target=target[100:],
-        settings=chosen,
-        environment=julia.environment(depot, prepared(depot), chosen.memory_mb) if depot else {},
-    )
-
-
-def execution(depot: Path) -> ExecutionSettings:
-    return ExecutionSettings(julia_depot=str(depot))
-
-
-# What is passed is checked against the installed source.
 
 
 def test_parameters_that_pysr_does_not_know_are_named_without_importing_it(fake: FakePysr) -> None:
@@ -155,156 +65,6 @@ def test_the_installed_pysr_knows_all_that_is_passed() -> None:
         "the loss L9()",
     ]
     assert "pysr" not in sys.modules
-
-
-# The depot.
-
-
-def test_nothing_starts_from_a_depot_that_is_not_prepared_for_this_pysr(fake: FakePysr, tmp_path: Path) -> None:
-    settings, depot = DistillationSettings(engine="pysr"), tmp_path / "depot"
-    require(settings)
-    with pytest.raises(DistilleryError, match=r"pysr cannot run yet, .*is not prepared; run `distillery julia-setup`"):
-        require(settings, execution(depot))
-    made = prepared(depot)
-    require(settings, execution(depot))
-    fake.version("2.8.0")
-    with pytest.raises(DistilleryError, match=r"prepared for PySR 2\.7\.2, but 2\.8\.0 is .*`distillery julia-setup`"):
-        require(settings, execution(depot))
-    fake.version("2.7.2")
-    prepared(depot, machine="riscv64")
-    with pytest.raises(DistilleryError, match=r"prepared for riscv64"):
-        require(settings, execution(depot))
-    prepared(depot)
-    Path(made.executable).unlink()
-    with pytest.raises(DistilleryError, match=r"prepared with .*julia, which is not there"):
-        require(settings, execution(depot))
-    julia.marker(depot).write_text('{"format": 1, "prepa')
-    with pytest.raises(DistilleryError, match=r"is not prepared"):
-        require(settings, execution(depot))
-    require(DistillationSettings(), execution(depot))
-
-
-@pytest.mark.slow
-def test_setup_prepares_once_and_proves_it_by_a_fit_offline(
-    fake: FakePysr, server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHON_JULIACALL_EXE", "/opt/julia/bin/julia")
-    depot = tmp_path / "depot"
-    assert prepare(depot)
-    (online,) = [note["resolve"] for note in fake.notes("resolve")]
-    assert online["PYTHON_JULIAPKG_OFFLINE"] == "no"
-    assert online["PYTHON_JULIAPKG_EXE"] == "/opt/julia/bin/julia"
-    # juliacall refuses a program without a project; while packages are installed there is none.
-    assert "PYTHON_JULIACALL_EXE" not in online
-    offline = fake.notes("given")[-1]["environment"]
-    for name in ("JULIA_DEPOT_PATH", "JULIA_CPU_TARGET", "PYTHON_JULIAPKG_PROJECT"):
-        assert offline[name] == online[name], (
-            "caches are found again in the place and for the target they were made for"
-        )
-    assert online["JULIA_DEPOT_PATH"] == str(depot)
-    found = julia.read_marker(depot)
-    assert found is not None
-    assert (found.pysr, found.julia, found.symbolic_regression) == ("2.7.2", "1.11.6", "2.7.3")
-    assert not prepare(depot)
-    assert len(fake.notes("resolve")) == 1
-    fake.version("2.8.0")
-    assert prepare(depot)
-    assert julia.read_marker(depot) != found
-
-
-@pytest.mark.slow
-def test_a_depot_that_does_not_work_is_not_marked(
-    fake: FakePysr, server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_BROKEN", "1")
-    with pytest.raises(
-        DistilleryError, match=r"julia-setup: a fit from .* does not work: .*PythonCall\.jl did not start"
-    ):
-        prepare(tmp_path / "depot")
-    assert not julia.marker(tmp_path / "depot").exists()
-    monkeypatch.setenv("FAKE_NO_JULIA", "1")
-    with pytest.raises(DistilleryError, match=r"could not be installed \(Exception: could not find Julia"):
-        prepare(tmp_path / "depot")
-
-
-def test_setup_refuses_in_one_line_what_it_cannot_do(
-    fake: FakePysr, server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    with pytest.raises(DistilleryError, match=r"the Julia depot cannot be written \(.*set execution\.julia_depot"):
-        prepare(file / "depot")
-    depot = tmp_path / "depot"
-    depot.mkdir()
-    with (depot / ".preparing").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(DistilleryError, match=r"being prepared by another process"):
-            prepare(depot)
-    monkeypatch.setenv("JULIA_PKG_SERVER", "http://127.0.0.1:9")
-    with pytest.raises(DistilleryError, match=r"no network here, http://127\.0\.0\.1:9 cannot be reached .*login node"):
-        prepare(depot)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(DistilleryError, match=r"pysr is not installed; pip install pysr"):
-        prepare(depot)
-
-
-def test_the_real_juliapkg_is_understood(tmp_path: Path, server: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Julia that is a script, asked by the juliapkg that is installed."""
-    if importlib.util.find_spec("juliapkg") is None:
-        pytest.skip("the Python package juliapkg is not installed")
-    fake = FakePysr(tmp_path / "fake", monkeypatch, juliapkg=False)
-    program = tmp_path / "bin" / "julia"
-    program.parent.mkdir()
-    (program.parent / "libjulia.so").touch()
-    script = f"""\
-        #!{sys.executable}
-        import os, sys
-        from pathlib import Path
-        if "--version" in sys.argv:
-            print("julia version 1.11.6")
-        elif "Libdl" in sys.argv[-1]:
-            sys.stdout.write("{program.parent}/libjulia.so\\0{program.parent}")
-        else:
-            assert os.environ["JULIA_PKG_PRECOMPILE_AUTO"] == "1"
-            (project,) = [word.removeprefix("--project=") for word in sys.argv if word.startswith("--project=")]
-            Path(project, "Manifest.toml").write_text('[[deps.SymbolicRegression]]\\nversion = "2.7.3"\\n')
-        """
-    program.write_text(textwrap.dedent(script))
-    program.chmod(0o755)
-    monkeypatch.setenv("PYTHON_JULIAPKG_EXE", str(program))
-    depot = tmp_path / "depot"
-    assert prepare(depot)
-    found = julia.read_marker(depot)
-    assert found is not None
-    assert (found.julia, found.executable, found.bindir) == ("1.11.6", str(program), str(program.parent))
-    assert (julia.project(depot) / "Project.toml").exists()
-    assert fake.notes("given")[-1]["environment"]["PYTHON_JULIACALL_LIB"] == found.library
-
-
-def test_the_real_juliacall_takes_the_depot_as_it_is(tmp_path: Path) -> None:
-    """It goes straight to Julia's library, which is an empty file here, and asks juliapkg nothing."""
-    if importlib.util.find_spec("juliacall") is None:
-        pytest.skip("the Python package juliacall is not installed")
-    made = prepared(tmp_path)
-    program = """
-        import sys
-        try:
-            import juliacall
-        except OSError as error:
-            assert "juliapkg" not in sys.modules
-            print(error)
-        """
-    answer = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        env={**os.environ, **julia.environment(tmp_path, made, 1000)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert f"{made.library}: file too short" in answer.stdout
-
-
-# Fits.
 
 
 def test_a_fit_runs_offline_from_the_depot_in_a_process_without_torch(
@@ -531,83 +291,3 @@ def test_engines_that_are_compared_are_checked_too(fake: FakePysr, tmp_path: Pat
         require(unable)
     with pytest.raises(DistilleryError, match=r"compare: pysr cannot run yet, .*, or take pysr out of compare"):
         require(DistillationSettings(compare=("pysr",)), execution(tmp_path / "depot"))
-
-
-# With Julia.
-
-BUDGET = PysrSettings(iterations=40, populations=8, population_size=30, cycles=200, max_size=15)
-
-
-@pytest.fixture(scope="session")
-def depot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A depot that is prepared: the one named by DISTILLERY_TEST_DEPOT, the checkout's, or one made for the tests."""
-    reason = pysr.missing()
-    if reason:
-        pytest.skip(reason)
-    chosen = Path(os.environ.get("DISTILLERY_TEST_DEPOT", ROOT / ".julia"))
-    if julia.unprepared(chosen) is not None:
-        if shutil.which("julia") is None:
-            pytest.skip(f"{julia.unprepared(chosen)}, and julia is not on the PATH")
-        chosen = tmp_path_factory.mktemp("depot")
-        try:
-            prepare(chosen)
-        except DistilleryError as error:
-            pytest.skip(str(error))
-    return chosen
-
-
-def spring(depot: Path, **settings: Any) -> Problem:
-    """One message component: a spring's force, turned, with noise, and inputs that mean nothing."""
-    rng = np.random.default_rng(3)
-    displacement = rng.normal(0, 1.4, (2000, 2))
-    distance = np.linalg.norm(displacement, axis=1)
-    features = np.column_stack([displacement, distance, np.exp(rng.normal(size=2000))])
-    target = displacement @ [0.6, 0.8] * (1 - 1 / distance) + 0.01 * rng.normal(size=2000)
-    chosen = DistillationSettings(**{"engine": "pysr", "pysr": BUDGET, "seconds": 300.0, **settings})
-    return Problem(
-        names=("dx", "dy", "r", "m1"),
-        features=features[:1000],
-        target=target[:1000],
-        held_out_features=features[1000:],
-        held_out_target=target[1000:],
-        settings=chosen,
-        environment=pysr.environment(chosen, execution(depot)) if chosen.engine == "pysr" else {},
-    )
-
-
-@pytest.mark.pysr
-@pytest.mark.slow
-def test_both_engines_find_the_same_law_in_the_same_target(depot: Path, child: Child) -> None:
-    for engine in ("operon", "pysr"):
-        result = child.fit(spring(depot, engine=engine))
-        assert result.status == "ok", result.reason
-        assert result.front[-1].mae < 0.05, engine
-
-
-@pytest.mark.pysr
-@pytest.mark.slow
-def test_equal_seeds_give_equal_fronts_in_a_fresh_and_in_a_warm_process(depot: Path, child: Child) -> None:
-    task = spring(depot, pysr=BUDGET.model_copy(update={"iterations": 5}))
-    first, warm = child.fit(task), child.fit(task)
-    child.close()
-    fresh = child.fit(task)
-    assert first.status == "ok", first.reason
-    assert first.front == warm.front == fresh.front
-
-
-@pytest.mark.pysr
-@pytest.mark.slow
-def test_pysr_keeps_its_front_at_a_limit_and_goes_on_from_it(depot: Path, child: Child) -> None:
-    short = child.fit(spring(depot, seconds=15.0, pysr=BUDGET.model_copy(update={"iterations": 1_000_000})))
-    assert short.status == "timed_out", short.reason
-    assert short.found
-    result = child.fit(dataclasses.replace(spring(depot), guesses=short.found))
-    assert (result.status, result.guesses) == ("ok", len(short.found)), result.reason
-    assert result.front[-1].mae <= 1.05 * short.front[-1].mae
-
-
-@pytest.mark.pysr
-@pytest.mark.slow
-def test_pysr_knows_all_operators(depot: Path, child: Child) -> None:
-    result = child.fit(spring(depot, operators=ALL, pysr=SMALL))
-    assert result.status == "ok", result.reason

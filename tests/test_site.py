@@ -1,12 +1,9 @@
-"""Setting up a cluster: the profile as a text, what Slurm and test jobs say, what is refused at the start of a run."""
+"""Setting up a cluster: what Slurm and test jobs say, what is refused at the start of a run."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-import sweeps
 from distillery import workflow
 from distillery.errors import DistilleryError
-from distillery.slurm import asking, commands, judging, keys, require, setup, trial
+from distillery.slurm import asking, commands, judging, require, setup
 from distillery.slurm.findings import Finding
 from distillery.slurm.partitions import Partition, minutes, parse
-from distillery.slurm.profile import find_profile, shipped, user_profile, with_value
-from distillery.slurm.setup import Wishes, changes, misspelt, set_up
-from distillery.slurm.site import Request, Site, plain_text, site_of
+from distillery.slurm.profile import shipped
+from distillery.slurm.setup import Wishes, set_up
+from distillery.slurm.site import Request, Site, site_of
 
 SHIPPED = shipped().read_text()
 EVERYTHING = Wishes(
@@ -50,118 +46,6 @@ def site(**execution: Any) -> Site:
 
 def texts(findings: Iterator[Finding]) -> list[str]:
     return [str(finding) for finding in findings]
-
-
-# ---- The profile as a text
-
-
-def at(content: Any, path: Sequence[str]) -> Any:
-    for key in path:
-        content = content.get(key) if isinstance(content, dict) else None
-    return content
-
-
-def test_profile_changes_in_nothing_but_what_was_asked_for() -> None:
-    text, expected = SHIPPED, yaml.safe_load(SHIPPED)
-    for path, value in changes(EVERYTHING):
-        text = with_value(text, path, value)
-        place = expected
-        for key in path[:-1]:
-            place = place.setdefault(key, {})
-        place.pop(path[-1], None)
-        if value is not None:
-            place[path[-1]] = repr(value) if at(yaml.safe_load(text), path) != value else value
-        assert yaml.safe_load(text) == expected, path
-    assert {plain_text(value) for value in at(yaml.safe_load(text), ["default-resources"]).values()} >= {"007", "max"}
-    # Only comments that showed how to write a key give way to that key.
-    gone = set(re.findall(r"^\s*#.*$", SHIPPED, re.MULTILINE)) - set(re.findall(r"^\s*#.*$", text, re.MULTILINE))
-    assert all(re.match(r"\s*# [\w-]+: ", line) for line in gone), gone
-
-
-def test_section_that_runs_empty_is_taken_out() -> None:
-    text = with_value(
-        "jobs: 1\nset-resources:\n  train:\n    # one\n    gpu: 1\nretries: 2\n",
-        ("set-resources", "train", "gpu"),
-        None,
-    )
-    assert yaml.safe_load(text) == {"jobs": 1, "retries": 2}
-
-
-def test_missing_sections_are_added() -> None:
-    text = with_value("jobs: 1", ("config", "execution", "dask", "workers"), 3)
-    assert yaml.safe_load(text) == {"jobs": 1, "config": {"execution": {"dask": {"workers": 3}}}}
-
-
-@pytest.mark.parametrize(
-    "name", ["long", "gpu-a100", "max", "all", "007", "1e5", "a,b", "ib&skylake", "input", "id", "threads"]
-)
-def test_snakemake_reads_names_as_they_were_given(name: str) -> None:
-    from snakemake.resources import Resource
-
-    written = at(yaml.safe_load(with_value(SHIPPED, ("default-resources", "qos"), name)), ["default-resources", "qos"])
-    read = Resource.from_cli_expression("qos", str(written))
-    if read.is_evaluable():
-        read = read.evaluate({}, input=[], attempt=1, threads=1, rulename="train", async_run=None)
-    assert read.value == name
-    assert plain_text(written) == name
-
-
-def test_profile_is_found_by_file_folder_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    file = user_profile("site")
-    file.parent.mkdir(parents=True)
-    file.write_text("jobs: 1\n")
-    assert find_profile("site") == find_profile(str(file)) == find_profile(str(file.parent)) == file
-    with pytest.raises(DistilleryError, match="other: no such profile; give the folder"):
-        find_profile("other")
-
-
-# ---- Words that nobody knows
-
-
-def test_known_resources_are_what_the_executor_reads() -> None:
-    packages = ("snakemake_executor_plugin_slurm", "snakemake_executor_plugin_slurm_jobstep")
-    folders = [Path(pytest.importorskip(name).__file__).parent for name in packages]
-    source = "\n".join(file.read_text() for folder in folders for file in sorted(folder.glob("*.py")))
-    read = set(re.findall(r"""resources\.get\(\s*["'](\w+)["']""", source))
-    read |= set(re.findall(r"""^ +"(\w+)": self\.limits\.max_""", source, re.MULTILINE))
-    assert {"slurm_partition", "gres", "mpi"} <= read
-    assert read == keys.OF_SLURM
-
-
-def test_known_sections_are_what_snakemake_reads() -> None:
-    import inspect
-
-    from snakemake import profiles
-
-    source = inspect.getsource(profiles)
-    (listed,) = re.findall(r"if key in \((.*?)\)", source, re.DOTALL)
-    assert {*re.findall(r'"([\w-]+)"', listed), "set-resources"} == keys.MAPPINGS
-
-
-def test_shipped_profile_has_no_unknown_word() -> None:
-    assert list(misspelt(yaml.safe_load(SHIPPED))) == []
-
-
-def test_every_misspelt_word_is_told() -> None:
-    wrong = {
-        "jobz": 3,
-        "default-resourcs": {"slurm_partition": "cpu"},
-        "default-resources": {"slurm_partiton": "cpu", "mem_mb": 1, "account": "me"},
-        "set-resources": {"trian": {"gpu": 1}, "train": {"gpus": 1}},
-        "groups": {"verfy": "judge"},
-    }
-    assert list(misspelt(wrong)) == [
-        "jobz: Snakemake knows no such key; did you mean jobs?",
-        "default-resourcs: Snakemake knows no such section; did you mean default-resources?",
-        "default-resources.slurm_partiton: neither Snakemake nor its Slurm executor knows this resource; "
-        "did you mean slurm_partition?",
-        "default-resources.account: neither Snakemake nor its Slurm executor knows this resource; "
-        "did you mean slurm_account?",
-        "set-resources.trian: the workflow has no rule of this name; did you mean train?",
-        "set-resources.train.gpus: neither Snakemake nor its Slurm executor knows this resource; did you mean gpu?",
-        "groups.verfy: the workflow has no rule of this name; did you mean verify?",
-    ]
 
 
 # ---- What Slurm says
@@ -451,157 +335,3 @@ def test_resources_of_the_workflow_and_of_the_user_are_known() -> None:
         free=("licences",),
     )
     assert [line.split(":")[0] for line in require.misspelt(settings)] == ["default-resources.slurm_partiton"]
-
-
-# ---- On a real Slurm
-
-# A test job that will not start soon.
-LATE = """
-default-resources: {slurm_partition: cpu, slurm_extra: "'--begin=now+1hour'"}
-config: {execution: {ranks: 1}}
-"""
-
-
-def said_by(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(sweeps.BIN / "distillery"), *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-
-
-def left(folder: Path) -> tuple[list[Path], str]:
-    """Return what a check has left in its folder, and of its jobs in the queue."""
-    listed = commands.call(
-        [
-            "squeue",
-            "--noheader",
-            f"--name={','.join(f'{trial.NAME}-{kind}' for kind in ('node', 'mpi', 'gpu'))}",
-            "--format=%Z %i %T",
-        ]
-    )
-    return list(folder.glob(".distillery-check*")), "\n".join(
-        line for line in listed.splitlines() if str(folder) in line
-    )
-
-
-@pytest.mark.slurm
-@pytest.mark.usefixtures("slurm")
-def test_cluster_that_works_gets_its_profile(tmp_path: Path) -> None:
-    words = ("--partition", "cpu", "--gpu-partition", "gpu", "--ranks", "4", "--nodes", "2")
-    done = said_by("setup-cluster", *words, "--output", "site", folder=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "ok       MPI: srun --mpi=pmi2: 4 ranks on node1, node2" in done.stdout
-    # The GPUs of this Slurm are device files that nobody can compute on: said, not passed over.
-    assert re.search(r"warning  GPU: Slurm gave GPU \d on node2, but PyTorch sees none", done.stdout), done.stdout
-    profile = yaml.safe_load((tmp_path / "site" / "config.yaml").read_text())
-    assert profile["default-resources"]["slurm_partition"] == "cpu"
-    assert profile["set-resources"]["train"] == {"gpu": 1, "slurm_partition": "gpu"}
-    assert profile["slurm-status-command"] == "squeue"
-    assert left(tmp_path) == ([], "")
-
-
-@pytest.mark.slurm
-@pytest.mark.usefixtures("slurm")
-def test_cluster_that_lacks_what_is_asked_for_gets_none(tmp_path: Path) -> None:
-    words = (
-        "--partition",
-        "cpu",
-        "--gpu-partition",
-        "nogpu",
-        "--ranks",
-        "3",
-        "--nodes",
-        "2",
-        "--launcher",
-        "srun --mpi=none",
-    )
-    done = said_by("setup-cluster", *words, "--output", "site", folder=tmp_path)
-    assert done.returncode == 1
-    assert (
-        "error    GPU: partition nogpu has no GPUs; in set-resources: train set slurm_partition to one of cpu, gpu"
-        in done.stdout
-    )
-    assert re.search(
-        r"error    MPI: srun --mpi=none does not join 3 ranks .*; set launcher to srun --mpi=pmi2, which does",
-        done.stdout,
-    )
-    assert done.stderr == "distillery: 2 errors; no profile was written (--force writes it all the same)\n"
-    assert not (tmp_path / "site").exists()
-    assert left(tmp_path) == ([], "")
-
-
-@pytest.mark.slurm
-@pytest.mark.usefixtures("slurm")
-def test_test_job_that_does_not_start_is_cancelled_and_says_why(tmp_path: Path) -> None:
-    (tmp_path / "late.yaml").write_text(LATE)
-    done = said_by("check-cluster", "late.yaml", "--patience", "0.1", folder=tmp_path)
-    assert done.returncode == 1
-    assert re.search(r"error    node: the test job did not start in \d+ s: BeginTime", done.stdout), done.stdout
-    assert left(tmp_path) == ([], "")
-
-
-@pytest.mark.slurm
-@pytest.mark.usefixtures("slurm")
-def test_python_that_nodes_do_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial.sys, "executable", "/only/here/python")
-    with trial.bench(tmp_path) as bench:
-        sent = bench.send("node", ["--partition=cpu", "--mem=200"], ["look"])
-        bench.wait(120.0, lambda line: None)
-    assert sent.problem is not None
-    assert sent.problem.startswith("this Python does not exist on the node; install Distillery in a folder that all")
-    assert left(tmp_path) == ([], "")
-
-
-@pytest.mark.slurm
-@pytest.mark.usefixtures("slurm")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_check_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    (tmp_path / "late.yaml").write_text(LATE)
-    command = [str(sweeps.BIN / "distillery"), "check-cluster", "late.yaml"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while "PENDING" not in left(tmp_path)[1]:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    process.send_signal(number)
-    assert process.wait(timeout=60) != 0
-    assert left(tmp_path) == ([], "")
-
-
-@pytest.mark.slurm
-@pytest.mark.workflow
-@pytest.mark.usefixtures("slurm")
-def test_run_with_a_wrong_profile_ends_before_any_job_is_sent(tmp_path: Path) -> None:
-    text = SHIPPED
-    for path, value in (
-        (("default-resources", "slurm_partition"), "fast"),
-        (("set-resources", "train", "slurm_partition"), "nogpu"),
-        (("set-resources", "trian", "mem_mb"), 1),
-        (("default-resources", "slurm_acount"), "me"),
-    ):
-        text = with_value(text, path, value)
-    folder = tmp_path / "site"
-    folder.mkdir()
-    (folder / "config.yaml").write_text(text + "default-resourcs:\n  mem_mb: 1\n")
-    config = sweeps.write_config(tmp_path, sweeps.TINY)
-    done = sweeps.snakemake(tmp_path, config, check=False, profile=("--profile", str(folder)))
-    assert done.returncode != 0
-    for line in (
-        "default-resourcs: Snakemake knows no such section; did you mean default-resources?",
-        "default-resources.slurm_acount: neither Snakemake nor its Slurm executor knows this resource",
-        "set-resources.trian: the workflow has no rule of this name; did you mean train?",
-        "there is no partition fast; set slurm_partition to one of cpu, gpu, nogpu",
-        "rule train: asks for a GPU, but partition nogpu has none",
-    ):
-        assert line in done.stderr, done.stderr[-3000:]
-    assert "has been submitted" not in done.stderr
-
-
-def test_latency_that_is_no_number_is_one_line() -> None:
-    with pytest.raises(DistilleryError, match=r"^mine: latency-wait: 'soon' is no number; give seconds$"):
-        site_of({"latency-wait": "soon"}, "mine")
-
-
-@pytest.mark.parametrize(
-    ("prefix", "found"), [("distillery", True), ("distillery-mine", True), ("", False), (None, False)]
-)
-def test_jobs_that_resume_would_not_find_are_refused(prefix: str | None, found: bool) -> None:
-    assert [line.split(":")[0] for line in require.nameless(prefix)] == ([] if found else ["slurm-jobname-prefix"])
