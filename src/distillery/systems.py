@@ -1,28 +1,39 @@
 """The systems: one entry per system, a potential as a formula; everything else is derived from it.
 
-Potentials and numbers are those of arXiv:2006.11287, appendix B. All quantities are dimensionless.
-The acceleration of body i is ``a_i = -(1/m_i) Σ_j ∇_i U(r_ij) - (1/m_i) ∇_i V(x_i) - damping·(n-1)/n·v_i/m_i``.
+Potentials and numbers are those of arXiv:2006.11287, appendix B (the superposition and the strings: of its code; where
+the ball lies and how hard it is, is chosen here). All quantities are dimensionless. The acceleration of body i is
+``a_i = -(1/m_i) Σ_j ∇_i U(r_ij) - (1/m_i) ∇_i V(x_i) - damping·(n-1)/n·v_i/m_i``: of n bodies, each is damped alike, by
+each of the n-1 others, whatever its number and whichever pairs interact.
 """
 
 from __future__ import annotations
 
 import functools
 import keyword
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 import sympy
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from distillery import formula
+from distillery import formula, pieces
 from distillery.errors import DistilleryError
 
 PAIR_SYMBOLS = ("r", "m1", "m2", "q1", "q2")
 BODY_SYMBOLS = ("x", "y", "z", "m", "q")
 SOFTENING = "softening"
 DAMPING = "damping"
+# Random places at which a system's formulas are tried.
+_TRIALS = 64
 
 
 class System(BaseModel):
@@ -42,6 +53,16 @@ class System(BaseModel):
     position_scale: float = Field(1.0, gt=0, description="Standard deviation of each initial position component.")
     velocity_scale: float = Field(1.0, ge=0, description="Standard deviation of each initial velocity component.")
 
+    mass_spread: float = Field(
+        1.0,
+        ge=0,
+        le=3,
+        description="Standard deviation of the logarithm of the masses, whose mean is 0; with 0 all are 1.",
+    )
+    charges: tuple[float, ...] = Field(
+        (-1.0, 1.0), min_length=1, description="The charges that bodies have, drawn with equal odds."
+    )
+
     @field_validator("constants")
     @classmethod
     def _constant_names(cls, constants: dict[str, float]) -> dict[str, float]:
@@ -58,12 +79,39 @@ class System(BaseModel):
     @model_validator(mode="after")
     def _formulas_parse(self) -> System:
         try:
-            formula.parse(self.potential, (*PAIR_SYMBOLS, *self.constants))
-            if self.body_potential is not None:
-                formula.parse(self.body_potential, (*BODY_SYMBOLS, *self.constants))
+            for potential in (self.softened_potential, self.external_potential):
+                pieces.comparisons(potential)
+            self._refuse_what_has_no_force()
         except DistilleryError as error:
             raise ValueError(str(error)) from None
         return self
+
+    def _refuse_what_has_no_force(self) -> None:
+        """Refuse formulas that are not finite where bodies are, and pair potentials that differ for the two bodies."""
+        random = np.random.default_rng(0)
+        bodies = {"m": np.exp(random.normal(size=(2, _TRIALS))), "q": random.choice(self.charges, (2, _TRIALS))}
+        place = {axis: random.normal(0.0, self.position_scale, _TRIALS) for axis in ("x", "y", "z")}
+        given = {**self.parameters, "r": np.exp(random.uniform(np.log(0.05), np.log(20.0), _TRIALS))}
+        given |= {f"{name}{body + 1}": values[body] for name, values in bodies.items() for body in (0, 1)}
+        swapped = given | {"m1": given["m2"], "m2": given["m1"], "q1": given["q2"], "q2": given["q1"]}
+        there, back = (formula.evaluate(self.radial_force, values) for values in (given, swapped))
+        _refuse(self.potential, "its force is not finite", ~np.isfinite(there), given, PAIR_SYMBOLS)
+        # Every stage takes F_12 = -F_21: a pair has one potential.
+        unequal = np.abs(there - back) > 1e-9 * (np.abs(there) + np.abs(back))
+        _refuse(self.potential, "it is another for bodies 1 and 2 exchanged", unequal, given, PAIR_SYMBOLS)
+        if self.body_potential is not None:
+            given = {**self.parameters, **place, **{name: values[0] for name, values in bodies.items()}}
+            value = formula.evaluate(self.external_potential, given)
+            _refuse(self.body_potential, "is not finite", ~np.isfinite(value), given, BODY_SYMBOLS)
+
+    @model_serializer(mode="wrap")
+    def _without_later_fields(self, handler: Callable[[Any], Any]) -> dict[str, Any]:
+        """Leave out fields that were added later where they say nothing: keys of existing data stay the same."""
+        content: dict[str, Any] = handler(self)
+        for name in ("mass_spread", "charges"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del content[name]
+        return content
 
     @property
     def softened_potential(self) -> sympy.Expr:
@@ -80,7 +128,12 @@ class System(BaseModel):
         """V in the body symbols and the constants; 0 where the system has none."""
         if self.body_potential is None:
             return sympy.Integer(0)
-        return formula.parse(self.body_potential, (*BODY_SYMBOLS, *self.constants))
+        return pieces.in_cases(formula.parse(self.body_potential, (*BODY_SYMBOLS, *self.constants)))
+
+    @property
+    def is_piecewise(self) -> bool:
+        """Whether a potential has cases (``if``, abs, min, max), across which no Taylor series holds."""
+        return any(potential.has(sympy.Piecewise) for potential in (self.softened_potential, self.external_potential))
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -109,10 +162,18 @@ class System(BaseModel):
         return (strength / distance)[..., None] * displacement
 
 
+def _refuse(text: str, what: str, where: np.ndarray, values: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    """Raise DistilleryError with the first place where something holds, if there is any."""
+    found = np.flatnonzero(np.broadcast_to(where, (_TRIALS,)))
+    if len(found):
+        place = ", ".join(f"{name} = {float(values[name][found[0]]):.3g}" for name in names)
+        raise DistilleryError(f"formula {text!r}: {what}, as at {place}")
+
+
 @functools.cache
 def _softened(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
     r = formula.symbol("r")
-    return formula.parse(potential, (*PAIR_SYMBOLS, *constants)).subs(r, r + formula.symbol(SOFTENING))
+    return pieces.in_cases(formula.parse(potential, (*PAIR_SYMBOLS, *constants)).subs(r, r + formula.symbol(SOFTENING)))
 
 
 @functools.cache
@@ -129,6 +190,22 @@ SYSTEMS: dict[str, System] = {
     "discontinuous": System(
         potential="(r - rest_length)**2 if r > edge else 0",
         constants={"rest_length": 1.0, "edge": 2.0},
+        time_step=0.01,
+    ),
+    "superposition": System(potential="q1*q2/r - m1*m2/r", time_step=0.001),
+    "string": System(
+        potential="(r - rest_length)**2",
+        body_potential="gravity*m*y",
+        constants={"rest_length": 1.0, "gravity": 1.0},
+        graph="chain",
+        time_step=0.01,
+    ),
+    "string_ball": System(
+        potential="(r - rest_length)**2",
+        body_potential="gravity*m*y + (stiffness*(radius - sqrt(x**2 + (y - height)**2 + z**2))**2"
+        " if x**2 + (y - height)**2 + z**2 < radius**2 else 0)",
+        constants={"rest_length": 1.0, "gravity": 1.0, "stiffness": 1000.0, "radius": 4.0, "height": -10.0},
+        graph="chain",
         time_step=0.01,
     ),
 }

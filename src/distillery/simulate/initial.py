@@ -46,7 +46,7 @@ def draw(
     """Draw initial conditions as arXiv:2006.11287, appendix B, does.
 
     Masses are LogNormal(0, 1), charges ±1 with equal odds, components of positions and velocities normal
-    with mean 0 and the system's standard deviations.
+    with mean 0; a system may have other standard deviations and charges.
 
     Args:
         system: Table entry of the experiment's system.
@@ -62,8 +62,8 @@ def draw(
     mass, charge, position, velocity = [], [], [], []
     for simulation, attempt in zip(simulations, attempts, strict=True):
         random = stream(experiment.seed, "simulate", split, simulation, attempt)
-        mass.append(random.lognormal(0.0, 1.0, experiment.bodies))
+        mass.append(random.lognormal(0.0, system.mass_spread, experiment.bodies))
         position.append(random.normal(0.0, system.position_scale, shape))
         velocity.append(random.normal(0.0, system.velocity_scale, shape))
-        charge.append(random.choice((-1.0, 1.0), experiment.bodies))
+        charge.append(random.choice(system.charges, experiment.bodies))
     return Bodies(np.array(mass), np.array(charge), np.array(position), np.array(velocity))

@@ -122,7 +122,10 @@ def layout(sweep: Sweep, experiment: Experiment, split: Split) -> Layout:
     """Return the layout of a split's store."""
     settings, system = sweep.settings[experiment], sweep.system(experiment)
     simulations = sweep.simulations(experiment, split)
-    body = {} if system.body_potential is None else {"body_potential": system.body_potential}
+    usual: dict[str, Any] = {"body_potential": None, "mass_spread": 1.0, "charges": (-1.0, 1.0)}
+    given = {name: getattr(system, name) for name in usual}
+    # What a system does not have is left out, so that stores that were begun without it are still the same.
+    body = {name: list(value) if name == "charges" else value for name, value in given.items() if value != usual[name]}
     return Layout(
         sizes={
             "simulation": simulations,

@@ -3,6 +3,9 @@
 The node model sees the receiver, so a message f = A(receiver)·F + b(receiver) predicts as well as the force
 F itself. Exactly that is tested: random receivers, each with many random senders, far outside of the
 training range; for every receiver k the best f ≈ a_k·F + b_k; residuals relative to the size of a_k·F.
+
+F is the pair force alone, on whichever graph, with all its cases. Forces on single bodies (an external potential,
+damping) depend on the receiver: they are part of the node model, and of b where a message carries them.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ _NEARBY = (0.95, 0.975, 1.0, 1.025, 1.05)
 # Fitting the law's constants needs fewer samples than the verdict.
 _FIT_RECEIVERS, _FIT_SENDERS = 20, 80
 _HOPELESS = 0.5
+# Points per axis of the grid on which that begins, by the number of constants.
+_POINTS = {1: 5, 2: 5, 3: 4, 4: 3}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,9 +76,9 @@ class Probe:
 def probe(system: System, dim: int, settings: VerificationSettings) -> Probe:
     """Draw receivers and senders, farther and heavier than those of the data.
 
-    Distances are log-uniform in 0.05 … 20, directions uniform, masses log-normal with spread 1.5 (training: 1).
-    Senders have charges ±1, as in the data: q and 1/q cannot be told apart there. Every other receiver has a
-    charge of magnitude 0.5 … 2.
+    Distances are log-uniform in 0.05 … 20, directions uniform, masses log-normal with 1.5 times the spread of the data.
+    Senders have charges as in the data (where they are ±1, q and 1/q cannot be told apart). Every other receiver has
+    such a charge times 0.5 … 2.
 
     Args:
         system: The system whose force is the truth.
@@ -85,11 +90,12 @@ def probe(system: System, dim: int, settings: VerificationSettings) -> Probe:
     distance = np.exp(draw.uniform(np.log(_NEAREST), np.log(_FARTHEST), shape))
     direction = draw.normal(size=(*shape, dim))
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-    own_mass = np.exp(_LOG_MASS_SPREAD * draw.normal(size=(shape[0], 1)))
-    own_charge = draw.choice([-1.0, 1.0], (shape[0], 1)) * np.exp(draw.uniform(-1, 1, (shape[0], 1)) * np.log(2))
-    own_charge[::2] = np.sign(own_charge[::2])
-    mass = (np.broadcast_to(own_mass, shape).copy(), np.exp(_LOG_MASS_SPREAD * draw.normal(size=shape)))
-    charge = (np.broadcast_to(own_charge, shape).copy(), draw.choice([-1.0, 1.0], shape))
+    spread = _LOG_MASS_SPREAD * system.mass_spread
+    own_mass = np.exp(spread * draw.normal(size=(shape[0], 1)))
+    own_charge = draw.choice(system.charges, (shape[0], 1))
+    own_charge[1::2] *= np.exp(draw.uniform(-1, 1, (shape[0], 1)) * np.log(2))[1::2]
+    mass = (np.broadcast_to(own_mass, shape).copy(), np.exp(spread * draw.normal(size=shape)))
+    charge = (np.broadcast_to(own_charge, shape).copy(), draw.choice(system.charges, shape))
     displacement = distance[..., None] * direction
     sizes = [np.linalg.norm(system.pair_force(factor * displacement, mass, charge), axis=-1) for factor in _NEARBY]
     scale = np.max(sizes, axis=0)
@@ -151,7 +157,7 @@ def judge(expression: sympy.Expr, system: System, dim: int, settings: Verificati
     ]
     if reasons:
         return Verdict(False, None, "; ".join(reasons), median, p90, constants, gauge)
-    return Verdict(True, _form(gauge, everything, settings), "", median, p90, constants, gauge)
+    return Verdict(True, _form(gauge, everything, system, settings), "", median, p90, constants, gauge)
 
 
 def _per_receiver(
@@ -185,7 +191,13 @@ def _fit_constants(found: np.ndarray, over: Probe, system: System, settings: Ver
     """
     largest = max(settings.max_softening, system.softening)
     usual = system.softening if system.softening > settings.max_softening else 0.0
-    free = [name for name, value in system.constants.items() if value != 0 and settings.constant_tolerance > 0]
+    # Constants of the body potential alone say nothing about pairs.
+    known = {symbol.name for symbol in system.radial_force.free_symbols}
+    free = [
+        name
+        for name, value in system.constants.items()
+        if name in known and value != 0 and settings.constant_tolerance > 0
+    ]
     part = over.part(_FIT_RECEIVERS, _FIT_SENDERS)
     found = found[:_FIT_RECEIVERS, :_FIT_SENDERS]
     dimensions = len(free) + (largest > 0)
@@ -210,8 +222,11 @@ def _fit_constants(found: np.ndarray, over: Probe, system: System, settings: Ver
 
     if not dimensions:
         return constants(np.zeros(0))
-    points = 5 if dimensions < 3 else 4
+    points = _POINTS.get(dimensions, 2)
     grid = [np.array(point) for point in itertools.product(np.linspace(0, 1, points), repeat=dimensions)]
+    if dimensions > max(_POINTS):
+        # A grid would be too large; the own values of the law, with each softening, are close enough to begin with.
+        grid = [np.append(np.full(dimensions - 1, 0.5), last) for last in np.linspace(0, 1, 5)]
     losses = [loss(point) for point in grid]
     best = grid[int(np.argmin(losses))]
     if np.exp(min(losses)) > _HOPELESS:
@@ -222,8 +237,8 @@ def _fit_constants(found: np.ndarray, over: Probe, system: System, settings: Ver
     return constants(refined.x)
 
 
-def _form(gauge: np.ndarray, over: Probe, settings: VerificationSettings) -> Form:
-    usual = np.abs(over.charge[0][:, 0]) == 1.0
+def _form(gauge: np.ndarray, over: Probe, system: System, settings: VerificationSettings) -> Form:
+    usual = np.isin(over.charge[0][:, 0], system.charges)
     candidates: dict[Form, np.ndarray] = {"force": gauge, "acceleration": gauge * over.mass[0][:, :1]}
     for form, vectors in candidates.items():
         centre = np.median(vectors[usual], axis=0)
