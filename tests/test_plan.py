@@ -100,7 +100,6 @@ def test_results_that_are_a_file_are_refused(make_sweep: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"experiments": [{"system": "discontinuous"}]}, r"discontinuous-2d-4b-s0: .*has kinks"),
         (
             {
                 "systems": {"rope": {"potential": "(r - 1)**2", "time_step": 0.01, "graph": "chain"}},
@@ -121,6 +120,15 @@ def test_what_a_stage_cannot_do_is_refused_before_anything_starts(
         require_room(sweep)
     assert text.splitlines()[-1] == str(caught.value)
     assert not sweep.results.exists()
+
+
+def test_a_potential_that_is_singular_is_warned_of(make_sweep: Any) -> None:
+    def text(softening: float) -> str:
+        mine = {"potential": "-m1*m2/r", "time_step": 0.01, "softening": softening}
+        return plan_text(make_sweep(systems={"mine": mine}, experiments=[{"system": "mine"}]))
+
+    assert "systems.mine: '-m1*m2/r' is not finite at r = 0" in text(0.0)
+    assert "not finite" not in text(0.01)
 
 
 def test_sizes_and_times_are_readable() -> None:

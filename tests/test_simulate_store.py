@@ -313,13 +313,6 @@ def test_a_whole_store_needs_no_room(whole: Sweep, monkeypatch: pytest.MonkeyPat
     simulate(whole, whole.experiments[0], "train", 1)
 
 
-def test_a_potential_with_kinks_is_refused_before_anything_is_written(make_sweep: Callable[..., Sweep]) -> None:
-    sweep = make_sweep(experiments=[{"system": "discontinuous"}])
-    with pytest.raises(DistilleryError, match="kinks"):
-        simulate(sweep, sweep.experiments[0], "train", 1)
-    assert not sweep.results.exists()
-
-
 def test_stored_accelerations_belong_to_stored_positions(whole: Sweep) -> None:
     experiment = whole.experiments[0]
     found = read_trajectories(whole, experiment, "train")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import yaml
 from jaxtyping import Float
 
 from distillery import formula
 from distillery.config import parse_config
 from distillery.errors import DistilleryError
+from distillery.sweep import sweep_from
 from distillery.systems import SYSTEMS, System
 
 PAIRS = 200
@@ -72,6 +76,9 @@ def test_the_papers_forces_by_hand() -> None:
         "r^-2": -6 / r**2,
         "charge": -1 / r**2,
         "discontinuous": -2 * (r - 1),
+        "superposition": (-1 - 6) / r**2,
+        "string": -2 * (r - 1),
+        "string_ball": -2 * (r - 1),
     }
     assert set(by_hand) == set(SYSTEMS)
     for name, strength in by_hand.items():
@@ -83,6 +90,7 @@ def test_the_papers_forces_by_hand() -> None:
 
 def test_time_steps_are_the_papers() -> None:
     steps = {"r^-2": 0.001, "r^-1": 0.005, "spring": 0.01, "damped": 0.02, "charge": 0.001, "discontinuous": 0.01}
+    steps |= {"superposition": 0.001, "string": 0.01, "string_ball": 0.01}
     assert {name: system.time_step for name, system in SYSTEMS.items()} == steps
     assert all(system.softening == 0.01 for system in SYSTEMS.values())
 
@@ -111,6 +119,14 @@ def test_constants_can_be_moved() -> None:
         ({"constants": {"damping": 3.0}, "damping": 1.0}, "'damping' cannot name a constant"),
         ({"constants": {"lambda": 1.0}}, "'lambda' cannot name a constant"),
         ({"colour": "red"}, "unknown key"),
+        ({"damping": "strong"}, "strong"),
+        ({"mass_spread": -1.0}, "greater than or equal to 0"),
+        ({"charges": []}, "empty"),
+        ({"charges": ["a"]}, "charges"),
+        ({"potential": "m1*r"}, "bodies 1 and 2 exchanged"),
+        ({"potential": "r if q1 > 0 else r**2"}, "bodies 1 and 2 exchanged"),
+        ({"potential": "log(r - 1)"}, "it or its force is not finite, as at r = 0."),
+        ({"body_potential": "log(y)"}, "'log(y)': is not finite"),
     ],
 )
 def test_bad_systems_are_refused_in_one_line_that_names_the_place(changes: dict[str, object], complaint: str) -> None:
@@ -123,3 +139,30 @@ def test_bad_systems_are_refused_in_one_line_that_names_the_place(changes: dict[
         parse_config(content)
     assert complaint in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_fields_that_were_added_later_change_no_key_where_they_say_nothing() -> None:
+    """Trajectories made before are found again; this is the key that they have."""
+    content: dict[str, Any] = {
+        "systems": {
+            "mine": {
+                "potential": "(r-a)**2",
+                "constants": {"a": 1.5},
+                "time_step": 0.01,
+                "body_potential": "m*y",
+                "graph": "chain",
+                "velocity_scale": 0.5,
+            }
+        },
+        "experiments": [{"system": "mine"}, {"system": "spring"}],
+        "models": ["l1"],
+    }
+    sweep = sweep_from(content, "config")
+    mine, spring = sweep.experiments
+    assert sweep.data_key(mine, "train") == "c30d1f13fd8a662a"
+    assert sweep.data_key(spring, "train") == "01c69d7f624ef3ef"
+    content["systems"]["mine"]["charges"] = [1.0, 2.0]
+    changed = sweep_from(content, "config")
+    assert changed.data_key(mine, "train") != "c30d1f13fd8a662a"
+    again = parse_config(yaml.safe_load(yaml.safe_dump(changed.config.model_dump(mode="json"))))
+    assert again == changed.config

@@ -26,6 +26,9 @@ RADIAL = {
     "r^-2": "m1*m2/r^3",
     "charge": "q1*q2/r^3",
     "discontinuous": "((1 - 1/r) if r > 2 else 0)",
+    "superposition": "(q1*q2 - m1*m2)/r^3",
+    "string": "(1 - 1/r)",
+    "string_ball": "(1 - 1/r)",
 }
 ROTATED = {2: "(0.6*dx - 0.8*dy)", 3: "(0.6*dx - 0.5*dy + 0.3*dz)"}
 SETTINGS = VerificationSettings()

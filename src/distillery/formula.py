@@ -252,4 +252,8 @@ _NUMERIC: dict[type, Callable[[list[Any]], Any]] = {
     sympy.GreaterThan: lambda a: np.greater_equal(a[0], a[1]),
     sympy.StrictLessThan: lambda a: np.less(a[0], a[1]),
     sympy.LessThan: lambda a: np.less_equal(a[0], a[1]),
+    sympy.And: _fold(np.logical_and),
+    sympy.Or: _fold(np.logical_or),
+    sympy.Not: lambda a: np.logical_not(a[0]),
+    sympy.ITE: lambda a: np.where(a[0], a[1], a[2]),
 }

@@ -7,6 +7,8 @@ kink or a jump, and what happens there is left to whoever integrates it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import sympy
 
@@ -15,7 +17,7 @@ from distillery.errors import DistilleryError
 _GREATER, _LESS = (sympy.StrictGreaterThan, sympy.GreaterThan), (sympy.StrictLessThan, sympy.LessThan)
 
 
-def in_cases(expression: sympy.Expr) -> sympy.Expr:
+def in_cases(expression: Any) -> Any:
     """Return the same formula with ``abs``, ``min`` and ``max`` as cases; one without them comes back as it is."""
     if not expression.has(sympy.Abs, sympy.Min, sympy.Max):
         return expression
@@ -30,7 +32,7 @@ def in_cases(expression: sympy.Expr) -> sympy.Expr:
     return expression.func(*arguments)
 
 
-def cases_of(expression: sympy.Expr) -> tuple[sympy.Expr, ...]:
+def cases_of(expression: sympy.Basic) -> tuple[sympy.Expr, ...]:
     """Return the outermost cases of a formula, in an order that does not depend on the process."""
     if isinstance(expression, sympy.Piecewise):
         return (expression,)
@@ -38,7 +40,7 @@ def cases_of(expression: sympy.Expr) -> tuple[sympy.Expr, ...]:
     return tuple(sorted(found, key=sympy.default_sort_key))
 
 
-def surface(condition: sympy.Basic) -> tuple[sympy.Expr, bool]:
+def surface(condition: Any) -> tuple[sympy.Expr, bool]:
     """Return a level and whether the condition holds where it is positive (or where it is negative).
 
     Conditions with the same surface have the same level, however they are written.
@@ -50,25 +52,46 @@ def surface(condition: sympy.Basic) -> tuple[sympy.Expr, bool]:
         DistilleryError: It is something else.
     """
     if not isinstance(condition, (*_GREATER, *_LESS)):
-        raise DistilleryError(
-            f"condition {condition} is not a comparison with < or >; write nested 'A if r > 2 else B'"
-        )
+        raise DistilleryError(f"condition {condition} is not a comparison with < or >; write 'A if r > 2 else B'")
     level, above = condition.lhs - condition.rhs, isinstance(condition, _GREATER)
     return (-level, not above) if level.could_extract_minus_sign() else (level, above)
 
 
-def comparisons(expression: sympy.Expr) -> tuple[sympy.Basic, ...]:
-    """Return all comparisons of a formula's cases.
+def decide(condition: Any, yes: Any, no: Any, compare: Callable[[Any, Any, Any], Any]) -> Any:
+    """Return one of two cases by a condition, which SymPy may have put together from several comparisons.
+
+    Args:
+        condition: Comparisons, alone or joined.
+        yes: The case where it holds.
+        no: The case where it does not.
+        compare: Chooses by one comparison.
 
     Raises:
-        DistilleryError: A condition is something else.
+        DistilleryError: It is something else.
     """
-    conditions = {
-        condition
-        for case in expression.atoms(sympy.Piecewise)
-        for _, condition in case.args
-        if condition not in (sympy.true, sympy.false)
-    }
-    for condition in conditions:
-        surface(condition)
-    return tuple(sorted(conditions, key=sympy.default_sort_key))
+    parts = condition.args
+    match condition:
+        case sympy.And():
+            return functools.reduce(lambda found, part: decide(part, found, no, compare), parts, yes)
+        case sympy.Or():
+            return functools.reduce(lambda found, part: decide(part, yes, found, compare), parts, no)
+        case sympy.Not():
+            return decide(parts[0], no, yes, compare)
+        case sympy.ITE():
+            first, second = (decide(part, yes, no, compare) for part in parts[1:])
+            return decide(parts[0], first, second, compare)
+    if condition in (sympy.true, sympy.false):
+        return yes if condition == sympy.true else no
+    surface(condition)
+    return compare(condition, yes, no)
+
+
+def require_comparisons(expression: sympy.Expr) -> None:
+    """Refuse a formula with conditions other than comparisons.
+
+    Raises:
+        DistilleryError: It has one.
+    """
+    for case in expression.atoms(sympy.Piecewise):
+        for _, condition in case.args:
+            decide(condition, None, None, lambda *_: None)

@@ -168,10 +168,21 @@ def plan_text(sweep: Sweep, width: int | None = None) -> str:
         align(("stage", "one core", "work"), stages, right=(False, True), width=width),
         f"In all about {duration(total)} of one core, {duration(total / planned.cores)} on the "
         f"{counted(planned.cores, 'core')} here; rough estimates, without what a GPU saves.",
+        *_warnings(sweep),
         planned.refusal
         or f"Disk: up to {size(planned.missing)} more in {sweep.results}; {size(planned.free)} are free.",
     ]
     return "\n\n".join(lines)
+
+
+def _warnings(sweep: Sweep) -> list[str]:
+    names = dict.fromkeys(experiment.system for experiment in sweep.experiments)
+    return [
+        f"systems.{name}: {sweep.config.known_systems[name].potential!r} is not finite at r = 0; simulations whose bodies "
+        "come too close are dropped and drawn again. Set softening above 0 to keep it finite"
+        for name in names
+        if sweep.config.known_systems[name].is_singular
+    ]
 
 
 def size(bytes_: int) -> str:

@@ -80,7 +80,7 @@ class System(BaseModel):
     def _formulas_parse(self) -> System:
         try:
             for potential in (self.softened_potential, self.external_potential):
-                pieces.comparisons(potential)
+                pieces.require_comparisons(potential)
             self._refuse_what_has_no_force()
         except DistilleryError as error:
             raise ValueError(str(error)) from None
@@ -95,7 +95,8 @@ class System(BaseModel):
         given |= {f"{name}{body + 1}": values[body] for name, values in bodies.items() for body in (0, 1)}
         swapped = given | {"m1": given["m2"], "m2": given["m1"], "q1": given["q2"], "q2": given["q1"]}
         there, back = (formula.evaluate(self.radial_force, values) for values in (given, swapped))
-        _refuse(self.potential, "its force is not finite", ~np.isfinite(there), given, PAIR_SYMBOLS)
+        finite = np.isfinite(there) & np.isfinite(formula.evaluate(self.softened_potential, given))
+        _refuse(self.potential, "it or its force is not finite", ~finite, given, PAIR_SYMBOLS)
         # Every stage takes F_12 = -F_21: a pair has one potential.
         unequal = np.abs(there - back) > 1e-9 * (np.abs(there) + np.abs(back))
         _refuse(self.potential, "it is another for bodies 1 and 2 exchanged", unequal, given, PAIR_SYMBOLS)
@@ -136,6 +137,15 @@ class System(BaseModel):
         return any(potential.has(sympy.Piecewise) for potential in (self.softened_potential, self.external_potential))
 
     @property
+    def is_singular(self) -> bool:
+        """Whether the potential is not finite where two bodies meet, softening included."""
+        random = np.random.default_rng(0)
+        values = {**self.parameters, "r": 0.0}
+        values |= {name: np.exp(random.normal(size=_TRIALS)) for name in ("m1", "m2")}
+        values |= {name: random.choice(self.charges, _TRIALS) for name in ("q1", "q2")}
+        return not np.all(np.isfinite(formula.evaluate(self.softened_potential, values)))
+
+    @property
     def parameters(self) -> dict[str, float]:
         """The values of the constants and of ``softening``, by name."""
         return {**self.constants, SOFTENING: self.softening}
@@ -162,7 +172,7 @@ class System(BaseModel):
         return (strength / distance)[..., None] * displacement
 
 
-def _refuse(text: str, what: str, where: np.ndarray, values: Mapping[str, Any], names: tuple[str, ...]) -> None:
+def _refuse(text: str, what: str, where: Any, values: Mapping[str, Any], names: tuple[str, ...]) -> None:
     """Raise DistilleryError with the first place where something holds, if there is any."""
     found = np.flatnonzero(np.broadcast_to(where, (_TRIALS,)))
     if len(found):

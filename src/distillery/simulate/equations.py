@@ -11,6 +11,7 @@ become parameters too, 1 or 0; ``levels`` says when (see ``distillery.simulate.e
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -155,7 +156,7 @@ def parameters(
 
 
 _Symbols = dict[Any, Any]
-_Choose = Callable[[Any, Any, Any, _Symbols], Any]
+_Choose = Callable[[_Symbols, Any, Any, Any], Any]
 
 
 def _convert(expression: sympy.Expr, symbols: _Symbols, choose: _Choose) -> Any:
@@ -167,7 +168,8 @@ def _convert(expression: sympy.Expr, symbols: _Symbols, choose: _Choose) -> Any:
             *branches, (last, _) = case.args
             value = _convert(last, symbols, choose)
             for branch, condition in reversed(branches):
-                value = choose(condition, _convert(branch, symbols, choose), value, symbols)
+                converted = _convert(branch, symbols, choose)
+                value = pieces.decide(condition, converted, value, functools.partial(choose, symbols))
             symbols[stand_in] = value
         expression = expression.xreplace(stand_ins)
         if expression.is_Symbol:
@@ -186,7 +188,7 @@ _COMPARISONS = {
 }
 
 
-def _compared(condition: Any, yes: Any, no: Any, symbols: _Symbols) -> Any:
+def _compared(symbols: _Symbols, condition: Any, yes: Any, no: Any) -> Any:
     """Return one of two cases by comparing what the condition compares."""
     left, right = (_convert(side, symbols, _compared) for side in (condition.lhs, condition.rhs))
     return heyoka.select(_COMPARISONS[type(condition)](left, right), yes, no)
@@ -200,10 +202,10 @@ class _Switches:
         self.levels: list[Any] = []
         self._known: dict[str, int] = {}
 
-    def chosen(self, condition: Any, yes: Any, no: Any, symbols: _Symbols) -> Any:
+    def chosen(self, symbols: _Symbols, condition: Any, yes: Any, no: Any) -> Any:
         """Return one of two cases by the parameter that stands for the condition."""
         if not any(symbol.name in _MOVING for symbol in condition.free_symbols):
-            return _compared(condition, yes, no, symbols)
+            return _compared(symbols, condition, yes, no)
         level, above = pieces.surface(condition)
         converted = _convert(level, symbols, self.chosen)
         index = self._known.setdefault(str(converted), len(self.levels))

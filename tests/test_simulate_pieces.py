@@ -1,0 +1,308 @@
+"""Piecewise systems: edges are found to the moment, and forces are exact on both sides."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+from jaxtyping import Float
+
+from distillery import formula, pieces
+from distillery.cell import Experiment
+from distillery.errors import DistilleryError
+from distillery.simulate import run
+from distillery.simulate.initial import Bodies, draw
+from distillery.simulate.integrator import Integrator
+from distillery.simulate.run import simulate
+from distillery.simulate.store import read_trajectories
+from distillery.sweep import Sweep
+from distillery.systems import SYSTEMS, System
+
+TOLERANCE = 1.4e-8
+EDGE = SYSTEMS["discontinuous"]
+BALL = SYSTEMS["string_ball"]
+Pull = Callable[[Any], Any]
+
+
+def made(potential: str, **more: Any) -> System:
+    return System.model_validate({"potential": potential, "time_step": 0.01, **more})
+
+
+@functools.cache
+def _compiled(system: str, dim: int, bodies: int) -> Integrator:
+    return Integrator(System.model_validate_json(system), dim, bodies, TOLERANCE)
+
+
+def integrator(system: System, dim: int = 2, bodies: int = 4) -> Integrator:
+    return _compiled(system.model_dump_json(), dim, bodies)
+
+
+def drawn(system: System, dim: int = 2, bodies: int = 4, count: int = 16) -> Bodies:
+    return draw(system, Experiment("mine", dim, bodies, 5), "train", range(count), [0] * count)
+
+
+def pair_distances(position: Float[np.ndarray, "*some particle space"]) -> Float[np.ndarray, "*some pair"]:
+    return np.stack(
+        [
+            np.linalg.norm(position[..., i, :] - position[..., j, :], axis=-1)
+            for i, j in itertools.combinations(range(position.shape[-2]), 2)
+        ],
+        axis=-1,
+    )
+
+
+def kinetic(bodies: Bodies, velocity: Float[np.ndarray, "simulation time particle space"]) -> Any:
+    return 0.5 * (bodies.mass[:, None, :, None] * velocity**2).sum((-1, -2))
+
+
+def reference(
+    bodies: Bodies, times: Float[np.ndarray, "time"], edge: float, inside: Pull, outside: Pull
+) -> Float[np.ndarray, "time particle space"]:
+    """The one simulation by SciPy's DOP853 and its events; a pair's radial force is given on each side of an edge."""
+    from scipy.integrate import solve_ivp
+
+    count, dim = bodies.position.shape[1:]
+    pairs = list(itertools.combinations(range(count), 2))
+    state = np.concatenate([bodies.position.ravel(), bodies.velocity.ravel()])
+
+    def levels(state: Any) -> Any:
+        return pair_distances(state[: count * dim].reshape(count, dim)) - edge
+
+    beyond = levels(state) > 0
+    found, now = [bodies.position[0]], times[0]
+    while now < times[-1]:
+
+        def slope(_: float, state: Any, beyond: Any = tuple(beyond)) -> Any:
+            position, force = state[: count * dim].reshape(count, dim), np.zeros((count, dim))
+            for (i, j), far in zip(pairs, beyond, strict=True):
+                delta = position[i] - position[j]
+                r = np.linalg.norm(delta)
+                pull = (outside if far else inside)(r) * delta / r
+                force[i] += pull
+                force[j] -= pull
+            return np.concatenate([state[count * dim :], (force / bodies.mass[0][:, None]).ravel()])
+
+        events: list[Any] = [lambda _, state, pair=pair: levels(state)[pair] for pair in range(len(pairs))]
+        for event, far in zip(events, beyond, strict=True):
+            event.terminal, event.direction = True, -1.0 if far else 1.0
+        part = solve_ivp(
+            slope, (now, times[-1]), state, "DOP853", rtol=1e-12, atol=1e-13, events=events, dense_output=True
+        )
+        assert part.success
+        wanted = times[(times > now) & (times <= part.t[-1])]
+        found += [part.sol(moment)[: count * dim].reshape(count, dim) for moment in wanted]
+        now, state = part.t[-1], part.y[:, -1]
+        beyond ^= np.array([len(moments) > 0 for moments in part.t_events])
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    ("dim", "bodies", "count"),
+    [
+        pytest.param(2, 3, 1, id="few"),
+        pytest.param(2, 4, 4, id="2d", marks=pytest.mark.slow),
+        pytest.param(3, 4, 4, id="3d", marks=pytest.mark.slow),
+    ],
+)
+def test_discontinuous_agrees_with_dop853(dim: int, bodies: int, count: int) -> None:
+    many, times = drawn(EDGE, dim, bodies, count), np.linspace(0, 3 if bodies == 3 else 10, 31)
+    motion = integrator(EDGE, dim, bodies).propagate(many, times)
+    crossings = np.diff(pair_distances(motion.position) > 1.99, axis=1).sum()
+    assert crossings > 5 * count
+    for index in range(count):
+        exact = reference(many[[index]], times, 1.99, lambda _: 0.0, lambda r: -2 * (r + 0.01 - 1))
+        np.testing.assert_allclose(motion.position[index], exact, atol=1e-7)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_each_crossing_of_the_edge_adds_or_takes_its_jump_and_nothing_else(dim: int) -> None:
+    bodies = drawn(EDGE, dim)
+    motion = integrator(EDGE, dim).propagate(bodies, np.arange(200) * 0.05)
+    assert motion.reached.all()
+    distance = pair_distances(motion.position) + 0.01
+    outside = (distance > 2).sum(-1)
+    total = kinetic(bodies, motion.velocity) + np.where(distance > 2, (distance - 1) ** 2, 0).sum(-1)
+    assert np.ptp(outside, axis=1).max() >= 3
+    # U jumps by (2 - 1)² = 1 at the edge, and the velocities do not.
+    gained = total - total[:, :1]
+    np.testing.assert_allclose(gained, outside - outside[:, :1], atol=1e-6)
+    momentum = (bodies.mass[:, None, :, None] * motion.velocity).sum(2)
+    np.testing.assert_allclose(momentum, np.broadcast_to(momentum[:, :1], momentum.shape), atol=1e-9)
+
+
+@pytest.mark.parametrize("system", [EDGE, made("abs(r - 1)"), made("max(r, 1.5)*m1*m2", softening=0.0)])
+def test_time_can_be_turned_back(system: System) -> None:
+    bodies, times = drawn(system), np.arange(21) * 0.05
+    there = integrator(system).propagate(bodies, times)
+    turned = Bodies(bodies.mass, bodies.charge, there.position[:, -1], -there.velocity[:, -1])
+    back = integrator(system).propagate(turned, times)
+    assert there.reached.all()
+    assert back.reached.all()
+    np.testing.assert_allclose(back.position[:, -1], bodies.position, atol=1e-6)
+    end = Bodies(bodies.mass, bodies.charge, there.position[:, -1], there.velocity[:, -1])
+    past = integrator(system).propagate(end, times[::-1].copy())
+    np.testing.assert_allclose(past.position[:, -1], bodies.position, atol=1e-6)
+
+
+def test_bodies_can_be_renumbered_and_space_be_shifted() -> None:
+    bodies, times = drawn(EDGE), np.arange(21) * 0.1
+    motion = integrator(EDGE).propagate(bodies, times)
+    order, shift, boost = [2, 0, 3, 1], np.array([3.0, -7.0]), np.array([0.5, 0.25])
+    changed = Bodies(
+        bodies.mass[:, order],
+        bodies.charge[:, order],
+        bodies.position[:, order] + shift,
+        bodies.velocity[:, order] + boost,
+    )
+    moved = integrator(EDGE).propagate(changed, times)
+    np.testing.assert_allclose(
+        moved.position, motion.position[:, :, order] + shift + boost * times[:, None, None], atol=1e-6
+    )
+
+
+def test_a_string_is_the_same_read_from_its_other_end() -> None:
+    bodies, times = drawn(BALL, 3, 5), np.arange(21) * 0.1
+    motion = integrator(BALL, 3, 5).propagate(bodies, times)
+    turned = Bodies(*(values[:, ::-1].copy() for values in vars(bodies).values()))
+    other = integrator(BALL, 3, 5).propagate(turned, times)
+    np.testing.assert_allclose(other.position[:, :, ::-1], motion.position, atol=1e-6)
+    aside = Bodies(bodies.mass, bodies.charge, bodies.position + np.array([1.0, 0.0, 0.0]), bodies.velocity)
+    string = SYSTEMS["string"]
+    shifted, unshifted = (integrator(string, 3, 5).propagate(state, times).position for state in (aside, bodies))
+    np.testing.assert_allclose(shifted, unshifted + np.array([1.0, 0.0, 0.0]), atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_a_string_falls_on_the_ball_and_keeps_its_energy(dim: int) -> None:
+    bodies = drawn(BALL, dim)
+    motion = integrator(BALL, dim).propagate(bodies, np.arange(200) * 0.05)
+    assert motion.reached.all()
+    x = motion.position
+    tension = sum((np.linalg.norm(x[:, :, i] - x[:, :, i + 1], axis=-1) + 0.01 - 1) ** 2 for i in range(3))
+    depth = np.maximum(4 - np.linalg.norm(x - np.array([0.0, -10.0, 0.0])[:dim], axis=-1), 0)
+    weight = (bodies.mass[:, None] * x[..., 1]).sum(-1)
+    total = kinetic(bodies, motion.velocity) + tension + weight + (1000 * depth**2).sum(-1)
+    assert 0.05 < depth.max() < 1
+    drift = np.abs(total - total[:, :1]) / (1 + np.abs(kinetic(bodies, motion.velocity)).max(1, keepdims=True))
+    assert drift.max() < 1e-6
+
+
+def test_a_body_thrown_on_the_ball_comes_back_as_it_came() -> None:
+    ball = made(
+        "0*r",
+        body_potential="k*(1 - x)**2 if x < 1 else 0",
+        constants={"k": 50.0},
+    )
+    start = Bodies(
+        np.ones((1, 2)), np.ones((1, 2)), np.array([[[3.0, 0.0], [9.0, 0.0]]]), np.array([[[-2.0, 0.5]] * 2])
+    )
+    motion = integrator(ball, 2, 2).propagate(start, np.array([0.0, 1.0, 1.0 + np.pi / 10, 3.0]))
+    np.testing.assert_allclose(motion.velocity[0, 2, 0], [2.0, 0.5], atol=1e-7)
+    np.testing.assert_allclose(motion.position[0, 3, 0], [1 + 2 * (2 - np.pi / 10), 1.5], atol=1e-6)
+    np.testing.assert_array_equal(motion.velocity[0, :, 1], [[-2.0, 0.5]] * 4)
+
+
+def test_two_bodies_in_a_wedge_swing_in_parabolas() -> None:
+    wedge = made("f*abs(r - 1)", constants={"f": 0.5}, softening=0.0)
+    start = Bodies(np.ones((1, 2)), np.ones((1, 2)), np.array([[[0.0, 0.0], [1.5, 0.0]]]), np.zeros((1, 2, 2)))
+    # Relative acceleration 2·f/m = 1: half a unit to the rest length takes a time of 1, a whole swing 4.
+    times = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 40.0])
+    motion = integrator(wedge, 2, 2).propagate(start, times)
+    distance = motion.position[0, :, 1, 0] - motion.position[0, :, 0, 0]
+    np.testing.assert_allclose(distance, [1.5, 1.375, 1.0, 0.625, 0.5, 1.0, 1.5, 1.5], atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "potential",
+    [
+        "(1/r if q1*q2 > 0 else -1/r)",
+        "(r - 1)**2 if m1 + m2 < 2 else 2*(r - 1)**2",
+        "((r - 1)**2 if r < 1 else 0) + (2*(r - 1.5)**2 if r*r > 2.25 else 0)",
+        "0 if r < 1 else ((r - 1)**2 if 2 > r else 2*r - 3)",
+        "(r if r > 2 else 2) + (r**2 if r**2 >= 4 else 4)",
+        "min(r, 2, 3 - r)",
+        "max(abs(r - 1), 0.5)",
+        "log(r - 0.5) if r > 1 else log(0.5) + 2*(r - 1)",
+    ],
+)
+def test_continuous_piecewise_potentials_conserve_energy(potential: str) -> None:
+    system = made(potential)
+    bodies = drawn(system)
+    motion = integrator(system).propagate(bodies, np.arange(100) * 0.05)
+    total = kinetic(bodies, motion.velocity)
+    assert motion.reached.sum() >= 14
+    for i, j in itertools.combinations(range(4), 2):
+        r = np.linalg.norm(motion.position[:, :, i] - motion.position[:, :, j], axis=-1) + 0.01
+        values = {"r": r, "m1": bodies.mass[:, None, i], "m2": bodies.mass[:, None, j]}
+        values |= {"q1": bodies.charge[:, None, i], "q2": bodies.charge[:, None, j]}
+        total = total + formula.evaluate(formula.parse(potential, values), values)
+    drift = (np.abs(total - total[:, :1]) / (1 + np.abs(total[:, :1])))[motion.reached]
+    assert drift.max() < 1e-5
+
+
+def test_accelerations_are_the_forces_that_verify_knows() -> None:
+    system = made("(r - 1)**2*m1*m2 if r > 1.5 else abs(r - 1)*(q1 + q2)")
+    bodies = drawn(system, 3, 3, 50)
+    expected = np.zeros_like(bodies.position)
+    for i, j in itertools.permutations(range(3), 2):
+        sides = [(values[:, i], values[:, j]) for values in (bodies.mass, bodies.charge)]
+        expected[:, i] += system.pair_force(bodies.position[:, i] - bodies.position[:, j], *sides)
+    found = integrator(system, 3, 3).acceleration(bodies)
+    np.testing.assert_allclose(found, expected / bodies.mass[..., None], rtol=1e-12, atol=1e-12)
+
+
+def test_a_simulation_does_not_depend_on_its_companions() -> None:
+    bodies, times = drawn(EDGE, count=11), np.arange(30) * 0.3
+    together = integrator(EDGE).propagate(bodies, times)
+    for chosen in ([3], [10, 4], [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]):
+        apart = integrator(EDGE).propagate(bodies[chosen], times)
+        np.testing.assert_array_equal(apart.position, together.position[chosen])
+        np.testing.assert_array_equal(apart.acceleration, together.acceleration[chosen])
+
+
+def test_bodies_that_slide_along_a_kink_are_given_up_and_spoil_no_other() -> None:
+    held = made("abs(r - 1)", damping=50.0)
+    bodies = drawn(held, 2, 2, 6)
+    bodies.position[3] = [[0.0, 0.0], [50.0, 0.0]]
+    bodies.velocity[3] = 0.0
+    motion = integrator(held, 2, 2).propagate(bodies, np.arange(30) * 0.2)
+    assert motion.reached[3]
+    assert not motion.reached.all()
+
+
+def test_an_interrupted_simulation_ends_the_same(
+    make_sweep: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    experiment = {"system": "discontinuous", "simulations": 20, "test_simulations": 1, "snapshots": 10, "steps": 100}
+    sweep: Sweep = make_sweep(experiments=[experiment], simulation={"block": 8})
+    original, done = run._block, []
+
+    def stopping(*given: Any) -> Any:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(given)
+        return original(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_block", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            simulate(sweep, sweep.experiments[0], "train", 1)
+    simulate(sweep, sweep.experiments[0], "train", 1)
+    unbroken = Sweep(sweep.config, tmp_path / "unbroken")
+    simulate(unbroken, unbroken.experiments[0], "train", 1)
+    one, other = (read_trajectories(each, sweep.experiments[0], "train") for each in (sweep, unbroken))
+    for name, values in vars(one).items():
+        np.testing.assert_array_equal(values, getattr(other, name))
+
+
+def test_conditions_are_comparisons() -> None:
+    r = sympy.Symbol("r", real=True)
+    pieces.require_comparisons(sympy.Piecewise((r, sympy.Or(r > 2, r < 1)), (0, True)))
+    with pytest.raises(DistilleryError, match="not a comparison"):
+        pieces.require_comparisons(sympy.Piecewise((r, sympy.Ne(r, 2)), (0, True)))
