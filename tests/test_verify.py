@@ -14,7 +14,7 @@ from distillery.distill.run import feature_names
 from distillery.errors import DistilleryError
 from distillery.outcome import read_outcome, write_outcome
 from distillery.sweep import Sweep
-from distillery.systems import SYSTEMS
+from distillery.systems import SYSTEMS, System
 from distillery.verify.gauge import Verdict, judge
 from distillery.verify.run import verify
 
@@ -255,3 +255,27 @@ def test_a_verdict_is_not_given_twice(make_sweep: Callable[..., Sweep]) -> None:
 def test_statuses_pass(make_sweep: Callable[..., Sweep]) -> None:
     outcome = verified(make_sweep(), status="diverged")
     assert (outcome.status, outcome.reason, outcome.result) == ("diverged", "why", {})
+
+
+def test_a_piecewise_law_with_many_constants_on_a_chain_is_judged() -> None:
+    system = System(
+        potential="k*(r - rest)**2 if r > rest else (stiff*(r - near)**2*m1*m2 if r < near else 0)",
+        body_potential="gravity*m*y if y > floor else 0",
+        constants={"k": 3.0, "rest": 1.5, "stiff": 2.0, "near": 0.5, "gravity": 1.0, "floor": -3.0},
+        graph="chain",
+        time_step=0.01,
+    )
+
+    def found(text: str) -> Verdict:
+        return judge(formula.parse(text, feature_names(2)), system, 2, SETTINGS)
+
+    law = "dx/r*(3*(r - 1.5) if r > 1.5 else ({inner}*(r - 0.5)*m1*m2 if r < 0.5 else 0)) + m1"
+    assert found(law.format(inner="2")).recovered
+    assert not found("dx/r*(3*(r - 1.5) if r > 1.5 else 0)").recovered
+    assert found(law.format(inner="2")).constants["gravity"] == 1.0
+
+
+def test_masses_that_are_all_equal_are_not_asked_for() -> None:
+    system = System(potential="m1*m2*q1*q2*r**2", time_step=0.01, mass_spread=0.0, charges=(1.0, 2.0))
+    assert judge(formula.parse("dx*q1*q2", feature_names(2)), system, 2, SETTINGS).recovered
+    assert not judge(formula.parse("dx*q1", feature_names(2)), system, 2, SETTINGS).recovered

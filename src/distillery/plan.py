@@ -15,6 +15,7 @@ from distillery.models import MODELS
 from distillery.sweep import Sweep
 
 # Rough rates of one core of a small machine; they promise an order of magnitude, no more.
+PIECEWISE = 12.0  # times as long as a smooth system: events are looked for, one simulation after the other
 SIMULATED = 6e4  # trajectories × pairs × dimensions × (steps / 1,000) per second
 COMPILING = 3.5  # seconds that each rank takes to start and to compile its integrator
 TRAINED = 60e9  # floating-point operations per second in training
@@ -177,11 +178,12 @@ def plan_text(sweep: Sweep, width: int | None = None) -> str:
 
 def _warnings(sweep: Sweep) -> list[str]:
     names = dict.fromkeys(experiment.system for experiment in sweep.experiments)
+    systems = {name: sweep.config.known_systems[name] for name in names}
     return [
-        f"systems.{name}: {sweep.config.known_systems[name].potential!r} is not finite at r = 0; simulations whose bodies "
-        "come too close are dropped and drawn again. Set softening above 0 to keep it finite"
-        for name in names
-        if sweep.config.known_systems[name].is_singular
+        f"systems.{name}: {system.potential!r} is not finite at r = 0; simulations whose bodies come too close are "
+        "dropped and drawn again. Set softening above 0 to keep it finite"
+        for name, system in systems.items()
+        if system.is_singular
     ]
 
 
@@ -246,7 +248,7 @@ def simulating(sweep: Sweep, experiment: Experiment, split: Split) -> float:
     """Return the seconds of one core that integrating a split takes."""
     trajectories = sweep.simulations(experiment, split)
     work = trajectories * _pairs(sweep, experiment) * experiment.dim * sweep.settings[experiment].steps / 1000
-    return work / SIMULATED
+    return work / SIMULATED * (PIECEWISE if sweep.system(experiment).is_piecewise else 1)
 
 
 def _weights(sweep: Sweep, cell: Cell) -> tuple[int, int]:

@@ -140,7 +140,7 @@ class System(BaseModel):
     def is_singular(self) -> bool:
         """Whether the potential is not finite where two bodies meet, softening included."""
         random = np.random.default_rng(0)
-        values = {**self.parameters, "r": 0.0}
+        values: dict[str, Any] = {**self.parameters, "r": 0.0}
         values |= {name: np.exp(random.normal(size=_TRIALS)) for name in ("m1", "m2")}
         values |= {name: random.choice(self.charges, _TRIALS) for name in ("q1", "q2")}
         return not np.all(np.isfinite(formula.evaluate(self.softened_potential, values)))
