@@ -120,7 +120,7 @@ def test_discontinuous_agrees_with_dop853(dim: int, bodies: int, count: int) -> 
         np.testing.assert_allclose(motion.position[index], exact, atol=1e-7)
 
 
-@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_each_crossing_of_the_edge_adds_or_takes_its_jump_and_nothing_else(dim: int) -> None:
     bodies = drawn(EDGE, dim)
     motion = integrator(EDGE, dim).propagate(bodies, np.arange(200) * 0.05)
@@ -178,7 +178,7 @@ def test_a_string_is_the_same_read_from_its_other_end() -> None:
     np.testing.assert_allclose(shifted, unshifted + np.array([1.0, 0.0, 0.0]), atol=1e-6)
 
 
-@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_string_falls_on_the_ball_and_keeps_its_energy(dim: int) -> None:
     bodies = drawn(BALL, dim)
     motion = integrator(BALL, dim).propagate(bodies, np.arange(200) * 0.05)
@@ -222,12 +222,12 @@ def test_two_bodies_in_a_wedge_swing_in_parabolas() -> None:
     "potential",
     [
         "(1/r if q1*q2 > 0 else -1/r)",
-        "(r - 1)**2 if m1 + m2 < 2 else 2*(r - 1)**2",
-        "((r - 1)**2 if r < 1 else 0) + (2*(r - 1.5)**2 if r*r > 2.25 else 0)",
+        pytest.param("(r - 1)**2 if m1 + m2 < 2 else 2*(r - 1)**2", marks=pytest.mark.slow),
+        pytest.param("((r - 1)**2 if r < 1 else 0) + (2*(r - 1.5)**2 if r*r > 2.25 else 0)", marks=pytest.mark.slow),
         "0 if r < 1 else ((r - 1)**2 if 2 > r else 2*r - 3)",
-        "(r if r > 2 else 2) + (r**2 if r**2 >= 4 else 4)",
+        pytest.param("(r if r > 2 else 2) + (r**2 if r**2 >= 4 else 4)", marks=pytest.mark.slow),
         "min(r, 2, 3 - r)",
-        "max(abs(r - 1), 0.5)",
+        pytest.param("max(abs(r - 1), 0.5)", marks=pytest.mark.slow),
         "log(r - 0.5) if r > 1 else log(0.5) + 2*(r - 1)",
     ],
 )

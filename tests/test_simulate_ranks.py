@@ -46,7 +46,8 @@ def command(sweep: Sweep, folder: Path, ranks: int, *, expected: int | None = No
     config = folder / "config.yaml"
     config.write_text(
         yaml.safe_dump(
-            {"results": str(folder / "results"), "experiments": [EXPERIMENT], "models": ["l1"]}
+            {"results": str(folder / "results"), "models": ["l1"]}
+            | {"experiments": [{**EXPERIMENT, "system": sweep.experiments[0].system}]}
             | {"simulation": sweep.config.simulation.model_dump()}
         )
     )
@@ -70,7 +71,9 @@ def complaints(ended: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_any_number_of_ranks_gives_the_same_bits(sweep: Sweep, tmp_path: Path) -> None:
+@pytest.mark.parametrize("system", ["r^-2", "discontinuous"])
+def test_any_number_of_ranks_gives_the_same_bits(make_sweep: Callable[..., Sweep], tmp_path: Path, system: str) -> None:
+    sweep = make_sweep(experiments=[{**EXPERIMENT, "system": system}], simulation={"block": 8})
     simulate(sweep, sweep.experiments[0], "train", 1)
     alone = contents(sweep.experiments[0].store(sweep.results, "train"))
     for ranks in (1, 2, 3):
