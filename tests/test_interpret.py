@@ -153,6 +153,7 @@ def test_sampled_edges_are_distinct_and_join_bodies_of_one_graph(tiny: Callable[
     assert np.all(np.abs(edges.displacement).sum(axis=1) > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["bottleneck", "l1", "kl", "flathgn"])
 def test_stage_writes_findings_and_samples(tiny: Callable[..., Sweep], model: str) -> None:
     sweep = tiny(models=[model])

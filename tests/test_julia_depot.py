@@ -132,6 +132,7 @@ def test_setup_refuses_in_one_line_what_it_cannot_do(
         prepare(depot)
 
 
+@pytest.mark.slow
 def test_the_real_juliapkg_is_understood(tmp_path: Path, server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Julia that is a script, asked by the juliapkg that is installed."""
     if importlib.util.find_spec("juliapkg") is None:

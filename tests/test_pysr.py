@@ -96,6 +96,7 @@ def test_a_fit_runs_offline_from_the_depot_in_a_process_without_torch(
     assert note["pid"] != os.getpid()
 
 
+@pytest.mark.slow
 def test_the_process_that_runs_julia_imports_no_torch() -> None:
     command = "import sys, distillery.distill.child, distillery.distill.pysr; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0

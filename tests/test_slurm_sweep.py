@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 import slurmbox
+from distillery.errors import DistilleryError
 from distillery.slurm.commands import Job, call, our_jobs
 from sweeps import (
     LOG,
@@ -190,9 +191,16 @@ def test_one_sweep_survives_all_that_can_be_cancelled_killed_and_switched_off(
     def cancel(job: Job) -> None:
         call(["scancel", job.id])
 
-    def set_node_down(job: Job) -> None:
+    def lose_node(job: Job) -> None:
+        pids = slurmbox.job_processes(job.id)
         call(["scontrol", "update", f"nodename={job.nodes}", "state=down", "reason=test"])
-        call(["scontrol", "update", f"nodename={job.nodes}", "state=resume"])
+        # What ran on it is gone with it.
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # Its daemon lives, so it may have come back by itself.
+        with contextlib.suppress(DistilleryError):
+            call(["scontrol", "update", f"nodename={job.nodes}", "state=resume"])
 
     def kill_scheduler(job: Job) -> None:
         tasks(job, "distill")[0].send_signal(signal.SIGKILL)
@@ -200,7 +208,7 @@ def test_one_sweep_survives_all_that_can_be_cancelled_killed_and_switched_off(
     try:
         stricken("simulate", lambda: MOMENTS["simulate"][0](results), kill_one_rank)
         stricken("train", lambda: MOMENTS["train"][0](results), cancel)
-        stricken("train", lambda: MOMENTS["train"][0](results), set_node_down)
+        stricken("train", lambda: MOMENTS["train"][0](results), lose_node)
         stricken("distill", lambda: any(results.glob("fits/*.json")), kill_scheduler)
         assert process.wait(600) == 0, log.read_text()[-8000:]
     finally:

@@ -124,6 +124,7 @@ run.train(sweep, sweep.cells)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seeds", "deadly"),
     # In the stack the first cell has written its third checkpoint and the second has not.
