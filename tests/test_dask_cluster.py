@@ -25,7 +25,7 @@ from distillery.slurm import nested
 from distillery.slurm.commands import call
 
 DRIVER = Path(__file__).with_name("cluster_driver.py")
-PATIENCE = 90.0
+PATIENCE = 240.0
 WORKER = "distributed.cli.dask_worker"
 
 
