@@ -117,7 +117,8 @@ def test_python_that_nodes_do_not_have(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_check_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "late.yaml").write_text(LATE)
-    command = [str(sweeps.BIN / "distillery"), "check-cluster", "late.yaml"]
+    # Tests that a shell runs in the background ignore Ctrl-C; this process must not inherit that.
+    command = ["env", "--default-signal=INT", str(sweeps.BIN / "distillery"), "check-cluster", "late.yaml"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while "PENDING" not in left(tmp_path)[1]:
