@@ -111,8 +111,10 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Run]]:
         command = order(run.folder, kind, tasks, seconds, **more)
         if batch is None:
             with run.output.open("wb") as output:
+                # Tests that a shell runs in the background ignore Ctrl-C; this process must not inherit that.
+                whole = ["env", "--default-signal=INT", *command]
                 run.process = subprocess.Popen(
-                    command, stdout=output, stderr=output, env=environment, cwd=run.folder, start_new_session=True
+                    whole, stdout=output, stderr=output, env=environment, cwd=run.folder, start_new_session=True
                 )
             return run
         script = run.folder / "script.sh"
