@@ -30,7 +30,7 @@ def system(potential: str, **more: Any) -> dict[str, Any]:
         ({"trainings": {}}, "trainings: unknown key"),
         ({"training": {"stepz": 1}}, r"training\.stepz: unknown key"),
         ({"experiments": [{**SPRING, "system": "sprung"}]}, r"experiments\.0\.system: unknown system 'sprung'; known"),
-        ({"models": ["l3"]}, "models: unknown model 'l3'; known are standard, bottleneck"),
+        ({"models": ["l3"]}, r"models\.0: unknown model 'l3'; known are standard, bottleneck"),
         ({"experiments": [{**SPRING, "dim": 4}]}, r"experiments\.0\.dim: input should be 2 or 3 \(got 4\)"),
         ({"experiments": [{**SPRING, "bodies": 1}]}, r"experiments\.0\.bodies: .* equal to 2 \(got 1\)"),
         ({"experiments": []}, "experiments: is empty"),

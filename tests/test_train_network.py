@@ -26,7 +26,7 @@ def shape(model: str, **changes: object) -> Shape:
 
 
 def network_of(kind: Shape, stack: int) -> Network:
-    network = (HamiltonianNetwork if kind.model.hamiltonian else GraphNetwork)(kind, stack)
+    network = (HamiltonianNetwork if kind.model.kind == "hamiltonian" else GraphNetwork)(kind, stack)
     for index in range(stack):
         network.initialise(index, stream(index, "test weights"))
     return network

@@ -13,13 +13,16 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distillery.errors import DistilleryError
-from distillery.models import MODELS
+from distillery.models import MODELS, Model
 from distillery.systems import SYSTEMS, System
 from distillery.yaml_file import ENDLESS, read_yaml
 
 _T = TypeVar("_T")
 # NumPy, PyTorch, the engines and the stores all keep seeds of this size.
 _LARGEST_SEED = 2**63 - 1
+
+
+Operator = Literal["+", "-", "*", "/", "^", "exp", "log", ">", "<", "if"]
 
 
 class _Settings(BaseModel):
@@ -37,6 +40,11 @@ class ExperimentSettings(_Settings):
     snapshots: int = Field(50, ge=1, description="Saved times per trajectory, evenly spread over `steps`.")
     steps: int = Field(1000, ge=1, description="Length of a trajectory in the system's time steps.")
     seed: int = Field(0, ge=0, le=_LARGEST_SEED, description="Seed of the initial conditions.")
+    operators: tuple[Operator, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Operators of this experiment's expressions, where `distillation.operators` will not do.",
+    )
 
     @model_validator(mode="after")
     def _snapshots_divide_steps(self) -> ExperimentSettings:
@@ -58,6 +66,11 @@ class TrainingSettings(_Settings):
     hidden: int = Field(64, ge=1, description="Units per hidden layer.")
     layers: int = Field(3, ge=1, description="Hidden layers of the edge and of the node function.")
     activation: Literal["relu", "silu", "softplus"] = Field("relu", description="Activation function.")
+    loss: Literal["absolute", "scaled", "relative"] = Field(
+        "absolute",
+        description="What is minimised: the mean over bodies of Σ|a - â| (absolute), that over the data's median of "
+        "Σ|a| (scaled), or over that median plus each body's own Σ|a| (relative). Penalties are weighed alike.",
+    )
     batch: int = Field(64, ge=1, description="Graphs per step.")
     steps: int = Field(14_000, ge=1, description="Optimiser steps.")
     learning_rate: float = Field(5e-3, gt=0, description="Peak of the one-cycle schedule.")
@@ -120,7 +133,7 @@ class DistillationSettings(_Settings):
     )
     samples: int = Field(5000, ge=50, description="Training samples of a message component.")
     held_out: int = Field(5000, ge=50, description="Held-out samples on which a front's errors are measured.")
-    operators: tuple[Literal["+", "-", "*", "/", "^", "exp", "log", ">", "<", "if"], ...] = Field(
+    operators: tuple[Operator, ...] = Field(
         ("+", "-", "*", "/"), min_length=1, description="Operators an expression may use."
     )
     seed: int = Field(0, ge=0, le=_LARGEST_SEED, description="Seed of samples and engine.")
@@ -230,6 +243,7 @@ class Config(_Settings):
 
     results: str = Field("results", min_length=1, description="Folder of everything the sweep writes.")
     systems: dict[str, System] = Field({}, description="Systems of your own, by name.")
+    variants: dict[str, Model] = Field({}, description="Models of your own, by name: regularisers and their weights.")
     experiments: tuple[ExperimentSettings, ...] = Field(min_length=1, description="The data sets.")
     models: tuple[str, ...] = Field(min_length=1, description="Models trained on every experiment.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Training seeds.")
@@ -245,23 +259,34 @@ class Config(_Settings):
         """The built-in systems and those of this configuration."""
         return {**SYSTEMS, **self.systems}
 
+    @property
+    def known_models(self) -> dict[str, Model]:
+        """The built-in models and those of this configuration."""
+        return {**MODELS, **self.variants}
+
     @field_validator("systems")
     @classmethod
     def _system_names(cls, systems: dict[str, System]) -> dict[str, System]:
-        for name in systems:
-            if not name or not name[0].isalpha() or not all(c.isalnum() or c in "^_.+-" for c in name):
-                raise ValueError(f"{name!r} cannot name a system; use letters, digits and ^ _ . + -, a letter first")
-            if name in SYSTEMS:
-                raise ValueError(f"{name!r} is a built-in system; choose another name")
+        _require_names(systems, "system", SYSTEMS)
         return systems
+
+    @field_validator("variants")
+    @classmethod
+    def _variant_names(cls, variants: dict[str, Model]) -> dict[str, Model]:
+        _require_names(variants, "model", MODELS)
+        return variants
 
     @field_validator("models")
     @classmethod
-    def _models_known(cls, models: tuple[str, ...]) -> tuple[str, ...]:
-        for name in models:
-            if name not in MODELS:
-                raise ValueError(f"unknown model {name!r}; known are {', '.join(MODELS)}")
+    def _models_distinct(cls, models: tuple[str, ...]) -> tuple[str, ...]:
         return _distinct(models)
+
+    @model_validator(mode="after")
+    def _models_known(self) -> Config:
+        for index, name in enumerate(self.models):
+            if name not in self.known_models:
+                raise ValueError(f"models.{index}: unknown model {name!r}; known are {', '.join(self.known_models)}")
+        return self
 
     @field_validator("seeds")
     @classmethod
@@ -290,6 +315,14 @@ class Config(_Settings):
                 f"{seconds:g} seconds (distillation.seconds); set it to {math.ceil(seconds / 30)} or more"
             )
         return self
+
+
+def _require_names(entries: Mapping[str, Any], what: str, taken: Mapping[str, Any]) -> None:
+    for name in entries:
+        if not name or not name[0].isalpha() or not all(c.isalnum() or c in "^_.+-" for c in name):
+            raise ValueError(f"{name!r} cannot name a {what}; use letters, digits and ^ _ . + -, a letter first")
+        if name in taken:
+            raise ValueError(f"{name!r} is a built-in {what}; choose another name")
 
 
 def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:

@@ -6,32 +6,74 @@ components it has and what keeps them few.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A regulariser of the messages.
+Kind = Literal["graph", "hamiltonian", "control"]
 
-    Attributes:
-        messages: Message components per edge; ``None`` for as many as space has dimensions.
-        penalty: What is added to the loss: nothing, the L1 norm of the messages, or the KL divergence
-            of variational messages from a unit normal; mean over edges, sum over components.
-        weight: Factor of the penalty (dimensionless).
-        significance: How components are ranked: standard deviation, or mean KL divergence.
-        hamiltonian: Whether the network gives energies and the dynamics follow Hamilton's equations.
-    """
 
-    messages: int | None = 100
-    penalty: Literal["none", "l1", "kl"] = "none"
-    weight: float = 0.0
-    significance: Literal["std", "kl"] = "std"
-    hamiltonian: bool = False
+class Model(BaseModel):
+    """What is trained on an experiment, as a table entry or from a configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    kind: Kind = Field(
+        "graph",
+        description="Messages and accelerations (graph), energies and Hamilton's equations (hamiltonian), or no "
+        "network at all: expressions are fitted to the accelerations of the raw system (control).",
+    )
+    messages: int | None = Field(
+        100, ge=1, description="Message components per edge; null for as many as space has dimensions."
+    )
+    penalty: Literal["none", "l1", "kl"] = Field(
+        "none",
+        description="What is added to the loss: nothing, the L1 norm of the messages, or the KL divergence of "
+        "variational messages from a unit normal; mean over edges, sum over components. Of energies: their size.",
+    )
+    weight: float = Field(0.0, ge=0, description="Factor of the penalty (dimensionless).")
+    significance: Literal["std", "kl"] = Field(
+        "std", description="How components are ranked: standard deviation, or mean KL divergence."
+    )
+    pruned: bool = Field(
+        False, description="Whether components are shut off for good while training, those of least deviation first."
+    )
+    kept: int | None = Field(
+        None, ge=1, description="Components that pruning leaves; null for as many as space has dimensions."
+    )
+    pruned_by: float = Field(0.65, gt=0, le=1, description="Share of the training after which pruning is done.")
+    relative: bool = Field(
+        False, description="Whether messages see the positions of two bodies as their difference only."
+    )
+    antisymmetric: bool = Field(
+        False, description="Whether what a body sends is minus what it receives, as Newton's third law says."
+    )
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Model:
+        if self.significance == "kl" and self.penalty != "kl":
+            raise ValueError("significance: kl needs variational messages; set penalty to kl")
+        if self.weight and self.penalty == "none":
+            raise ValueError(f"weight: {self.weight:g} weighs nothing; set penalty, or weight to 0")
+        if self.pruned and self.penalty == "kl":
+            raise ValueError("pruned: variational messages cannot be pruned; set penalty to none or l1")
+        if self.kept is not None and not self.pruned:
+            raise ValueError("kept: goes with pruned: true; set that, or leave kept out")
+        if self.kept is not None and self.messages is not None and self.kept > self.messages:
+            raise ValueError(f"kept: {self.kept} components are more than the {self.messages} messages; lower it")
+        if self.kind != "graph" and (self.pruned or self.relative or self.antisymmetric or self.penalty == "kl"):
+            raise ValueError(
+                f"kind: {self.kind} sends no messages; pruned, relative, antisymmetric and kl need a graph"
+            )
+        return self
 
     def message_size(self, dim: int) -> int:
         """Return the number of message components in ``dim`` dimensions."""
         return dim if self.messages is None else self.messages
+
+    def kept_size(self, dim: int) -> int:
+        """Return the number of components that pruning leaves in ``dim`` dimensions."""
+        return min(dim if self.kept is None else self.kept, self.message_size(dim))
 
 
 MODELS: dict[str, Model] = {
@@ -39,5 +81,8 @@ MODELS: dict[str, Model] = {
     "bottleneck": Model(messages=None),
     "l1": Model(penalty="l1", weight=1e-2),
     "kl": Model(penalty="kl", weight=1.0, significance="kl"),
-    "flathgn": Model(messages=1, hamiltonian=True),
+    "pruning": Model(pruned=True),
+    "flathgn": Model(kind="hamiltonian", messages=1),
+    "newton": Model(messages=None, relative=True, antisymmetric=True),
+    "control": Model(kind="control", messages=None),
 }

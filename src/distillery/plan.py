@@ -11,7 +11,6 @@ from distillery.cell import SPLITS, Cell, Experiment, Split
 from distillery.collect.text import align, counted
 from distillery.config import Config
 from distillery.errors import DistilleryError
-from distillery.models import MODELS
 from distillery.sweep import Sweep
 
 # Rough rates of one core of a small machine; they promise an order of magnitude, no more.
@@ -114,7 +113,7 @@ def _unable(sweep: Sweep) -> str | None:
         except DistilleryError as error:
             return f"{experiment}: {error}, or take it out of experiments"
         for name in sweep.config.models:
-            if MODELS[name].hamiltonian and system.graph != "complete":
+            if sweep.config.known_models[name].kind == "hamiltonian" and system.graph != "complete":
                 return (
                     f"{experiment}: model {name} knows complete graphs only, and the graph of {experiment.system} is a "
                     f"{system.graph}; take {name} out of models, or the experiment into a sweep without it"

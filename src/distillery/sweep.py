@@ -16,7 +16,7 @@ from distillery import files
 from distillery.cell import Cell, Experiment, Job, Split, Stage
 from distillery.config import Config, ExperimentSettings, load_config, parse_config
 from distillery.errors import DistilleryError
-from distillery.models import MODELS, Model
+from distillery.models import Model
 from distillery.systems import System
 
 # Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.
@@ -85,7 +85,7 @@ class Sweep:
 
     def model(self, cell: Cell) -> Model:
         """Return the table entry of a cell's model."""
-        return MODELS[cell.model]
+        return self.config.known_models[cell.model]
 
     def find_experiment(self, text: str) -> Experiment:
         """Return the experiment of that name; raises DistilleryError if the sweep has none."""
@@ -153,7 +153,7 @@ class Sweep:
             case "train":
                 content |= {
                     "data": self.data_key(cell.experiment, "train"),
-                    "model": dataclasses.asdict(self.model(cell)),
+                    "model": self.model(cell).model_dump(mode="json"),
                     "seed": cell.seed,
                     **self._dumped("training"),
                 }

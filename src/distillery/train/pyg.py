@@ -30,7 +30,7 @@ class SparseGraphNetwork(MessagePassing, Network):
     edge_updater: Callable[..., Tensor]
 
     def __init__(self, shape: Shape, stack: int, graph: str):
-        if shape.model.hamiltonian:
+        if shape.model.kind == "hamiltonian":
             raise DistilleryError("flathgn: trains on complete graphs only; choose another model for this system")
         super().__init__(aggr="sum", node_dim=-2)
         self.shape = shape

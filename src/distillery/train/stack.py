@@ -35,7 +35,7 @@ def build(sweep: Sweep, cell: Cell, stack: int, *, precision: Literal["float32",
         from distillery.train.pyg import SparseGraphNetwork
 
         return SparseGraphNetwork(shape, stack, graph)
-    return HamiltonianNetwork(shape, stack) if shape.model.hamiltonian else GraphNetwork(shape, stack)
+    return HamiltonianNetwork(shape, stack) if shape.model.kind == "hamiltonian" else GraphNetwork(shape, stack)
 
 
 class Stack:
