@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from distillery import files
 from distillery.cell import Cell, Job, Stage
 from distillery.errors import explain
+from distillery.models import Model
 from distillery.outcome import failed, write_outcome
 from distillery.sweep import Sweep
 
@@ -66,10 +67,13 @@ def work(sweep: Sweep, stage: Stage, job: Job, do: Callable[[Sequence[Cell]], No
 
 
 def groups(sweep: Sweep, stage: Stage, job: Job) -> list[Sequence[Cell]]:
-    """Return the cells of a job in the groups that are worked on together: by model if trainings are stacked."""
+    """Return the cells of a job in the groups that are worked on together: by model if stacked.
+
+    Models that differ in the weight of their penalty alone go together.
+    """
     if stage != "train" or not sweep.config.execution.stacked:
         return [(cell,) for cell in job.cells]
-    by_model: dict[str, list[Cell]] = {}
+    by_model: dict[Model, list[Cell]] = {}
     for cell in job.cells:
-        by_model.setdefault(cell.model, []).append(cell)
+        by_model.setdefault(sweep.model(cell).unweighted, []).append(cell)
     return list(by_model.values())

@@ -67,6 +67,11 @@ class Model(BaseModel):
             )
         return self
 
+    @property
+    def unweighted(self) -> Model:
+        """The same without its penalty's weight: what cells must share to train side by side."""
+        return self.model_copy(update={"weight": 0.0})
+
     def message_size(self, dim: int) -> int:
         """Return the number of message components in ``dim`` dimensions."""
         return dim if self.messages is None else self.messages

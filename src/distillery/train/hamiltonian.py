@@ -1,8 +1,9 @@
-"""The flattened Hamiltonian graph network of arXiv:2006.11287, section 4, in dense form for complete graphs.
+"""The flattened Hamiltonian graph network of arXiv:2006.11287, section 4, in dense form for graphs of any kind.
 
-Two functions give energies, H = Σ_i H_self(v_i) + Σ_{i≠j} H_pair(v_i, v_j), and Hamilton's equations the motion:
-â_i = -(1/m_i) ∂H/∂q_i. The gradient is written out by hand, layer by layer, so that training differentiates once,
-not twice. What a node feels from another, -∂(H_ij + H_ji)/∂q_i, plays the part of the message.
+Two functions give energies, H = Σ_i H_self(v_i) + Σ_{i,j} H_pair(v_i, v_j) over the edges of the graph, of positions,
+momenta, charges and masses; Hamilton's equations give the motion: dp_i/dt = -∂H/∂q_i, so â_i = -(1/m_i) ∂H/∂q_i, and
+dq_i/dt = ∂H/∂p_i, which is to be the velocity. The gradient is written out by hand, layer by layer, so that training
+differentiates once, not twice. What a node feels from another, -∂(H_ij + H_ji)/∂q_i, plays the part of the message.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distillery.train.mlp import Mlp
-from distillery.train.network import Network, Prediction, Shape
+from distillery.train.network import Network, Prediction, Shape, edges_of
 from distillery.train.pairs import pair_sum, to_senders
 
 # Energies must bend smoothly: with ReLU a force would be piecewise constant.
@@ -20,13 +21,12 @@ ACTIVATION = "softplus"
 
 
 class HamiltonianNetwork(Network):
-    """Hamiltonian graph networks of a stack of cells on complete graphs of equal size."""
+    """Hamiltonian graph networks of a stack of cells on graphs of equal size."""
 
-    graph = "complete"
-
-    def __init__(self, shape: Shape, stack: int):
+    def __init__(self, shape: Shape, stack: int, graph: str = "complete"):
         super().__init__()
-        self.shape = shape
+        self._lay_out(shape, stack)
+        self.graph = graph
         inputs = shape.features
         self.edge = Mlp(stack, (inputs, inputs), shape.hidden, shape.layers, 1, ACTIVATION)
         self.node = Mlp(stack, (inputs,), shape.hidden, shape.layers, 1, ACTIVATION)
@@ -34,39 +34,67 @@ class HamiltonianNetwork(Network):
     def forward(self, nodes: Float[Tensor, "stack graph body feature"], noise: None = None) -> Prediction:
         """Predict accelerations.
 
+        The cost is the size of the pair energies, which the self energies could take over from them, and the error of
+        the velocities ∂H/∂p.
+
         Args:
             nodes: Position, velocity, charge, mass.
             noise: Not used here; the networks of all models are called alike.
         """
         stack, graphs, bodies, _ = nodes.shape
-        dim = self.shape.dim
-        slope, energy = self._pairs(nodes)
-        # ∂H/∂q_i: from the pairs in which i receives, from those in which it sends, and from its own energy.
+        dim, phase = self.shape.dim, with_momenta(nodes)
+        slope, energy = self._pairs(phase)
+        # ∂H/∂(q_i, p_i): from the pairs in which i receives, from those in which it sends, and from its own energy.
         received, sent = slope.sum(1).flatten(1, 2), to_senders(slope).flatten(1, 2)
-        own = self.node.slope(self.node.enter(0, nodes.flatten(1, 2), bias=True))
-        to_receiver, to_sender = self.edge.first[0][:, :dim], self.edge.first[1][:, :dim]
+        own = self.node.slope(self.node.enter(0, phase.flatten(1, 2), bias=True))
+        to_receiver, to_sender = self.edge.first[0][:, : 2 * dim], self.edge.first[1][:, : 2 * dim]
         gradient = torch.bmm(received, to_receiver.mT) + torch.bmm(sent, to_sender.mT)
-        gradient = gradient + torch.bmm(own, self.node.first[0][:, :dim].mT)
-        acceleration = -gradient.view(stack, graphs, bodies, dim) / nodes[..., -1:]
-        return Prediction(acceleration, self.shape.model.weight * energy.abs().flatten(1).mean(1))
+        gradient = gradient + torch.bmm(own, self.node.first[0][:, : 2 * dim].mT)
+        by_position, by_momentum = torch.split(gradient.view(stack, graphs, bodies, 2 * dim), dim, dim=3)
+        cost = (by_momentum - nodes[..., dim : 2 * dim]).abs().sum(-1)
+        if self.shape.model.penalty != "none":
+            cost = cost + self.weight[:, None, None] * energy.abs().mean(1)
+        return Prediction(-by_position / nodes[..., -1:], cost)
 
     def message_of(
         self, receivers: Float[Tensor, "stack edge feature"], senders: Float[Tensor, "stack edge feature"]
     ) -> Float[Tensor, "stack edge dim"]:
         """Return -∂(H_ij + H_ji)/∂q_i, the force that receivers feel from senders."""
-        dim = self.shape.dim
+        dim, receivers, senders = self.shape.dim, with_momenta(receivers), with_momenta(senders)
         there = self.edge.enter(0, receivers, bias=True) + self.edge.enter(1, senders)
         back = self.edge.enter(0, senders, bias=True) + self.edge.enter(1, receivers)
         return -torch.bmm(self.edge.slope(there), self.edge.first[0][:, :dim].mT) - torch.bmm(
             self.edge.slope(back), self.edge.first[1][:, :dim].mT
         )
 
-    def _pairs(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ∂H_pair/∂(first layer) and H_pair of all edges."""
-        stack, graphs, bodies, _ = nodes.shape
-        rows = nodes.flatten(1, 2)
+    def _pairs(self, phase: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ∂H_pair/∂(first layer) and H_pair of all pairs; nothing where the graph has no edge."""
+        stack, graphs, bodies, _ = phase.shape
+        rows = phase.flatten(1, 2)
         receivers = self.edge.enter(0, rows, bias=True).view(stack, graphs, bodies, -1)
         senders = self.edge.enter(1, rows).view(stack, graphs, bodies, -1)
         entered = pair_sum(receivers, senders).flatten(1, 3)
-        slope, energy = self.edge.slope(entered), self.edge.leave(self.edge.hidden(entered))
-        return slope.view(stack, bodies - 1, graphs, bodies, -1), energy
+        slope = self.edge.slope(entered).view(stack, bodies - 1, graphs, bodies, -1)
+        energy = self.edge.leave(self.edge.hidden(entered)).view(stack, bodies - 1, graphs, bodies)
+        if self.graph == "complete":
+            return slope, energy
+        connected = self._connected(bodies).to(slope)
+        return slope * connected[:, None, :, None], energy * connected[:, None]
+
+    def _connected(self, bodies: int) -> Float[Tensor, "pair body"]:
+        """Return 1 for each pair (k, i) of receiver i and sender i + k that the graph ties, and 0 for the others."""
+        senders, receivers = edges_of(self.graph, bodies)
+        connected = torch.zeros(bodies - 1, bodies)
+        connected[(senders - receivers) % bodies - 1, receivers] = 1.0
+        return connected
+
+
+def with_momenta(nodes: Float[Tensor, "*any feature"]) -> Float[Tensor, "*any feature"]:
+    """Return the features of nodes with momenta p = m v in the place of velocities.
+
+    Args:
+        nodes: Position, velocity, charge, mass.
+    """
+    dim = (nodes.shape[-1] - 2) // 2
+    position, velocity, rest = torch.split(nodes, [dim, dim, 2], dim=-1)
+    return torch.cat([position, nodes[..., -1:] * velocity, rest], dim=-1)

@@ -14,12 +14,16 @@ from torch import Tensor
 from distillery.config import TrainingSettings
 from distillery.randomness import integer_seed
 from distillery.train.batches import WINDOW, Batches
+from distillery.train.loss import error_of, slope_of_error, weights_of
 from distillery.train.network import Network, edges_of
 from distillery.train.passes import Passes
+from distillery.train.pruning import prune
 from distillery.train.schedule import one_cycle
 
 COLUMNS = ("step", "loss", "penalty", "learning_rate", "concentration")
 EXPLODED = 100.0
+# Steps of a window whose messages are compared for pruning.
+_COMPARED = 8
 # Shorter memory than Adam's usual 0.999: in the few thousand steps of a small budget the force R² rises by 0.01.
 BETA2 = 0.99
 
@@ -97,26 +101,13 @@ class Optimiser:
         self.adam.step()
 
 
-def error_of(
-    predicted: Float[Tensor, "stack graph body dim"], true: Float[Tensor, "stack graph body dim"]
-) -> Float[Tensor, "stack"]:
-    """Return the prediction error of each cell: mean over nodes of Σ_d |a_d - â_d|."""
-    return (predicted - true).abs().mean((1, 2, 3)) * predicted.shape[-1]
-
-
-def slope_of_error(
-    predicted: Float[Tensor, "stack graph body dim"], true: Float[Tensor, "stack graph body dim"]
-) -> Float[Tensor, "stack graph body dim"]:
-    """Return the gradient of ``error_of`` by the predicted accelerations."""
-    return (predicted - true).sign_().div_(predicted.shape[1] * predicted.shape[2])
-
-
 def differentiate(
     network: Network,
     passes: Passes | None,
     optimiser: Optimiser,
     nodes: Float[Tensor, "stack graph body feature"],
     true: Float[Tensor, "stack graph body dim"],
+    weights: Float[Tensor, "stack graph body"],
     noise: Float[Tensor, "stack edge message"] | None,
 ) -> tuple[Float[Tensor, "stack"], Float[Tensor, "stack"]]:
     """Leave the gradients of a batch with the optimiser and return the prediction error and penalty of each cell.
@@ -127,16 +118,18 @@ def differentiate(
         optimiser: Their optimiser.
         nodes: Position, velocity, charge, mass.
         true: True accelerations.
+        weights: Of each body, by which its error and its cost count.
         noise: Unit normal draws for variational messages.
     """
     if passes:
-        predicted, penalty = passes.forth(nodes)
-        error = error_of(predicted, true)
-        passes.back(slope_of_error(predicted, true))
+        predicted, cost = passes.forth(nodes)
+        error = error_of(predicted, true, weights)
+        passes.back(slope_of_error(predicted, true, weights), weights)
+        penalty = (weights * cost).mean((1, 2))
     else:
         optimiser.clear()
-        predicted, penalty = network(nodes, noise)
-        error = error_of(predicted, true)
+        predicted, cost = network(nodes, noise)
+        error, penalty = error_of(predicted, true, weights), (weights * cost).mean((1, 2))
         (error + penalty).sum().backward()
     return error.detach(), penalty.detach()
 
@@ -148,6 +141,7 @@ def fit(
     state: State,
     settings: TrainingSettings,
     *,
+    typical: Float[Tensor, "stack"],
     scales: Sequence[float],
     checkpoint_every: int,
     save: Callable[[State], None],
@@ -161,7 +155,8 @@ def fit(
         batches: The batches of the stack.
         state: Where the stack stands; changed in place.
         settings: The budget.
-        scales: Of each cell the mean of Σ_d |a_d| over its data; an error far above it is an explosion.
+        typical: Of each cell the typical size of its accelerations, see ``loss.typical_size``.
+        scales: Of each cell the mean error over its data of a network that says 0; one far above it is an explosion.
         checkpoint_every: Steps between two calls of ``save``.
         save: Called with the state between two steps.
         show: Called with the steps done and a note.
@@ -175,11 +170,15 @@ def fit(
         number = state.step // WINDOW
         nodes, acceleration = batches.window(number)
         last = min((number + 1) * WINDOW, settings.steps)
+        if state.step == number * WINDOW:
+            prune(network, nodes[:_COMPARED].transpose(0, 1).flatten(1, 2), state.step, settings.steps)
         for step in range(state.step, last):
             place = step - number * WINDOW
             rate, beta1 = one_cycle(step, settings.steps, settings.learning_rate)
             noise = _noise(network, batches, step, nodes.shape)
-            error, penalty = differentiate(network, passes, optimiser, nodes[place], acceleration[place], noise)
+            true = acceleration[place]
+            weights = weights_of(true, typical, settings.loss)
+            error, penalty = differentiate(network, passes, optimiser, nodes[place], true, weights, noise)
             optimiser.step(rate, beta1)
             state.losses[place, 0], state.losses[place, 1] = error, penalty
             state.step = step + 1
@@ -211,7 +210,7 @@ def _close_window(network: Network, nodes: Tensor, state: State, rate: float, sc
         elif float(errors[:, cell].median()) > EXPLODED * scale:
             state.reasons[cell] = (
                 f"the loss exploded before step {state.step}: {float(errors[:, cell].median()):.3g}, "
-                f"while the accelerations are {scale:.3g} on average"
+                f"while it is {scale:.3g} for a network that always says 0"
             )
 
 
@@ -228,7 +227,7 @@ def _noise(network: Network, batches: Batches, step: int, size: torch.Size) -> T
     edges = graphs * edges_of(network.graph, bodies).shape[1]
     draws = []
     for seed in batches.seeds:
-        # On the CPU everywhere, so that the draws are the same on every device.
-        generator = torch.Generator().manual_seed(integer_seed(seed, "train", "noise", step))
-        draws.append(torch.randn(edges, network.shape.messages, generator=generator))
-    return torch.stack(draws).to(batches.device)
+        # Drawn where they are needed: a GPU would wait longer for the CPU's draws than for the step.
+        generator = torch.Generator(batches.device).manual_seed(integer_seed(seed, "train", "noise", step))
+        draws.append(torch.randn(edges, network.shape.messages, generator=generator, device=batches.device))
+    return torch.stack(draws)

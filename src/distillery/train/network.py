@@ -20,7 +20,7 @@ from distillery.config import TrainingSettings
 from distillery.errors import DistilleryError
 from distillery.models import Model
 from distillery.train.mlp import Mlp
-from distillery.train.pairs import pair_sum
+from distillery.train.pairs import pair_sum, reversed_edges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,27 +64,37 @@ class Prediction(NamedTuple):
 
     Attributes:
         acceleration: Predicted accelerations (dimensionless).
-        penalty: Weighted penalty of the model for each cell of the stack.
+        cost: What the model adds to the loss for each body, its weight included; the mean over bodies is the paper's
+            mean over edges.
     """
 
     acceleration: Float[Tensor, "stack graph body dim"]
-    penalty: Float[Tensor, "stack"]
+    cost: Float[Tensor, "stack graph body"]
 
 
 class Network(nn.Module):
     """What the networks of all models and graphs have in common.
 
     Attributes:
-        shape: The shape of every cell of the stack.
+        shape: The shape of every cell of the stack; its model's weight is that of the first.
         graph: The kind of graph, see ``edges_of``.
         edge: The edge function.
         node: The node function.
+        weight: Of each cell the factor of its penalty.
+        alive: Of each cell and message component 1, or 0 once it is pruned; None for models that are not pruned.
     """
 
     shape: Shape
     graph: str
     edge: Mlp
     node: Mlp
+    weight: Tensor
+    alive: Tensor | None
+
+    def _lay_out(self, shape: Shape, stack: int) -> None:
+        self.shape = shape
+        self.register_buffer("weight", torch.full((stack,), shape.model.weight), persistent=False)
+        self.register_buffer("alive", torch.ones(stack, 1, shape.messages) if shape.model.pruned else None)
 
     def initialise(self, index: int, stream: np.random.Generator) -> None:
         """Draw the initial weights of one cell of the stack."""
@@ -95,14 +105,27 @@ class Network(nn.Module):
         self, receivers: Float[Tensor, "stack edge feature"], senders: Float[Tensor, "stack edge feature"]
     ) -> Float[Tensor, "stack edge output"]:
         """Apply the edge function to pairs of nodes."""
-        entered = self.edge.enter(0, receivers, bias=True) + self.edge.enter(1, senders)
+        entered = self.edge.enter(0, receivers, bias=True) + self.enter_sender(senders)
         return self.edge.leave(self.edge.hidden(entered))
+
+    def enter_sender(self, senders: Float[Tensor, "stack row feature"]) -> Float[Tensor, "stack row hidden"]:
+        """Return the senders' part of the edge function's first layer.
+
+        In relative models their positions have minus the receivers' weights: only the difference counts.
+        """
+        if not self.shape.model.relative:
+            return self.edge.enter(1, senders)
+        dim, (received, sent) = self.shape.dim, self.edge.first
+        return torch.bmm(senders, torch.cat([-received[:, :dim], sent[:, dim:]], dim=1))
 
     def message_of(
         self, receivers: Float[Tensor, "stack edge feature"], senders: Float[Tensor, "stack edge feature"]
     ) -> Float[Tensor, "stack edge message"]:
         """Return the messages between pairs of nodes (variational ones: their means)."""
-        return self.output(receivers, senders)[..., : self.shape.messages]
+        messages = self.output(receivers, senders)[..., : self.shape.messages]
+        if self.shape.model.antisymmetric:
+            messages = messages - self.output(senders, receivers)
+        return messages if self.alive is None else messages * self.alive
 
     def messages(self, nodes: Float[Tensor, "stack graph body feature"]) -> Float[Tensor, "stack edge message"]:
         """Return the messages along all edges."""
@@ -117,7 +140,7 @@ class GraphNetwork(Network):
 
     def __init__(self, shape: Shape, stack: int):
         super().__init__()
-        self.shape = shape
+        self._lay_out(shape, stack)
         self.edge, self.node = functions(shape, stack)
 
     def forward(
@@ -130,20 +153,26 @@ class GraphNetwork(Network):
             noise: Unit normal draws for variational messages; without them their means are sent.
         """
         stack, graphs, bodies, _ = nodes.shape
-        rows = nodes.flatten(1, 2)
+        rows, model = nodes.flatten(1, 2), self.shape.model
         receivers = self.edge.enter(0, rows, bias=True).view(stack, graphs, bodies, -1)
-        senders = self.edge.enter(1, rows).view(stack, graphs, bodies, -1)
+        senders = self.enter_sender(rows).view(stack, graphs, bodies, -1)
         hidden = self.edge.hidden(pair_sum(receivers, senders).flatten(1, 3))
-        if self.shape.model.penalty == "none":
+        if model.penalty == "none" and not model.antisymmetric:
             # The output layer is linear: summing before it does per node what would be done per edge.
             summed = hidden.view(stack, bodies - 1, graphs * bodies, -1).sum(1, dtype=rows.dtype)
-            arriving, penalty = self.edge.leave(summed, bodies - 1), nodes.new_zeros(stack)
+            arriving, cost = self.edge.leave(summed, bodies - 1), nodes.new_zeros(nodes.shape[:3])
         else:
-            messages, penalty = send(self.shape.model, self.edge.leave(hidden), noise)
-            arriving = messages.view(stack, bodies - 1, graphs * bodies, -1).sum(1)
+            messages, sizes = send(model, self.edge.leave(hidden), noise)
+            messages = messages.view(stack, bodies - 1, graphs, bodies, -1)
+            if model.antisymmetric:
+                messages = messages - reversed_edges(messages)
+            arriving = messages.sum(1).flatten(1, 2)
+            cost = self.weight[:, None, None] * sizes.view(stack, bodies - 1, graphs, bodies).mean(1)
+        if self.alive is not None:
+            arriving = arriving * self.alive
         entered = self.node.enter(0, rows, bias=True) + self.node.enter(1, arriving)
         acceleration = self.node.leave(self.node.hidden(entered))
-        return Prediction(acceleration.view(stack, graphs, bodies, -1), penalty)
+        return Prediction(acceleration.view(stack, graphs, bodies, -1), cost)
 
 
 @functools.cache
@@ -181,20 +210,23 @@ def functions(shape: Shape, stack: int) -> tuple[Mlp, Mlp]:
 
 def send(
     model: Model, output: Float[Tensor, "stack edge output"], noise: Float[Tensor, "stack edge message"] | None
-) -> tuple[Float[Tensor, "stack edge message"], Float[Tensor, "stack"]]:
-    """Turn what the edge function gives into messages and the weighted penalty of each cell.
+) -> tuple[Float[Tensor, "stack edge message"], Float[Tensor, "stack edge"]]:
+    """Turn what the edge function gives into messages and their size on each edge.
 
-    L1: Σ_k |e_k|; KL: Σ_k ½(μ_k² + σ_k² - log σ_k²), the message drawn from N(μ, σ²); both mean over edges
-    (arXiv:2006.11287, section 4).
+    L1: Σ_k |e_k|; KL: Σ_k ½(μ_k² + σ_k² - log σ_k²), the message drawn from N(μ, σ²) (arXiv:2006.11287, section 4);
+    nothing for models without a penalty.
 
     Args:
         model: The regulariser.
         output: Messages, or means and then log-variances of variational ones.
         noise: Unit normal draws for variational messages; without them their means are sent.
     """
-    if model.penalty == "kl":
-        mean, log_variance = output.chunk(2, dim=2)
-        size = (mean.square() + log_variance.exp() - log_variance).sum(2).mean(1) / 2
-        messages = mean if noise is None else mean + noise * (log_variance / 2).exp()
-        return messages, model.weight * size
-    return output, model.weight * output.abs().sum(2).mean(1)
+    match model.penalty:
+        case "kl":
+            mean, log_variance = output.chunk(2, dim=2)
+            sizes = (mean.square() + log_variance.exp() - log_variance).sum(2) / 2
+            return mean if noise is None else mean + noise * (log_variance / 2).exp(), sizes
+        case "l1":
+            return output, output.abs().sum(2)
+        case "none":
+            return output, output.new_zeros(output.shape[:2])

@@ -31,6 +31,18 @@ def pair_sum(
     return cast(Tensor, _PairSum.apply(receivers, senders))  # type: ignore[no-untyped-call]
 
 
+def reversed_edges(
+    edges: Float[Tensor, "stack pair graph body feature"],
+) -> Float[Tensor, "stack pair graph body feature"]:
+    """Return for each edge the value of the edge that goes the other way between the same two bodies.
+
+    The edge back from ``(i, k)`` is that of receiver ``i + k`` from ``bodies - k`` places on.
+    """
+    others = edges.shape[1]
+    back = [edges[:, others - k].roll(-k, dims=2) for k in range(1, others + 1)]
+    return torch.stack(back, dim=1)
+
+
 def view_of_senders(nodes: Float[Tensor, "stack graph body feature"]) -> Float[Tensor, "stack pair graph body feature"]:
     """View each edge's sender; the nodes are laid out twice so that ``i + k`` never wraps."""
     stack, graphs, bodies, features = nodes.shape

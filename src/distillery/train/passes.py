@@ -30,6 +30,7 @@ class Passes:
         written = (
             isinstance(network, GraphNetwork)
             and network.shape.model.penalty in ("none", "l1")
+            and not (network.shape.model.relative or network.shape.model.antisymmetric)
             and network.edge.activation is ACTIVATIONS["relu"]
             and network.edge.precision is None
         )
@@ -56,21 +57,25 @@ class Passes:
         hidden = self._edges.forth()
         if self.network.shape.model.penalty == "none":
             self._leaving = hidden.view(stack, bodies - 1, graphs * bodies, -1).sum(1)
-            self._arriving, penalty = edge.leave(self._leaving, bodies - 1), nodes.new_zeros(stack)
+            self._arriving, cost = edge.leave(self._leaving, bodies - 1), nodes.new_zeros(nodes.shape[:3])
         else:
             self._leaving, self._messages = hidden, edge.leave(hidden)
             self._arriving = self._messages.view(stack, bodies - 1, graphs * bodies, -1).sum(1)
-            penalty = self.network.shape.model.weight * self._messages.abs().sum(2).mean(1)
+            sizes = self._messages.abs().sum(2).view(stack, bodies - 1, graphs, bodies)
+            cost = self.network.weight[:, None, None] * sizes.mean(1)
+        if self.network.alive is not None:
+            self._arriving *= self.network.alive
         torch.baddbmm(node.enter(0, rows, bias=True), self._arriving, node.first[1], out=self._nodes.values[0])
         acceleration = node.leave(self._nodes.forth())
-        return Prediction(acceleration.view(stack, graphs, bodies, -1), penalty)
+        return Prediction(acceleration.view(stack, graphs, bodies, -1), cost)
 
     @torch.no_grad()
-    def back(self, slope: Float[Tensor, "stack graph body dim"]) -> None:
+    def back(self, slope: Float[Tensor, "stack graph body dim"], weights: Float[Tensor, "stack graph body"]) -> None:
         """Write the gradients of error plus penalty to the ``grad`` of all parameters, over what is there.
 
         Args:
             slope: Gradient of the error by the accelerations.
+            weights: Of each body, by which its cost counts.
         """
         edge, node, rows = self.network.edge, self.network.node, self._rows
         stack, others, graphs, bodies, _ = self._pairs
@@ -78,11 +83,14 @@ class Passes:
         torch.bmm(rows.mT, own, out=node.first[0].grad)
         torch.bmm(self._arriving.mT, own, out=node.first[1].grad)
         arriving = torch.bmm(own, node.first[1].mT)
+        if self.network.alive is not None:
+            arriving *= self.network.alive
         if self.network.shape.model.penalty == "none":
             between = self._edges.back(arriving, self._leaving, others)
         else:
-            messages = self._messages.sign().mul_(self.network.shape.model.weight / self._messages.shape[1])
-            messages.view(stack, others, graphs * bodies, -1).add_(arriving.unsqueeze(1))
+            share = self.network.weight[:, None, None] * weights / self._messages.shape[1]
+            by_edge = self._messages.sign().view(stack, others, graphs * bodies, -1)
+            messages = by_edge.mul_(share.view(stack, 1, graphs * bodies, 1)).add_(arriving.unsqueeze(1)).flatten(1, 2)
             between = self._edges.back(messages, self._leaving)
         received, sent = between.view(self._pairs).sum(1), sum_to_senders(between.view(self._pairs))
         torch.bmm(rows.mT, received.flatten(1, 2), out=edge.first[0].grad)

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distillery.errors import DistilleryError
 from distillery.train.network import Network, Prediction, Shape, edges_of, functions, send
 
 with warnings.catch_warnings():
@@ -30,10 +29,8 @@ class SparseGraphNetwork(MessagePassing, Network):
     edge_updater: Callable[..., Tensor]
 
     def __init__(self, shape: Shape, stack: int, graph: str):
-        if shape.model.kind == "hamiltonian":
-            raise DistilleryError("flathgn: trains on complete graphs only; choose another model for this system")
         super().__init__(aggr="sum", node_dim=-2)
-        self.shape = shape
+        self._lay_out(shape, stack)
         self.graph = graph
         self.edge, self.node = functions(shape, stack)
 
@@ -46,13 +43,21 @@ class SparseGraphNetwork(MessagePassing, Network):
             nodes: Position, velocity, charge, mass.
             noise: Unit normal draws for variational messages; without them their means are sent.
         """
-        rows = nodes.flatten(1, 2)
+        rows, model = nodes.flatten(1, 2), self.shape.model
         edges = _batched_edges(self.graph, *nodes.shape[1:3], nodes.device)
-        messages, penalty = send(self.shape.model, self.edge_updater(edges, nodes=rows), noise)
-        arriving = self.propagate(edges, messages=messages, size=(rows.shape[1], rows.shape[1]))
+        messages, sizes = send(model, self.edge_updater(edges, nodes=rows), noise)
+        if model.antisymmetric:
+            messages = messages - messages[:, _reversed_edges(self.graph, *nodes.shape[1:3], nodes.device)]
+        if self.alive is not None:
+            messages = messages * self.alive
+        everyone = (rows.shape[1], rows.shape[1])
+        arriving = self.propagate(edges, messages=messages, size=everyone)
+        # The mean over bodies is to be the mean over edges.
+        share = self.weight[:, None] * rows.shape[1] / edges.shape[1]
+        cost = share * self.propagate(edges, messages=sizes[..., None], size=everyone)[..., 0]
         entered = self.node.enter(0, rows, bias=True) + self.node.enter(1, arriving)
         acceleration = self.node.leave(self.node.hidden(entered))
-        return Prediction(acceleration.view(*nodes.shape[:3], -1), penalty)
+        return Prediction(acceleration.view(*nodes.shape[:3], -1), cost.view(nodes.shape[:3]))
 
     def message(self, messages: Float[Tensor, "stack edge message"]) -> Float[Tensor, "stack edge message"]:
         """Give each edge its message, which ``propagate`` sums over the receiver's neighbours."""
@@ -70,3 +75,11 @@ def _batched_edges(graph: str, graphs: int, bodies: int, device: torch.device) -
     one = torch.from_numpy(edges_of(graph, bodies)).to(device)
     shifts = bodies * torch.arange(graphs, device=device)
     return (one[:, None, :] + shifts[None, :, None]).flatten(1)
+
+
+@functools.lru_cache(maxsize=8)
+def _reversed_edges(graph: str, graphs: int, bodies: int, device: torch.device) -> Tensor:
+    senders, receivers = edges_of(graph, bodies)
+    places = {edge: place for place, edge in enumerate(zip(senders.tolist(), receivers.tolist(), strict=True))}
+    back = torch.tensor([places[receiver, sender] for sender, receiver in places], device=device)
+    return (back + len(back) * torch.arange(graphs, device=device)[:, None]).flatten()

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from distillery import files
 from distillery.cell import Cell
 from distillery.errors import DistilleryError
+from distillery.models import Model
 from distillery.outcome import finished, running, write_outcome
 from distillery.progress import progress
 from distillery.simulate.store import read_trajectories
@@ -37,7 +38,8 @@ def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
     """
     if len({_shape(sweep, cell) for cell in cells}) > 1:
         raise DistilleryError(
-            f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model; train cells of one shape together"
+            f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model (but for its weight); "
+            "train cells of one shape together"
         )
     device = choose_device(sweep.config.execution.device)
     with contextlib.ExitStack() as stack:
@@ -60,9 +62,9 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _shape(sweep: Sweep, cell: Cell) -> tuple[int, int, str, str]:
+def _shape(sweep: Sweep, cell: Cell) -> tuple[int, int, str, Model]:
     experiment = cell.experiment
-    return experiment.dim, experiment.bodies, sweep.system(experiment).graph, cell.model
+    return experiment.dim, experiment.bodies, sweep.system(experiment).graph, sweep.model(cell).unweighted
 
 
 def _groups(sweep: Sweep, cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]:
@@ -87,6 +89,7 @@ def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device,
         stacked.batches,
         stacked.state,
         settings,
+        typical=stacked.typical,
         scales=stacked.scales,
         checkpoint_every=sweep.config.execution.checkpoint_every,
         save=stacked.save,

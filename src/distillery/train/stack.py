@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from distillery.cell import Cell
 from distillery.randomness import stream
@@ -15,11 +15,14 @@ from distillery.sweep import Sweep
 from distillery.train import checkpoint, loop
 from distillery.train.batches import Batches, Graphs
 from distillery.train.hamiltonian import HamiltonianNetwork
+from distillery.train.loss import Loss, error_of, typical_size, weights_of
 from distillery.train.network import GraphNetwork, Network, Shape
 
 
 def build(sweep: Sweep, cell: Cell, stack: int, *, precision: Literal["float32", "bfloat16"] | None = None) -> Network:
-    """Return untrained networks for a stack of cells like ``cell``: dense where its graph is complete.
+    """Return untrained networks for a stack of cells like ``cell``, their penalties weighed as its own.
+
+    They are dense where the graph is complete, and for energies always.
 
     Args:
         sweep: The plan.
@@ -30,12 +33,14 @@ def build(sweep: Sweep, cell: Cell, stack: int, *, precision: Literal["float32",
     shape = Shape.of(cell.experiment.dim, sweep.model(cell), sweep.config.training)
     shape = dataclasses.replace(shape, precision=precision or shape.precision)
     graph = sweep.system(cell.experiment).graph
+    if shape.model.kind == "hamiltonian":
+        return HamiltonianNetwork(shape, stack, graph)
     if graph != "complete":
         # Importing PyTorch Geometric takes seconds that complete graphs need not spend.
         from distillery.train.pyg import SparseGraphNetwork
 
         return SparseGraphNetwork(shape, stack, graph)
-    return HamiltonianNetwork(shape, stack) if shape.model.kind == "hamiltonian" else GraphNetwork(shape, stack)
+    return GraphNetwork(shape, stack)
 
 
 class Stack:
@@ -54,19 +59,27 @@ class Stack:
         network = build(sweep, cells[0], len(cells))
         for index, cell in enumerate(cells):
             network.initialise(index, stream(cell.seed, "train", "weights"))
+            network.weight[index] = sweep.model(cell).weight
         self.network = network.to(device)
         self.optimiser = loop.Optimiser(self.network, settings.weight_decay)
         seeds = [cell.seed for cell in cells]
         self.batches = Batches(data, seeds, settings.batch, settings.translation, device)
         self.state = loop.fresh_state(len(cells), device)
-        self.scales = [float(np.abs(graphs.acceleration).sum(-1).mean()) for graphs in data]
+        self.typical = torch.tensor([typical_size(graphs.acceleration) for graphs in data], device=device)
+        self.scales = [_scale(graphs, typical_size(graphs.acceleration), settings.loss) for graphs in data]
         self._keys = [sweep.key("train", cell) for cell in cells]
         self._folders = [cell.checkpoint(sweep.results) for cell in cells]
+
+    @property
+    def _changing(self) -> dict[str, Tensor]:
+        """What training changes, by name; what is written there counts."""
+        alive = {} if self.network.alive is None else {"alive": self.network.alive}
+        return {**self.optimiser.tensors, **alive}
 
     def save(self, state: loop.State) -> None:
         """Write a checkpoint of each cell."""
         for place, (folder, key) in enumerate(zip(self._folders, self._keys, strict=True)):
-            tensors = {name: tensor[place] for name, tensor in self.optimiser.tensors.items()}
+            tensors = {name: tensor[place] for name, tensor in self._changing.items()}
             tensors["losses"] = state.losses[:, :, place]
             history = torch.tensor(state.history[place], dtype=torch.float64)
             tensors["history"] = history.reshape(-1, len(loop.COLUMNS))
@@ -85,10 +98,16 @@ class Stack:
         for place, (folder, key) in enumerate(zip(self._folders, self._keys, strict=True)):
             entry = checkpoint.available(folder, key)[step]
             saved = checkpoint.read(folder, entry)
-            for name, tensor in self.optimiser.tensors.items():
+            for name, tensor in self._changing.items():
                 tensor[place] = saved[name].to(tensor.device)
             self.state.losses[:, :, place] = saved["losses"].to(self.state.losses.device)
             self.state.history[place] = [tuple(row) for row in saved["history"].tolist()]
             self.state.reasons[place] = entry.reason
         self.optimiser.resume(step)
         self.state.step = step
+
+
+def _scale(graphs: Graphs, typical: float, loss: Loss) -> float:
+    """Return the mean error of a network that always says 0."""
+    true = torch.from_numpy(graphs.acceleration)[None]
+    return float(error_of(torch.zeros_like(true), true, weights_of(true, torch.tensor([typical]), loss)))

@@ -1,0 +1,65 @@
+"""What training minimises: absolute errors, weighed as the configuration says; penalties are weighed alike.
+
+A weight w_i on each body's error Σ_d |a_d - â_d| and on the cost of the messages that arrive at it. With equal weights
+this is the paper's loss (arXiv:2006.11287, section 4). Where accelerations have heavy tails, few close encounters make
+up most of it; ``relative`` gives every body about the same say. The penalty must follow: at full weight it would cost
+those few bodies more than their error does, and messages would shrink where they should be largest.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Loss = Literal["absolute", "scaled", "relative"]
+
+
+def typical_size(acceleration: Float[np.ndarray, "graph body dim"]) -> float:
+    """Return the median of Σ_d |a_d| over all bodies of a data set, the smallest positive number where it is 0.
+
+    Args:
+        acceleration: True accelerations (dimensionless).
+    """
+    return max(float(np.median(np.abs(acceleration).sum(-1))), float(np.finfo(np.float32).tiny))
+
+
+def weights_of(
+    true: Float[Tensor, "stack graph body dim"], typical: Float[Tensor, "stack"], loss: Loss
+) -> Float[Tensor, "stack graph body"]:
+    """Return the weight of each body: 1, 1/s, or 1/(s + Σ_d |a_d|).
+
+    Args:
+        true: True accelerations.
+        typical: Of each cell the size s, see ``typical_size``.
+        loss: How errors are weighed.
+    """
+    sizes = typical[:, None, None].expand(true.shape[:3])
+    match loss:
+        case "absolute":
+            return torch.ones_like(sizes)
+        case "scaled":
+            return 1 / sizes
+        case "relative":
+            return 1 / (sizes + true.abs().sum(-1))
+
+
+def error_of(
+    predicted: Float[Tensor, "stack graph body dim"],
+    true: Float[Tensor, "stack graph body dim"],
+    weights: Float[Tensor, "stack graph body"],
+) -> Float[Tensor, "stack"]:
+    """Return the prediction error of each cell: mean over bodies of w Σ_d |a_d - â_d|."""
+    return ((predicted - true).abs().sum(-1) * weights).mean((1, 2))
+
+
+def slope_of_error(
+    predicted: Float[Tensor, "stack graph body dim"],
+    true: Float[Tensor, "stack graph body dim"],
+    weights: Float[Tensor, "stack graph body"],
+) -> Float[Tensor, "stack graph body dim"]:
+    """Return the gradient of ``error_of`` by the predicted accelerations."""
+    return (predicted - true).sign_().mul_(weights[..., None]).div_(predicted.shape[1] * predicted.shape[2])
