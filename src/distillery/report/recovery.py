@@ -44,7 +44,7 @@ def table_5(study: Study) -> str:
 
 
 def _heading(study: Study, model: str) -> str:
-    return f"{model} (control)" if model in study.controls else model
+    return f"{model} (control)" if model in study.controls and model != "control" else model
 
 
 def _flags(cells: Sequence[Found], name: str) -> Pooled:

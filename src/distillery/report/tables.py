@@ -122,8 +122,8 @@ def _best_text(study: Study, row: RowName, model: str) -> str:
     best = {found.cell: _best(found) for found in cells}
     pooled = _pooled(cells, lambda found: best[found.cell][1])
     targets = [name for name, _ in _TARGETS if name in {target for target, value in best.values() if value == value}]  # noqa: PLR0124 (NaN)
-    text = r2_text(pooled)
-    return beside(f"{text} {' or '.join(targets)}".rstrip(), _paper_r2(row, model))
+    told = f"{' or '.join(targets)}: " if targets else ""
+    return beside(told + r2_text(pooled), _paper_r2(row, model))
 
 
 def _best(found: Found) -> tuple[str, float]:
