@@ -201,6 +201,28 @@ def table(results: Path) -> None:
 
 
 @cli.command()
+@click.option(
+    "--results",
+    "folders",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=(Path("results"),),
+    help="A results folder; may be repeated where a study is split over several.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="A Markdown file to write, instead of printing.")
+def tables(folders: tuple[Path, ...], output: Path | None) -> None:
+    """Print the paper's tables 1, 3 and 5 with ours beside, as Markdown."""
+    from distillery import files
+    from distillery.report.tables import tables_text
+
+    text = tables_text(folders)
+    if output is None:
+        click.echo(text)
+    else:
+        files.write_text(output, text + "\n")
+
+
+@cli.command()
 @click.argument("where", nargs=-1)
 @click.option("--sql", help="A question in SQL on the tables cells and equations.")
 @click.option("--equations", is_flag=True, help="Ask the Pareto fronts instead of the cells.")
