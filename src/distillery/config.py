@@ -71,6 +71,13 @@ class TrainingSettings(_Settings):
         description="What is minimised: the mean over bodies of Σ|a - â| (absolute), that over the data's median of "
         "Σ|a| (scaled), or over that median plus each body's own Σ|a| (relative). Penalties are weighed alike.",
     )
+    fade_in: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Share of the steps over which penalties rise to their full weight; messages that are pressed from "
+        "the first step on may die before they have said anything.",
+    )
     batch: int = Field(64, ge=1, description="Graphs per step.")
     steps: int = Field(14_000, ge=1, description="Optimiser steps.")
     learning_rate: float = Field(5e-3, gt=0, description="Peak of the one-cycle schedule.")

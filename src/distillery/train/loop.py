@@ -18,7 +18,7 @@ from distillery.train.loss import error_of, slope_of_error, weights_of
 from distillery.train.network import Network, edges_of
 from distillery.train.passes import Passes
 from distillery.train.pruning import prune
-from distillery.train.schedule import one_cycle
+from distillery.train.schedule import faded_in, one_cycle
 
 COLUMNS = ("step", "loss", "penalty", "learning_rate", "concentration")
 EXPLODED = 100.0
@@ -109,6 +109,7 @@ def differentiate(
     true: Float[Tensor, "stack graph body dim"],
     weights: Float[Tensor, "stack graph body"],
     noise: Float[Tensor, "stack edge message"] | None,
+    fade: float = 1.0,
 ) -> tuple[Float[Tensor, "stack"], Float[Tensor, "stack"]]:
     """Leave the gradients of a batch with the optimiser and return the prediction error and penalty of each cell.
 
@@ -120,16 +121,18 @@ def differentiate(
         true: True accelerations.
         weights: Of each body, by which its error and its cost count.
         noise: Unit normal draws for variational messages.
+        fade: Factor of all costs.
     """
+    costly = fade * weights
     if passes:
         predicted, cost = passes.forth(nodes)
         error = error_of(predicted, true, weights)
-        passes.back(slope_of_error(predicted, true, weights), weights)
-        penalty = (weights * cost).mean((1, 2))
+        passes.back(slope_of_error(predicted, true, weights), costly)
+        penalty = (costly * cost).mean((1, 2))
     else:
         optimiser.clear()
         predicted, cost = network(nodes, noise)
-        error, penalty = error_of(predicted, true, weights), (weights * cost).mean((1, 2))
+        error, penalty = error_of(predicted, true, weights), (costly * cost).mean((1, 2))
         (error + penalty).sum().backward()
     return error.detach(), penalty.detach()
 
@@ -178,7 +181,8 @@ def fit(
             noise = _noise(network, batches, step, nodes.shape)
             true = acceleration[place]
             weights = weights_of(true, typical, settings.loss)
-            error, penalty = differentiate(network, passes, optimiser, nodes[place], true, weights, noise)
+            fade = faded_in(step, settings.steps, settings.fade_in)
+            error, penalty = differentiate(network, passes, optimiser, nodes[place], true, weights, noise, fade)
             optimiser.step(rate, beta1)
             state.losses[place, 0], state.losses[place, 1] = error, penalty
             state.step = step + 1
