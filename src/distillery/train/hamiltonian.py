@@ -70,3 +70,13 @@ class HamiltonianNetwork(Network):
         entered = pair_sum(receivers, senders).flatten(1, 3)
         slope, energy = self.edge.slope(entered), self.edge.leave(self.edge.hidden(entered))
         return slope.view(stack, bodies - 1, graphs, bodies, -1), energy
+
+    def pair_energy(
+        self, receivers: Float[Tensor, "stack edge feature"], senders: Float[Tensor, "stack edge feature"]
+    ) -> Float[Tensor, "stack edge"]:
+        """Return the energies of pairs, H_ij + H_ji."""
+        return (self.output(receivers, senders) + self.output(senders, receivers))[..., 0]
+
+    def self_energy(self, nodes: Float[Tensor, "stack node feature"]) -> Float[Tensor, "stack node"]:
+        """Return the energies of bodies alone, H_self."""
+        return self.node.leave(self.node.hidden(self.node.enter(0, nodes, bias=True)))[..., 0]

@@ -9,8 +9,8 @@ import numpy as np
 
 from distillery import formula
 from distillery.cell import Cell
-from distillery.distill.run import feature_names
 from distillery.errors import DistilleryError
+from distillery.functions import feature_names
 from distillery.outcome import Outcome, finished, read_outcome, running, write_outcome
 from distillery.sweep import Sweep
 from distillery.verify.gauge import Verdict, judge
