@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distillery.errors import DistilleryError
+from distillery.functions import Function
 from distillery.models import MODELS, Model
 from distillery.systems import SYSTEMS, System
 from distillery.yaml_file import ENDLESS, read_yaml
@@ -130,7 +131,7 @@ EngineName = Literal["operon", "pysr"]
 
 
 class DistillationSettings(_Settings):
-    """How expressions are fitted to messages."""
+    """How expressions are fitted to the functions of a model."""
 
     engine: EngineName = Field("operon", description="The symbolic regression engine; never switched.")
     compare: tuple[EngineName, ...] = Field(
@@ -138,7 +139,12 @@ class DistillationSettings(_Settings):
         description="Other engines that fit the same targets, to be compared with it. Their fronts are judged and kept "
         "too; the cell's equations and verdict are those of `engine`.",
     )
-    samples: int = Field(5000, ge=50, description="Training samples of a message component.")
+    functions: tuple[Function, ...] = Field(
+        ("message", "node"),
+        min_length=1,
+        description="What is distilled: messages (or pair energies) always, and what nodes make of them.",
+    )
+    samples: int = Field(5000, ge=50, description="Training samples of each component of a function.")
     held_out: int = Field(5000, ge=50, description="Held-out samples on which a front's errors are measured.")
     operators: tuple[Operator, ...] = Field(
         ("+", "-", "*", "/"), min_length=1, description="Operators an expression may use."
@@ -153,6 +159,13 @@ class DistillationSettings(_Settings):
     def engines(self) -> tuple[EngineName, ...]:
         """The engine, and those that are compared with it."""
         return (self.engine, *self.compare)
+
+    @field_validator("functions")
+    @classmethod
+    def _functions_have_messages(cls, functions: tuple[Function, ...]) -> tuple[Function, ...]:
+        if "message" not in functions:
+            raise ValueError("message is missing; nodes are distilled together with messages only")
+        return _distinct(functions)
 
     @model_validator(mode="after")
     def _engines_differ(self) -> DistillationSettings:

@@ -61,6 +61,9 @@ def messages_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
     if state.state in ("diverged", "failed"):
         say(path, f"{cell}: messages", f"{state.state}: {state.reason}")
         return
+    if sweep.model(cell).kind == "control":
+        say(path, f"{cell}: messages", "the control has no network that could send messages")
+        return
     fits = message_fits(sweep, cell)
     components = sorted({fit.component for fit in fits})
     with picture(path, 3.3 * len(components) + 0.2, 6.4) as figure:
@@ -80,6 +83,8 @@ def message_fits(sweep: Sweep, cell: Cell) -> list[MessageFit]:
     Raises:
         DistilleryError: The cell is not interpreted yet, or its messages are damaged.
     """
+    if sweep.model(cell).kind == "control":
+        raise DistilleryError(f"{cell}: has no messages, for it has no network; choose a cell of another model")
     path = cell.messages(sweep.results)
     outcome = cell_states(sweep, cell)["interpret"].outcome
     if outcome is None or outcome.status != "ok":

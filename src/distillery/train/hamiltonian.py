@@ -88,6 +88,17 @@ class HamiltonianNetwork(Network):
         connected[(senders - receivers) % bodies - 1, receivers] = 1.0
         return connected
 
+    def pair_energy(
+        self, receivers: Float[Tensor, "stack edge feature"], senders: Float[Tensor, "stack edge feature"]
+    ) -> Float[Tensor, "stack edge"]:
+        """Return the energies of pairs, H_ij + H_ji."""
+        receivers, senders = with_momenta(receivers), with_momenta(senders)
+        return (self.output(receivers, senders) + self.output(senders, receivers))[..., 0]
+
+    def self_energy(self, nodes: Float[Tensor, "stack node feature"]) -> Float[Tensor, "stack node"]:
+        """Return the energies of bodies alone, H_self."""
+        return self.node.leave(self.node.hidden(self.node.enter(0, with_momenta(nodes), bias=True)))[..., 0]
+
 
 def with_momenta(nodes: Float[Tensor, "*any feature"]) -> Float[Tensor, "*any feature"]:
     """Return the features of nodes with momenta p = m v in the place of velocities.

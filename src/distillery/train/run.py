@@ -47,8 +47,18 @@ def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
         paths = {cell: cell.outcome(sweep.results, "train") for cell in sorted(set(cells))}
         started = {cell: stack.enter_context(running(path)) for cell, path in paths.items()}
         todo = [cell for cell in dict.fromkeys(cells) if not finished(paths[cell], sweep.key("train", cell))]
+        if todo and sweep.model(todo[0]).kind == "control":
+            for cell in todo:
+                _leave_out(sweep, cell, started[cell])
+            return
         for step, group in _groups(sweep, todo):
             _train(sweep, group, step, device, started)
+
+
+def _leave_out(sweep: Sweep, cell: Cell, started: float) -> None:
+    """Write the outcome of a cell that has no network."""
+    result = {"steps": 0, "final_loss": None, "parameters": 0, "graphs_per_second": 0.0}
+    write_outcome(cell.outcome(sweep.results, "train"), key=sweep.key("train", cell), started=started, result=result)
 
 
 def choose_device(wanted: str) -> torch.device:
