@@ -23,6 +23,7 @@ _T = TypeVar("_T")
 _LARGEST_SEED = 2**63 - 1
 
 
+Loss = Literal["absolute", "scaled", "relative"]
 Operator = Literal["+", "-", "*", "/", "^", "exp", "log", ">", "<", "if"]
 
 
@@ -41,6 +42,12 @@ class ExperimentSettings(_Settings):
     snapshots: int = Field(50, ge=1, description="Saved times per trajectory, evenly spread over `steps`.")
     steps: int = Field(1000, ge=1, description="Length of a trajectory in the system's time steps.")
     seed: int = Field(0, ge=0, le=_LARGEST_SEED, description="Seed of the initial conditions.")
+    loss: Loss | None = Field(
+        None, description="Loss of this experiment's networks, where `training.loss` will not do."
+    )
+    share: float | None = Field(
+        None, gt=0, le=1, description="Share of the samples that is fitted, where `distillation.share` will not do."
+    )
     operators: tuple[Operator, ...] | None = Field(
         None,
         min_length=1,
@@ -67,7 +74,7 @@ class TrainingSettings(_Settings):
     hidden: int = Field(64, ge=1, description="Units per hidden layer.")
     layers: int = Field(3, ge=1, description="Hidden layers of the edge and of the node function.")
     activation: Literal["relu", "silu", "softplus"] = Field("relu", description="Activation function.")
-    loss: Literal["absolute", "scaled", "relative"] = Field(
+    loss: Loss = Field(
         "absolute",
         description="What is minimised: the mean over bodies of Σ|a - â| (absolute), that over the data's median of "
         "Σ|a| (scaled), or over that median plus each body's own Σ|a| (relative). Penalties are weighed alike.",
@@ -146,6 +153,13 @@ class DistillationSettings(_Settings):
     )
     samples: int = Field(5000, ge=50, description="Training samples of each component of a function.")
     held_out: int = Field(5000, ge=50, description="Held-out samples on which a front's errors are measured.")
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the samples that are fitted: those whose values are smallest. Where close encounters have "
+        "forces a thousand times the usual, no network is right there, and they would decide over every expression.",
+    )
     operators: tuple[Operator, ...] = Field(
         ("+", "-", "*", "/"), min_length=1, description="Operators an expression may use."
     )

@@ -14,7 +14,14 @@ from typing import Any
 
 from distillery import files
 from distillery.cell import Cell, Experiment, Job, Split, Stage
-from distillery.config import Config, DistillationSettings, ExperimentSettings, load_config, parse_config
+from distillery.config import (
+    Config,
+    DistillationSettings,
+    ExperimentSettings,
+    TrainingSettings,
+    load_config,
+    parse_config,
+)
 from distillery.errors import DistilleryError
 from distillery.models import Model
 from distillery.systems import System
@@ -87,11 +94,17 @@ class Sweep:
         """Return the table entry of a cell's model."""
         return self.config.known_models[cell.model]
 
+    def training(self, experiment: Experiment) -> TrainingSettings:
+        """Return how an experiment's networks are trained: with its own loss, where it has one."""
+        return self.config.training.model_copy(update=self._own(experiment, "loss"))
+
     def distillation(self, experiment: Experiment) -> DistillationSettings:
-        """Return how an experiment's expressions are fitted: with its own operators, where it has such."""
-        operators = self.settings[experiment].operators
-        settings = self.config.distillation
-        return settings if operators is None else settings.model_copy(update={"operators": operators})
+        """Return how an experiment's expressions are fitted: with its own operators and share, where it has such."""
+        return self.config.distillation.model_copy(update=self._own(experiment, "operators", "share"))
+
+    def _own(self, experiment: Experiment, *names: str) -> dict[str, Any]:
+        settings = self.settings[experiment]
+        return {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
 
     def find_experiment(self, text: str) -> Experiment:
         """Return the experiment of that name; raises DistilleryError if the sweep has none."""
@@ -161,7 +174,7 @@ class Sweep:
                     "data": self.data_key(cell.experiment, "train"),
                     "model": self.model(cell).model_dump(mode="json"),
                     "seed": cell.seed,
-                    **self._dumped("training"),
+                    "training": self.training(cell.experiment).model_dump(mode="json"),
                 }
             case "interpret":
                 content |= {

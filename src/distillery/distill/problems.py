@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from distillery.cell import Cell
 from distillery.distill.engine import Problem
@@ -48,6 +49,8 @@ def problems(sweep: Sweep, cell: Cell) -> dict[tuple[Function, int], Problem]:
             raise DistilleryError(f"{path}: written by another version of distillery; {remedy}")
         if not (np.isfinite(features).all() and np.isfinite(target).all()):
             raise DistilleryError(f"{path}: holds values that are not finite; {remedy}")
+        usual = smallest(target, settings.share)
+        features, target, held_out = features[usual], target[usual], held_out[usual]
         if held_out.all() or not held_out.any():
             raise DistilleryError(f"{path}: lacks training or held-out samples; {remedy}")
         for component, values in enumerate(target.T.astype(np.float64)):
@@ -78,3 +81,15 @@ def _node(arrays: _Arrays, kind: str) -> _Samples:
 
 
 _READERS = {"message": _message, "node": _node}
+
+
+def smallest(target: Float[np.ndarray, "sample component"], share: float) -> Bool[np.ndarray, " sample"]:
+    """Return which samples lie closest to the median of all components, in units of their typical deviation.
+
+    Args:
+        target: Values of a function's components (dimensionless).
+        share: How many of the samples, of 1.
+    """
+    apart = np.abs(target - np.median(target, axis=0))
+    size = np.linalg.norm(apart / np.maximum(np.median(apart, axis=0), 1e-300), axis=1)
+    return size <= np.quantile(size, share)

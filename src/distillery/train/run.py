@@ -88,7 +88,7 @@ def _groups(sweep: Sweep, cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]
 
 
 def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device, started: Mapping[Cell, float]) -> None:
-    settings = sweep.config.training
+    settings = sweep.training(cells[0].experiment)
     data = {cell.experiment: graphs_of(read_trajectories(sweep, cell.experiment, "train")) for cell in cells}
     stacked = Stack(sweep, cells, [data[cell.experiment] for cell in cells], device)
     stacked.load(step)
