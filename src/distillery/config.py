@@ -157,8 +157,9 @@ class DistillationSettings(_Settings):
         1.0,
         gt=0,
         le=1,
-        description="Share of the samples that are fitted: those whose values are smallest. Where close encounters have "
-        "forces a thousand times the usual, no network is right there, and they would decide over every expression.",
+        description="Share of the samples that are fitted: those whose values are smallest. Where close encounters "
+        "have forces a thousand times the usual, no network is right there, and they would decide over every "
+        "expression.",
     )
     operators: tuple[Operator, ...] = Field(
         ("+", "-", "*", "/"), min_length=1, description="Operators an expression may use."
