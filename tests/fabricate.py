@@ -108,7 +108,7 @@ def results_of(sweep: Sweep, cell: Cell) -> dict[Stage, dict[str, Any]]:
             "significance": [1.0 / (k + 1) for k in range(size)],
             "reading": reading,
             "explained": {"std": 0.99, "principal": 0.995},
-            "fits": {"std": fits(r2), "principal": fits(r2 / 2)} if network else {},
+            "fits": {"std": fits(r2), "principal": fits(r2 / 2), "distilled": fits(r2)} if network else {},
         },
         "distill": {
             "engine": "operon",

@@ -107,6 +107,11 @@ class InterpretationSettings(_Settings):
         description="Which message components are distilled: the most significant ones, the principal components, "
         "or the principal ones only if they carry clearly more of the variance.",
     )
+    aligned: bool = Field(
+        True,
+        description="Whether the components are turned to the axes of space before they are distilled; displacements "
+        "of bodies tell how, no law is needed.",
+    )
 
 
 class OperonSettings(_Settings):

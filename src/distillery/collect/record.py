@@ -11,6 +11,7 @@ from typing import Any
 from distillery.cell import STAGES, Cell, Split, Stage
 from distillery.collect.state import StageState, cell_states
 from distillery.functions import Function
+from distillery.interpret.fits import DISTILLED
 from distillery.outcome import Outcome
 from distillery.sweep import Sweep
 
@@ -117,15 +118,16 @@ def _read_interpret(result: Values) -> Values:
 
 
 def _choose_reading(values: Values) -> None:
-    """Give the fits of both readings their names, and plain ones to those of the reading that was distilled."""
+    """Give the fits of both readings their names, and plain ones to those of the components that are distilled."""
     for name in [name for name in values if ":" in name]:
         reading, plain = name.split(":")
         fits = values.pop(name)
         if plain == "acceleration_r2_gauge_free":
             continue
-        values[f"{reading}_{plain.removeprefix('force_') if plain.endswith('gauge_free') else plain}"] = fits
-        if reading == values.get("reading"):
+        if reading == DISTILLED:
             values[plain] = fits
+        else:
+            values[f"{reading}_{plain.removeprefix('force_') if plain.endswith('gauge_free') else plain}"] = fits
 
 
 def _read_distill(result: Values) -> Values:

@@ -16,7 +16,8 @@ from distillery import files
 from distillery.cell import Cell
 from distillery.config import InterpretationSettings
 from distillery.errors import DistilleryError
-from distillery.interpret.fits import fit_component
+from distillery.interpret.aligned import alignment
+from distillery.interpret.fits import DISTILLED, fit_component
 from distillery.interpret.messages import (
     Edges,
     choose_reading,
@@ -102,7 +103,7 @@ def read_messages(
         edges: Held-out edges, for the messages.
 
     Returns:
-        The findings as they stand in ``interpret.json``, and the directions of the chosen reading.
+        The findings as they stand in ``interpret.json``, and the directions of the components that are distilled.
     """
     settings, model, dim = sweep.config.interpretation, sweep.model(cell), cell.experiment.dim
     errors = errors_on(network, held_out)
@@ -116,7 +117,12 @@ def read_messages(
     force = sweep.system(cell.experiment).pair_force(
         edges.displacement, (edges.mass[:, 0], edges.mass[:, 1]), (edges.charge[:, 0], edges.charge[:, 1])
     )
-    fits = {name: _fits(messages @ own, force, edges.mass[:, 0], settings) for name, own in axes.items()}
+    chosen = axes[reading]
+    if settings.aligned and model.kind == "graph":
+        turned = alignment(messages @ chosen, edges.displacement)
+        chosen = chosen if turned is None else chosen @ turned
+    distilled: dict[str, np.ndarray] = {**dict(axes.items()), DISTILLED: chosen}
+    fits = {name: _fits(messages @ own, force, edges.mass[:, 0], settings) for name, own in distilled.items()}
     result = {
         "test_mae": errors.mean(),
         "test_medae": np.median(errors),
@@ -127,7 +133,7 @@ def read_messages(
         "explained": explained,
         "fits": fits,
     }
-    return _plain(result), axes[reading]
+    return _plain(result), chosen
 
 
 def _edges(sweep: Sweep, cell: Cell, seen: Graphs, held_out: Graphs) -> tuple[Edges, Edges]:

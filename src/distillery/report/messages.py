@@ -14,7 +14,7 @@ from jaxtyping import Float
 from distillery.cell import Cell
 from distillery.collect.state import cell_states
 from distillery.errors import DistilleryError
-from distillery.interpret.fits import trimmed_fit
+from distillery.interpret.fits import DISTILLED, trimmed_fit
 from distillery.report.style import BLUE, FAINT, ORANGE, QUIET, picture, say
 from distillery.sweep import Sweep
 
@@ -94,7 +94,7 @@ def message_fits(sweep: Sweep, cell: Cell) -> list[MessageFit]:
             held_out = stored["held_out"]
             message, displacement = stored["message"][held_out], stored["displacement"][held_out]
             mass, charge = stored["mass"][held_out], stored["charge"][held_out]
-        squares = outcome.result["fits"][outcome.result["reading"]]
+        squares = outcome.result["fits"][DISTILLED]
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile) as error:
         remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
         raise DistilleryError(f"{path}: damaged or missing ({error}); {remedy}") from None
