@@ -216,12 +216,13 @@ def test_missing_and_damaged_training_is_refused(tiny: Callable[..., Sweep]) -> 
 
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("law", ["charge", "spring", "r^-2"])
-def test_alignment_undoes_any_linear_map_of_the_force(dim: int, law: str) -> None:
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_alignment_undoes_any_linear_map_of_the_force(dim: int, law: str, mirror: int) -> None:
     draws = stream(dim, "test alignment", law)
     displacement = draws.normal(size=(4000, dim)) * np.sqrt(2)
     mass, charge = np.exp(draws.normal(size=(2, 4000))), draws.choice([-1.0, 1.0], size=(2, 4000))
     force = SYSTEMS[law].pair_force(displacement, (mass[0], mass[1]), (charge[0], charge[1]))
-    mixing = draws.normal(size=(dim, dim)) + 2 * np.eye(dim)
+    mixing = draws.normal(size=(dim, dim)) + 2 * np.diag([mirror, 1, 1][:dim])
     noise = 0.02 * np.median(np.abs(force)) * draws.normal(size=force.shape)
     turned = alignment((force + noise) @ mixing + draws.normal(size=dim), displacement)
     assert turned is not None

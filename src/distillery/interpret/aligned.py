@@ -60,8 +60,11 @@ def _turn(vectors: np.ndarray, directions: np.ndarray) -> Float[np.ndarray, "dim
     """
     draws = stream(0, "interpret", "alignment")
     best, most = np.eye(vectors.shape[1]), -np.inf
-    for _ in range(_STARTS):
+    for start in range(_STARTS):
         turn, _ = np.linalg.qr(draws.normal(size=best.shape))
+        if start % 2:
+            # All that QR gives have one determinant; no round leads from rotations to reflections or back.
+            turn[:, 0] *= -1
         before = -np.inf
         for _ in range(_ROUNDS):
             along = np.einsum("sk,sk->s", vectors @ turn, directions)
