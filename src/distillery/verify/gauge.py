@@ -28,6 +28,8 @@ Form = Literal["force", "acceleration", "gauge"]
 
 _NEAREST, _FARTHEST = 0.05, 20.0
 _LOG_MASS_SPREAD = 1.5
+# Where edges are looked for, and how near to one is beside it.
+_EDGE_GRID, _BESIDE = 4001, 1.25
 # |F| is taken as the largest within ±5 % of the distance, so that it is a scale where F itself passes through 0.
 _NEARBY = (0.95, 0.975, 1.0, 1.025, 1.05)
 # Fitting the law's constants needs fewer samples than the verdict.
@@ -76,7 +78,8 @@ class Probe:
 def probe(system: System, dim: int, settings: VerificationSettings) -> Probe:
     """Draw receivers and senders, farther and heavier than those of the data.
 
-    Distances are log-uniform in 0.05 … 20, directions uniform, masses log-normal with 1.5 times the spread of the data.
+    Distances are log-uniform in 0.05 … 20. Where the law has edges, as at ``r > 2``, every other sender is within a
+    fourth of one of them: among distances of all sizes few would show a wrong edge. Directions are uniform, masses log-normal with 1.5 times the spread of the data.
     Senders have charges as in the data (where they are ±1, q and 1/q cannot be told apart). Every other receiver has
     such a charge times 0.5 … 2.
 
@@ -88,6 +91,10 @@ def probe(system: System, dim: int, settings: VerificationSettings) -> Probe:
     shape = (settings.receivers, settings.senders)
     draw = stream(settings.seed, "verify")
     distance = np.exp(draw.uniform(np.log(_NEAREST), np.log(_FARTHEST), shape))
+    places = edges(system)
+    if places:
+        near = draw.choice(places, distance[:, 1::2].shape)
+        distance[:, 1::2] = near * np.exp(draw.uniform(-1, 1, near.shape) * np.log(_BESIDE))
     direction = draw.normal(size=(*shape, dim))
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
     spread = _LOG_MASS_SPREAD * system.mass_spread
@@ -102,6 +109,22 @@ def probe(system: System, dim: int, settings: VerificationSettings) -> Probe:
     # Where the force vanishes altogether (beyond an edge) the typical force is the measure.
     scale[scale == 0] = np.median(scale[scale > 0]) if np.any(scale > 0) else 1.0
     return Probe(displacement, mass, charge, scale)
+
+
+def edges(system: System) -> tuple[float, ...]:
+    """Return the distances at which a condition in a system's force changes, for unit masses and charges.
+
+    Args:
+        system: The system; a smooth force has no edges.
+    """
+    distance = np.geomspace(_NEAREST, _FARTHEST, _EDGE_GRID)
+    values = {**system.parameters, "r": distance, "m1": 1.0, "m2": 1.0, "q1": 1.0, "q2": 1.0}
+    found: set[float] = set()
+    for condition in system.radial_force.atoms(sympy.core.relational.Relational):
+        holds = np.broadcast_to(formula.evaluate(sympy.Piecewise((1, condition), (0, True)), values), distance.shape)
+        changes = np.flatnonzero(holds[1:] != holds[:-1])
+        found |= {float(np.sqrt(distance[k] * distance[k + 1])) for k in changes}
+    return tuple(sorted(found))
 
 
 @dataclasses.dataclass(frozen=True)
