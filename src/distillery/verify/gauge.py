@@ -79,9 +79,9 @@ def probe(system: System, dim: int, settings: VerificationSettings) -> Probe:
     """Draw receivers and senders, farther and heavier than those of the data.
 
     Distances are log-uniform in 0.05 … 20. Where the law has edges, as at ``r > 2``, every other sender is within a
-    fourth of one of them: among distances of all sizes few would show a wrong edge. Directions are uniform, masses log-normal with 1.5 times the spread of the data.
-    Senders have charges as in the data (where they are ±1, q and 1/q cannot be told apart). Every other receiver has
-    such a charge times 0.5 … 2.
+    fourth of one of them: among distances of all sizes few would show a wrong edge. Directions are uniform, masses
+    log-normal with 1.5 times the spread of the data. Senders have charges as in the data (where they are ±1, q and 1/q
+    cannot be told apart). Every other receiver has such a charge times 0.5 … 2.
 
     Args:
         system: The system whose force is the truth.
