@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distillery import formula
-from distillery.config import DistillationSettings, VerificationSettings
+from distillery.config import DistillationSettings, OperonSettings, VerificationSettings
 from distillery.distill.child import Child
 from distillery.distill.engine import Problem
 from distillery.functions import feature_names
@@ -18,7 +18,7 @@ def message(system: str, form: str, seed: int, count: int) -> tuple[np.ndarray, 
     """Inputs of a message and one component of it: a·F, or a·F/m1, with 2 % noise and an offset."""
     rng = np.random.default_rng([seed, count])
     displacement = rng.normal(0, np.sqrt(2), (count, 2))
-    if system != "spring":
+    if system not in {"spring", "discontinuous"}:
         # Bodies that do not hold together drift apart.
         displacement *= np.sqrt(1 + rng.uniform(0, 5, (count, 1)) ** 2)
     mass, charge = np.exp(rng.normal(size=(count, 2))), rng.choice([-1.0, 1.0], (count, 2))
@@ -26,9 +26,31 @@ def message(system: str, form: str, seed: int, count: int) -> tuple[np.ndarray, 
     if form == "acceleration":
         force /= mass[:, :1]
     clean = force @ [0.5, -0.8]
-    noisy = clean * (1 + 0.02 * rng.normal(size=count)) + 0.02 * np.median(np.abs(clean)) * rng.normal(size=count)
+    # A force that is 0 for many samples has no median to speak of.
+    size = np.median(np.abs(clean)) if system != "discontinuous" else np.std(clean)
+    noisy = clean * (1 + 0.02 * rng.normal(size=count)) + 0.02 * size * rng.normal(size=count)
     distance = np.linalg.norm(displacement, axis=1)
     return np.column_stack([displacement, distance, mass, charge]), noisy + 0.1
+
+
+@pytest.mark.slow
+def test_a_law_with_an_edge_is_distilled_and_verified() -> None:
+    # Masses and charges do not matter, and neither does anything within the edge.
+    features, target = message("discontinuous", "force", 1, 5000)
+    held_out_features, held_out_target = message("discontinuous", "force", 1, 5001)
+    settings = DistillationSettings(
+        operators=("+", "-", "*", "/", ">", "<", "if"), operon=OperonSettings(population=300, generations=40)
+    )
+    task = Problem(feature_names(2), features, target, held_out_features, held_out_target, settings)
+    child = Child()
+    try:
+        result = child.fit(task)
+    finally:
+        child.close()
+    assert result.chosen is not None, result.reason
+    expression = formula.parse(result.front[result.chosen].expression, task.names)
+    found = judge(expression, SYSTEMS["discontinuous"], 2, VerificationSettings())
+    assert found.recovered, (result.front[result.chosen], found.reason)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from distillery.collect.query import query
 from distillery.collect.run import collect
 from distillery.config import DistillationSettings
 from distillery.distill import child as child_module
-from distillery.distill import fits, julia, pysr, signature
+from distillery.distill import fits, julia, operon, pysr, signature
 from distillery.distill.child import Child
 from distillery.distill.engine import require
 from distillery.distill.run import distill
@@ -284,7 +284,10 @@ def test_engines_are_compared_on_equal_targets_in_one_query(
     assert chosen[1][0] in front
 
 
-def test_engines_that_are_compared_are_checked_too(fake: FakePysr, tmp_path: Path) -> None:
+def test_engines_that_are_compared_are_checked_too(
+    fake: FakePysr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operon, "_PIECEWISE", frozenset({">", "<"}))
     with pytest.raises(ValueError, match="stands twice among operon, operon"):
         DistillationSettings(compare=("operon",))
     unable = DistillationSettings(engine="pysr", operators=("+", "if"), compare=("operon",))

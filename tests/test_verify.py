@@ -279,3 +279,24 @@ def test_masses_that_are_all_equal_are_not_asked_for() -> None:
     system = System(potential="m1*m2*q1*q2*r**2", time_step=0.01, mass_spread=0.0, charges=(1.0, 2.0))
     assert judge(formula.parse("dx*q1*q2", feature_names(2)), system, 2, SETTINGS).recovered
     assert not judge(formula.parse("dx*q1", feature_names(2)), system, 2, SETTINGS).recovered
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize(
+    ("law", "passes"),
+    [
+        ("(({rotated}*(1 - 1/r)) if r > 2 else 0) + 0.3", True),
+        ("({rotated}*(1 - 1/r) + 0.3) if r > 2 else 0.3", True),
+        ("({rotated}*(1 - 1/r)) if r > 2.04 else 0", True),
+        ("({rotated}*(1 - 1/r)) if r > 1.96 else 0", True),
+        ("({rotated}*(1.02 - 1/r) + 0.001*dx) if r > 1.98 else 0.001", True),
+        ("({rotated}*(1 - 1/r)) if r > 2.4 else 0", False),
+        ("({rotated}*(1 - 1/r)) if r > 1.6 else 0", False),
+        ("{rotated}*(1 - 1/r)", False),
+        ("{rotated} if r > 2 else 0", False),
+        ("(({rotated}*(1 - 1/r)) if r > 2 else 0.3) + 0.1", False),
+    ],
+)
+def test_a_piecewise_law_passes_with_its_edge_and_its_offset(dim: int, law: str, passes: bool) -> None:
+    found = verdict("discontinuous", dim, law.format(rotated=ROTATED[dim]))
+    assert found.recovered == passes, found

@@ -28,6 +28,7 @@ from distillery.verify.gauge import (
     Verdict,
     bodies,
     displacements,
+    edges,
     fit_constants,
     fit_each,
     force_scale,
@@ -116,7 +117,7 @@ def _pairs(system: System, dim: int, settings: VerificationSettings) -> Probe:
     """Draw pairs of bodies, each at many distances; pairs that feel no force at all are left out, if others do."""
     shape = (settings.receivers, settings.senders)
     draw = stream(settings.seed, "verify", "pairs")
-    displacement = displacements(draw, shape, dim)
+    displacement = displacements(draw, shape, dim, edges(system))
     (mass, charge), (other_mass, _) = bodies(draw, system, shape[0]), bodies(draw, system, shape[0])
     other_charge = draw.choice(system.charges, (shape[0], 1))
     masses, charges = (

@@ -29,6 +29,8 @@ Form = Literal["force", "acceleration", "gauge", "energy"]
 
 NEAREST, FARTHEST = 0.05, 20.0
 _LOG_MASS_SPREAD = 1.5
+# Where edges are looked for, and how near to one is beside it.
+_EDGE_GRID, _BESIDE = 4001, 1.25
 # |F| is taken as the largest within ±5 % of the distance, so that it is a scale where F itself passes through 0.
 _NEARBY = (0.95, 0.975, 1.0, 1.025, 1.05)
 # Fitting the law's constants needs fewer samples than the verdict.
@@ -77,9 +79,10 @@ class Probe:
 def probe(system: System, dim: int, settings: VerificationSettings) -> Probe:
     """Draw receivers and senders, farther and heavier than those of the data.
 
-    Distances are log-uniform in 0.05 … 20, directions uniform, masses log-normal with 1.5 times the spread of the data.
-    Senders have charges as in the data (where they are ±1, q and 1/q cannot be told apart). Every other receiver has
-    such a charge times 0.5 … 2.
+    Distances are log-uniform in 0.05 … 20. Where the law has edges, as at ``r > 2``, every other sender is within a
+    fourth of one of them: among distances of all sizes few would show a wrong edge. Directions are uniform, masses
+    log-normal with 1.5 times the spread of the data. Senders have charges as in the data (where they are ±1, q and 1/q
+    cannot be told apart). Every other receiver has such a charge times 0.5 … 2.
 
     Args:
         system: The system whose force is the truth.
@@ -88,7 +91,7 @@ def probe(system: System, dim: int, settings: VerificationSettings) -> Probe:
     """
     shape = (settings.receivers, settings.senders)
     draw = stream(settings.seed, "verify")
-    displacement = displacements(draw, shape, dim)
+    displacement = displacements(draw, shape, dim, edges(system))
     own_mass, own_charge = bodies(draw, system, shape[0])
     spread = _LOG_MASS_SPREAD * system.mass_spread
     mass = (np.broadcast_to(own_mass, shape).copy(), np.exp(spread * draw.normal(size=shape)))
@@ -96,9 +99,21 @@ def probe(system: System, dim: int, settings: VerificationSettings) -> Probe:
     return Probe(displacement, mass, charge, force_scale(system, displacement, mass, charge))
 
 
-def displacements(draw: np.random.Generator, shape: tuple[int, int], dim: int) -> Float[np.ndarray, "one other dim"]:
-    """Draw displacements: distances log-uniform, directions uniform."""
+def displacements(
+    draw: np.random.Generator, shape: tuple[int, int], dim: int, places: tuple[float, ...] = ()
+) -> Float[np.ndarray, "one other dim"]:
+    """Draw displacements: distances log-uniform, where there are edges every other one near one; directions uniform.
+
+    Args:
+        draw: Source of the draws.
+        shape: How many.
+        dim: Dimensions of space.
+        places: Distances of edges, see ``edges``.
+    """
     distance = np.exp(draw.uniform(np.log(NEAREST), np.log(FARTHEST), shape))
+    if places:
+        near = draw.choice(places, distance[:, 1::2].shape)
+        distance[:, 1::2] = near * np.exp(draw.uniform(-1, 1, near.shape) * np.log(_BESIDE))
     direction = draw.normal(size=(*shape, dim))
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
     return distance[..., None] * direction
@@ -129,6 +144,22 @@ def typical_where_zero(scale: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*
     """Return sizes with the median of the others in place of zeros, which can be no measure."""
     typical = np.median(scale[scale > 0]) if np.any(scale > 0) else 1.0
     return np.where(scale == 0, typical, scale)
+
+
+def edges(system: System) -> tuple[float, ...]:
+    """Return the distances at which a condition in a system's force changes, for unit masses and charges.
+
+    Args:
+        system: The system; a smooth force has no edges.
+    """
+    distance = np.geomspace(NEAREST, FARTHEST, _EDGE_GRID)
+    values = {**system.parameters, "r": distance, "m1": 1.0, "m2": 1.0, "q1": 1.0, "q2": 1.0}
+    found: set[float] = set()
+    for condition in system.radial_force.atoms(sympy.core.relational.Relational):
+        holds = np.broadcast_to(formula.evaluate(sympy.Piecewise((1, condition), (0, True)), values), distance.shape)
+        changes = np.flatnonzero(holds[1:] != holds[:-1])
+        found |= {float(np.sqrt(distance[k] * distance[k + 1])) for k in changes}
+    return tuple(sorted(found))
 
 
 @dataclasses.dataclass(frozen=True)
