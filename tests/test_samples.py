@@ -21,6 +21,7 @@ from distillery.distill.problems import problems
 from distillery.distill.run import distill
 from distillery.errors import DistilleryError
 from distillery.functions import control_names, node_names
+from distillery.interpret.gauge import Reading
 from distillery.interpret.messages import sample_edges
 from distillery.interpret.run import interpret
 from distillery.interpret.samples import node_model, node_samples, pair_energy, raw_system, self_energy
@@ -51,7 +52,7 @@ def test_a_node_model_is_sampled_with_what_arrives_from_all_its_senders(
     network = build(sweep, sweep.cells[0], 1)
     network.initialise(0, stream(0, "test weights"))
     graphs = held_out(sweep)
-    features, target = node_model(network, np.eye(2), SYSTEMS[system], graphs)
+    features, target = node_model(network, Reading(np.eye(2)), SYSTEMS[system], graphs)
     names = node_names(sweep.model(sweep.cells[0]), SYSTEMS[system], 2)
     assert features.shape == (len(graphs.nodes) * 4, len(names))
     columns = dict(zip(names, features.T, strict=True))

@@ -107,6 +107,11 @@ class InterpretationSettings(_Settings):
         description="Which message components are distilled: the most significant ones, the principal components, "
         "or the principal ones only if they carry clearly more of the variance.",
     )
+    gauge_fixed: bool = Field(
+        True,
+        description="Whether what a node function can undo, a factor and an offset of each receiver, is taken out of "
+        "the components before they are distilled.",
+    )
     aligned: bool = Field(
         True,
         description="Whether the components are turned to the axes of space before they are distilled; displacements "

@@ -18,6 +18,7 @@ from distillery.config import InterpretationSettings
 from distillery.errors import DistilleryError
 from distillery.interpret.aligned import alignment
 from distillery.interpret.fits import DISTILLED, fit_component
+from distillery.interpret.gauge import Gauge, Reading
 from distillery.interpret.messages import (
     Edges,
     choose_reading,
@@ -29,6 +30,7 @@ from distillery.interpret.messages import (
     sample_edges,
 )
 from distillery.interpret.samples import node_model, node_samples, pair_energy, raw_system, self_energy
+from distillery.models import Model
 from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.randomness import stream
 from distillery.simulate.store import read_trajectories
@@ -39,6 +41,9 @@ from distillery.train.network import Network
 from distillery.train.stack import build
 
 _SQUARES = ("r2", "r2_robust", "r2_gauge_free")
+
+# Receivers by which the usual gauge is measured.
+_RECEIVERS = 2000
 
 
 def interpret(sweep: Sweep, cell: Cell) -> None:
@@ -66,9 +71,9 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
         else:
             network = load_network(sweep, cell)
             known, fresh = _edges(sweep, cell, seen, held_out)
-            result, axes = read_messages(sweep, cell, network, held_out, fresh)
-            samples = _samples(network, axes, known, fresh.first(sweep.config.distillation.held_out))
-            samples |= _of_nodes(sweep, cell, network, axes, seen, held_out)
+            result, reading = read_messages(sweep, cell, network, held_out, fresh)
+            samples = _samples(network, reading, known, fresh.first(sweep.config.distillation.held_out))
+            samples |= _of_nodes(sweep, cell, network, reading, seen, held_out)
         with files.replacing(cell.messages(sweep.results)) as temporary, temporary.open("wb") as file:
             np.savez(file, **samples)
         write_outcome(path, key=key, started=started, result=result, belongings=(cell.messages(sweep.results),))
@@ -92,7 +97,7 @@ def load_network(sweep: Sweep, cell: Cell) -> Network:
 
 def read_messages(
     sweep: Sweep, cell: Cell, network: Network, held_out: Graphs, edges: Edges
-) -> tuple[dict[str, Any], Float[np.ndarray, "message dim"]]:
+) -> tuple[dict[str, Any], Reading]:
     """Measure a network on held-out data.
 
     Args:
@@ -103,7 +108,7 @@ def read_messages(
         edges: Held-out edges, for the messages.
 
     Returns:
-        The findings as they stand in ``interpret.json``, and the directions of the components that are distilled.
+        The findings as they stand in ``interpret.json``, and how the components that are distilled are read.
     """
     settings, model, dim = sweep.config.interpretation, sweep.model(cell), cell.experiment.dim
     errors = errors_on(network, held_out)
@@ -117,12 +122,10 @@ def read_messages(
     force = sweep.system(cell.experiment).pair_force(
         edges.displacement, (edges.mass[:, 0], edges.mass[:, 1]), (edges.charge[:, 0], edges.charge[:, 1])
     )
-    chosen = axes[reading]
-    if settings.aligned and model.kind == "graph":
-        turned = alignment(messages @ chosen, edges.displacement)
-        chosen = chosen if turned is None else chosen @ turned
-    distilled: dict[str, np.ndarray] = {**dict(axes.items()), DISTILLED: chosen}
-    fits = {name: _fits(messages @ own, force, edges.mass[:, 0], settings) for name, own in distilled.items()}
+    read = _reading(network, axes[reading], messages, edges, model, settings)
+    components = {name: messages @ own for name, own in axes.items()}
+    distilled = {**dict(components.items()), DISTILLED: read.along(network, edges)}
+    fits = {name: _fits(values, force, edges.mass[:, 0], settings) for name, values in distilled.items()}
     result = {
         "test_mae": errors.mean(),
         "test_medae": np.median(errors),
@@ -133,7 +136,25 @@ def read_messages(
         "explained": explained,
         "fits": fits,
     }
-    return _plain(result), chosen
+    return _plain(result), read
+
+
+def _reading(
+    network: Network,
+    axes: Float[np.ndarray, "message component"],
+    messages: Float[np.ndarray, "sample message"],
+    edges: Edges,
+    model: Model,
+    settings: InterpretationSettings,
+) -> Reading:
+    """Return how components are read: turned to the axes of space, their gauge fixed, where that is wanted and sensible."""
+    if model.kind != "graph":
+        return Reading(axes)
+    turned = alignment(messages @ axes, edges.displacement) if settings.aligned else None
+    axes = axes if turned is None else axes @ turned
+    # What is antisymmetric has no gauge: the sender, whose message it is too, knows nothing of the receiver's.
+    fixed = settings.gauge_fixed and not model.antisymmetric
+    return Reading(axes, Gauge.measured(network, axes, edges.first(_RECEIVERS)) if fixed else None)
 
 
 def _edges(sweep: Sweep, cell: Cell, seen: Graphs, held_out: Graphs) -> tuple[Edges, Edges]:
@@ -147,14 +168,14 @@ def _edges(sweep: Sweep, cell: Cell, seen: Graphs, held_out: Graphs) -> tuple[Ed
 
 
 def _of_nodes(
-    sweep: Sweep, cell: Cell, network: Network, axes: np.ndarray, seen: Graphs, held_out: Graphs
+    sweep: Sweep, cell: Cell, network: Network, reading: Reading, seen: Graphs, held_out: Graphs
 ) -> dict[str, Any]:
     """Return samples of the function ``node``."""
     system = sweep.system(cell.experiment)
     if isinstance(network, HamiltonianNetwork):
         rows_of = functools.partial(self_energy, network, system)
     else:
-        rows_of = functools.partial(node_model, network, axes, system)
+        rows_of = functools.partial(node_model, network, reading, system)
     found = node_samples(rows_of, seen, held_out, sweep.config.distillation, cell.seed)
     return {f"node_{name}": values for name, values in found.items()}
 
@@ -192,17 +213,17 @@ def _fits(
     }
 
 
-def _samples(network: Network, axes: np.ndarray, known: Edges, fresh: Edges) -> dict[str, Any]:
+def _samples(network: Network, reading: Reading, known: Edges, fresh: Edges) -> dict[str, Any]:
     both = known.then(fresh)
     energy = {"energy": pair_energy(network, both)} if isinstance(network, HamiltonianNetwork) else {}
     return {
         **energy,
-        "message": messages_along(network, both) @ axes,
+        "message": reading.along(network, both),
         "displacement": both.displacement,
         "mass": both.mass,
         "charge": both.charge,
         "held_out": np.arange(len(both.receiver)) >= len(known.receiver),
-        "axes": axes,
+        "axes": reading.axes,
     }
 
 

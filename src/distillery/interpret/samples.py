@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distillery.config import DistillationSettings
+from distillery.interpret.gauge import Reading
 from distillery.interpret.messages import CHUNK, Edges
 from distillery.randomness import stream
 from distillery.systems import System
@@ -51,14 +52,14 @@ def node_samples(
 
 
 @torch.no_grad()
-def node_model(network: Network, axes: Float[np.ndarray, "message component"], system: System, graphs: Graphs) -> Rows:
+def node_model(network: Network, reading: Reading, system: System, graphs: Graphs) -> Rows:
     """Return what a node model gets and gives: the read part of what arrives and its own state; accelerations.
 
     The network itself gets whole messages; features hold only the components that are read of them.
 
     Args:
         network: A single trained network.
-        axes: Directions of the components that are read.
+        reading: How components are read of messages.
         system: Table entry of the system.
         graphs: Where to look.
     """
@@ -68,12 +69,16 @@ def node_model(network: Network, axes: Float[np.ndarray, "message component"], s
     for start in range(0, len(graphs.nodes), CHUNK):
         nodes = _tensor(graphs.nodes[start : start + CHUNK])
         accelerations.append(network(nodes).acceleration[0].double().numpy())
-        messages = network.messages(nodes)[0].double().numpy() @ axes
-        along = messages.reshape(nodes.shape[1], len(receivers), -1)
-        sums.append(np.stack([along[:, receivers == body].sum(axis=1) for body in range(bodies)], axis=1))
-    arriving, target = np.concatenate(sums), np.concatenate(accelerations)
+        messages = network.messages(nodes)[0].double().numpy() @ reading.axes
+        along, rows = messages.reshape(nodes.shape[1], len(receivers), -1), graphs.nodes[start : start + CHUNK]
+        arriving = [
+            reading.fixed(network, rows[:, body], along[:, at].sum(axis=1), int(at.sum()))
+            for body, at in enumerate(receivers == np.arange(bodies)[:, None])
+        ]
+        sums.append(np.stack(arriving, axis=1))
+    summed, target = np.concatenate(sums), np.concatenate(accelerations)
     velocity = graphs.nodes[..., dim : 2 * dim]
-    features = np.concatenate([arriving, _body(graphs), velocity, _place(graphs, system)], axis=-1)
+    features = np.concatenate([summed, _body(graphs), velocity, _place(graphs, system)], axis=-1)
     return _flat(features), _flat(target)
 
 
