@@ -147,7 +147,7 @@ def _reading(
     model: Model,
     settings: InterpretationSettings,
 ) -> Reading:
-    """Return how components are read: turned to the axes of space, their gauge fixed, where that is wanted and sensible."""
+    """Return how components are read: turned to the axes of space, and their gauge fixed."""
     if model.kind != "graph":
         return Reading(axes)
     turned = alignment(messages @ axes, edges.displacement) if settings.aligned else None
