@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from distillery import files
 from distillery.cell import Cell
 from distillery.errors import DistilleryError
-from distillery.models import Model
+from distillery.jobs import shape_of
 from distillery.outcome import finished, running, write_outcome
 from distillery.progress import progress
 from distillery.simulate.store import read_trajectories
@@ -36,7 +36,7 @@ def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
     Raises:
         DistilleryError: The shapes differ, the device is not there, or trajectories or a checkpoint are damaged.
     """
-    if len({_shape(sweep, cell) for cell in cells}) > 1:
+    if len({shape_of(sweep, cell) for cell in cells}) > 1:
         raise DistilleryError(
             f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model (but for its weight); "
             "train cells of one shape together"
@@ -60,11 +60,6 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise DistilleryError("execution.device: cuda is wanted, but PyTorch finds no CUDA device; use auto or cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _shape(sweep: Sweep, cell: Cell) -> tuple[int, int, str, Model]:
-    experiment = cell.experiment
-    return experiment.dim, experiment.bodies, sweep.system(experiment).graph, sweep.model(cell).unweighted
 
 
 def _groups(sweep: Sweep, cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]:
