@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distillery import functions
 from distillery.cell import STAGES, Cell, Stage
 from distillery.outcome import write_outcome
 from distillery.randomness import stream
@@ -28,6 +29,42 @@ def front(component: int) -> list[dict[str, Any]]:
     ]
 
 
+def node_front(component: int) -> list[dict[str, Any]]:
+    """A Pareto front of a node function whose second entry is right."""
+    return [
+        {"expression": "0.2", "complexity": 1, "mae": 1.0, "score": 0.0},
+        {"expression": f"2.0*s{component + 1}/m", "complexity": 5, "mae": 0.02, "score": 0.98},
+    ]
+
+
+def distilled(number: int, front: list[dict[str, Any]], chosen: int) -> dict[str, Any]:
+    """A component as the distill stage writes it."""
+    return {
+        "component": number,
+        "status": "ok",
+        "reason": "",
+        "fit": f"fit{number}",
+        "seconds": 1.0,
+        "chosen": chosen,
+        "front": front,
+    }
+
+
+def judged(number: int, expression: str, complexity: int, form: str | None, others: list[int]) -> dict[str, Any]:
+    """A component as the verify stage writes it; without a form it was not recovered."""
+    return {
+        "component": number,
+        "recovered": form is not None,
+        "form": form,
+        "expression": expression,
+        "complexity": complexity,
+        "median_residual": 0.003 if form else None,
+        "p90_residual": 0.01 if form else None,
+        "constants": {"rest_length": 1.0, "softening": 0.01},
+        "others": others if form else [],
+    }
+
+
 def results_of(sweep: Sweep, cell: Cell) -> dict[Stage, dict[str, Any]]:
     """The results of every stage of a cell that went well; they differ from cell to cell."""
     dim = cell.experiment.dim
@@ -35,6 +72,21 @@ def results_of(sweep: Sweep, cell: Cell) -> dict[Stage, dict[str, Any]]:
     recovered = cell.model != "standard"
     r2 = 0.99 if recovered else 0.03
     error = 0.05 + 0.001 * sweep.cells.index(cell)
+    model = sweep.model(cell)
+    counts = functions.components(model, dim)
+    network = model.kind != "control"
+    reading = "std" if network else ""
+    recovered_as = {"graph": "force", "hamiltonian": "energy", "control": "acceleration"}[model.kind]
+    form = recovered_as if recovered else None
+    node_form = ("energy" if model.kind == "hamiltonian" else "acceleration") if recovered else None
+    node = {
+        "recovered": recovered,
+        "form": node_form,
+        "reason": "",
+        "median_residual": 0.004,
+        "p90_residual": 0.02,
+        "components": [judged(k, f"2.0*s{k + 1}/m", 5, node_form, []) for k in range(counts.get("node", 0))],
+    }
 
     def fits(base: float) -> dict[str, Any]:
         return {
@@ -49,48 +101,27 @@ def results_of(sweep: Sweep, cell: Cell) -> dict[Stage, dict[str, Any]]:
     return {
         "train": {"steps": 100, "final_loss": 0.04, "parameters": 4242, "graphs_per_second": 1000.0},
         "interpret": {
-            "test_mae": error,
-            "test_medae": error / 2,
+            "test_mae": error if network else None,
+            "test_medae": error / 2 if network else None,
             "label_std": 1.5,
-            "message_std": [1.0 / (k + 1) for k in range(size)],
+            "message_std": [1.0 / (k + 1) for k in range(size if network else 0)],
             "significance": [1.0 / (k + 1) for k in range(size)],
-            "reading": "std",
+            "reading": reading,
             "explained": {"std": 0.99, "principal": 0.995},
-            "fits": {"std": fits(r2), "principal": fits(r2 / 2)},
+            "fits": {"std": fits(r2), "principal": fits(r2 / 2), "distilled": fits(r2)} if network else {},
         },
         "distill": {
             "engine": "operon",
-            "reading": "std",
-            "components": [
-                {
-                    "component": k,
-                    "status": "ok",
-                    "reason": "",
-                    "fit": f"fit{k}",
-                    "seconds": 1.0,
-                    "chosen": 2,
-                    "front": front(k),
-                }
-                for k in range(dim)
-            ],
+            "reading": reading,
+            "components": [distilled(k, front(k), 2) for k in range(counts["message"])],
+            **({"node": [distilled(k, node_front(k), 1) for k in range(counts["node"])]} if "node" in counts else {}),
         },
         "verify": {
             "recovered": recovered,
-            "form": "force" if recovered else None,
-            "components": [
-                {
-                    "component": k,
-                    "recovered": recovered,
-                    "form": "force" if recovered else None,
-                    "expression": LAWS[k],
-                    "complexity": 9,
-                    "median_residual": 0.003 if recovered else None,
-                    "p90_residual": 0.01 if recovered else None,
-                    "constants": {"rest_length": 1.0, "softening": 0.01},
-                    "others": [3] if recovered else [],
-                }
-                for k in range(dim)
-            ],
+            "form": form,
+            "components": [judged(k, LAWS[k], 9, form, [3]) for k in range(counts["message"])],
+            **({"node": node} if "node" in counts else {}),
+            "composed": {"mae": error * 1.1, "medae": error / 3},
         },
     }
 

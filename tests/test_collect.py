@@ -82,7 +82,7 @@ def test_every_finding_comes_back_at_its_coordinates(finished: Any) -> None:
 
 def test_fronts_are_kept_whole(finished: Any) -> None:
     equations = opened(finished)["equations"].to_dataset()
-    equations = equations.sel(cell="r^-1-3d-4b-s5/bottleneck-s1", engine="operon", component=1)
+    equations = equations.sel(cell="r^-1-3d-4b-s5/bottleneck-s1", engine="operon", function="message", component=1)
     assert equations.expression.values.tolist() == [entry["expression"] for entry in front(1)]
     assert equations.mae.values.tolist() == [entry["mae"] for entry in front(1)]
     assert equations.chosen.values.tolist() == [0, 0, 1, 0]
@@ -264,6 +264,37 @@ def test_the_table_says_that_a_law_was_found_but_not_chosen(sweep: Any) -> None:
     fabricate(sweep, cell, verify={"recovered": False, "form": None, "components": judged})
     collect(sweep)
     assert "no, but on front" not in results_table(sweep.results)
+
+
+def test_models_without_messages_stand_in_store_and_table(make_sweep: Any) -> None:
+    sweep = make_sweep(models=["bottleneck", "flathgn", "control"])
+    for cell in sweep.cells:
+        fabricate(sweep, cell)
+    collect(sweep)
+    found = [at(sweep, cell) for cell in sweep.cells]
+    assert [(cell.equation.values != "").sum() for cell in found] == [2, 1, 2]
+    assert [(cell.node_equation.values != "").sum() for cell in found] == [2, 1, 0]
+    assert [cell.form.item() for cell in found] == ["force", "energy", "acceleration"]
+    assert [cell.node_recovered.item() for cell in found][:2] == [1.0, 1.0]
+    assert np.isnan(found[2].node_recovered.item())
+    assert np.isnan(found[2].test_mae.item())
+    assert found[2].composed_mae.item() == pytest.approx(1.1 * 0.052)
+    assert found[0].principal_force_r2.values == pytest.approx([0.495, 0.496])
+    assert found[0].std_force_r2.values == pytest.approx(found[0].force_r2.values)
+    assert found[0].std_r2_gauge_free.values == pytest.approx([0.999] * 2)
+    lines = results_table(sweep.results).splitlines()
+    assert len(lines) == 2 + 2 + 1 + 2 + 2
+    assert "yes, as energy" in lines[4]
+    assert lines[5].split()[1:8] == ["control", "0", "–", "–", "–", "–", "–"]
+    assert lines[-1] == "3 of 3 cells recovered"
+
+
+def test_operators_of_an_engine_are_asked_of_every_experiment(make_sweep: Any) -> None:
+    from distillery.distill.engine import require_all
+
+    experiments = [{"system": "spring"}, {"system": "charge", "operators": ["+", "nonsense"]}]
+    with pytest.raises(DistilleryError, match=r"experiments\.1\.operators"):
+        require_all(make_sweep(experiments=experiments))
 
 
 def test_the_table_fits_a_terminal_and_cuts_nothing_elsewhere() -> None:

@@ -225,6 +225,7 @@ def test_operons_trees_mean_what_operon_computes(tmp_path: Path) -> None:
 
 def test_engines_are_checked_before_work_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     require(DistillationSettings())
+    monkeypatch.setattr(operon, "_PIECEWISE", frozenset({">", "<"}))
     with pytest.raises(DistilleryError, match=r"operators: operon has no if; .*engine: pysr"):
         require(DistillationSettings(operators=("+", "if")))
     real = importlib.util.find_spec

@@ -9,7 +9,7 @@ from distillery import formula
 from distillery.config import DistillationSettings, VerificationSettings
 from distillery.distill.child import Child
 from distillery.distill.engine import Problem
-from distillery.distill.run import feature_names
+from distillery.functions import feature_names
 from distillery.systems import SYSTEMS
 from distillery.verify.gauge import judge
 

@@ -23,13 +23,15 @@ from distillery.cell import Cell
 from distillery.config import DistillationSettings, OperonSettings, parse_config
 from distillery.distill.child import _FOLDER, Child, _sweep_up
 from distillery.distill.engine import Problem
-from distillery.distill.run import distill, feature_names, problems
+from distillery.distill.problems import problems
+from distillery.distill.run import distill
 from distillery.errors import DistilleryError
+from distillery.functions import feature_names
 from distillery.outcome import notes, read_outcome, write_outcome
 from distillery.sweep import Sweep
 
 TOKEN = "DISTILLERY_TEST_TOKEN"
-QUICK = {"operon": {"population": 40, "generations": 3}, "samples": 100, "held_out": 100}
+QUICK = {"operon": {"population": 40, "generations": 3}, "samples": 100, "held_out": 100, "functions": ["message"]}
 
 
 def messages(sweep: Sweep, cell: Cell, seed: int = 0, status: Any = "ok") -> None:

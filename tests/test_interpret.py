@@ -12,12 +12,14 @@ import pytest
 import distillery.interpret.run as interpret_run
 import orbits
 from distillery.errors import DistilleryError
+from distillery.interpret.aligned import alignment
 from distillery.interpret.fits import fit_component, trimmed_fit
 from distillery.interpret.messages import choose_reading, explained_share, reading_axes, sample_edges
 from distillery.interpret.run import interpret
 from distillery.outcome import read_outcome
 from distillery.randomness import stream
 from distillery.sweep import Sweep
+from distillery.systems import SYSTEMS
 from distillery.train import run as train_run
 from distillery.train.batches import graphs_of
 from distillery.train.run import train
@@ -166,7 +168,7 @@ def test_stage_writes_findings_and_samples(tiny: Callable[..., Sweep], model: st
     assert len(result["message_std"]) == len(result["significance"]) == width
     assert 0 < result["test_medae"] < result["test_mae"]
     assert result["explained"]["std"] <= result["explained"]["principal"] + 1e-9 <= 1 + 1e-8
-    for reading in ("std", "principal"):
+    for reading in ("std", "principal", "distilled"):
         for target in ("force", "acceleration"):
             assert {name: len(values) for name, values in result["fits"][reading][target].items()} == {
                 "r2": 2,
@@ -210,3 +212,29 @@ def test_missing_and_damaged_training_is_refused(tiny: Callable[..., Sweep]) -> 
     with pytest.raises(DistilleryError, match=r"model.safetensors: missing or damaged .*run the sweep again"):
         interpret(sweep, cell)
     assert not cell.outcome(sweep.results, "interpret").exists()
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("law", ["charge", "spring", "r^-2"])
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_alignment_undoes_any_linear_map_of_the_force(dim: int, law: str, mirror: int) -> None:
+    draws = stream(dim, "test alignment", law)
+    displacement = draws.normal(size=(4000, dim)) * np.sqrt(2)
+    mass, charge = np.exp(draws.normal(size=(2, 4000))), draws.choice([-1.0, 1.0], size=(2, 4000))
+    force = SYSTEMS[law].pair_force(displacement, (mass[0], mass[1]), (charge[0], charge[1]))
+    mixing = draws.normal(size=(dim, dim)) + 2 * np.diag([mirror, 1, 1][:dim])
+    noise = 0.02 * np.median(np.abs(force)) * draws.normal(size=force.shape)
+    turned = alignment((force + noise) @ mixing + draws.normal(size=dim), displacement)
+    assert turned is not None
+    total = mixing @ turned
+    total /= np.abs(total).max()
+    along = np.abs(np.diag(total))
+    assert along.min() > 0.85
+    np.testing.assert_allclose(total - np.diag(np.diag(total)), 0.0, atol=0.04)
+
+
+def test_alignment_needs_as_many_independent_components_as_dimensions() -> None:
+    displacement = stream(0, "test alignment").normal(size=(500, 2))
+    assert alignment(displacement[:, :1] @ np.array([[1.0, 2.0]]), displacement) is None
+    assert alignment(displacement[:, :1], displacement) is None
+    assert alignment(np.zeros((500, 2)), displacement) is None

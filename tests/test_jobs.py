@@ -142,13 +142,18 @@ def test_trainings_are_stacked_by_model_only_when_asked(make_sweep: Callable[...
 
 
 def make_systems(make_sweep: Callable[..., Sweep]) -> Sweep:
-    experiments = [{"system": system, "dim": dim} for system, dim in (("spring", 2), ("charge", 2), ("spring", 3))]
+    experiments = [
+        {"system": "spring"},
+        {"system": "charge"},
+        {"system": "spring", "dim": 3},
+        {"system": "charge", "seed": 1, "loss": "relative"},
+    ]
     return make_sweep(experiments=experiments, models=["l1", "standard"], execution={"cells_per_job": 2})
 
 
 def test_cells_of_several_jobs_are_worked_on_by_shape_whatever_their_system(make_sweep: Callable[..., Sweep]) -> None:
     sweep = make_systems(make_sweep)
-    spring, charge, solid = sweep.jobs.values()
+    spring, charge, solid, weighed = sweep.jobs.values()
     seen: list[list[str]] = []
 
     def do(cells: Sequence[Cell]) -> None:
@@ -156,14 +161,16 @@ def test_cells_of_several_jobs_are_worked_on_by_shape_whatever_their_system(make
         well(sweep)(cells)
 
     # A cell that is given twice, by itself and with its job, is worked on once.
-    work_together(sweep, [spring, sweep.find_job(str(spring.cells[0])), charge, solid], do)
+    work_together(sweep, [spring, sweep.find_job(str(spring.cells[0])), charge, solid, weighed], do)
     assert seen == [
         ["spring-2d-4b-s0/l1-s0", "charge-2d-4b-s0/l1-s0"],
         ["spring-2d-4b-s0/standard-s0", "charge-2d-4b-s0/standard-s0"],
         ["spring-3d-4b-s0/l1-s0"],
         ["spring-3d-4b-s0/standard-s0"],
+        ["charge-2d-4b-s1/l1-s0"],
+        ["charge-2d-4b-s1/standard-s0"],
     ]
-    for job in (spring, charge, solid):
+    for job in (spring, charge, solid, weighed):
         marker = json.loads(job.outcome(sweep.results, "train").read_text())
         assert marker == {
             "key": sweep.job_key("train", job),
@@ -174,7 +181,7 @@ def test_cells_of_several_jobs_are_worked_on_by_shape_whatever_their_system(make
 
 def test_shape_that_breaks_costs_its_cells_in_every_job(make_sweep: Callable[..., Sweep]) -> None:
     sweep = make_systems(make_sweep)
-    spring, charge, _ = sweep.jobs.values()
+    spring, charge, *_ = sweep.jobs.values()
 
     def do(cells: Sequence[Cell]) -> None:
         if cells[0].model == "l1":

@@ -24,7 +24,7 @@ def test_the_plan_counts_cells_and_work(make_sweep: Any) -> None:
     text = plan_text(sweep)
     assert text.startswith("2 experiments × 2 models × 3 seeds = 12 cells")
     assert "6,600 trajectories" in text
-    assert "30 fits by operon" in text
+    assert "60 fits by operon" in text
     assert "14 drawings" in text
     assert not sweep.results.exists()
 
@@ -66,9 +66,23 @@ def test_too_small_a_disk_is_refused_in_one_line(make_sweep: Any, monkeypatch: p
     assert not sweep.results.exists()
 
 
-def test_a_hamiltonian_network_is_fitted_in_every_direction(make_sweep: Any) -> None:
+def test_fits_are_counted_by_function(make_sweep: Any) -> None:
     experiments = [{"system": "spring"}, {"system": "spring", "dim": 3}]
-    assert "5 fits by operon" in plan_text(make_sweep(experiments=experiments, models=["flathgn"]))
+
+    def text(model: str, **changes: Any) -> str:
+        return plan_text(make_sweep(experiments=experiments, models=[model], **changes))
+
+    assert "10 fits by operon" in text("l1")
+    assert "5 fits by operon" in text("l1", distillation={"functions": ["message"]})
+    assert "4 fits by operon" in text("flathgn")
+    assert "5 fits by operon" in text("control")
+
+
+def test_what_has_no_network_needs_no_time_to_train(make_sweep: Any) -> None:
+    def trained(*models: str) -> float:
+        return next(e.seconds for e in plan(make_sweep(models=list(models))).stages if e.stage == "train")
+
+    assert trained("bottleneck", "control") - trained("bottleneck") < 10 < trained("bottleneck")
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,8 @@ def test_sql_on_cells_and_equations(sweep: Sweep) -> None:
     joined = query(
         sweep.results,
         sql="SELECT c.model, e.expression FROM equations e JOIN cells c USING (cell) "
-        "WHERE e.chosen AND e.component = 0 AND c.seed = 1 AND c.system = 'spring' ORDER BY 1",
+        "WHERE e.chosen AND e.component = 0 AND e.function = 'message' "
+        "AND c.seed = 1 AND c.system = 'spring' ORDER BY 1",
     )
     assert joined.rows == (("bottleneck", LAWS[0]), ("standard", LAWS[0]))
     with_ = query(sweep.results, sql="WITH a AS (SELECT seed FROM cells) SELECT count(*) FROM a;")
@@ -136,7 +137,7 @@ def test_sql_on_cells_and_equations(sweep: Sweep) -> None:
 
 def test_filters_come_before_sql(sweep: Sweep) -> None:
     count = "SELECT (SELECT count(*) FROM cells), (SELECT count(*) FROM equations)"
-    assert query(sweep.results, sql=count).rows == ((8, 2 * 4 * 4 + 3 * 3 * 4),)
+    assert query(sweep.results, sql=count).rows == ((8, 2 * 4 * (4 + 2) + 3 * 3 * (4 + 2)),)
     assert query(sweep.results, ["system=spring", "seed=0"], sql=count).rows == ((2, 2 * 2 * 4),)
     assert query(sweep.results, ["rank=0"], sql=count).rows == ((8, 2 * 4 + 3 * 3),)
     assert query(sweep.results, ["system=nothing"], sql=count).rows == ((0, 0),)
@@ -173,7 +174,7 @@ def test_sql_reaches_nothing_but_the_tables(
 
 
 def test_equations_are_answered_one_per_row(sweep: Sweep) -> None:
-    where = ["system=spring", "model=bottleneck", "seed=0"]
+    where = ["system=spring", "model=bottleneck", "seed=0", "function=message"]
     table = query(sweep.results, where, equations=True, columns=["component", "rank", "expression", "chosen", "passes"])
     assert len(table.rows) == 8
     assert table.rows[2] == (0, 2, LAWS[0], True, True)

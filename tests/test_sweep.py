@@ -83,6 +83,7 @@ def test_job_of_one_cell_ends_with_the_outcome_of_the_cell(make_sweep: MakeSweep
         ({"execution": {"ranks": 7, "device": "cpu", "cells_per_job": 1}}, set()),
         ({"verification": {"receivers": 50}}, {"verify"}),
         ({"distillation": {"operon": {"generations": 3}}}, {"distill", "verify"}),
+        ({"distillation": {"functions": ["message"]}}, {"distill", "verify"}),
         ({"distillation": {"pysr": {"iterations": 3}}}, set()),
         ({"interpretation": {"mass_bins": 3}}, {"interpret", "distill", "verify"}),
         ({"training": {"steps": 3}}, set(STAGES)),
@@ -102,6 +103,19 @@ def test_a_setting_reaches_what_depends_on_it_and_nothing_else(
 
     before, after = keys(make_sweep()), keys(make_sweep(**changes))
     assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_operators_of_an_experiment_change_its_own_expressions_only(make_sweep: MakeSweep) -> None:
+    def keys(**first: Any) -> list[tuple[str, ...]]:
+        sweep = make_sweep(experiments=[{"system": "spring", **first}, {"system": "charge"}])
+        return [tuple(sweep.key(stage, cell) for stage in STAGES) for cell in sweep.cells]
+
+    usual, own = keys(), keys(operators=["+", "*"])
+    assert usual[1] == own[1]
+    assert [a == b for a, b in zip(usual[0], own[0], strict=True)] == [
+        stage in ("train", "interpret") for stage in STAGES
+    ]
+    assert keys(operators=["+", "-", "*", "/"]) == usual
 
 
 def test_a_changed_constant_of_a_system_changes_its_data_key(make_sweep: MakeSweep) -> None:

@@ -25,7 +25,7 @@ from distillery.sweep import Sweep
 from distillery.train import checkpoint, loop, run
 from distillery.train.batches import WINDOW, Batches, graphs_of
 from distillery.train.run import train
-from distillery.train.schedule import one_cycle
+from distillery.train.schedule import faded_in, one_cycle
 
 TRAINING = {"hidden": 8, "batch": 8, "steps": 250, "learning_rate": 5e-3}
 EXECUTION = {"checkpoint_every": 60, "device": "cpu"}
@@ -323,3 +323,11 @@ def test_one_cycle_is_pytorchs() -> None:
         assert rate == pytest.approx(schedule.get_last_lr()[0], abs=1e-4 * (step < 999))
         optimiser.step()
         schedule.step()
+
+
+def test_penalties_fade_in_and_stay() -> None:
+    factors = [faded_in(step, 100, 0.2) for step in range(100)]
+    assert factors[0] == 0.0
+    assert factors[10] == 0.5
+    assert set(factors[20:]) == {1.0}
+    assert faded_in(0, 100, 0.0) == 1.0

@@ -63,10 +63,10 @@ def assert_same(one: list[dict[str, torch.Tensor]], other: list[dict[str, torch.
 @pytest.mark.parametrize(
     ("model", "system", "training"),
     [
-        ("l1", "spring", {"loss": "relative"}),
+        ("l1", "spring", {"loss": "relative", "fade_in": 0.5}),
         ("pruning", "spring", {}),
         ("kl", "spring", {}),
-        ("flathgn", "rope", {}),
+        ("flathgn", "rope", {"fade_in": 0.5}),
         pytest.param("bottleneck", "spring", {"precision": "bfloat16"}, marks=pytest.mark.slow),
         pytest.param("bottleneck", "rope", {}, marks=pytest.mark.slow),
         pytest.param("newton", "spring", {}, marks=pytest.mark.slow),
@@ -113,7 +113,9 @@ def test_step_that_waits_for_the_device_is_found_out_before_it_is_recorded(
     fake = FakeCuda(monkeypatch)
     fake.before_recording = lambda: pytest.fail("the recording was begun")
 
-    def work(nodes: torch.Tensor, true: torch.Tensor, _noise: None) -> tuple[torch.Tensor, torch.Tensor]:
+    def work(
+        nodes: torch.Tensor, true: torch.Tensor, _noise: None, _fade: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         return true.sum((1, 2, 3)) * nodes.max().item(), nodes.sum((1, 2, 3))
 
     step = Step(work, nodes=(1, 2, 3, 6), true=(1, 2, 3, 2), noise=None, device=CPU)

@@ -10,8 +10,8 @@ import pytest
 
 from distillery import formula
 from distillery.config import VerificationSettings
-from distillery.distill.run import feature_names
 from distillery.errors import DistilleryError
+from distillery.functions import feature_names
 from distillery.outcome import read_outcome, write_outcome
 from distillery.sweep import Sweep
 from distillery.systems import SYSTEMS, System

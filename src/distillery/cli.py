@@ -71,7 +71,7 @@ _job = click.argument("job")
 def train(sweep: Sweep, jobs: tuple[str, ...]) -> None:
     """Train the networks of JOBS: cells, or jobs of several cells such as …/bottleneck-s0+9.
 
-    Of several JOBS all cells of equal shape (dimensions, bodies, graph, model) train side by side.
+    Of several JOBS all cells of equal shape (dimensions, bodies, graph, model, loss) train side by side.
     """
     from distillery.jobs import work, work_together
     from distillery.train.run import train as stage
@@ -205,6 +205,28 @@ def table(results: Path) -> None:
     from distillery.collect.table import results_table
 
     click.echo(results_table(results))
+
+
+@cli.command()
+@click.option(
+    "--results",
+    "folders",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=(Path("results"),),
+    help="A results folder; may be repeated where a study is split over several.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="A Markdown file to write, instead of printing.")
+def tables(folders: tuple[Path, ...], output: Path | None) -> None:
+    """Print the paper's tables 1, 3 and 5 with ours beside, as Markdown."""
+    from distillery import files
+    from distillery.report.tables import tables_text
+
+    text = tables_text(folders)
+    if output is None:
+        click.echo(text)
+    else:
+        files.write_text(output, text + "\n")
 
 
 @cli.command()

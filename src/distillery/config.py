@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distillery.errors import DistilleryError
+from distillery.functions import Function
 from distillery.models import MODELS, Model
 from distillery.systems import SYSTEMS, System
 from distillery.yaml_file import ENDLESS, read_yaml
@@ -22,6 +23,7 @@ _T = TypeVar("_T")
 _LARGEST_SEED = 2**63 - 1
 
 
+Loss = Literal["absolute", "scaled", "relative"]
 Operator = Literal["+", "-", "*", "/", "^", "exp", "log", ">", "<", "if"]
 
 
@@ -40,6 +42,12 @@ class ExperimentSettings(_Settings):
     snapshots: int = Field(50, ge=1, description="Saved times per trajectory, evenly spread over `steps`.")
     steps: int = Field(1000, ge=1, description="Length of a trajectory in the system's time steps.")
     seed: int = Field(0, ge=0, le=_LARGEST_SEED, description="Seed of the initial conditions.")
+    loss: Loss | None = Field(
+        None, description="Loss of this experiment's networks, where `training.loss` will not do."
+    )
+    share: float | None = Field(
+        None, gt=0, le=1, description="Share of the samples that is fitted, where `distillation.share` will not do."
+    )
     operators: tuple[Operator, ...] | None = Field(
         None,
         min_length=1,
@@ -66,10 +74,17 @@ class TrainingSettings(_Settings):
     hidden: int = Field(64, ge=1, description="Units per hidden layer.")
     layers: int = Field(3, ge=1, description="Hidden layers of the edge and of the node function.")
     activation: Literal["relu", "silu", "softplus"] = Field("relu", description="Activation function.")
-    loss: Literal["absolute", "scaled", "relative"] = Field(
+    loss: Loss = Field(
         "absolute",
         description="What is minimised: the mean over bodies of Σ|a - â| (absolute), that over the data's median of "
         "Σ|a| (scaled), or over that median plus each body's own Σ|a| (relative). Penalties are weighed alike.",
+    )
+    fade_in: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Share of the steps over which penalties rise to their full weight; messages that are pressed from "
+        "the first step on may die before they have said anything.",
     )
     batch: int = Field(64, ge=1, description="Graphs per step.")
     steps: int = Field(14_000, ge=1, description="Optimiser steps.")
@@ -91,6 +106,11 @@ class InterpretationSettings(_Settings):
         "best",
         description="Which message components are distilled: the most significant ones, the principal components, "
         "or the principal ones only if they carry clearly more of the variance.",
+    )
+    aligned: bool = Field(
+        True,
+        description="Whether the components are turned to the axes of space before they are distilled; displacements "
+        "of bodies tell how, no law is needed.",
     )
 
 
@@ -123,7 +143,7 @@ EngineName = Literal["operon", "pysr"]
 
 
 class DistillationSettings(_Settings):
-    """How expressions are fitted to messages."""
+    """How expressions are fitted to the functions of a model."""
 
     engine: EngineName = Field("operon", description="The symbolic regression engine; never switched.")
     compare: tuple[EngineName, ...] = Field(
@@ -131,8 +151,21 @@ class DistillationSettings(_Settings):
         description="Other engines that fit the same targets, to be compared with it. Their fronts are judged and kept "
         "too; the cell's equations and verdict are those of `engine`.",
     )
-    samples: int = Field(5000, ge=50, description="Training samples of a message component.")
+    functions: tuple[Function, ...] = Field(
+        ("message", "node"),
+        min_length=1,
+        description="What is distilled: messages (or pair energies) always, and what nodes make of them.",
+    )
+    samples: int = Field(5000, ge=50, description="Training samples of each component of a function.")
     held_out: int = Field(5000, ge=50, description="Held-out samples on which a front's errors are measured.")
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the samples that are fitted: those whose values are smallest. Where close encounters "
+        "have forces a thousand times the usual, no network is right there, and they would decide over every "
+        "expression.",
+    )
     operators: tuple[Operator, ...] = Field(
         ("+", "-", "*", "/"), min_length=1, description="Operators an expression may use."
     )
@@ -146,6 +179,13 @@ class DistillationSettings(_Settings):
     def engines(self) -> tuple[EngineName, ...]:
         """The engine, and those that are compared with it."""
         return (self.engine, *self.compare)
+
+    @field_validator("functions")
+    @classmethod
+    def _functions_have_messages(cls, functions: tuple[Function, ...]) -> tuple[Function, ...]:
+        if "message" not in functions:
+            raise ValueError("message is missing; nodes are distilled together with messages only")
+        return _distinct(functions)
 
     @model_validator(mode="after")
     def _engines_differ(self) -> DistillationSettings:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from distillery import files
 from distillery.cell import Cell, Job, Stage
+from distillery.config import TrainingSettings
 from distillery.errors import explain
 from distillery.models import Model
 from distillery.outcome import failed, write_outcome
@@ -107,14 +108,21 @@ def groups(sweep: Sweep, stage: Stage, job: Job) -> list[Sequence[Cell]]:
     return _by_shape(sweep, job.cells)
 
 
-def shape_of(sweep: Sweep, cell: Cell) -> tuple[int, int, str, Model]:
-    """Return what cells must share to train side by side: dimensions, bodies, graph, and model but for its weight."""
+Shape = tuple[int, int, str, Model, TrainingSettings]
+
+
+def shape_of(sweep: Sweep, cell: Cell) -> Shape:
+    """Return what cells must share to train side by side.
+
+    That is dimensions, bodies, graph, model but for its weight, and the training's settings.
+    """
     experiment = cell.experiment
-    return experiment.dim, experiment.bodies, sweep.system(experiment).graph, sweep.model(cell).unweighted
+    graph, model = sweep.system(experiment).graph, sweep.model(cell).unweighted
+    return experiment.dim, experiment.bodies, graph, model, sweep.training(experiment)
 
 
 def _by_shape(sweep: Sweep, cells: Sequence[Cell]) -> list[Sequence[Cell]]:
-    found: dict[tuple[int, int, str, Model], list[Cell]] = {}
+    found: dict[Shape, list[Cell]] = {}
     for cell in dict.fromkeys(cells):
         found.setdefault(shape_of(sweep, cell), []).append(cell)
     return list(found.values())

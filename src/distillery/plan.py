@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from distillery import functions
 from distillery.cell import SPLITS, Cell, Experiment, Split
 from distillery.collect.text import align, counted
 from distillery.config import Config
@@ -23,7 +24,7 @@ INTERPRETING = 3.0  # seconds per cell
 OPERON = 1.8e7  # individuals × samples × passes per second
 PYSR = 0.5  # seconds per iteration and population
 TIDYING = 2.0  # seconds that refitting and judging a front take after any fit
-VERIFYING = 0.75  # seconds per message component
+VERIFYING = 0.75  # seconds per component of a function
 DRAWING = 1.0  # seconds per job that draws
 COLLECTING = 1.5e-3  # seconds per cell
 JOB = 2.0  # seconds that any job takes to start
@@ -210,8 +211,7 @@ def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
         sum(simulating(sweep, experiment, split) for split in SPLITS) + starting for experiment in sweep.experiments
     )
     trained = sum(training(sweep, cell) for cell in cells) + jobs * JOB
-    # Every model's messages are read in as many components as space has dimensions.
-    components = sum(cell.experiment.dim for cell in cells)
+    components = sum(fitted(sweep, cell) for cell in cells)
     drawings = len(sweep.experiments) + len(cells)
     trajectories = sum(sweep.simulations(e, split) for e in sweep.experiments for split in SPLITS)
     engines = config.distillation.engines
@@ -232,6 +232,12 @@ def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
     )
 
 
+def fitted(sweep: Sweep, cell: Cell) -> int:
+    """Return how many components of functions an engine fits for a cell."""
+    asked = sweep.config.distillation.functions
+    return sum(n for of, n in functions.components(sweep.model(cell), cell.experiment.dim).items() if of in asked)
+
+
 def _pairs(sweep: Sweep, experiment: Experiment) -> int:
     n = experiment.bodies
     return n * (n - 1) // 2 if sweep.system(experiment).graph == "complete" else n - 1
@@ -247,6 +253,8 @@ def simulating(sweep: Sweep, experiment: Experiment, split: Split) -> float:
 def _weights(sweep: Sweep, cell: Cell) -> tuple[int, int]:
     """Return the weights of the edge and of the node function."""
     settings, dim = sweep.config.training, cell.experiment.dim
+    if sweep.model(cell).kind == "control":
+        return 0, 0
     node, messages = 2 * dim + 2, sweep.model(cell).message_size(dim)
     inner = (settings.layers - 1) * settings.hidden**2
     edge = 2 * node * settings.hidden + inner + settings.hidden * messages
@@ -256,6 +264,8 @@ def _weights(sweep: Sweep, cell: Cell) -> tuple[int, int]:
 def training(sweep: Sweep, cell: Cell) -> float:
     """Return the seconds of one core that training a cell takes."""
     settings = sweep.config.training
+    if sweep.model(cell).kind == "control":
+        return 0.0
     edge, node = _weights(sweep, cell)
     # A multiplication and an addition per weight, and twice that again going backwards.
     operations = 6 * (2 * _pairs(sweep, cell.experiment) * edge + cell.experiment.bodies * node)
@@ -276,6 +286,12 @@ def _fit(config: Config, engine: str) -> float:
 
 def _cell_bytes(sweep: Sweep, cell: Cell) -> int:
     """Return the bytes of a cell's messages and weights, with a checkpoint of these and their two moments."""
-    distillation = sweep.config.distillation
+    distillation, experiment = sweep.config.distillation, cell.experiment
     samples = distillation.samples + distillation.held_out
-    return samples * (8 * (2 * cell.experiment.dim + 4) + 1) + 16 * sum(_weights(sweep, cell))
+    model, system, dim = sweep.model(cell), sweep.system(experiment), experiment.dim
+    counts = functions.components(model, dim)
+    if model.kind == "control":
+        numbers = len(functions.control_names(system, dim, experiment.bodies)) + dim
+    else:
+        numbers = 2 * dim + 5 + len(functions.node_names(model, system, dim)) + counts["node"]
+    return samples * (8 * numbers + len(counts)) + 16 * sum(_weights(sweep, cell))

@@ -19,6 +19,7 @@ PYTHON = 500
 SIMULATING = 700  # a rank with its compiled integrator
 TORCH = 2500  # with the context of a GPU
 DRAWING = 800
+JUDGED = 300  # graphs on which expressions are tried
 COLLECTING = 0.3  # per cell
 WORKER = 1000  # a Dask worker beside the fit that it runs
 SCHEDULER = 1500  # a Dask scheduler with its client
@@ -72,7 +73,7 @@ def interpret(sweep: Sweep, job: Job) -> Need:
 def distill(sweep: Sweep, job: Job) -> Need:
     """Return what the job needs that distils cells; its memory is that of one core where the workers are its tasks."""
     dask, settings = sweep.config.execution.dask, sweep.config.distillation
-    fits = sum(cell.experiment.dim for cell in job.cells) * len(settings.engines)
+    fits = sum(plan.fitted(sweep, cell) for cell in job.cells) * len(settings.engines)
     rounds = math.ceil(fits / dask.workers)
     # Every fit may take its whole time; the margin of other stages has no place here.
     loading = LOADING_JULIA if "pysr" in settings.engines else 0.0
@@ -93,8 +94,9 @@ def worker_mb(config: Config) -> int:
 
 def verify(sweep: Sweep, job: Job) -> Need:
     """Return what judging the expressions of a job's cells needs."""
-    components = sum(cell.experiment.dim for cell in job.cells) * len(sweep.config.distillation.engines)
-    return Need(PYTHON, components * plan.VERIFYING * 5)
+    components = sum(plan.fitted(sweep, cell) for cell in job.cells) * len(sweep.config.distillation.engines)
+    # Held-out trajectories are read whole, and a part of them is judged by.
+    return Need(PYTHON + JUDGED + 4 * _trajectories_mb(sweep, job.experiment), components * plan.VERIFYING * 5)
 
 
 def picture(sweep: Sweep, subject: Experiment | Job | Cell) -> Need:

@@ -14,13 +14,20 @@ from typing import Any
 
 from distillery import files
 from distillery.cell import Cell, Experiment, Job, Split, Stage
-from distillery.config import Config, ExperimentSettings, load_config, parse_config
+from distillery.config import (
+    Config,
+    DistillationSettings,
+    ExperimentSettings,
+    TrainingSettings,
+    load_config,
+    parse_config,
+)
 from distillery.errors import DistilleryError
 from distillery.models import Model
 from distillery.systems import System
 
 # Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.
-FORMATS = {"simulate": 1, "train": 1, "interpret": 1, "distill": 1, "verify": 1, "collect": 2}
+FORMATS = {"simulate": 1, "train": 1, "interpret": 2, "distill": 2, "verify": 2, "collect": 3}
 # Where, under the results folder, the checked configuration of a run is kept for its jobs.
 RESOLVED = "config.yaml"
 
@@ -86,6 +93,18 @@ class Sweep:
     def model(self, cell: Cell) -> Model:
         """Return the table entry of a cell's model."""
         return self.config.known_models[cell.model]
+
+    def training(self, experiment: Experiment) -> TrainingSettings:
+        """Return how an experiment's networks are trained: with its own loss, where it has one."""
+        return self.config.training.model_copy(update=self._own(experiment, "loss"))
+
+    def distillation(self, experiment: Experiment) -> DistillationSettings:
+        """Return how an experiment's expressions are fitted: with its own operators and share, where it has such."""
+        return self.config.distillation.model_copy(update=self._own(experiment, "operators", "share"))
+
+    def _own(self, experiment: Experiment, *names: str) -> dict[str, Any]:
+        settings = self.settings[experiment]
+        return {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
 
     def find_experiment(self, text: str) -> Experiment:
         """Return the experiment of that name; raises DistilleryError if the sweep has none."""
@@ -155,7 +174,7 @@ class Sweep:
                     "data": self.data_key(cell.experiment, "train"),
                     "model": self.model(cell).model_dump(mode="json"),
                     "seed": cell.seed,
-                    **self._dumped("training"),
+                    "training": self.training(cell.experiment).model_dump(mode="json"),
                 }
             case "interpret":
                 content |= {
@@ -165,7 +184,7 @@ class Sweep:
                     **self._dumped("interpretation"),
                 }
             case "distill":
-                settings = self.config.distillation
+                settings = self.distillation(cell.experiment)
                 content |= {
                     "interpret": self.key("interpret", cell),
                     **settings.model_dump(mode="json", exclude={"operon", "pysr", "compare"}),

@@ -165,12 +165,12 @@ def begin(sweep: Sweep, snakemake: Any) -> None:
     Raises:
         SystemExit: The engine cannot work here, or the disk is too small; the reason was printed.
     """
-    from distillery.distill.engine import require
+    from distillery.distill.engine import require_all
     from distillery.plan import require_room
     from distillery.slurm.require import require_site
 
     _longest.update(_or_end(lambda: require_site(snakemake)))
-    _or_end(lambda: require(sweep.config.distillation))
+    _or_end(lambda: require_all(sweep))
     _or_end(lambda: require_room(sweep))
     # The Slurm executor gives all jobs of a run one name, by which `distillery resume` finds them.
     claim.begin(getattr(getattr(snakemake.scheduler, "_executor", None), "run_uuid", ""))

@@ -34,6 +34,22 @@ class Column:
 _R2 = "R² of the message component against a linear combination of the components of"
 _PER_COMPONENT = ("component",)
 
+READINGS = ("std", "principal")
+
+
+def _fits(prefix: str, read: str) -> tuple[Column, ...]:
+    """Return the columns of the fits of a reading."""
+    return (
+        Column(f"{prefix}force_r2", "number", f"{_R2} the true force{read}", _PER_COMPONENT),
+        Column(f"{prefix}force_r2_robust", "number", f"{_R2} the true force, best 90 %{read}", _PER_COMPONENT),
+        Column(f"{prefix}acceleration_r2", "number", f"{_R2} force / receiver mass{read}", _PER_COMPONENT),
+        Column(
+            f"{prefix}acceleration_r2_robust", "number", f"{_R2} force / receiver mass, best 90 %{read}", _PER_COMPONENT
+        ),
+        Column(f"{prefix}r2_gauge_free", "number", f"{_R2} the true force, per bin of mass{read}", _PER_COMPONENT),
+    )
+
+
 CELLS: tuple[Column, ...] = (
     Column("status", "text", "ok, missing, failed, diverged; unplanned where the sweep has no such cell"),
     Column("reason", "text", "the stage that is not done, and why"),
@@ -47,8 +63,9 @@ CELLS: tuple[Column, ...] = (
     Column("force_r2_gauge_free", "number", f"{_R2} the true force, per bin of receiver mass", _PER_COMPONENT),
     Column("acceleration_r2", "number", f"{_R2} force / receiver mass", _PER_COMPONENT),
     Column("acceleration_r2_robust", "number", f"{_R2} force / receiver mass, best 90 %", _PER_COMPONENT),
+    *(column for reading in READINGS for column in _fits(f"{reading}_", f", if read as {reading}")),
     Column("recovered", "flag", "whether all components are the true law up to its gauge"),
-    Column("form", "text", "what the law was recovered as: force, acceleration, gauge or mixed"),
+    Column("form", "text", "what the law was recovered as: force, acceleration, gauge, mixed or energy"),
     Column("equation", "text", "the chosen expression of each message component", _PER_COMPONENT),
     Column("complexity", "number", "complexity of the chosen expression, by the paper's count", _PER_COMPONENT),
     Column("component_recovered", "flag", "whether this component is the true law up to its gauge", _PER_COMPONENT),
@@ -57,6 +74,13 @@ CELLS: tuple[Column, ...] = (
     Column("p90_residual", "number", "90th percentile of the relative residual", _PER_COMPONENT),
     Column("constants", "text", "constants of the law as found, JSON", _PER_COMPONENT),
     Column("fit", "text", "how the symbolic fit ended: ok, timed_out, failed", _PER_COMPONENT),
+    Column("node_equation", "text", "the chosen expression of each component of the node function", _PER_COMPONENT),
+    Column("node_complexity", "number", "complexity of that expression, by the paper's count", _PER_COMPONENT),
+    Column("node_recovered", "flag", "whether the node function is right: acceleration with the messages, or energy"),
+    Column("node_median_residual", "number", "median relative residual of that verdict"),
+    Column("node_p90_residual", "number", "90th percentile of the relative residual of that verdict"),
+    Column("composed_mae", "number", "test_mae of the chosen expressions in place of the network"),
+    Column("composed_medae", "number", "test_medae of the chosen expressions in place of the network"),
     Column("parameters", "number", "weights of the network", units="1"),
     Column("final_loss", "number", "training loss at the last step"),
     Column("train_seconds", "number", "wall time of training", units="s"),
@@ -70,7 +94,20 @@ CELLS: tuple[Column, ...] = (
     Column("versions", "text", "versions of the libraries, JSON"),
 )
 
-FRONT_DIMS = ("cell", "engine", "component", "rank")
+# A cell has as many of these as its function has components, the others as many as space has dimensions.
+OF_MESSAGES = (
+    "equation",
+    "complexity",
+    "component_recovered",
+    "on_front",
+    "median_residual",
+    "p90_residual",
+    "constants",
+    "fit",
+)
+OF_NODES = ("node_equation", "node_complexity")
+
+FRONT_DIMS = ("cell", "engine", "function", "component", "rank")
 
 EQUATIONS: tuple[Column, ...] = (
     Column("expression", "text", "an expression on the Pareto front"),
@@ -78,7 +115,7 @@ EQUATIONS: tuple[Column, ...] = (
     Column("mae", "number", "its mean absolute error on held-out samples"),
     Column("score", "number", "drop of log error per unit of complexity"),
     Column("chosen", "flag", "whether it is the paper's choice, with the largest score"),
-    Column("passes", "flag", "whether it is the true law up to its gauge"),
+    Column("passes", "flag", "whether it is the true law up to its gauge, or the right node function"),
     Column("fit", "text", "how the fit that found it ended: ok, timed_out"),
     Column("fit_seconds", "number", "wall time of that fit", units="s"),
 )

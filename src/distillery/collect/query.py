@@ -21,7 +21,7 @@ from distillery.errors import DistilleryError
 
 _IDENTITY = (*DIMS, "experiment", "cell")
 CELL_NAMES = (*_IDENTITY, *(column.name for column in CELLS))
-EQUATION_NAMES = (*_IDENTITY, "engine", "component", "rank", *(column.name for column in EQUATIONS))
+EQUATION_NAMES = (*_IDENTITY, "engine", "function", "component", "rank", *(column.name for column in EQUATIONS))
 _FLAGS = frozenset(column.name for column in (*CELLS, *EQUATIONS) if column.kind == "flag")
 
 BRIEF_CELLS = (
@@ -37,6 +37,7 @@ BRIEF_CELLS = (
 BRIEF_EQUATIONS = (
     "cell",
     "engine",
+    "function",
     "component",
     "rank",
     "chosen",

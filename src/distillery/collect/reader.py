@@ -17,7 +17,16 @@ import numpy as np
 from jaxtyping import Int
 
 from distillery.cell import STORE, Cell, Experiment
-from distillery.collect.columns import CELLS, DIMS, EQUATIONS, FRONT_DIMS, TEXT_DIMS, UNPLANNED
+from distillery.collect.columns import (
+    CELLS,
+    DIMS,
+    EQUATIONS,
+    FRONT_DIMS,
+    OF_MESSAGES,
+    OF_NODES,
+    TEXT_DIMS,
+    UNPLANNED,
+)
 from distillery.errors import DistilleryError
 
 _T = TypeVar("_T")
@@ -109,16 +118,32 @@ def _cells(store: Path, names: Sequence[str] | None) -> Frame:
     columns["experiment"] = _objects([str(cell.experiment) for cell in identities])
     columns["cell"] = _objects([str(cell) for cell in identities])
     lengths = {}
+    given = {column.name for column in CELLS} if names is None else set(names)
+    if given & {*OF_MESSAGES, *OF_NODES}:
+        distilled, nodes = (_components(store, len(shape), name)[planned] for name in ("fit", "node_equation"))
+        # What is not distilled yet has as many components as space has dimensions, all absent.
+        distilled = np.where(distilled > 0, distilled, columns["dim"])
     for column in CELLS:
         if column.name not in names if names is not None else column.dims == ("message",):
             continue
         values = _array(store, "cells", column.name)
         columns[column.name] = values.reshape(-1, *values.shape[len(DIMS) :])[planned]
-        if column.dims == ("component",):
+        if column.name in OF_MESSAGES:
+            lengths[column.name] = distilled
+        elif column.name in OF_NODES:
+            lengths[column.name] = nodes
+        elif column.dims == ("component",):
             lengths[column.name] = np.minimum(columns["dim"], values.shape[-1])
         elif column.dims:
             lengths[column.name] = np.isfinite(columns[column.name]).sum(axis=-1)
     return Frame(columns, len(planned), lengths)
+
+
+def _components(store: Path, dims: int, name: str) -> Int[np.ndarray, " combination"]:
+    """Return how many components each cell has, by a column that is not empty for the last one."""
+    values = _array(store, "cells", name)
+    there = values.reshape(-1, *values.shape[dims:]) != ""
+    return np.asarray(np.where(there, np.arange(1, there.shape[1] + 1), 0).max(axis=1, initial=0))
 
 
 def _equations(store: Path) -> Frame:
@@ -127,7 +152,8 @@ def _equations(store: Path) -> Frame:
     engines = _array(store, "equations", "engine").astype(object)
     if expressions.ndim != len(FRONT_DIMS):
         raise _damaged(store / "equations", "its dimensions are other ones")
-    index, engine, component, rank = np.nonzero(expressions != "")
+    functions = _array(store, "equations", "function").astype(object)
+    index, engine, function, component, rank = np.nonzero(expressions != "")
     identities = [Cell.parse(cell) for cell in cells]
     coordinates = [identity.coordinates for identity in identities]
     columns: dict[str, np.ndarray] = {}
@@ -136,10 +162,10 @@ def _equations(store: Path) -> Frame:
         columns[name] = values[index]
     columns["experiment"] = _objects([str(identity.experiment) for identity in identities])[index]
     columns["cell"] = cells[index]
-    columns |= {"engine": engines[engine], "component": component, "rank": rank}
+    columns |= {"engine": engines[engine], "function": functions[function], "component": component, "rank": rank}
     for column in EQUATIONS:
         array = expressions if column.name == "expression" else _array(store, "equations", column.name)
-        columns[column.name] = array[index, engine, component, rank]
+        columns[column.name] = array[index, engine, function, component, rank]
     return Frame(columns, len(index))
 
 

@@ -10,10 +10,14 @@ from typing import Any
 
 from distillery.cell import STAGES, Cell, Split, Stage
 from distillery.collect.state import StageState, cell_states
+from distillery.functions import Function
+from distillery.interpret.fits import DISTILLED
 from distillery.outcome import Outcome
 from distillery.sweep import Sweep
 
 Values = dict[str, Any]
+Fronts = dict[Function, list[list[Values]]]
+_NOTHING: Values = {"components": ()}
 _CONCERN: dict[str, str] = {"running": "is running", "queued": "waits for its turn", "interrupted": "was interrupted"}
 
 
@@ -24,13 +28,13 @@ class Record:
     Attributes:
         cell: Whose it is.
         values: By column of ``columns.CELLS``, a value, or a list along the column's own dimension.
-        fronts: By engine, the cell's own first, for each message component its Pareto front, each entry by column of
-            ``columns.EQUATIONS``.
+        fronts: By engine, the cell's own first, and function, for each component its Pareto front, each entry by
+            column of ``columns.EQUATIONS``.
     """
 
     cell: Cell
     values: Values
-    fronts: dict[str, list[list[Values]]]
+    fronts: dict[str, Fronts]
 
 
 def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState]) -> Record:
@@ -43,7 +47,7 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
     """
     states = cell_states(sweep, cell)
     values: Values = {}
-    fronts: dict[str, list[list[Values]]] = {}
+    fronts: dict[str, Fronts] = {}
     outcomes: dict[Stage, Outcome] = {}
     for stage in STAGES:
         state = states[stage]
@@ -53,12 +57,14 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
             found = _READERS[stage](state.outcome.result)
             if stage == "distill":
                 fronts = {
-                    name: [_front(component) for component in _ordered(result)]
+                    name: {of: [_front(c) for c in components] for of, components in _by_function(result).items()}
                     for name, result in _by_engine(sweep, state.outcome.result).items()
                 }
             if stage == "verify":
                 for name, result in _by_engine(sweep, state.outcome.result).items():
-                    _mark_passing(fronts.get(name, []), _ordered(result))
+                    verdicts = {"message": _ordered(result), "node": _ordered(result.get("node", _NOTHING))}
+                    for of, found_fronts in fronts.get(name, {}).items():
+                        _mark_passing(found_fronts, verdicts[of])
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             problem = f"{stage}.json lacks what it should hold ({error!r}); delete it and run the sweep again"
             states[stage] = StageState("failed", problem)
@@ -112,25 +118,33 @@ def _read_interpret(result: Values) -> Values:
 
 
 def _choose_reading(values: Values) -> None:
-    """Keep the fits of the reading that was distilled, under plain names."""
+    """Give the fits of both readings their names, and plain ones to those of the components that are distilled."""
     for name in [name for name in values if ":" in name]:
         reading, plain = name.split(":")
         fits = values.pop(name)
-        if reading == values.get("reading"):
+        if plain == "acceleration_r2_gauge_free":
+            continue
+        if reading == DISTILLED:
             values[plain] = fits
-    values.pop("acceleration_r2_gauge_free", None)
+        else:
+            values[f"{reading}_{plain.removeprefix('force_') if plain.endswith('gauge_free') else plain}"] = fits
 
 
 def _read_distill(result: Values) -> Values:
-    components = _ordered(result)
-    chosen = [_chosen(component) for component in components]
-    return {
-        "engine": _text(result["engine"]),
-        "reading": _text(result["reading"]),
-        "equation": ["" if entry is None else _text(entry["expression"]) for entry in chosen],
-        "complexity": [math.nan if entry is None else _number(entry["complexity"]) for entry in chosen],
-        "fit": [_text(component["status"]) for component in components],
-    }
+    found: Values = {"engine": _text(result["engine"]), "reading": _text(result["reading"])}
+    for function, components in _by_function(result).items():
+        prefix = "node_" if function == "node" else ""
+        chosen = [_chosen(component) for component in components]
+        found[f"{prefix}equation"] = ["" if entry is None else _text(entry["expression"]) for entry in chosen]
+        found[f"{prefix}complexity"] = [math.nan if entry is None else _number(entry["complexity"]) for entry in chosen]
+    found["fit"] = [_text(component["status"]) for component in _ordered(result)]
+    return found
+
+
+def _by_function(result: Values) -> dict[Function, list[Values]]:
+    """Return the components of each function that was distilled."""
+    found: dict[Function, list[Values]] = {"message": _ordered(result)}
+    return found | ({"node": _ordered({"components": result["node"]})} if "node" in result else {})
 
 
 def _by_engine(sweep: Sweep, result: Values) -> dict[str, Values]:
@@ -174,7 +188,14 @@ def _mark_passing(fronts: list[list[Values]], verdicts: list[Values]) -> None:
 
 def _read_verify(result: Values) -> Values:
     components = _ordered(result)
-    return {
+    node, composed = result.get("node"), result.get("composed")
+    found: Values = {}
+    if node is not None:
+        found["node_recovered"] = float(bool(node["recovered"]))
+        found |= {f"node_{name}": _number(node[name]) for name in ("median_residual", "p90_residual")}
+    if composed is not None:
+        found |= {f"composed_{name}": _number(composed[name]) for name in ("mae", "medae")}
+    return found | {
         "recovered": float(bool(result["recovered"])),
         "form": "" if result["form"] is None else _text(result["form"]),
         "component_recovered": [float(bool(component["recovered"])) for component in components],

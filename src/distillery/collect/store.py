@@ -22,6 +22,7 @@ from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
 from distillery.collect.columns import CELLS, DIMS, EQUATIONS, FRONT_DIMS, TEXT_DIMS, UNPLANNED, Column
 from distillery.collect.record import Record
 from distillery.errors import DistilleryError
+from distillery.functions import FUNCTIONS
 from distillery.provenance import commit, versions
 from distillery.sweep import Sweep
 
@@ -120,25 +121,31 @@ def _coordinates(records: Sequence[Record]) -> dict[str, list[Any]]:
 
 def _equations(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
     engines: list[str] = list(sweep.config.distillation.engines)
-    fronts = [(row, name, found) for row, record in enumerate(records) for name, found in record.fronts.items()]
+    fronts = [
+        (row, engines.index(name), FUNCTIONS.index(function), component, front)
+        for row, record in enumerate(records)
+        for name, found in record.fronts.items()
+        for function, own in found.items()
+        for component, front in enumerate(own)
+    ]
     components = max(record.cell.experiment.dim for record in records)
-    components = max(components, *(len(found) for _, _, found in fronts), 0)
-    ranks = max((len(front) for _, _, found in fronts for front in found), default=1)
-    shape = (len(records), len(engines), components, max(ranks, 1))
+    components = max(components, *(component + 1 for *_, component, _ in fronts), 0)
+    ranks = max((len(front) for *_, front in fronts), default=1)
+    shape = (len(records), len(engines), len(FUNCTIONS), components, max(ranks, 1))
     variables = {}
     for column in EQUATIONS:
         array = _empty(column, shape)
-        for row, name, found in fronts:
-            for component, front in enumerate(found):
-                for rank, entry in enumerate(front):
-                    if column.name in entry:
-                        array[row, engines.index(name), component, rank] = entry[column.name]
+        for *place, front in fronts:
+            for rank, entry in enumerate(front):
+                if column.name in entry:
+                    array[(*place, rank)] = entry[column.name]
         variables[column.name] = (FRONT_DIMS, array, _attributes(column))
     coordinates = {
         "cell": _texts([str(record.cell) for record in records]),
         "engine": _texts(engines),
+        "function": _texts(FUNCTIONS),
         "component": np.arange(components),
-        "rank": np.arange(shape[3]),
+        "rank": np.arange(shape[-1]),
     }
     return xr.Dataset(variables, coords=coordinates)
 

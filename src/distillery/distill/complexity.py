@@ -8,6 +8,8 @@ An expression is counted as the cheapest way of writing it with the paper's oper
 - a constant is 1 whatever its sign and value, and so is a number like 2 or 1/3;
 - a product of n factors, above or below the fraction bar, has n - 1 operators (``a*b/c`` is 5); where
   nothing stands above the bar, the 1 there is a constant (``1/a`` is 3);
+- a comparison is 1, also where its value, 1 or 0, is used as a number; ``IF(condition, A, B)`` counts all three
+  arguments (``dx if r > 2 else 0`` is 8);
 - a whole power is a product or a power, whichever is cheaper (``x^2`` is x*x, 3; ``x^4`` is a power, 5, where
   the product of four would be 7); a root is a power with a constant exponent.
 """
@@ -44,6 +46,9 @@ def _cost(node: Any) -> int:
         return _product(node) if _exponent(node) < 0 else _power(node.base, node.exp)
     if isinstance(node, sympy.Piecewise):
         *cases, (last, _) = node.args
+        if len(cases) == 1 and cases[0][0] == 1 and last == 0:
+            # A comparison as a value, 1 or 0, is the operator > or < alone.
+            return _cost(cases[0][1])
         return _cost(last) + sum(_IF + _cost(value) + _cost(condition) for value, condition in cases)
     own = _UNARY.get(type(node), max(len(node.args) - 1, 1))
     return own + sum(_cost(argument) for argument in node.args)

@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from distillery.config import DistillationSettings, EngineName, ExecutionSettings
 from distillery.errors import DistilleryError
+from distillery.sweep import Sweep
 
 ENGINES = {"operon": "distillery.distill.operon", "pysr": "distillery.distill.pysr"}
 
@@ -28,7 +29,7 @@ class Problem:
     Attributes:
         names: Names of the features.
         features: Training inputs (dimensionless).
-        target: One message component (dimensionless).
+        target: One component of a function (dimensionless).
         held_out_features: Inputs on which errors are measured.
         held_out_target: Target on which errors are measured.
         settings: Engine, operators, budgets, limits and seed.
@@ -119,12 +120,33 @@ def engine(name: str) -> Engine:
     return cast(Engine, importlib.import_module(ENGINES[name]))
 
 
-def require(settings: DistillationSettings, execution: ExecutionSettings | None = None) -> None:
+def require_all(sweep: Sweep, execution: ExecutionSettings | None = None) -> None:
+    """Check what ``require`` does for every experiment of a sweep, with its own operators.
+
+    Args:
+        sweep: The sweep.
+        execution: Where fits are about to run; left out where what they need may still be prepared.
+
+    Raises:
+        DistilleryError: As ``require``.
+    """
+    require(sweep.config.distillation, execution)
+    for index, experiment in enumerate(sweep.experiments):
+        if sweep.settings[experiment].operators is not None:
+            require(sweep.distillation(experiment), execution, f"experiments.{index}.operators")
+
+
+def require(
+    settings: DistillationSettings,
+    execution: ExecutionSettings | None = None,
+    operators: str = "distillation.operators",
+) -> None:
     """Check that the configured engines can work here, before any work is started.
 
     Args:
         settings: The engines and their operators.
         execution: Where fits are about to run; left out where what they need may still be prepared.
+        operators: The key of the configuration that names the operators.
 
     Raises:
         DistilleryError: A library is missing or not prepared, or the engine lacks an operator; the other engine is
@@ -132,10 +154,16 @@ def require(settings: DistillationSettings, execution: ExecutionSettings | None 
     """
     for name in settings.engines:
         key = "engine" if name == settings.engine else "compare"
-        _require(name, key, settings, execution)
+        _require(name, key, operators, settings, execution)
 
 
-def _require(name: EngineName, key: str, settings: DistillationSettings, execution: ExecutionSettings | None) -> None:
+def _require(
+    name: EngineName,
+    key: str,
+    operators: str,
+    settings: DistillationSettings,
+    execution: ExecutionSettings | None,
+) -> None:
     others = " or ".join(other for other in ENGINES if other != name)
     instead = f"choose engine: {others}" if key == "engine" else f"take {name} out of compare"
     missing = engine(name).missing()
@@ -143,7 +171,7 @@ def _require(name: EngineName, key: str, settings: DistillationSettings, executi
         raise DistilleryError(f"distillation.{key}: {name} cannot run here, {missing}; install that, or {instead}")
     unknown = engine(name).unknown_operators(settings)
     if unknown:
-        raise DistilleryError(f"distillation.operators: {name} has no {', '.join(unknown)}; leave it out, or {instead}")
+        raise DistilleryError(f"{operators}: {name} has no {', '.join(unknown)}; leave it out, or {instead}")
     unprepared = engine(name).unprepared(execution) if execution else None
     if unprepared:
         raise DistilleryError(f"distillation.{key}: {name} cannot run yet, {unprepared}, or {instead}")

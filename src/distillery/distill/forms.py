@@ -5,11 +5,13 @@ from __future__ import annotations
 import collections
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import sympy
 
+from distillery import formula
 from distillery.distill.complexity import complexity
 
 _MOST_TERMS = 12
@@ -19,16 +21,43 @@ def cheapest(expression: sympy.Expr) -> sympy.Expr:
     """Return the form of least complexity among the equal ones that are tried.
 
     Constants are merged; where it stays small the expression is also multiplied out and common factors
-    of its terms are taken out again.
+    of its terms are taken out again. Pieces of piecewise expressions are brought to their own cheapest forms;
+    thresholds stay as they are.
 
     Args:
         expression: Any expression with numeric constants.
     """
+    smooth, cases = _without_cases(expression)
+    if cases:
+        return cheapest(smooth).xreplace({name: each_piece(case, cheapest) for name, case in cases.items()})
     forms = [normal(expression)]
     expanded = _expanded(expression)
     if expanded is not None:
         forms.append(normal(_collected(expanded)))
     return min(forms, key=complexity)
+
+
+def each_piece(case: sympy.Expr, change: Callable[[sympy.Expr], sympy.Expr]) -> sympy.Expr:
+    """Return a piecewise expression with every piece changed and every condition kept.
+
+    Args:
+        case: The piecewise expression.
+        change: What becomes of a piece.
+    """
+    return sympy.Piecewise(*((change(value), condition) for value, condition in case.args))
+
+
+def _without_cases(expression: sympy.Expr) -> tuple[sympy.Expr, dict[Any, Any]]:
+    """Return an expression with a symbol for each outermost piecewise part, and those parts by their symbols."""
+    cases: dict[Any, Any] = {}
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, sympy.Piecewise):
+            return cases.setdefault(node, formula.symbol(f"case_{len(cases)}"))
+        return node.func(*map(walk, node.args)) if node.has(sympy.Piecewise) else node
+
+    smooth = walk(expression)
+    return smooth, {name: case for case, name in cases.items()}
 
 
 def _expanded(expression: sympy.Expr) -> sympy.Expr | None:
@@ -49,6 +78,8 @@ def _terms(node: Any) -> int:
 
 def normal(node: Any) -> Any:
     """Merge constants: each sum that is a factor or a base gets one coefficient 1, the rest moves outside."""
+    if isinstance(node, sympy.Piecewise):
+        return each_piece(node, normal)
     if node.is_number:
         return _number(node)
     if not node.args:
@@ -144,6 +175,10 @@ def products(expression: sympy.Expr) -> sympy.Expr | None:
     Args:
         expression: Any expression with numeric constants.
     """
+    smooth, cases = _without_cases(expression)
+    if cases:
+        changed = {name: each_piece(case, lambda piece: products(piece) or piece) for name, case in cases.items()}
+        return smooth.xreplace(changed) if changed != cases else None
     expanded = _expanded(expression)
     if not isinstance(expanded, sympy.Add):
         return None

@@ -5,7 +5,9 @@ The budget is a number of generations, never a time, and one thread runs it: equ
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +18,17 @@ import sympy
 
 from distillery import formula
 from distillery.config import DistillationSettings, ExecutionSettings
+from distillery.distill import fits
 from distillery.distill.engine import Problem
+from distillery.distill.front import choose, pareto_front
+from distillery.distill.neighbours import climbed
+from distillery.distill.split import best_split, refined
+from distillery.distill.tidy import tidied
 from distillery.randomness import integer_seed, stream
 
+# What operon lacks and is brought about by splitting the samples, see ``distillery.distill.split``. Comparisons whose
+# values 0 and 1 are computed with are never produced.
+_PIECEWISE = frozenset({">", "<", "if"})
 _PRIMITIVES = {"+": "Add", "-": "Sub", "*": "Mul", "/": "Div", "^": "Pow", "exp": "Exp", "log": "Log"}
 _MAX_DEPTH = 10
 _INITIAL_LENGTH = 10
@@ -28,6 +38,10 @@ _TOURNAMENT = 5
 _EPSILON = 1e-4
 _REPORT_EVERY = 5
 _UNLIMITED = 2**62
+# From so many expressions of the front, evenly spaced, a climb begins.
+_STARTS = 3
+# A side of a split with fewer samples is a constant, nothing is searched there.
+_FEWEST = 50
 
 
 def missing() -> str | None:
@@ -51,8 +65,8 @@ def threads(settings: DistillationSettings, cores: int) -> int:
 
 
 def unknown_operators(settings: DistillationSettings) -> tuple[str, ...]:
-    """Return the configured operators that operon does not have."""
-    return tuple(operator for operator in settings.operators if operator not in _PRIMITIVES)
+    """Return the configured operators that operon has in no form."""
+    return tuple(operator for operator in settings.operators if operator not in _PRIMITIVES.keys() | _PIECEWISE)
 
 
 def partial(folder: Path, names: tuple[str, ...]) -> list[str]:
@@ -71,14 +85,59 @@ def warm_up(problem: Problem, folder: Path) -> None:
 
 
 def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) -> list[str]:
-    """Return the expressions of operon's Pareto front.
+    """Return the expressions of operon's Pareto front, what lies beside them and, with ``if``, piecewise ones.
+
+    Operon has no ``if``. Where it is asked for, half of the generations search all samples, the others the two sides
+    of the split that pays most; a few points of both fronts are joined to ``A if feature > threshold else B``.
+
+    Args:
+        problem: What to fit.
+        folder: Not needed.
+        report: Called every few generations with the front so far.
+    """
+    chosen = _sample(problem)
+    columns = {name: column[chosen] for name, column in problem.columns.items()}
+    split = best_split(columns, problem.target[chosen]) if "if" in problem.settings.operators else None
+    if split is None:
+        return _search(problem, (), 1.0, report)
+    whole = _search(problem, (), 0.5, report)
+    upper = split.upper(problem.columns)
+    sides = []
+    for name, here in (("upper", upper), ("lower", ~upper)):
+        side = dataclasses.replace(problem, features=problem.features[here], target=problem.target[here])
+        texts = _search(side, (name,), 0.25, lambda found: report(whole)) if here.sum() >= _FEWEST else []
+        sides.append(_some(texts, side))
+    joined = []
+    for above, below in itertools.product(*sides):
+        best = refined(split, above, below, problem.columns, problem.target)
+        joined.append(formula.to_text(best.joined(above, below)))
+    return list(dict.fromkeys([*whole, *joined]))
+
+
+def _some(texts: list[str], side: Problem) -> list[sympy.Expr]:
+    """Return the constant, the paper's choice and the best of one side's expressions."""
+    constant = sympy.Float(float(np.median(side.target)))
+    front = pareto_front(tidied(_few(texts, side), side.columns, side.target), side.columns, side.target)
+    picked = [front[index].expression for index in (choose(front), len(front) - 1) if index is not None and front]
+    return list(dict.fromkeys([constant, *fits.parsed(picked, side.names)]))
+
+
+def _few(texts: list[str], side: Problem) -> list[sympy.Expr]:
+    """Return the Pareto front of one side's expressions, which is what is worth being tidied."""
+    front = pareto_front(fits.parsed(texts, side.names), side.columns, side.target)
+    return fits.parsed([point.expression for point in front], side.names)
+
+
+def _search(problem: Problem, part: tuple[str, ...], share: float, report: Callable[[list[str]], None]) -> list[str]:
+    """Return the expressions of operon's Pareto front, and what lies beside them.
 
     Operon sees a subset of the samples (``operon.samples``) and the target divided by its standard
     deviation; scale and offset, which its error leaves free, are put back by least squares.
 
     Args:
         problem: What to fit.
-        folder: Not needed.
+        part: Name of the part of the samples, for a seed of its own; empty for all of them.
+        share: Share of the generations that this search has.
         report: Called every few generations with the front so far.
     """
     import pyoperon as op
@@ -90,10 +149,11 @@ def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) 
     table = np.asfortranarray(np.column_stack([features, target / spread]), dtype=np.float32)
     dataset = op.Dataset(table)
     task, names = _task(op, dataset, problem)
-    algorithm, _alive = _algorithm(op, task, problem)
+    algorithm, _alive = _algorithm(op, task, problem, part, share)
+
+    columns = dict(zip(problem.names, features.T, strict=True))
 
     def front() -> list[str]:
-        columns = dict(zip(problem.names, features.T, strict=True))
         trees = [to_sympy(op, individual.Genotype.Nodes, names) for individual in algorithm.BestFront]
         scaled = [_scaled(tree, columns, target) for tree in trees]
         return sorted({formula.to_text(expression) for expression in scaled if expression is not None})
@@ -102,12 +162,26 @@ def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) 
         if algorithm.Generation % _REPORT_EVERY == 0:
             report(front())
 
-    algorithm.Run(op.RandomGenerator(np.uint64(_seed(problem))), each_generation, 1, False)
-    return front()
+    algorithm.Run(op.RandomGenerator(np.uint64(_seed(problem, part))), each_generation, 1, False)
+    return _improved(front(), columns, target)
 
 
-def _seed(problem: Problem) -> int:
-    return integer_seed(problem.settings.seed, "operon")
+def _improved(texts: list[str], columns: dict[str, np.ndarray], target: np.ndarray) -> list[str]:
+    """Add what lies beside the best expressions of a few lengths, found by climbing from them."""
+    expressions = fits.parsed(texts, tuple(columns))
+    front = pareto_front(expressions, columns, target)
+    spaced = [int(index) for index in np.linspace(1, len(front) - 1, _STARTS).round()]
+    starts = dict.fromkeys([choose(front), len(front) - 1, *spaced])
+    found = dict.fromkeys(texts)
+    for index in starts:
+        if index is not None and 0 <= index < len(front):
+            start = formula.parse(front[index].expression, tuple(columns))
+            found |= dict.fromkeys(formula.to_text(each) for each in climbed(start, columns, target))
+    return list(found)
+
+
+def _seed(problem: Problem, part: tuple[str, ...]) -> int:
+    return integer_seed(problem.settings.seed, "operon", *part)
 
 
 def _task(op: Any, dataset: Any, problem: Problem) -> tuple[Any, dict[int, str]]:
@@ -120,12 +194,15 @@ def _task(op: Any, dataset: Any, problem: Problem) -> tuple[Any, dict[int, str]]
     task.InputHashes = [variable.Hash for variable in variables[:-1]]
     primitives = int(op.NodeType.Constant) | int(op.NodeType.Variable)
     for operator in problem.settings.operators:
-        primitives |= int(getattr(op.NodeType, _PRIMITIVES[operator]))
+        if operator in _PRIMITIVES:
+            primitives |= int(getattr(op.NodeType, _PRIMITIVES[operator]))
     task.ConfigurePrimitiveSet(primitives)
     return task, {v.Hash: name for v, name in zip(variables[:-1], problem.names, strict=True)}
 
 
-def _algorithm(op: Any, task: Any, problem: Problem) -> tuple[Any, tuple[Any, ...]]:
+def _algorithm(
+    op: Any, task: Any, problem: Problem, part: tuple[str, ...], share: float
+) -> tuple[Any, tuple[Any, ...]]:
     """Return the algorithm and what must live as long as it does."""
     settings = problem.settings.operon
     inputs, symbols = task.InputHashes, task.PrimitiveSet
@@ -159,7 +236,7 @@ def _algorithm(op: Any, task: Any, problem: Problem) -> tuple[Any, tuple[Any, ..
     initializer.MinDepth = 1
     initializer.MaxDepth = 1000
     config = op.GeneticAlgorithmConfig(
-        generations=settings.generations,
+        generations=max(round(share * settings.generations), 1),
         max_evaluations=_UNLIMITED,
         local_iterations=settings.local_iterations,
         population_size=settings.population,
@@ -167,7 +244,7 @@ def _algorithm(op: Any, task: Any, problem: Problem) -> tuple[Any, tuple[Any, ..
         p_crossover=1.0,
         p_mutation=_MUTATION_PROBABILITY,
         epsilon=_EPSILON,
-        seed=_seed(problem),
+        seed=_seed(problem, part),
         max_time=_UNLIMITED,
     )
     sorter = op.RankSorter()

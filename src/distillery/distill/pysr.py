@@ -227,6 +227,9 @@ class _Translator(ast.NodeTransformer):
         match name, arguments:
             case (("greater" | "less"), [left, right]):
                 return _if(left, ast.Gt() if name == "greater" else ast.Lt(), right, ast.Constant(1))
+            case "cond", [ast.IfExp(test=test, body=ast.Constant(value=1), orelse=ast.Constant(value=0)), value]:
+                # A comparison decides by itself.
+                return ast.IfExp(test=test, body=value, orelse=ast.Constant(0))
             case "cond", [test, value]:
                 return _if(test, ast.Gt(), ast.Constant(0), value)
         return ast.Call(node.func, arguments, [])

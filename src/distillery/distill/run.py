@@ -1,33 +1,27 @@
-"""Distil some cells: every message component is fitted on the Dask cluster, each in its own process."""
+"""Distil some cells: every component of every function is fitted on the Dask cluster, each in its own process."""
 
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from distillery.cell import Cell
 from distillery.config import DistillationSettings, EngineName
 from distillery.distill.child import close_children, fit_here
 from distillery.distill.cluster import cluster
-from distillery.distill.engine import Problem, engine, require
+from distillery.distill.engine import Problem, engine, require_all
 from distillery.distill.fits import FitResult, earlier_front, fit_file, fit_key, keep_fit, load_fit
+from distillery.distill.problems import problems
 from distillery.errors import DistilleryError, explain
+from distillery.functions import FUNCTIONS, Function
 from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.progress import progress
 from distillery.sweep import Sweep
 
 
-def feature_names(dim: int) -> tuple[str, ...]:
-    """Return the names an expression may use in ``dim`` dimensions: displacement, distance, masses, charges."""
-    return (*("dx", "dy", "dz")[:dim], "r", "m1", "m2", "q1", "q2")
-
-
 def distill(sweep: Sweep, cells: Sequence[Cell]) -> None:
-    """Fit expressions to the messages of some cells, on one cluster, and write each cell's outcome.
+    """Fit expressions to the functions of some cells, on one cluster, and write each cell's outcome.
 
     Finished fits are kept by content and not repeated. Of several cells, one whose messages are missing or damaged
     fails by itself; its outcome says why.
@@ -40,7 +34,7 @@ def distill(sweep: Sweep, cells: Sequence[Cell]) -> None:
         DistilleryError: The engine cannot work here, or the messages of a single cell cannot be read; nothing is
             started then.
     """
-    require(sweep.config.distillation, sweep.config.execution)
+    require_all(sweep, sweep.config.execution)
     jobs: list[_Job] = []
     try:
         for cell in cells:
@@ -54,7 +48,9 @@ def distill(sweep: Sweep, cells: Sequence[Cell]) -> None:
         raise
 
 
-_Fit = tuple[EngineName, int]
+# Where the outcome holds what was found for a function.
+_RESULTS: dict[Function, str] = {"message": "components", "node": "node"}
+_Fit = tuple[EngineName, Function, int]
 
 
 class _Job:
@@ -92,8 +88,10 @@ class _Job:
             if interpreted.status == "ok":
                 self.reading = str(interpreted.result.get("reading", ""))
                 self.problems = {
-                    (name, component): dataclasses.replace(problem, settings=_of_engine(problem.settings, name))
-                    for component, problem in enumerate(problems(sweep, cell))
+                    (name, function, component): dataclasses.replace(
+                        problem, settings=_of_engine(problem.settings, name)
+                    )
+                    for (function, component), problem in problems(sweep, cell).items()
                     for name in sweep.config.distillation.engines
                 }
                 return
@@ -113,9 +111,11 @@ class _Job:
         if len(self.results) < len(self.problems):
             return
         settings = self.sweep.config.distillation
-        components = self._components(settings.engine)
-        compared = [{"engine": name, "components": self._components(name)} for name in settings.compare]
-        reasons = [f"component {c['component']}: {c['reason']}" for c in components if c["status"] == "failed"]
+        found = {name: self._functions(name) for name in settings.engines}
+        own = found[settings.engine]
+        compared = [{"engine": name, **found[name]} for name in settings.compare]
+        # Laws stand or fall with the messages; that nothing was found for nodes is told where it is looked at.
+        failed = [entry for entry in own["components"] if entry["status"] == "failed"]
         write_outcome(
             self.path,
             key=self.sweep.key("distill", self.cell),
@@ -123,73 +123,38 @@ class _Job:
             result={
                 "engine": settings.engine,
                 "reading": self.reading,
-                "components": components,
+                **own,
                 **({"compared": compared} if compared else {}),
             },
-            status="failed" if len(reasons) == len(components) else "ok",
-            reason="; ".join(reasons),
+            status="failed" if len(failed) == len(own["components"]) else "ok",
+            reason="; ".join(f"component {entry['component']}: {entry['reason']}" for entry in failed),
         )
         self.end()
 
-    def _components(self, engine_name: EngineName) -> list[dict[str, Any]]:
+    def _functions(self, engine_name: EngineName) -> dict[str, list[dict[str, Any]]]:
+        """Return what an engine found: ``components`` of the messages and, where it was asked for, ``node``."""
+        found = {function: self._components(engine_name, function) for function in FUNCTIONS}
+        return {_RESULTS[function]: components for function, components in found.items() if components}
+
+    def _components(self, engine_name: EngineName, function: Function) -> list[dict[str, Any]]:
         return [
             {
                 "component": number,
                 "status": fitted.status,
                 "reason": fitted.reason,
-                "fit": fit_key(self.problems[name, number]),
+                "fit": fit_key(self.problems[name, of, number]),
                 "seconds": fitted.seconds,
                 "chosen": fitted.chosen,
                 "front": [dataclasses.asdict(point) for point in fitted.front],
             }
-            for (name, number), fitted in sorted(self.results.items())
-            if name == engine_name
+            for (name, of, number), fitted in sorted(self.results.items())
+            if (name, of) == (engine_name, function)
         ]
 
 
 def _of_engine(settings: DistillationSettings, name: EngineName) -> DistillationSettings:
     """Return the settings with which another engine fits the same."""
     return settings.model_copy(update={"engine": name, "compare": ()})
-
-
-def problems(sweep: Sweep, cell: Cell) -> list[Problem]:
-    """Return the fits of a cell: one per message component, from its sampled messages.
-
-    Raises:
-        DistilleryError: The file of messages is missing, damaged or of another shape.
-    """
-    path = cell.messages(sweep.results)
-    remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays: Mapping[str, Any] = {name: stored[name] for name in stored.files}
-        message, held_out = arrays["message"], arrays["held_out"]
-        displacement, mass, charge = arrays["displacement"], arrays["mass"], arrays["charge"]
-    except FileNotFoundError:
-        raise DistilleryError(f"{path}: no such file; {remedy}") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DistilleryError(f"{path}: damaged ({error}); {remedy}") from None
-    dim, count = cell.experiment.dim, len(message)
-    shapes = [(count, dim), (count, 2), (count, 2), (count,)]
-    if message.ndim != 2 or [a.shape for a in (displacement, mass, charge, held_out)] != shapes:
-        raise DistilleryError(f"{path}: written by another version of distillery; {remedy}")
-    distance = np.linalg.norm(displacement, axis=1)
-    features = np.column_stack([displacement, distance, mass, charge]).astype(np.float64)
-    if not (np.isfinite(features).all() and np.isfinite(message).all()):
-        raise DistilleryError(f"{path}: holds values that are not finite; {remedy}")
-    if held_out.all() or not held_out.any():
-        raise DistilleryError(f"{path}: lacks training or held-out samples; {remedy}")
-    return [
-        Problem(
-            names=feature_names(dim),
-            features=features[~held_out],
-            target=component[~held_out],
-            held_out_features=features[held_out],
-            held_out_target=component[held_out],
-            settings=sweep.config.distillation,
-        )
-        for component in message.T.astype(np.float64)
-    ]
 
 
 def _fit_all(sweep: Sweep, jobs: list[_Job]) -> None:

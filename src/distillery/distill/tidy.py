@@ -2,7 +2,8 @@
 
 Engines return redundant expressions (operon weighs every variable and wraps a scale and an offset).
 Each is brought to its cheapest form; then constants and terms that matter least are taken out one by
-one, the rest refitted each time. Every step on the way is a candidate: the Pareto front decides.
+one, the rest refitted each time. Thresholds of piecewise expressions have no gradient: they are scanned.
+Every step on the way is a candidate: the Pareto front decides.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from jaxtyping import Float
 
 from distillery import formula
 from distillery.distill.complexity import complexity
-from distillery.distill.forms import cheapest, normal, products
+from distillery.distill.forms import cheapest, each_piece, normal, products
+from distillery.distill.split import best_threshold
 
 _ITERATIONS = 12
 # Once the error has grown by this factor, shorter forms are better sought from shorter starting points.
@@ -55,6 +57,10 @@ def _prunings(
             return
         seen.add(skeleton.expression)
         fit = refit(skeleton, features, target)
+        moved = scanned(fit.expression, features, target)
+        if moved != fit.expression:
+            skeleton = parametrise(moved)
+            fit = refit(skeleton, features, target)
         if not np.isfinite(fit.error):
             return
         first = fit.error if first is None else first
@@ -64,10 +70,49 @@ def _prunings(
         product = products(fit.expression)
         if product is not None and complexity(product) < complexity(fit.expression):
             yield from _prunings(product, features, target, seen)
+        without_else = _without_else(fit.expression)
+        if without_else is not None and complexity(without_else) < complexity(fit.expression):
+            yield from _prunings(without_else, features, target, seen)
         shorter = next(_deletions(skeleton, fit), None)
         if shorter is None:
             return
         expression = cheapest(shorter)
+
+
+def scanned(
+    expression: sympy.Expr,
+    features: Mapping[str, Float[np.ndarray, " sample"]],
+    target: Float[np.ndarray, " sample"],
+) -> sympy.Expr:
+    """Return a piecewise expression with each threshold of a feature where the mean absolute error is least.
+
+    Args:
+        expression: Any expression; one without conditions like ``r > 2`` comes back as it is.
+        features: Training inputs by name.
+        target: Training target.
+    """
+    for condition in sorted(expression.atoms(sympy.StrictGreaterThan, sympy.StrictLessThan), key=str):
+        name, threshold = condition.args
+        if not (name.is_Symbol and threshold.is_number and name.name in features):
+            continue
+        yes, no = (
+            np.abs(formula.evaluate(expression.xreplace({condition: truth}), features) - target)
+            for truth in (sympy.true, sympy.false)
+        )
+        above, below = (yes, no) if isinstance(condition, sympy.StrictGreaterThan) else (no, yes)
+        found = best_threshold(features[name.name], above, below, float(threshold))
+        if found != float(threshold):
+            expression = expression.xreplace({condition: condition.func(name, sympy.Float(found))})
+    return expression
+
+
+def _without_else(expression: sympy.Expr) -> sympy.Expr | None:
+    """Return the expression with 0 for what its first piecewise part is otherwise, if that is not 0 already."""
+    for case in sorted(expression.atoms(sympy.Piecewise), key=str):
+        *cases, (last, _) = case.args
+        if last != 0:
+            return cheapest(expression.xreplace({case: sympy.Piecewise(*cases, (0, True))}))
+    return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +133,7 @@ class Skeleton:
 
 
 def parametrise(expression: sympy.Expr) -> Skeleton:
-    """Make every constant of an expression a parameter, except exponents.
+    """Make every constant of an expression a parameter, except exponents and thresholds.
 
     Args:
         expression: An expression as ``cheapest`` gives it.
@@ -100,6 +145,8 @@ def parametrise(expression: sympy.Expr) -> Skeleton:
             name = f"c_{len(values)}"
             values[name] = float(node)
             return formula.symbol(name)
+        if isinstance(node, sympy.Piecewise):
+            return each_piece(node, walk)
         if not node.args:
             return node
         if isinstance(node, sympy.Pow):
@@ -158,7 +205,8 @@ def refit(
         return np.broadcast_to(found, (len(rows), len(target)))
 
     values = np.array([skeleton.values[name] for name in names])
-    residual = target - predict(values[None, :])[0]
+    predicted = predict(values[None, :])[0]
+    residual = target - predicted
     if not np.all(np.isfinite(residual)):
         return Fit(skeleton.filled(skeleton.values), skeleton.values, np.inf, np.eye(len(names)))
     damping, curvature = 1e-3, np.eye(len(names))
@@ -167,7 +215,7 @@ def refit(
         weight = 1.0 / np.maximum(np.abs(residual) / scale, 1.0)
         steps = 1e-6 * np.maximum(np.abs(values), 1e-3)
         shifted = predict(values + np.diag(steps))
-        jacobian = (shifted - (target - residual)) / steps[:, None]
+        jacobian = (shifted - predicted) / steps[:, None]
         curvature = (jacobian * weight) @ jacobian.T
         gradient = (jacobian * weight) @ residual
         if not np.all(np.isfinite(curvature)):
@@ -176,7 +224,8 @@ def refit(
         for _ in range(6):
             damped = curvature + np.diag(damping * np.maximum(np.diag(curvature), 1e-300))
             trial = values + np.linalg.lstsq(damped, gradient, rcond=None)[0]
-            moved = target - predict(trial[None, :])[0]
+            ahead = predict(trial[None, :])[0]
+            moved = target - ahead
             after = float(np.sum(weight * moved**2))
             if np.isfinite(after) and after < loss:
                 improved, damping = True, max(damping / 10, 1e-12)
@@ -184,12 +233,14 @@ def refit(
             damping *= 10
         if not improved:
             break
-        values, residual = trial, moved
+        values, predicted, residual = trial, ahead, moved
         if after > (1 - 1e-7) * loss:
             break
     fitted = {name: float(value) for name, value in zip(names, values, strict=True)}
     with np.errstate(all="ignore"):
         covariance = np.linalg.pinv(curvature, hermitian=True) if np.all(np.isfinite(curvature)) else np.eye(len(names))
+    # What no sample shows is not known to be dispensable.
+    covariance[np.diag(curvature) == 0] = 0.0
     return Fit(skeleton.filled(fitted), fitted, float(np.mean(np.abs(residual))), covariance)
 
 

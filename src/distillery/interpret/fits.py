@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int
 
 from distillery.randomness import stream
 
+# Under this name the fits of the components that are distilled stand beside those of the readings.
+DISTILLED = "distilled"
 STARTS = 10
 SETTLE = 50
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,8 @@ from distillery import files
 from distillery.cell import Cell
 from distillery.config import InterpretationSettings
 from distillery.errors import DistilleryError
-from distillery.interpret.fits import fit_component
+from distillery.interpret.aligned import alignment
+from distillery.interpret.fits import DISTILLED, fit_component
 from distillery.interpret.messages import (
     Edges,
     choose_reading,
@@ -26,13 +28,17 @@ from distillery.interpret.messages import (
     reading_axes,
     sample_edges,
 )
+from distillery.interpret.samples import node_model, node_samples, pair_energy, raw_system, self_energy
 from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.randomness import stream
 from distillery.simulate.store import read_trajectories
 from distillery.sweep import Sweep
 from distillery.train.batches import Graphs, graphs_of
+from distillery.train.hamiltonian import HamiltonianNetwork
 from distillery.train.network import Network
 from distillery.train.stack import build
+
+_SQUARES = ("r2", "r2_robust", "r2_gauge_free")
 
 
 def interpret(sweep: Sweep, cell: Cell) -> None:
@@ -53,12 +59,18 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
         if trained.status != "ok":
             write_outcome(path, key=key, started=started, result={}, status=trained.status, reason=trained.reason)
             return
-        network = load_network(sweep, cell)
-        known, fresh, held_out = _edges_and_graphs(sweep, cell)
-        result, axes = read_messages(sweep, cell, network, held_out, fresh)
-        samples = sweep.config.distillation
+        seen = graphs_of(read_trajectories(sweep, cell.experiment, "train"))
+        held_out = graphs_of(read_trajectories(sweep, cell.experiment, "test"))
+        if sweep.model(cell).kind == "control":
+            result, samples = _without_network(sweep, cell, seen, held_out)
+        else:
+            network = load_network(sweep, cell)
+            known, fresh = _edges(sweep, cell, seen, held_out)
+            result, axes = read_messages(sweep, cell, network, held_out, fresh)
+            samples = _samples(network, axes, known, fresh.first(sweep.config.distillation.held_out))
+            samples |= _of_nodes(sweep, cell, network, axes, seen, held_out)
         with files.replacing(cell.messages(sweep.results)) as temporary, temporary.open("wb") as file:
-            np.savez(file, **_samples(network, axes, known, fresh.first(samples.held_out)))
+            np.savez(file, **samples)
         write_outcome(path, key=key, started=started, result=result, belongings=(cell.messages(sweep.results),))
 
 
@@ -91,7 +103,7 @@ def read_messages(
         edges: Held-out edges, for the messages.
 
     Returns:
-        The findings as they stand in ``interpret.json``, and the directions of the chosen reading.
+        The findings as they stand in ``interpret.json``, and the directions of the components that are distilled.
     """
     settings, model, dim = sweep.config.interpretation, sweep.model(cell), cell.experiment.dim
     errors = errors_on(network, held_out)
@@ -105,7 +117,12 @@ def read_messages(
     force = sweep.system(cell.experiment).pair_force(
         edges.displacement, (edges.mass[:, 0], edges.mass[:, 1]), (edges.charge[:, 0], edges.charge[:, 1])
     )
-    fits = {name: _fits(messages @ own, force, edges.mass[:, 0], settings) for name, own in axes.items()}
+    chosen = axes[reading]
+    if settings.aligned and model.kind == "graph":
+        turned = alignment(messages @ chosen, edges.displacement)
+        chosen = chosen if turned is None else chosen @ turned
+    distilled: dict[str, np.ndarray] = {**dict(axes.items()), DISTILLED: chosen}
+    fits = {name: _fits(messages @ own, force, edges.mass[:, 0], settings) for name, own in distilled.items()}
     result = {
         "test_mae": errors.mean(),
         "test_medae": np.median(errors),
@@ -116,20 +133,50 @@ def read_messages(
         "explained": explained,
         "fits": fits,
     }
-    return _plain(result), axes[reading]
+    return _plain(result), chosen
 
 
-def _edges_and_graphs(sweep: Sweep, cell: Cell) -> tuple[Edges, Edges, Graphs]:
-    """Return training edges to distil, held-out edges, and all held-out graphs."""
+def _edges(sweep: Sweep, cell: Cell, seen: Graphs, held_out: Graphs) -> tuple[Edges, Edges]:
+    """Return training edges to distil, and held-out edges."""
     graph, wanted = sweep.system(cell.experiment).graph, sweep.config.distillation
-    seen = graphs_of(read_trajectories(sweep, cell.experiment, "train"))
-    held_out = graphs_of(read_trajectories(sweep, cell.experiment, "test"))
     fresh = max(sweep.config.interpretation.samples, wanted.held_out)
     return (
         sample_edges(seen, graph, wanted.samples, stream(cell.seed, "interpret", "train")),
         sample_edges(held_out, graph, fresh, stream(cell.seed, "interpret", "test")),
-        held_out,
     )
+
+
+def _of_nodes(
+    sweep: Sweep, cell: Cell, network: Network, axes: np.ndarray, seen: Graphs, held_out: Graphs
+) -> dict[str, Any]:
+    """Return samples of the function ``node``."""
+    system = sweep.system(cell.experiment)
+    if isinstance(network, HamiltonianNetwork):
+        rows_of = functools.partial(self_energy, network, system)
+    else:
+        rows_of = functools.partial(node_model, network, axes, system)
+    found = node_samples(rows_of, seen, held_out, sweep.config.distillation, cell.seed)
+    return {f"node_{name}": values for name, values in found.items()}
+
+
+def _without_network(sweep: Sweep, cell: Cell, seen: Graphs, held_out: Graphs) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what there is to say, and the samples, where no network stands between data and expressions."""
+    rows_of = functools.partial(raw_system, sweep.system(cell.experiment))
+    found = node_samples(rows_of, seen, held_out, sweep.config.distillation, cell.seed)
+    nothing = [None] * cell.experiment.dim
+    fits = {target: dict.fromkeys(_SQUARES, nothing) for target in ("force", "acceleration")}
+    result = {
+        "test_mae": None,
+        "test_medae": None,
+        "label_std": held_out.acceleration.std(),
+        "message_std": [],
+        "significance": [],
+        "reading": "",
+        "explained": {},
+        "fits": {"std": fits, "principal": fits},
+    }
+    samples = {"message": found["target"], "features": found["features"], "held_out": found["held_out"]}
+    return _plain(result), samples
 
 
 def _fits(
@@ -140,14 +187,16 @@ def _fits(
         for component in components.T
     ]
     return {
-        target: {name: [getattr(fit[target], name) for fit in found] for name in ("r2", "r2_robust", "r2_gauge_free")}
+        target: {name: [getattr(fit[target], name) for fit in found] for name in _SQUARES}
         for target in ("force", "acceleration")
     }
 
 
 def _samples(network: Network, axes: np.ndarray, known: Edges, fresh: Edges) -> dict[str, Any]:
     both = known.then(fresh)
+    energy = {"energy": pair_energy(network, both)} if isinstance(network, HamiltonianNetwork) else {}
     return {
+        **energy,
         "message": messages_along(network, both) @ axes,
         "displacement": both.displacement,
         "mass": both.mass,

@@ -1,4 +1,4 @@
-"""The Pareto front of each message component: error against complexity, with the chosen expression."""
+"""The Pareto front of each component: error against complexity, with the chosen expression."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from distillery.collect.columns import EQUATIONS
 from distillery.collect.record import read_record
 from distillery.collect.state import cell_states
 from distillery.errors import DistilleryError
+from distillery.functions import FUNCTIONS, Function
 from distillery.report.style import BLUE, FAINT, GREEN, ORANGE, QUIET, picture, say, typeset
 from distillery.sweep import Sweep
 
+_SUBJECTS = {"graph": "the messages", "hamiltonian": "the energies", "control": "the raw system"}
 _LINE = 44
 _LINES = 3
 # Below this an error is rounding; it would stretch the axis over decades of nothing.
@@ -58,22 +60,32 @@ def front_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
     if state.state in ("diverged", "failed"):
         say(path, f"{cell}: Pareto fronts", f"{state.state}: {state.reason}")
         return
-    fronts = pareto_fronts(sweep, cell)
-    with picture(path, 4.0 * len(fronts) + 0.2, 3.9) as figure:
-        for component, (axes, front) in enumerate(
-            zip(figure.subplots(1, len(fronts), squeeze=False)[0], fronts, strict=True)
-        ):
-            draw_front(axes, front)
-            axes.set_title(_title(component, front), fontsize=9)
-        figure.suptitle(f"{cell}: expressions for the messages", x=0.01, ha="left", fontsize=11)
+    rows = {function: found for function in FUNCTIONS if (found := pareto_fronts(sweep, cell, function))}
+    widest = max(len(fronts) for fronts in rows.values())
+    with picture(path, 4.0 * widest + 0.2, 3.9 * len(rows)) as figure:
+        panels = figure.subplots(len(rows), widest, squeeze=False)
+        for line, (function, fronts) in zip(panels, rows.items(), strict=True):
+            for axes in line[len(fronts) :]:
+                axes.set_axis_off()
+            for component, (axes, front) in enumerate(zip(line, fronts, strict=False)):
+                draw_front(axes, front)
+                axes.set_title(_title(_label(sweep, cell, function, component), front), fontsize=9)
+        figure.suptitle(f"{cell}: expressions for {_SUBJECTS[sweep.model(cell).kind]}", x=0.01, ha="left", fontsize=11)
 
 
-def pareto_fronts(sweep: Sweep, cell: Cell) -> list[list[Point]]:
-    """Return the Pareto front of each message component of a cell.
+def _label(sweep: Sweep, cell: Cell, function: Function, component: int) -> str:
+    if sweep.model(cell).kind == "hamiltonian":
+        return "energy of a pair" if function == "message" else "energy of a body"
+    return f"{'node, ' if function == 'node' else ''}component {component + 1}"
+
+
+def pareto_fronts(sweep: Sweep, cell: Cell, function: Function = "message") -> list[list[Point]]:
+    """Return the Pareto front of each component of a function of a cell; nothing where it was not distilled.
 
     Args:
         sweep: The sweep.
         cell: One of its cells, distilled.
+        function: Which of its functions.
 
     Raises:
         DistilleryError: The cell is not distilled yet, or its outcome is damaged.
@@ -96,7 +108,7 @@ def pareto_fronts(sweep: Sweep, cell: Cell) -> list[list[Point]]:
             for entry in front
             if entry.keys() <= names
         ]
-        for front in fronts
+        for front in fronts.get(function, [])
     ]
 
 
@@ -131,12 +143,12 @@ def draw_front(axes: Any, front: list[Point]) -> None:
     axes.legend(loc="upper right", handletextpad=0.2)
 
 
-def _title(component: int, front: list[Point]) -> str:
+def _title(label: str, front: list[Point]) -> str:
     chosen = next((point for point in front if point.chosen), None)
     if chosen is None:
-        return f"component {component + 1}: no expression"
+        return f"{label}: no expression"
     lines = textwrap.wrap(typeset(chosen.expression), _LINE)
     if len(lines) > _LINES:
         lines = [*lines[: _LINES - 1], lines[_LINES - 1] + " …"]
     verdict = "the true law" if chosen.passes else "not the law"
-    return "\n".join([f"component {component + 1}, {verdict}:", *lines])
+    return "\n".join([f"{label}, {verdict}:", *lines])

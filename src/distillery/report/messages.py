@@ -14,7 +14,7 @@ from jaxtyping import Float
 from distillery.cell import Cell
 from distillery.collect.state import cell_states
 from distillery.errors import DistilleryError
-from distillery.interpret.fits import trimmed_fit
+from distillery.interpret.fits import DISTILLED, trimmed_fit
 from distillery.report.style import BLUE, FAINT, ORANGE, QUIET, picture, say
 from distillery.sweep import Sweep
 
@@ -61,6 +61,9 @@ def messages_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
     if state.state in ("diverged", "failed"):
         say(path, f"{cell}: messages", f"{state.state}: {state.reason}")
         return
+    if sweep.model(cell).kind == "control":
+        say(path, f"{cell}: messages", "the control has no network that could send messages")
+        return
     fits = message_fits(sweep, cell)
     components = sorted({fit.component for fit in fits})
     with picture(path, 3.3 * len(components) + 0.2, 6.4) as figure:
@@ -80,6 +83,8 @@ def message_fits(sweep: Sweep, cell: Cell) -> list[MessageFit]:
     Raises:
         DistilleryError: The cell is not interpreted yet, or its messages are damaged.
     """
+    if sweep.model(cell).kind == "control":
+        raise DistilleryError(f"{cell}: has no messages, for it has no network; choose a cell of another model")
     path = cell.messages(sweep.results)
     outcome = cell_states(sweep, cell)["interpret"].outcome
     if outcome is None or outcome.status != "ok":
@@ -89,7 +94,7 @@ def message_fits(sweep: Sweep, cell: Cell) -> list[MessageFit]:
             held_out = stored["held_out"]
             message, displacement = stored["message"][held_out], stored["displacement"][held_out]
             mass, charge = stored["mass"][held_out], stored["charge"][held_out]
-        squares = outcome.result["fits"][outcome.result["reading"]]
+        squares = outcome.result["fits"][DISTILLED]
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile) as error:
         remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
         raise DistilleryError(f"{path}: damaged or missing ({error}); {remedy}") from None

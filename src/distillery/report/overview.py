@@ -28,13 +28,15 @@ def overview_figure(sweep: Sweep, path: Path, chosen: Cell | None = None) -> Non
     Raises:
         DistilleryError: No cell is finished yet.
     """
-    record = best(sweep, (chosen,) if chosen else sweep.cells)
+    drawn = tuple(cell for cell in sweep.cells if sweep.model(cell).kind == "graph")
+    record = best(sweep, (chosen,) if chosen else drawn)
     cell, values = record.cell, record.values
     trajectories = read_trajectories(sweep, cell.experiment, "test")
     target = "acceleration" if values["form"] == "acceleration" else "force"
     fits = [fit for fit in message_fits(sweep, cell) if fit.target == target]
     component = max(range(len(fits)), key=lambda index: fits[index].r2_robust)
-    front = pareto_fronts(sweep, cell)[component]
+    fronts = pareto_fronts(sweep, cell)
+    front = fronts[min(component, len(fronts) - 1)]
     recovered = values["recovered"] == 1.0
     with picture(path, 11.4, 5.0, layout="none") as figure:
         figure.subplots_adjust(left=0.055, right=0.99, bottom=0.33, top=0.92, wspace=0.3)

@@ -83,6 +83,17 @@ class HamiltonianNetwork(Network):
         connected = _connected(self.graph, bodies, slope.device).to(slope)
         return slope * connected[:, None, :, None], energy * connected[:, None]
 
+    def pair_energy(
+        self, receivers: Float[Tensor, "stack edge feature"], senders: Float[Tensor, "stack edge feature"]
+    ) -> Float[Tensor, "stack edge"]:
+        """Return the energies of pairs, H_ij + H_ji."""
+        receivers, senders = with_momenta(receivers), with_momenta(senders)
+        return (self.output(receivers, senders) + self.output(senders, receivers))[..., 0]
+
+    def self_energy(self, nodes: Float[Tensor, "stack node feature"]) -> Float[Tensor, "stack node"]:
+        """Return the energies of bodies alone, H_self."""
+        return self.node.leave(self.node.hidden(self.node.enter(0, with_momenta(nodes), bias=True)))[..., 0]
+
 
 @functools.lru_cache(maxsize=8)
 def _connected(graph: str, bodies: int, device: torch.device) -> Float[Tensor, "pair body"]:

@@ -12,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim.adam import adam
 
-from distillery.config import TrainingSettings
+from distillery.config import Loss, TrainingSettings
 from distillery.randomness import integer_seed
 from distillery.train.batches import WINDOW, Batches
-from distillery.train.loss import Loss, error_of, slope_of_error, weights_of
+from distillery.train.loss import error_of, slope_of_error, weights_of
 from distillery.train.network import Network, edges_of
 from distillery.train.passes import Passes
 from distillery.train.pruning import prune
-from distillery.train.schedule import one_cycle
+from distillery.train.schedule import faded_in, one_cycle
 from distillery.train.step import Step
 
 COLUMNS = ("step", "loss", "penalty", "learning_rate", "concentration")
@@ -125,6 +125,7 @@ def differentiate(
     true: Float[Tensor, "stack graph body dim"],
     weights: Float[Tensor, "stack graph body"],
     noise: Float[Tensor, "stack edge message"] | None,
+    fade: Float[Tensor, ""] | float = 1.0,
 ) -> tuple[Float[Tensor, "stack"], Float[Tensor, "stack"]]:
     """Leave the gradients of a batch with the optimiser and return the prediction error and penalty of each cell.
 
@@ -136,16 +137,18 @@ def differentiate(
         true: True accelerations.
         weights: Of each body, by which its error and its cost count.
         noise: Unit normal draws for variational messages.
+        fade: Factor of all costs.
     """
+    costly = fade * weights
     if passes:
         predicted, cost = passes.forth(nodes)
         error = error_of(predicted, true, weights)
-        passes.back(slope_of_error(predicted, true, weights), weights)
-        penalty = (weights * cost).mean((1, 2))
+        passes.back(slope_of_error(predicted, true, weights), costly)
+        penalty = (costly * cost).mean((1, 2))
     else:
         optimiser.clear()
         predicted, cost = network(nodes, noise)
-        error, penalty = error_of(predicted, true, weights), (weights * cost).mean((1, 2))
+        error, penalty = error_of(predicted, true, weights), (costly * cost).mean((1, 2))
         (error + penalty).sum().backward()
     return error.detach(), penalty.detach()
 
@@ -164,8 +167,8 @@ def step_of(
     """
     passes = Passes.of(network)
 
-    def work(nodes: Tensor, true: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        return differentiate(network, passes, optimiser, nodes, true, weights_of(true, typical, loss), noise)
+    def work(nodes: Tensor, true: Tensor, noise: Tensor | None, fade: Tensor) -> tuple[Tensor, Tensor]:
+        return differentiate(network, passes, optimiser, nodes, true, weights_of(true, typical, loss), noise, fade)
 
     _, bodies, features = batches.nodes.shape
     stack, model = len(batches.seeds), network.shape.model
@@ -223,7 +226,7 @@ def fit(
             rate, beta1 = one_cycle(step, settings.steps, settings.learning_rate)
             if passes.noise is not None:
                 draw_noise(passes.noise, batches.seeds, step)
-            passes.run(place)
+            passes.run(place, faded_in(step, settings.steps, settings.fade_in))
             optimiser.step(rate, beta1)
             state.losses[place] = passes.losses
             state.step = step + 1

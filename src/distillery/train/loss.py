@@ -8,14 +8,12 @@ those few bodies more than their error does, and messages would shrink where the
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Loss = Literal["absolute", "scaled", "relative"]
+from distillery.config import Loss
 
 
 def typical_size(acceleration: Float[np.ndarray, "graph body dim"]) -> float:

@@ -31,15 +31,15 @@ def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
 
     Args:
         sweep: The plan.
-        cells: Cells of equal shape: dimensions, bodies, kind of graph and model.
+        cells: Cells of equal shape: dimensions, bodies, kind of graph, model and training settings.
 
     Raises:
         DistilleryError: The shapes differ, the device is not there, or trajectories or a checkpoint are damaged.
     """
     if len({shape_of(sweep, cell) for cell in cells}) > 1:
         raise DistilleryError(
-            f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model (but for its weight); "
-            "train cells of one shape together"
+            f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model (but for its weight), or in "
+            "training settings; train cells of one shape together"
         )
     device = choose_device(sweep.config.execution.device)
     with contextlib.ExitStack() as stack:
@@ -47,8 +47,18 @@ def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
         paths = {cell: cell.outcome(sweep.results, "train") for cell in sorted(set(cells))}
         started = {cell: stack.enter_context(running(path)) for cell, path in paths.items()}
         todo = [cell for cell in dict.fromkeys(cells) if not finished(paths[cell], sweep.key("train", cell))]
+        if todo and sweep.model(todo[0]).kind == "control":
+            for cell in todo:
+                _leave_out(sweep, cell, started[cell])
+            return
         for step, group in _groups(sweep, todo):
             _train(sweep, group, step, device, started)
+
+
+def _leave_out(sweep: Sweep, cell: Cell, started: float) -> None:
+    """Write the outcome of a cell that has no network."""
+    result = {"steps": 0, "final_loss": None, "parameters": 0, "graphs_per_second": 0.0}
+    write_outcome(cell.outcome(sweep.results, "train"), key=sweep.key("train", cell), started=started, result=result)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -73,7 +83,7 @@ def _groups(sweep: Sweep, cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]
 
 
 def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device, started: Mapping[Cell, float]) -> None:
-    settings = sweep.config.training
+    settings = sweep.training(cells[0].experiment)
     data = {cell.experiment: graphs_of(read_trajectories(sweep, cell.experiment, "train")) for cell in cells}
     stacked = Stack(sweep, cells, [data[cell.experiment] for cell in cells], device)
     stacked.load(step)

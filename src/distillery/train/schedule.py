@@ -1,4 +1,4 @@
-"""The one-cycle schedule: learning rate and momentum as functions of the step alone."""
+"""Schedules: learning rate, momentum and the weight of penalties as functions of the step alone."""
 
 from __future__ import annotations
 
@@ -27,6 +27,17 @@ def one_cycle(step: int, steps: int, peak: float) -> tuple[float, float]:
         return _cosine(peak / START, peak, step / turn), _cosine(high, low, step / turn)
     fall = (step - turn) / max(steps - 1 - turn, 1.0)
     return _cosine(peak, peak / (START * END), fall), _cosine(low, high, fall)
+
+
+def faded_in(step: int, steps: int, share: float) -> float:
+    """Return the factor of all penalties at a step: it rises from 0 to 1 over the first steps, and stays.
+
+    Args:
+        step: From 0 on.
+        steps: All steps.
+        share: Share of the steps over which it rises; 0 for penalties that are whole from the first step on.
+    """
+    return min(step / (share * steps), 1.0) if share > 0 else 1.0
 
 
 def _cosine(start: float, end: float, share: float) -> float:

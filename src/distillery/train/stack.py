@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from distillery.cell import Cell
+from distillery.config import Loss
 from distillery.randomness import stream
 from distillery.sweep import Sweep
 from distillery.train import checkpoint, loop
 from distillery.train.batches import Batches, Graphs
 from distillery.train.hamiltonian import HamiltonianNetwork
-from distillery.train.loss import Loss, error_of, typical_size, weights_of
+from distillery.train.loss import error_of, typical_size, weights_of
 from distillery.train.network import GraphNetwork, Network, Shape
 
 
@@ -30,7 +31,7 @@ def build(sweep: Sweep, cell: Cell, stack: int, *, precision: Literal["float32",
         stack: How many there are.
         precision: Arithmetic of the hidden layers, if not the configured one.
     """
-    shape = Shape.of(cell.experiment.dim, sweep.model(cell), sweep.config.training)
+    shape = Shape.of(cell.experiment.dim, sweep.model(cell), sweep.training(cell.experiment))
     shape = dataclasses.replace(shape, precision=precision or shape.precision)
     graph = sweep.system(cell.experiment).graph
     if shape.model.kind == "hamiltonian":
@@ -55,7 +56,7 @@ class Stack:
             data: Of each cell its training graphs.
             device: Where to train.
         """
-        settings = sweep.config.training
+        settings = sweep.training(cells[0].experiment)
         network = build(sweep, cells[0], len(cells))
         for index, cell in enumerate(cells):
             network.initialise(index, stream(cell.seed, "train", "weights"))

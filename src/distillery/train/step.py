@@ -18,8 +18,8 @@ from torch import Tensor
 
 from distillery.errors import explain
 
-# What a step does: from nodes, true accelerations and noise to the prediction error and penalty of each cell.
-Work = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+# What a step does: from nodes, true accelerations, noise and the factor of all costs to each cell's error and penalty.
+Work = Callable[[Tensor, Tensor, Tensor | None, Tensor], tuple[Tensor, Tensor]]
 # Before a recording, libraries must have set themselves up and memory must have been laid out.
 _REHEARSALS = 2
 
@@ -61,6 +61,8 @@ class Step:
         self._nodes, self._true = (part.view(size) for part, size in zip(parts, inputs, strict=True))
         self.noise = None if noise is None else torch.zeros(noise, device=device)
         self.losses = torch.zeros(2, nodes[0], device=device)
+        # A number that Python holds would stay in a recording what it was; this one is read at every step.
+        self._fade, self._faded = torch.ones((), device=device), 1.0
         self._window = self._row[None]
         self._unrecorded = _records(device)
         self._play: Callable[[], None] | None = None
@@ -73,9 +75,17 @@ class Step:
         """Take the batches of a window; its steps are run by their place in it."""
         self._window = torch.cat([nodes.flatten(1), true.flatten(1)], dim=1)
 
-    def run(self, place: int) -> None:
-        """Do the work on a batch of the window, and put what it finds in ``losses``; nothing waits for the device."""
+    def run(self, place: int, fade: float = 1.0) -> None:
+        """Do the work on a batch of the window, and put what it finds in ``losses``; nothing waits for the device.
+
+        Args:
+            place: Place of the step in the window.
+            fade: Factor of all costs.
+        """
         self._row.copy_(self._window[place])
+        if fade != self._faded:
+            self._fade.fill_(fade)
+            self._faded = fade
         if self._unrecorded:
             self._play, self._unrecorded = recorded(self._passes), False
         if self._play is None:
@@ -84,7 +94,7 @@ class Step:
             self._play()
 
     def _passes(self) -> None:
-        torch.stack(self._work(self._nodes, self._true, self.noise), out=self.losses)
+        torch.stack(self._work(self._nodes, self._true, self.noise, self._fade), out=self.losses)
 
 
 def recorded(passes: Callable[[], None]) -> Callable[[], None] | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -24,14 +25,14 @@ from distillery.config import VerificationSettings
 from distillery.randomness import stream
 from distillery.systems import SOFTENING, System
 
-Form = Literal["force", "acceleration", "gauge"]
+Form = Literal["force", "acceleration", "gauge", "energy"]
 
-_NEAREST, _FARTHEST = 0.05, 20.0
+NEAREST, FARTHEST = 0.05, 20.0
 _LOG_MASS_SPREAD = 1.5
 # |F| is taken as the largest within ±5 % of the distance, so that it is a scale where F itself passes through 0.
 _NEARBY = (0.95, 0.975, 1.0, 1.025, 1.05)
 # Fitting the law's constants needs fewer samples than the verdict.
-_FIT_RECEIVERS, _FIT_SENDERS = 20, 80
+FIT_RECEIVERS, FIT_SENDERS = 20, 80
 _HOPELESS = 0.5
 # Points per axis of the grid on which that begins, by the number of constants.
 _POINTS = {1: 5, 2: 5, 3: 4, 4: 3}
@@ -87,21 +88,47 @@ def probe(system: System, dim: int, settings: VerificationSettings) -> Probe:
     """
     shape = (settings.receivers, settings.senders)
     draw = stream(settings.seed, "verify")
-    distance = np.exp(draw.uniform(np.log(_NEAREST), np.log(_FARTHEST), shape))
-    direction = draw.normal(size=(*shape, dim))
-    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    displacement = displacements(draw, shape, dim)
+    own_mass, own_charge = bodies(draw, system, shape[0])
     spread = _LOG_MASS_SPREAD * system.mass_spread
-    own_mass = np.exp(spread * draw.normal(size=(shape[0], 1)))
-    own_charge = draw.choice(system.charges, (shape[0], 1))
-    own_charge[1::2] *= np.exp(draw.uniform(-1, 1, (shape[0], 1)) * np.log(2))[1::2]
     mass = (np.broadcast_to(own_mass, shape).copy(), np.exp(spread * draw.normal(size=shape)))
     charge = (np.broadcast_to(own_charge, shape).copy(), draw.choice(system.charges, shape))
-    displacement = distance[..., None] * direction
+    return Probe(displacement, mass, charge, force_scale(system, displacement, mass, charge))
+
+
+def displacements(draw: np.random.Generator, shape: tuple[int, int], dim: int) -> Float[np.ndarray, "one other dim"]:
+    """Draw displacements: distances log-uniform, directions uniform."""
+    distance = np.exp(draw.uniform(np.log(NEAREST), np.log(FARTHEST), shape))
+    direction = draw.normal(size=(*shape, dim))
+    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    return distance[..., None] * direction
+
+
+def bodies(
+    draw: np.random.Generator, system: System, count: int
+) -> tuple[Float[np.ndarray, "body 1"], Float[np.ndarray, "body 1"]]:
+    """Draw masses and charges of bodies; every other charge is 0.5 … 2 times one of the data's."""
+    mass = np.exp(_LOG_MASS_SPREAD * system.mass_spread * draw.normal(size=(count, 1)))
+    charge = draw.choice(system.charges, (count, 1))
+    charge[1::2] *= np.exp(draw.uniform(-1, 1, (count, 1)) * np.log(2))[1::2]
+    return mass, charge
+
+
+_Both = tuple[Float[np.ndarray, "one other"], Float[np.ndarray, "one other"]]
+
+
+def force_scale(
+    system: System, displacement: Float[np.ndarray, "one other dim"], mass: _Both, charge: _Both
+) -> Float[np.ndarray, "one other"]:
+    """Return |F|, the largest within ±5 % of the distance; where it vanishes altogether, the typical."""
     sizes = [np.linalg.norm(system.pair_force(factor * displacement, mass, charge), axis=-1) for factor in _NEARBY]
-    scale = np.max(sizes, axis=0)
-    # Where the force vanishes altogether (beyond an edge) the typical force is the measure.
-    scale[scale == 0] = np.median(scale[scale > 0]) if np.any(scale > 0) else 1.0
-    return Probe(displacement, mass, charge, scale)
+    return typical_where_zero(np.max(sizes, axis=0))
+
+
+def typical_where_zero(scale: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
+    """Return sizes with the median of the others in place of zeros, which can be no measure."""
+    typical = np.median(scale[scale > 0]) if np.any(scale > 0) else 1.0
+    return np.where(scale == 0, typical, scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +138,7 @@ class Verdict:
     Attributes:
         recovered: Whether the residuals are within the limits.
         form: What the expression is of the force, where recovered: the ``force`` up to a fixed linear map, the
-            ``acceleration`` (the map goes as 1/m1), or another ``gauge``.
+            ``acceleration`` (the map goes as 1/m1), or another ``gauge``; or the ``energy`` that it derives from.
         reason: Why not recovered.
         median_residual: Median of the relative residuals; None where there are none.
         p90_residual: Their 90th percentile.
@@ -142,10 +169,21 @@ def judge(expression: sympy.Expr, system: System, dim: int, settings: Verificati
     if not np.all(np.isfinite(found)):
         share = float(np.mean(~np.isfinite(found)))
         return Verdict(False, None, f"not finite for {share:.1%} of receivers and senders", None, None, {})
-    constants = _fit_constants(found, everything, system, settings)
+    part, few = everything.part(FIT_RECEIVERS, FIT_SENDERS), found[:FIT_RECEIVERS, :FIT_SENDERS]
+    constants = fit_constants(
+        lambda constants: _per_receiver(few, part, system, constants)[1], system, settings, system.radial_force
+    )
     gauge, residual = _per_receiver(found, everything, system, constants)
     if not np.all(np.isfinite(residual)):
         return Verdict(False, None, "does not depend on the force at all", None, None, constants)
+    median, p90, reason = within_limits(residual, settings)
+    if reason:
+        return Verdict(False, None, reason, median, p90, constants, gauge)
+    return Verdict(True, _form(gauge, everything, system, settings), "", median, p90, constants, gauge)
+
+
+def within_limits(residual: Float[np.ndarray, "*any"], settings: VerificationSettings) -> tuple[float, float, str]:
+    """Return the median and the 90th percentile of residuals, and which limits they break; empty where none."""
     median, p90 = (float(value) for value in np.percentile(residual, [50, 90]))
     reasons = [
         f"{name} residual {value:.3g} is over {limit:g}"
@@ -155,9 +193,7 @@ def judge(expression: sympy.Expr, system: System, dim: int, settings: Verificati
         )
         if value >= limit
     ]
-    if reasons:
-        return Verdict(False, None, "; ".join(reasons), median, p90, constants, gauge)
-    return Verdict(True, _form(gauge, everything, system, settings), "", median, p90, constants, gauge)
+    return median, p90, "; ".join(reasons)
 
 
 def _per_receiver(
@@ -165,8 +201,26 @@ def _per_receiver(
 ) -> tuple[Float[np.ndarray, "receiver dim"], Float[np.ndarray, "receiver sender"]]:
     """Fit f ≈ a_k·F + b_k for each receiver, weighted by 1/|F|; return the a_k and the relative residuals."""
     force = system.pair_force(over.displacement, over.mass, over.charge, constants)
-    weight = 1.0 / over.scale
-    columns = np.concatenate([force, np.ones((*over.scale.shape, 1))], axis=-1) * weight[..., None]
+    return fit_each(found, force, over.scale)
+
+
+def fit_each(
+    found: Float[np.ndarray, "one other"],
+    truth: Float[np.ndarray, "one other part"],
+    scale: Float[np.ndarray, "one other"],
+) -> tuple[Float[np.ndarray, "one part"], Float[np.ndarray, "one other"]]:
+    """Fit f ≈ a_k·T + b_k for each k, weighted by 1/scale.
+
+    Args:
+        found: Values of f.
+        truth: Values of T.
+        scale: What residuals are relative to.
+
+    Returns:
+        The a_k and the residuals relative to |a_k| times the scale, infinite where f knows nothing of T.
+    """
+    weight = 1.0 / scale
+    columns = np.concatenate([truth, np.ones((*scale.shape, 1))], axis=-1) * weight[..., None]
     # Columns of one size: the offset's is up to a thousand times the others.
     size = np.linalg.norm(columns, axis=1, keepdims=True)
     size[size == 0] = 1.0
@@ -182,24 +236,33 @@ def _per_receiver(
         return gauge, np.where(strength > 1e-9 * largest, residual / strength, np.inf)
 
 
-def _fit_constants(found: np.ndarray, over: Probe, system: System, settings: VerificationSettings) -> dict[str, float]:
+def fit_constants(
+    residual_of: Callable[[dict[str, float]], np.ndarray],
+    system: System,
+    settings: VerificationSettings,
+    law: sympy.Expr,
+) -> dict[str, float]:
     """Return the constants and the softening with the smallest residuals.
 
     Both move the distance at which a law has its features (r + softening - rest_length), so they share one
     allowance: the more of the softening's range is used, the less of the constants' tolerance is left. A system
     that is softened more than that range has its own softening for its end, and for where the use begins.
+
+    Args:
+        residual_of: Gives the relative residuals with other constants.
+        system: The system whose law is the truth.
+        settings: How far constants may move.
+        law: What the constants stand in; one that is not in it keeps its value.
     """
-    largest = max(settings.max_softening, system.softening)
+    # Constants of the body potential alone say nothing about pairs, and the softening nothing about single bodies.
+    known = {symbol.name for symbol in law.free_symbols}
+    largest = max(settings.max_softening, system.softening) if SOFTENING in known else 0.0
     usual = system.softening if system.softening > settings.max_softening else 0.0
-    # Constants of the body potential alone say nothing about pairs.
-    known = {symbol.name for symbol in system.radial_force.free_symbols}
     free = [
         name
         for name, value in system.constants.items()
         if name in known and value != 0 and settings.constant_tolerance > 0
     ]
-    part = over.part(_FIT_RECEIVERS, _FIT_SENDERS)
-    found = found[:_FIT_RECEIVERS, :_FIT_SENDERS]
     dimensions = len(free) + (largest > 0)
 
     def constants(unit: np.ndarray) -> dict[str, float]:
@@ -214,7 +277,7 @@ def _fit_constants(found: np.ndarray, over: Probe, system: System, settings: Ver
         return {**system.constants, **moved, SOFTENING: softening}
 
     def loss(unit: np.ndarray) -> float:
-        _, residual = _per_receiver(found, part, system, constants(unit))
+        residual = residual_of(constants(unit))
         # Bounded, so that a few bad places do not decide; a logarithm, so that the slope never dies out.
         bounded = float(np.mean(np.minimum(np.nan_to_num(residual, nan=1.0, posinf=1.0), 1.0)))
         outside = float(np.sum(np.abs(unit - np.clip(unit, 0.0, 1.0))))

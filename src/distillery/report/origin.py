@@ -1,0 +1,128 @@
+"""Where the numbers of the tables come from, and what is missing in them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from distillery.collect.text import counted
+from distillery.errors import DistilleryError
+from distillery.provenance import commit
+from distillery.report import paper
+from distillery.report.pooled import markdown
+from distillery.report.study import Found, Store, Study
+from distillery.sweep import RESOLVED, load_sweep
+
+_CONFIGURATIONS = ("config.yaml", "workflow/presets/*.yaml")
+_SHOWN = 5
+
+
+def header(study: Study, today: datetime.date) -> str:
+    """Return what the tables were made from: date, commits, configurations, devices, engines, versions, counts.
+
+    Args:
+        study: The study.
+        today: The date.
+    """
+    asked = " ".join(f"--results {shlex.quote(str(store.results))}" for store in study.stores)
+    cells = len(study.cells)
+    ok = sum(found.status == "ok" for found in study.cells)
+    lines = [
+        "# The paper's tables, and ours beside",
+        f"Made on {today.isoformat()} by `distillery tables {asked}` at commit {commit()}: "
+        f"{counted(cells, 'cell')}, {ok:,} finished, {cells - ok:,} not. "
+        "The paper is [arXiv:2006.11287](https://arxiv.org/abs/2006.11287).",
+        "\n\n".join(_of_store(study, store) for store in study.stores),
+    ]
+    if study.repeated:
+        lines.append(
+            f"{counted(len(study.repeated), 'cell')} in several folders ({_few(str(c) for c in study.repeated)}): "
+            "of each the first that went well counts, in the order of the folders."
+        )
+    models = [name for name in paper.LOSS_MODELS if name not in study.models]
+    rows = [f"{system}-{dim}" for system, dim in paper.ROWS if (system, dim) not in {row.paper for row in study.rows}]
+    lacking = [f"{what} {', '.join(names)}" for what, names in (("models", models), ("rows", rows)) if names]
+    if lacking:
+        lines.append(f"Of the paper's, no store has the {', nor the '.join(lacking)}.")
+    return "\n\n".join(lines)
+
+
+def missing_part(study: Study) -> str:
+    """Return the cells that are not finished, with the reasons."""
+    groups: dict[tuple[str, str], list[Found]] = {}
+    for found in study.cells:
+        if found.status != "ok":
+            groups.setdefault((found.status, str(found.values["reason"])), []).append(found)
+    if not groups:
+        return "## What is missing\n\nNothing: every cell of the sweeps is finished."
+    lines = [
+        [status, f"{len(cells):,}", reason or "no reason was given", _few(str(found.cell) for found in cells)]
+        for (status, reason), cells in sorted(groups.items(), key=lambda entry: (entry[0][0], -len(entry[1])))
+    ]
+    return "## What is missing\n\n" + markdown(("status", "cells", "reason", "which"), lines)
+
+
+def _of_store(study: Study, store: Store) -> str:
+    own = [found for found in study.cells if found.source == store.results]
+    config = store.config
+    distillation = config.get("distillation", {})
+    compared = distillation.get("compare") or ()
+    counts = ", ".join(f"{count:,} {status}" for status, count in sorted(store.counts.items()))
+    engine = str(distillation.get("engine", "unknown"))
+    commits = _distinct(found.values.get("commit") for found in own)
+    lines = [
+        f"**`{store.results}`**: {counted(sum(store.counts.values()), 'cell')} ({counts})",
+        f"- command: {_command(store)}",
+        f"- configuration {store.config_hash}; collected at commit {store.commit}, cells made at {_few(commits)}",
+        f"- seeds {', '.join(str(seed) for seed in config.get('seeds', ()))}; "
+        f"engine {engine}" + (f", compared with {', '.join(compared)}" if compared else ""),
+        f"- trained on {_few(_distinct(found.values.get('device') for found in own))}",
+        f"- training: {_settings(config.get('training', {}))}",
+        f"- versions: {_versions(own)}",
+    ]
+    if store.lacking:
+        lines.append(f"- has no columns {', '.join(store.lacking)}: that part is left out or `without a value`")
+    return "\n".join([*lines[:1], "", *lines[1:], *(f"- {note}" for note in store.notes)])
+
+
+def _command(store: Store) -> str:
+    """Return the command that makes a store, with the configuration file that has its hash."""
+    for pattern in _CONFIGURATIONS:
+        for path in sorted(Path().glob(pattern)):
+            try:
+                if load_sweep(path).config_hash == store.config_hash:
+                    return _snakemake(path)
+            except DistilleryError:
+                continue
+    resolved = store.results / RESOLVED
+    return _snakemake(resolved) if resolved.is_file() else "not known; its configuration stands in the store"
+
+
+def _snakemake(path: Path) -> str:
+    return f"`snakemake --profile profiles/local --configfile {shlex.quote(str(path))}`"
+
+
+def _settings(section: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in section.items()) or "unknown"
+
+
+def _versions(cells: Iterable[Found]) -> str:
+    known: dict[str, dict[str, None]] = {}
+    for text in _distinct(found.values.get("versions") for found in cells):
+        for name, version in json.loads(text).items():
+            known.setdefault(name, {})[str(version)] = None
+    return ", ".join(f"{name} {' or '.join(versions)}" for name, versions in sorted(known.items())) or "unknown"
+
+
+def _distinct(texts: Iterable[Any]) -> list[str]:
+    return list(dict.fromkeys(str(text) for text in texts if text))
+
+
+def _few(texts: Iterable[str]) -> str:
+    names = list(texts)
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more if names else "unknown"

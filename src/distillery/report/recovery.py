@@ -1,0 +1,130 @@
+"""Table 5 of the paper with ours beside: was the law found, in which form, and by which engine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from distillery.collect.table import readable
+from distillery.report import paper
+from distillery.report.pooled import DASH, Pooled, beside, loss_text, markdown, pool, share_text
+from distillery.report.study import Found, RowName, Study
+
+_NODE_COLUMNS = ("node_equation", "node_recovered")
+_COMPOSED_COLUMNS = ("composed_mae", "composed_medae")
+
+
+def table_5(study: Study) -> str:
+    """Return table 5: seeds whose law was recovered, all rows × models, and details per model."""
+    parts = [
+        "## Table 5: is the law recovered?",
+        "Seeds of which the chosen expressions are, in all components, the true law up to its gauge, as "
+        "`distillery verify` decides it; in brackets whether the paper's authors found the law.",
+        markdown(
+            ("", *(_heading(study, model) for model in study.models)),
+            [
+                *([str(row), *(_verdict(study, row, model) for model in study.models)] for row in study.rows),
+                ["all", *(_sum(study, model) for model in study.models)],
+            ],
+        ),
+    ]
+    for what, columns in (("node functions", _NODE_COLUMNS), ("composed errors", _COMPOSED_COLUMNS)):
+        if not study.has(*columns):
+            names = " and ".join(f"`{name}`" for name in columns)
+            parts.append(f"Left out: {what}; no store has the columns {names}; collect with a later version.")
+    for model in study.models:
+        parts.append(f"### Table 5, {_heading(study, model)}")
+        if model in study.controls:
+            parts.append(
+                "Every row is the control experiment: symbolic regression on the accelerations of the raw system, "
+                "without a network's factorisation. The paper reports that it finds nothing useful."
+            )
+        parts.append(_details(study, model))
+    return "\n\n".join(parts)
+
+
+def _heading(study: Study, model: str) -> str:
+    return f"{model} (control)" if model in study.controls and model != "control" else model
+
+
+def _flags(cells: Sequence[Found], name: str) -> Pooled:
+    return pool((found.number(name), found.status) for found in cells)
+
+
+def _share(cells: Sequence[Found], with_form: bool = True) -> str:
+    forms = Counter(str(found.values["form"]) for found in cells if found.number("recovered") == 1.0)
+    told = [name if len(forms) == 1 else f"{name} {count}" for name, count in forms.items() if name]
+    return share_text(_flags(cells, "recovered"), " + ".join(told) if with_form else "")
+
+
+def _verdict(study: Study, row: RowName, model: str) -> str:
+    known = paper.value(paper.TABLE_5, row.paper, model)
+    return beside(_share(study.at(row, model)), None if known is None else "yes" if known else "no")
+
+
+def _sum(study: Study, model: str) -> str:
+    return _share([found for found in study.cells if found.cell.model == model], with_form=False)
+
+
+def _details(study: Study, model: str) -> str:
+    with_node, composed = study.has(*_NODE_COLUMNS), study.has(*_COMPOSED_COLUMNS)
+    headings = ["", "recovered", "paper", "on front", "by engine"]
+    headings += ["node function"] if with_node else []
+    headings += ["composed error", "its median"] if composed else []
+    headings.append("chosen expressions")
+    lines = []
+    for row in study.rows:
+        cells = study.at(row, model)
+        if not cells:
+            continue
+        known = paper.value(paper.TABLE_5, row.paper, model)
+        shown = _example(cells)
+        name = f"{row}, control" if model in study.controls else str(row)
+        line = [name, _share(cells), DASH if known is None else "yes" if known else "no"]
+        line += [_on_front(cells), _by_engine(cells)]
+        line += [_node(cells, shown)] if with_node else []
+        line += [loss_text(_flags(cells, column)) for column in _COMPOSED_COLUMNS] if composed else []
+        line.append(DASH if shown is None else f"{_seed(shown)}: {_expressions(shown, 'equation')}")
+        lines.append(line)
+    return markdown(headings, lines)
+
+
+def _on_front(cells: Sequence[Found]) -> str:
+    """Return of how many cells all components have the law somewhere on the front."""
+    return share_text(pool((_all_on_front(found), found.status) for found in cells))
+
+
+def _all_on_front(found: Found) -> float:
+    """Return 1 if all components that were distilled have the law on their front, 0 if not, NaN if unjudged."""
+    flags = [flag for flag in found.values.get("on_front", []) if flag == flag]  # noqa: PLR0124 (NaN)
+    return float(all(flags)) if flags else float("nan")
+
+
+def _by_engine(cells: Sequence[Found]) -> str:
+    engines = dict.fromkeys(name for found in cells for name in sorted(found.engines))
+    shares = [
+        f"{name} {share_text(pool((found.engines.get(name, float('nan')), found.status) for found in cells))}"
+        for name in engines
+    ]
+    return "; ".join(shares) or DASH
+
+
+def _node(cells: Sequence[Found], shown: Found | None) -> str:
+    share = share_text(_flags(cells, "node_recovered"))
+    expressions = "" if shown is None else _expressions(shown, "node_equation")
+    return f"{share}: {expressions}" if expressions not in ("", DASH) else share
+
+
+def _example(cells: Sequence[Found]) -> Found | None:
+    """Return the cell whose expressions are shown: the first that is recovered, else the first that has any."""
+    having = [found for found in cells if found.texts("equation")]
+    return min(having, key=lambda found: found.number("recovered") != 1.0, default=None)
+
+
+def _seed(found: Found) -> str:
+    data_seed = found.cell.experiment.seed
+    return f"seed {found.cell.seed}" + (f" of data {data_seed}" if data_seed else "")
+
+
+def _expressions(found: Found, name: str) -> str:
+    return "; ".join(f"`{readable(text)}`" for text in found.texts(name)) or DASH

@@ -1,0 +1,184 @@
+"""The paper's tables 1, 3 and 5 with ours beside, as Markdown."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from distillery.report import paper
+from distillery.report.origin import header, missing_part
+from distillery.report.pooled import DASH, Pooled, beside, figures, loss_text, markdown, pool, r2_text
+from distillery.report.recovery import table_5
+from distillery.report.study import FITS, READINGS, Found, RowName, Study, read_study
+
+_FIT_HEADINGS = ("F", "F robust", "F/m", "F/m robust", "gauge-free")
+# The same of the reading that was distilled, which every store has.
+_DISTILLED_FITS = (*FITS[:-1], "force_r2_gauge_free")
+_TARGETS = (("F", "force_r2_robust"), ("F/m", "acceleration_r2_robust"))
+_MARKS = (
+    "Entries are the mean over seeds ± its sample standard deviation, and in brackets what the paper reports. "
+    "`2 of 3 (1 diverged)`: the mean is over two of three seeds, and why. `–`: no seed has a value. "
+    "`not run`: the sweeps have no such cell."
+)
+
+
+def tables_text(folders: Sequence[Path]) -> str:
+    """Return the paper's tables beside those of one or several result stores, as Markdown.
+
+    Args:
+        folders: The results folders of the stores that the study is split over.
+
+    Raises:
+        DistilleryError: A folder has no store, or one that is damaged or of another version.
+    """
+    return study_text(read_study(folders), datetime.datetime.now(datetime.UTC).date())
+
+
+def study_text(study: Study, today: datetime.date) -> str:
+    """Return the tables of a study, as Markdown that ends without a newline.
+
+    Args:
+        study: The study.
+        today: The date that the header gives.
+    """
+    parts = [header(study, today), _MARKS, table_1(study), table_3(study), table_5(study), missing_part(study)]
+    return "\n\n".join(parts)
+
+
+def table_1(study: Study) -> str:
+    """Return table 1: R² of the messages against the true force."""
+    models = [name for name in study.models if name not in study.controls]
+    parts = [
+        "## Table 1: do messages carry the force?",
+        "R² of the message components (of FlatHGN: of the force that its pair energy gives) by a linear combination of "
+        "the true forces, mean over as many components as space has dimensions.",
+        "### Best of F and F/m, robust, by the reading that was distilled",
+        _matrix(study, models, lambda row, model: _best_text(study, row, model)),
+    ]
+    heading = "### As in the paper: F, robust, by the largest deviation"
+    if study.has("std_force_r2_robust"):
+        parts += [heading, _matrix(study, models, lambda row, model: _as_in_paper(study, row, model))]
+    else:
+        parts += [heading, "Left out: no store has the column `std_force_r2_robust`; collect with a later version."]
+    parts += _without(study, models, "a control experiment has no messages")
+    for model in models:
+        parts += [f"### Table 1, {model}", _details(study, model)]
+    return "\n\n".join(parts)
+
+
+def table_3(study: Study) -> str:
+    """Return table 3: the error of predicted accelerations on held-out simulations."""
+    with_loss = {found.cell.model for found in study.cells if not math.isnan(found.number("test_mae"))}
+    models = [name for name in study.models if name not in study.controls or name in with_loss]
+    parts = [
+        "## Table 3: test loss",
+        "Mean over bodies of held-out simulations of Σ|a - â|.",
+        _matrix(study, models, lambda row, model: _loss(study, row, model, "test_mae", with_paper=True)),
+        "### Median error",
+        "The median over bodies of the same, which close encounters do not move; the paper has none.",
+    ]
+    if study.has("test_medae"):
+        parts.append(_matrix(study, models, lambda row, model: _loss(study, row, model, "test_medae")))
+    else:
+        parts.append("Left out: no store has the column `test_medae`.")
+    parts += [
+        "### Ratio to the paper's best",
+        "Our mean over the smallest loss that the paper has in that row.",
+        markdown(
+            ("", *models, "paper's best"),
+            [
+                [str(row), *(_ratio(study, row, model) for model in models), _paper_best(row)]
+                for row in study.rows
+                if paper.least_loss(row.paper) is not None
+            ],
+        ),
+        *_without(study, models, "a control experiment trains no network"),
+    ]
+    return "\n\n".join(parts)
+
+
+def _without(study: Study, models: Sequence[str], why: str) -> list[str]:
+    left = [name for name in study.models if name not in models]
+    return [f"Without {', '.join(left)}: {why}."] if left else []
+
+
+def _matrix(study: Study, models: Sequence[str], text: Callable[[RowName, str], str]) -> str:
+    return markdown(("", *models), [[str(row), *(text(row, model) for model in models)] for row in study.rows])
+
+
+def _pooled(cells: Sequence[Found], value: Callable[[Found], float]) -> Pooled:
+    return pool((value(found), found.status) for found in cells)
+
+
+def _paper_r2(row: RowName, model: str) -> str | None:
+    known = paper.value(paper.TABLE_1, row.paper, model)
+    return None if known is None else f"{known:.3f}"
+
+
+def _best_text(study: Study, row: RowName, model: str) -> str:
+    cells = study.at(row, model)
+    best = {found.cell: _best(found) for found in cells}
+    pooled = _pooled(cells, lambda found: best[found.cell][1])
+    targets = [name for name, _ in _TARGETS if name in {target for target, value in best.values() if value == value}]  # noqa: PLR0124 (NaN)
+    told = f"{' or '.join(targets)}: " if targets else ""
+    return beside(told + r2_text(pooled), _paper_r2(row, model))
+
+
+def _best(found: Found) -> tuple[str, float]:
+    """Return which of force and acceleration fits a cell's messages better, and its R²."""
+    known = [(target, found.mean(name)) for target, name in _TARGETS]
+    if any(math.isnan(value) for _, value in known):
+        return "", math.nan
+    return max(known, key=lambda entry: entry[1])
+
+
+def _as_in_paper(study: Study, row: RowName, model: str) -> str:
+    pooled = _pooled(study.at(row, model), lambda found: found.mean("std_force_r2_robust"))
+    return beside(r2_text(pooled), _paper_r2(row, model))
+
+
+def _details(study: Study, model: str) -> str:
+    """Return all fits of a model, a line per row and reading."""
+    both = study.has(*(f"{reading}_{name}" for reading in READINGS for name in FITS))
+    lines = []
+    for row in study.rows:
+        cells = study.at(row, model)
+        if not cells:
+            continue
+        known = _paper_r2(row, model) or DASH
+        for reading in READINGS if both else ("distilled",):
+            names = [f"{reading}_{name}" for name in FITS] if both else _DISTILLED_FITS
+            fits = [r2_text(_pooled(cells, lambda found, name=name: found.mean(name))) for name in names]  # type: ignore[misc]
+            lines.append(
+                [str(row), reading, *fits, known if reading != "principal" else "", _distilled(cells, reading)]
+            )
+    return markdown(("", "reading", *_FIT_HEADINGS, "paper", "distilled"), lines)
+
+
+def _distilled(cells: Sequence[Found], reading: str) -> str:
+    """Return of how many cells this reading was distilled."""
+    chosen = [str(found.values.get("reading", "")) for found in cells]
+    if reading == "distilled":
+        return ", ".join(f"{name} {chosen.count(name)}/{len(cells)}" for name in READINGS if name in chosen) or DASH
+    return f"{chosen.count(reading)}/{len(cells)}" if any(chosen) else DASH
+
+
+def _loss(study: Study, row: RowName, model: str, name: str, with_paper: bool = False) -> str:
+    known = paper.value(paper.TABLE_3, row.paper, model) if with_paper else None
+    pooled = _pooled(study.at(row, model), lambda found: found.number(name))
+    return beside(loss_text(pooled), None if known is None else figures(known, 2))
+
+
+def _ratio(study: Study, row: RowName, model: str) -> str:
+    best = paper.least_loss(row.paper)
+    pooled = _pooled(study.at(row, model), lambda found: found.number("test_mae"))
+    if best is None or not pooled.values:
+        return DASH
+    return figures(pooled.mean / best[1], 3)
+
+
+def _paper_best(row: RowName) -> str:
+    best = paper.least_loss(row.paper)
+    return DASH if best is None else f"{figures(best[1], 2)} ({best[0]})"

@@ -1,0 +1,202 @@
+"""The verdict of a cell, of each of its functions and of what they give together."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sympy
+
+from distillery import formula
+from distillery.cell import Cell
+from distillery.functions import components, message_names, node_names
+from distillery.sweep import Sweep
+from distillery.verify.composed import (
+    HeldOut,
+    arriving,
+    errors,
+    held_out,
+    judge_acceleration,
+    through_energies,
+    through_nodes,
+)
+from distillery.verify.energy import judge_body, judge_pair
+from distillery.verify.gauge import Verdict, judge
+
+# Components whose a_k all but coincide say the same thing twice: some direction of the force is not in them.
+_LEAST_INDEPENDENCE = 0.05
+
+_Components = list[dict[str, Any]]
+_Judge = Callable[[int, sympy.Expr], Verdict]
+
+
+class Court:
+    """Judges what was distilled of one cell, by one engine after the other."""
+
+    def __init__(self, sweep: Sweep, cell: Cell) -> None:
+        self._sweep, self._cell = sweep, cell
+        self._model, self._system = sweep.model(cell), sweep.system(cell.experiment)
+        self._dim, self._settings = cell.experiment.dim, sweep.config.verification
+        self._names = {
+            "message": message_names(self._model, self._system, self._dim, cell.experiment.bodies),
+            "node": node_names(self._model, self._system, self._dim),
+        }
+
+    @functools.cached_property
+    def _graphs(self) -> HeldOut:
+        return held_out(self._sweep, self._cell.experiment)
+
+    def verdict(self, distilled: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the verdict on what an engine found, as it stands in the stage's outcome.
+
+        Args:
+            distilled: ``components`` of the messages and, where it was asked for, ``node``.
+
+        Raises:
+            DistilleryError: Held-out trajectories are needed, and missing or damaged.
+        """
+        messages: _Components = distilled["components"]
+        nodes: _Components | None = distilled.get("node")
+        result = self._of_messages(messages)
+        if nodes is not None:
+            result["node"] = self._of_nodes(messages, nodes)
+        if nodes is not None or self._model.kind != "graph":
+            found = self._accelerations(messages, nodes)
+            result["composed"] = {"mae": None, "medae": None} if found is None else errors(self._graphs, found)
+        return result
+
+    def _of_messages(self, messages: _Components) -> dict[str, Any]:
+        judged = [self._component("message", entry, self._judge_of_messages()) for entry in messages]
+        found = [entry for entry, _ in judged]
+        wanted = 1 if self._model.kind == "hamiltonian" else self._dim
+        recovered = all(entry["recovered"] for entry in found) and len(found) == wanted
+        reason = _reason(found)
+        alike = recovered and self._model.kind == "graph" and not _independent([own for _, own in judged if own])
+        if alike:
+            recovered, reason = False, "the components carry the same direction of the force"
+        forms = {entry["form"] for entry in found}
+        form = None if not recovered else forms.pop() if len(forms) == 1 else "mixed"
+        return {"recovered": recovered, "form": form, "reason": reason, "components": found}
+
+    def _judge_of_messages(self) -> _Judge:
+        match self._model.kind:
+            case "hamiltonian":
+                return lambda _, expression: judge_pair(expression, self._system, self._dim, self._settings)
+            case "control":
+                return self._judge_of_control
+        return lambda _, expression: judge(expression, self._system, self._dim, self._settings)
+
+    def _judge_of_control(self, component: int, expression: sympy.Expr) -> Verdict:
+        found = np.broadcast_to(formula.evaluate(expression, self._graphs.raw), self._graphs.mass.shape)
+        return judge_acceleration(self._graphs, found, self._settings, component)
+
+    def _of_nodes(self, messages: _Components, nodes: _Components) -> dict[str, Any]:
+        if self._model.kind == "hamiltonian":
+            entry, verdict = self._component("node", nodes[0], self._judge_of_bodies)
+            return _summed_up([entry], verdict, entry["reason"])
+        sent = self._chosen("message", messages)
+        if sent is None:
+            nothing = Verdict(False, None, "no expression of a message to go with it", None, None, {})
+            found = [self._component("node", entry, lambda _, __: nothing)[0] for entry in nodes]
+            return _summed_up(found, None, _reason(found))
+        values = arriving(self._graphs, sent)
+
+        def judge_component(component: int, expression: sympy.Expr) -> Verdict:
+            one = np.broadcast_to(formula.evaluate(expression, values), self._graphs.mass.shape)
+            return judge_acceleration(self._graphs, one, self._settings, component)
+
+        found = [self._component("node", entry, judge_component)[0] for entry in nodes]
+        acceleration = self._accelerations(messages, nodes)
+        if acceleration is None:
+            return _summed_up(found, None, _reason(found))
+        verdict = judge_acceleration(self._graphs, acceleration, self._settings)
+        return _summed_up(found, verdict, verdict.reason)
+
+    def _judge_of_bodies(self, _: int, expression: sympy.Expr) -> Verdict:
+        return judge_body(expression, self._system, self._dim, self._settings)
+
+    def _accelerations(self, messages: _Components, nodes: _Components | None) -> np.ndarray | None:
+        """Return what the chosen expressions give together, or None where one is missing."""
+        sent = self._chosen("message", messages)
+        given = None if nodes is None else self._chosen("node", nodes)
+        if sent is None:
+            return None
+        match self._model.kind:
+            case "control":
+                raw, shape = self._graphs.raw, self._graphs.mass.shape
+                return np.stack([np.broadcast_to(formula.evaluate(e, raw), shape) for e in sent], axis=-1)
+            case "hamiltonian":
+                placed = self._system.body_potential is not None
+                if placed and given is None:
+                    return None
+                return through_energies(self._graphs, sent[0], given[0] if placed and given is not None else None)
+        return None if given is None else through_nodes(self._graphs, sent, given)
+
+    def _chosen(self, function: str, found: _Components) -> list[sympy.Expr] | None:
+        """Return the chosen expression of every component, or None where one has none."""
+        if any(entry["chosen"] is None for entry in found):
+            return None
+        return [formula.parse(e["front"][e["chosen"]]["expression"], self._names[function]) for e in found]
+
+    def _component(
+        self, function: str, component: dict[str, Any], judge_it: _Judge
+    ) -> tuple[dict[str, Any], Verdict | None]:
+        number, front, chosen = component["component"], component["front"], component["chosen"]
+        parsed = [formula.parse(point["expression"], self._names[function]) for point in front]
+        verdicts = [judge_it(number, expression) for expression in parsed]
+        empty = {
+            "component": number,
+            "recovered": False,
+            "form": None,
+            "reason": component["reason"] or "nothing was distilled",
+            "expression": None,
+            "complexity": None,
+            "median_residual": None,
+            "p90_residual": None,
+            "constants": {},
+            "others": [],
+        }
+        if chosen is None:
+            return empty, None
+        found = verdicts[chosen]
+        return empty | {
+            "recovered": found.recovered,
+            "form": found.form,
+            "reason": found.reason,
+            "expression": front[chosen]["expression"],
+            "complexity": front[chosen]["complexity"],
+            "median_residual": found.median_residual,
+            "p90_residual": found.p90_residual,
+            "constants": found.constants,
+            "others": [index for index, v in enumerate(verdicts) if v.recovered and index != chosen],
+        }, found
+
+
+def expected(sweep: Sweep, cell: Cell, distilled: Mapping[str, Any]) -> bool:
+    """Tell whether what was distilled has as many components of nodes as the cell's model."""
+    nodes = distilled.get("node")
+    return nodes is None or len(nodes) == components(sweep.model(cell), cell.experiment.dim).get("node", 0)
+
+
+def _summed_up(found: _Components, verdict: Verdict | None, reason: str) -> dict[str, Any]:
+    return {
+        "recovered": verdict is not None and verdict.recovered,
+        "form": verdict.form if verdict is not None else None,
+        "reason": reason,
+        "median_residual": verdict.median_residual if verdict is not None else None,
+        "p90_residual": verdict.p90_residual if verdict is not None else None,
+        "components": found,
+    }
+
+
+def _reason(found: _Components) -> str:
+    return "; ".join(f"component {entry['component']}: {entry['reason']}" for entry in found if entry["reason"])
+
+
+def _independent(verdicts: Sequence[Verdict]) -> bool:
+    """Return whether the components' gauge vectors span the force's directions, for the typical receiver."""
+    gauges = [v.gauge / np.linalg.norm(v.gauge, axis=-1, keepdims=True) for v in verdicts if v.gauge is not None]
+    smallest = np.linalg.svd(np.stack(gauges, axis=1), compute_uv=False)[:, -1]
+    return bool(np.median(smallest) > _LEAST_INDEPENDENCE)

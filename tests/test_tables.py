@@ -1,0 +1,357 @@
+"""The paper's tables beside ours: the paper's data, what is said of missing seeds, and stores of other versions."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distillery.cell import Cell
+from distillery.cli import main
+from distillery.collect import reader
+from distillery.collect.columns import CELLS, DIMS, Column
+from distillery.collect.record import read_record
+from distillery.collect.run import collect
+from distillery.collect.store import build, write
+from distillery.config import parse_config
+from distillery.errors import DistilleryError
+from distillery.report import paper
+from distillery.report.pooled import Pooled, beside, figures, loss_text, markdown, pool, r2_text, share_text
+from distillery.report.study import FITS, READINGS, Found, RowName, Store, Study, read_study
+from distillery.report.tables import study_text, table_1, table_3, tables_text
+from distillery.sweep import Sweep
+from fabricate import LAWS, end, fabricate
+
+TODAY = datetime.date(2020, 6, 19)
+CONTENT: dict[str, Any] = {
+    "experiments": [{"system": "string"}, {"system": "spring"}, {"system": "charge", "dim": 3}],
+    "models": ["standard", "bottleneck", "newton", "control"],
+    "seeds": [0, 1, 2],
+}
+
+
+def fabricated(folder: Path, **changes: Any) -> Sweep:
+    """A collected sweep whose last cell diverged and whose first never ran."""
+    made = Sweep(parse_config({**CONTENT, **changes}), folder)
+    for cell in made.cells[1:-1]:
+        fabricate(made, cell)
+    end(made, made.cells[-1], "train", "diverged", "loss was NaN")
+    collect(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return fabricated(tmp_path_factory.mktemp("tables") / "results")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading, up to the next."""
+    _, _, rest = text.partition(f"{heading}\n")
+    assert rest, f"no heading {heading!r}"
+    return re.split(r"^#", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def entries(text: str) -> dict[str, dict[str, str]]:
+    """The first Markdown table of a text, by row and heading."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert all(len(row) == len(cells[0]) for row in cells)
+    return {row[0]: dict(zip(cells[0][1:], row[1:], strict=True)) for row in cells[2:]}
+
+
+def found(name: str, status: str = "ok", **values: Any) -> Found:
+    empty = {"reason": "", "recovered": math.nan, "form": "", "equation": [], "fit": []}
+    return Found(Cell.parse(name), {"status": status, **empty, **values}, Path("results"))
+
+
+def study_of(*cells: Found, **config: Any) -> Study:
+    return Study((Store(Path("results"), config, "0123", "abcd", {"ok": len(cells)}),), cells)
+
+
+def test_the_papers_numbers_are_complete() -> None:
+    assert len(paper.ROWS) == len(set(paper.ROWS)) == 12
+    assert tuple(paper.TABLE_3) == paper.ROWS
+    messages = {row for row in paper.ROWS if row[0] not in ("damped", "discontinuous")}
+    assert set(paper.TABLE_1) == set(paper.TABLE_5) == messages
+    for table, models in ((paper.TABLE_1, 4), (paper.TABLE_3, 5), (paper.TABLE_5, 4)):
+        assert all(tuple(entry) == paper.LOSS_MODELS[:models] for entry in table.values())
+    assert all(0 <= value <= 1 for row in paper.TABLE_1.values() for value in row.values())
+    # Sums over all entries, which were compared with the paper one by one: a changed digit shows.
+    assert sum(sum(row.values()) for row in paper.TABLE_1.values()) == pytest.approx(17.804)
+    assert sum(sum(row.values()) for row in paper.TABLE_3.values()) == pytest.approx(343.269)
+    assert sum(sum(row.values()) for row in paper.TABLE_5.values()) == 18
+    assert paper.least_loss(("spring", 3)) == ("flathgn", 0.010)
+    assert paper.value(paper.TABLE_5, ("charge", 2), "l1") is False
+    assert paper.value(paper.TABLE_1, ("string", 2), "l1") is None
+    with pytest.raises(TypeError):
+        paper.TABLE_1["spring", 2]["l1"] = 0.0  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("known", "r2", "loss"),
+    [
+        ([(0.9, "ok"), (0.98, "ok"), (1.0, "ok")], "0.960 ± 0.053", "0.960 ± 0.053"),
+        ([(0.25, "ok")], "0.250", "0.250"),
+        ([(0.9, "ok"), (1.0, "ok"), (math.nan, "diverged")], "0.950 ± 0.071, 2 of 3 (1 diverged)", None),
+        (
+            [(0.9, "ok"), (math.nan, "ok"), (math.nan, "missing"), (math.nan, "missing")],
+            "0.900, 1 of 4 (2 missing, 1 without a value)",
+            None,
+        ),
+        ([(math.nan, "missing"), (math.nan, "failed")], "– (1 failed, 1 missing)", "– (1 failed, 1 missing)"),
+        ([(-1e6, "ok"), (0.9, "ok")], "< -1", None),
+        ([(49.1, "ok"), (60.0, "ok")], None, "54.5 ± 7.7"),
+        ([(1234.0, "ok"), (1000.0, "ok")], None, "1117 ± 165"),
+        ([], "not run", "not run"),
+    ],
+)
+def test_mean_and_spread_say_what_they_are_over(
+    known: list[tuple[float, str]], r2: str | None, loss: str | None
+) -> None:
+    assert r2 is None or r2_text(pool(known)) == r2
+    assert loss is None or loss_text(pool(known)) == loss
+
+
+def test_shares_count_planned_seeds() -> None:
+    assert share_text(pool([(1.0, "ok"), (0.0, "ok"), (math.nan, "diverged")]), "force") == "1/3 force, 1 diverged"
+    assert share_text(pool([(math.nan, "missing")] * 2)) == "–, 2 missing"
+    assert share_text(Pooled((), 0)) == "not run"
+    assert beside("2/3", "yes") == "2/3 (paper yes)"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.3, "0.30"), (49.0, "49"), (0.01, "0.010"), (1.2, "1.2"), (0.0, "0"), (2.5e9, "2.5e+09")]
+)
+def test_figures_keep_trailing_zeros(value: float, text: str) -> None:
+    assert figures(value, 2) == text
+
+
+def test_what_stands_in_a_table_does_not_break_it() -> None:
+    lines = markdown(("a|b", "c"), [["x\ny", "`p|q`"]]).splitlines()
+    assert lines == ["| a\\|b | c   |", "|------|-----|", "| x y  | `p\\|q` |"]
+
+
+def test_rows_stand_in_the_papers_order_then_others() -> None:
+    names = ("string-2d-4b-s0", "spring-2d-8b-s0", "mine-3d-4b-s0", "spring-2d-4b-s0", "charge-3d-4b-s1")
+    study = study_of(*(found(f"{name}/{model}-s0") for name in names for model in ("mine", "l1", "standard")))
+    assert [str(row) for row in study.rows] == ["charge-3", "spring-2", "spring-2, 8 bodies", "string-2", "mine-3"]
+    assert study.models == ["standard", "l1", "mine"]
+
+
+def test_a_control_of_ones_own_is_known_by_its_kind() -> None:
+    cells = [found("spring-2d-4b-s0/raw-s0"), found("spring-2d-4b-s0/weak-s0")]
+    study = study_of(*cells, variants={"raw": {"kind": "control"}, "weak": {"kind": "graph"}})
+    assert study.controls == {"raw"}
+    assert "Without raw: a control experiment has no messages." in table_1(study)
+    assert "| weak " in table_3(study)
+    assert "raw (control)" in study_text(study, TODAY)
+
+
+def test_table_1_takes_the_better_of_force_and_acceleration_of_each_cell() -> None:
+    cells = [
+        found("spring-2d-4b-s0/l1-s0", force_r2_robust=[0.9, 0.8], acceleration_r2_robust=[0.1, 0.2], reading="std"),
+        found("spring-2d-4b-s0/l1-s1", force_r2_robust=[0.2, 0.2], acceleration_r2_robust=[0.9, 1.0], reading="std"),
+        found("r^-1-2d-4b-s0/l1-s0", force_r2_robust=[0.2, 0.2], acceleration_r2_robust=[0.9, 1.0]),
+        found("r^-1-2d-4b-s0/l1-s1", force_r2_robust=[math.nan, 0.2], acceleration_r2_robust=[math.nan, 1.0]),
+    ]
+    best = entries(
+        section(table_1(study_of(*cells)), "### Best of F and F/m, robust, by the reading that was distilled")
+    )
+    assert best["spring-2"]["l1"] == "F or F/m: 0.900 ± 0.071 (paper 1.000)"
+    assert best["r^-1-2"]["l1"] == "F/m: 0.950, 1 of 2 (1 without a value) (paper 1.000)"
+
+
+def test_table_3_compares_with_the_papers_best(sweep: Sweep) -> None:
+    text = tables_text([sweep.results])
+    errors = {cell: 0.05 + 0.001 * index for index, cell in enumerate(sweep.cells)}
+    spring = [value for cell, value in errors.items() if (cell.experiment.system, cell.model) == ("spring", "standard")]
+    mean, spread = statistics.fmean(spring), statistics.stdev(spring)
+    assert entries(section(text, "## Table 3: test loss"))["spring-2"]["standard"] == (
+        f"{mean:.4f} ± {spread:.4f} (paper 0.047)"
+    )
+    assert entries(section(text, "### Median error"))["spring-2"]["standard"] == f"{mean / 2:.4f} ± {spread / 2:.4f}"
+    ratio = entries(section(text, "### Ratio to the paper's best"))
+    assert ratio["spring-2"]["standard"] == f"{mean / 0.016:.2f}"
+    assert ratio["spring-2"]["paper's best"] == "0.016 (flathgn)"
+    assert set(ratio) == {"charge-3", "spring-2"}
+
+
+def test_table_5_says_what_diverged_what_is_missing_and_what_the_paper_found(sweep: Sweep) -> None:
+    text = tables_text([sweep.results])
+    verdicts = entries(section(text, "## Table 5: is the law recovered?"))
+    assert list(verdicts) == ["charge-3", "spring-2", "string-2", "all"]
+    assert verdicts["spring-2"]["bottleneck"] == "3/3 force (paper yes)"
+    assert verdicts["spring-2"]["standard"] == "0/3 (paper no)"
+    assert verdicts["spring-2"]["newton"] == "3/3 force"
+    assert verdicts["charge-3"]["control"] == "2/3 force, 1 diverged"
+    assert verdicts["string-2"]["standard"] == "0/3, 1 missing"
+    assert verdicts["all"]["bottleneck"] == "9/9"
+    details = entries(section(text, "### Table 5, bottleneck"))["spring-2"]
+    assert details["by engine"] == "operon 3/3"
+    assert details["on front"] == "3/3"
+    assert details["chosen expressions"].startswith("seed 0: `2.1*dx*(1 - 1/r)`; `")
+    assert "spring-2, control" in section(text, "### Table 5, control")
+    missing = section(text, "## What is missing")
+    assert "train: loss was NaN" in missing
+    assert str(sweep.cells[0]) in missing
+
+
+def test_the_header_says_where_the_numbers_come_from(sweep: Sweep) -> None:
+    head = study_text(read_study([sweep.results]), TODAY).partition("## Table 1")[0]
+    for told in (
+        "2020-06-19",
+        sweep.config_hash,
+        f"distillery tables --results {sweep.results}`",
+        "36 cells, 34 finished, 2 not",
+        "seeds 0, 1, 2; engine operon",
+        "hidden 64",
+        f"numpy {np.__version__}",
+        "models l1, kl, flathgn",
+    ):
+        assert told in head
+
+
+def test_the_command_names_the_configuration_with_the_stores_hash(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    presets = tmp_path / "workflow" / "presets"
+    presets.mkdir(parents=True)
+    (presets / "other.yaml").write_text("experiments: [{system: spring}]\nmodels: [l1]\n")
+    (presets / "broken.yaml").write_text("experiments: 1\n")
+    study = read_study([sweep.results])
+    monkeypatch.chdir(tmp_path)
+    assert "command: not known" in study_text(study, TODAY)
+    (presets / "study.yaml").write_text(str(CONTENT))
+    assert "--configfile workflow/presets/study.yaml`" in study_text(study, TODAY)
+
+
+def test_a_study_split_over_folders_counts_each_cell_once(sweep: Sweep, tmp_path: Path) -> None:
+    other = Sweep(
+        parse_config({"experiments": [{"system": "string"}, {"system": "r^-2"}], "models": ["standard"], "seeds": [0]}),
+        tmp_path / "results",
+    )
+    for cell in other.cells:
+        fabricate(other, cell)
+    collect(other)
+    study = read_study([sweep.results, other.results])
+    assert len(study.cells) == len(sweep.cells) + 1
+    assert study.repeated == (sweep.cells[0],)
+    # It never ran in the first folder.
+    assert next(entry for entry in study.cells if entry.cell == sweep.cells[0]).source == other.results
+    assert [str(row) for row in study.rows] == ["charge-3", "r^-2-2", "spring-2", "string-2"]
+    assert f"1 cell in several folders ({sweep.cells[0]})" in study_text(study, TODAY)
+
+
+def test_columns_that_only_later_versions_have_are_read(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {column.name for column in CELLS}
+    per_component = [f"{reading}_{fit}" for reading in READINGS for fit in FITS]
+    columns = [Column(name, "number", name, ("component",)) for name in per_component]
+    columns += [Column("node_equation", "text", "", ("component",)), Column("node_recovered", "flag", "")]
+    columns += [Column("composed_mae", "number", ""), Column("composed_medae", "number", "")]
+    tree = build(sweep, [read_record(sweep, cell, {}) for cell in sweep.cells])
+    cells = tree["cells"].to_dataset()
+    shape = cells["status"].shape
+    for column in columns:
+        values: Any = np.full((*shape, *([3] if column.dims else [])), 0.5)
+        if column.name == "std_force_r2_robust":
+            values[...] = [0.7, 0.9, np.nan]
+        if column.kind == "text":
+            values = np.full(values.shape, "s1/m", dtype=object)
+        if column.name == "node_recovered":
+            values[...] = 1.0
+        cells[column.name] = ((*DIMS, *column.dims), values)
+    tree["cells"] = type(tree)(cells)
+    write(tree, tmp_path / "sweep.zarr")
+    monkeypatch.setattr(reader, "CELLS", (*CELLS, *(column for column in columns if column.name not in known)))
+    text = tables_text([tmp_path])
+    as_in_paper = entries(section(text, "### As in the paper: F, robust, by the largest deviation"))
+    assert as_in_paper["spring-2"]["bottleneck"] == "0.800 ± 0.000 (paper 1.000)"
+    assert as_in_paper["charge-3"]["newton"] == "– (3 without a value)"
+    details = entries(section(text, "### Table 5, newton"))["spring-2"]
+    assert details["node function"] == "3/3: `s1/m`; `s1/m`"
+    assert details["composed error"] == "0.500 ± 0.000"
+    fits = section(text, "### Table 1, newton")
+    assert [line.split("|")[2].strip() for line in fits.splitlines() if line.startswith("| spring-2")] == [*READINGS]
+    assert "Left out" not in text
+
+
+def test_an_older_store_leaves_a_part_out_and_says_so(tmp_path: Path) -> None:
+    made = fabricated(tmp_path / "results")
+    for name in ("test_medae", "on_front"):
+        shutil.rmtree((made.results / "sweep.zarr").resolve() / "cells" / name)
+    text = tables_text([made.results])
+    assert "no store has the column `test_medae`" in section(text, "### Median error")
+    assert "has no columns test_medae, on_front" in text
+    assert entries(section(text, "### Table 5, newton"))["spring-2"]["on front"] == "–, 3 without a value"
+
+
+def test_engines_that_were_compared_are_counted_on_their_own(tmp_path: Path) -> None:
+    made = Sweep(
+        parse_config(
+            {
+                "experiments": [{"system": "spring"}],
+                "models": ["l1"],
+                "seeds": [0, 1],
+                "distillation": {"compare": ["pysr"]},
+            }
+        ),
+        tmp_path / "results",
+    )
+    first, second = made.cells
+    front = [{"expression": "0.1", "complexity": 1, "mae": 1.0, "score": 0.0}]
+    front.append({"expression": LAWS[0], "complexity": 9, "mae": 0.1, "score": 1.0})
+    for cell, recovered in ((first, True), (second, False)):
+        fits = [
+            {"component": k, "status": "ok", "reason": "", "fit": "", "seconds": 1.0, "chosen": 1, "front": front}
+            for k in range(2)
+        ]
+        verdicts = [{"component": k, "recovered": recovered or k == 0, "others": []} for k in range(2)]
+        fabricate(
+            made,
+            cell,
+            distill={"compared": [{"engine": "pysr", "components": fits}]},
+            verify={"compared": [{"engine": "pysr", "recovered": recovered, "components": verdicts}]},
+        )
+    collect(made)
+    details = entries(section(tables_text([made.results]), "### Table 5, l1"))["spring-2"]
+    assert details["by engine"] == "operon 2/2; pysr 1/2"
+
+
+def test_a_folder_without_a_store_is_refused_in_one_line(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DistilleryError, match="there is no result store yet"):
+        read_study([sweep.results, tmp_path])
+    output = tmp_path / "tables.md"
+    with pytest.raises(SystemExit) as stopped:
+        main(["tables", "--results", str(sweep.results), "--results", str(tmp_path), "--output", str(output)])
+    assert stopped.value.code == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"distillery: {tmp_path}/sweep.zarr: there is no result store yet")
+    assert not output.exists()
+
+
+def test_the_command_writes_what_it_would_print(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "docs" / "tables.md"
+    for more in ([], ["--output", str(output)]):
+        with pytest.raises(SystemExit) as ended:
+            main(["tables", "--results", str(sweep.results), *more])
+        assert ended.value.code == 0
+    assert output.read_text(encoding="utf-8") == capsys.readouterr().out
+
+
+def test_rows_are_named_by_their_bodies_where_there_are_not_four() -> None:
+    assert str(RowName("r^-1", 2, 4)) == "r^-1-2"
+    assert str(RowName("r^-1", 3, 8)) == "r^-1-3, 8 bodies"
