@@ -20,90 +20,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import os
 import time
-import warnings
 from collections.abc import Iterator
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from plain import BATCH, BODIES, DIM, graphs, plain_steps
 
 from distillery.config import TrainingSettings
 from distillery.models import MODELS
 from distillery.randomness import stream
 from distillery.train.batches import WINDOW, Batches, Graphs
-from distillery.train.loop import Optimiser, differentiate
+from distillery.train.loop import Optimiser, step_of
 from distillery.train.network import GraphNetwork, Shape
-from distillery.train.passes import Passes
 from distillery.train.schedule import one_cycle
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from torch_geometric.data import Data
-    from torch_geometric.loader import DataLoader
-    from torch_geometric.nn import MessagePassing
-
-DIM, BODIES, BATCH = 2, 4, 64
-
-
-def graphs(count: int) -> Graphs:
-    """Random graphs: what is learned does not matter here."""
-    draws = stream(0, "benchmark", "train")
-    nodes = draws.normal(size=(count, BODIES, 2 * DIM + 2))
-    return Graphs(nodes, draws.normal(size=(count, BODIES, DIM)))
-
-
-class PlainNetwork(MessagePassing):
-    """A graph network as one writes it first: concatenated inputs, plain linear layers."""
-
-    def __init__(self, shape: Shape):
-        super().__init__(aggr="add")
-        self.edge = plain_mlp(2 * shape.features, shape.messages, shape)
-        self.node = plain_mlp(shape.features + shape.messages, shape.dim, shape)
-
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Return accelerations."""
-        return self.node(torch.cat([x, self.propagate(edge_index, x=x)], dim=1))
-
-    def message(self, x_i: Tensor, x_j: Tensor) -> Tensor:
-        """Return messages."""
-        return self.edge(torch.cat([x_i, x_j], dim=1))
-
-
-def plain_mlp(inputs: int, output: int, shape: Shape) -> nn.Sequential:
-    widths = [inputs, *[shape.hidden] * shape.layers]
-    hidden = [part for a, b in itertools.pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
-    return nn.Sequential(*hidden, nn.Linear(shape.hidden, output))
-
-
-def plain_steps(shape: Shape, data: Graphs) -> Iterator[None]:
-    """The plain loop, one step per item."""
-    bodies = torch.arange(BODIES)
-    senders, receivers = torch.meshgrid(bodies, bodies, indexing="ij")
-    edge_index = torch.stack([senders[senders != receivers], receivers[senders != receivers]])
-    nodes, labels = (torch.from_numpy(part.astype(np.float32)) for part in (data.nodes, data.acceleration))
-    loader = DataLoader(
-        [Data(x=x, y=y, edge_index=edge_index) for x, y in zip(nodes, labels, strict=True)],
-        batch_size=BATCH,
-        shuffle=True,
-    )
-    network = PlainNetwork(shape)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-8)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=1_000_000)
-    while True:
-        for batch in loader:
-            optimiser.zero_grad()
-            moves = 3.0 * torch.randn(batch.num_graphs, DIM)
-            x = torch.cat([batch.x[:, :DIM] + moves[batch.batch], batch.x[:, DIM:]], dim=1)
-            error = (network(x, batch.edge_index) - batch.y).abs().sum(1).mean()
-            error.backward()
-            optimiser.step()
-            schedule.step()
-            yield
+CPU = torch.device("cpu")
 
 
 def our_steps(shape: Shape, data: Graphs, seeds: list[int]) -> Iterator[None]:
@@ -112,14 +46,14 @@ def our_steps(shape: Shape, data: Graphs, seeds: list[int]) -> Iterator[None]:
     for index, seed in enumerate(seeds):
         network.initialise(index, stream(seed, "benchmark", "weights"))
     optimiser = Optimiser(network, 1e-8)
-    batches = Batches([data] * len(seeds), seeds, BATCH, 3.0, torch.device("cpu"))
-    passes = Passes.of(network)
+    batches = Batches([data] * len(seeds), seeds, BATCH, 3.0, CPU)
+    step = step_of(network, optimiser, batches, torch.ones(len(seeds)), "absolute")
     number = 0
     while True:
-        nodes, acceleration = batches.window(number)
+        step.open(*batches.window(number))
         for place in range(WINDOW):
             rate, beta1 = one_cycle(number * WINDOW + place, 1_000_000, 1e-3)
-            differentiate(network, passes, optimiser, nodes[place], acceleration[place], None)
+            step.run(place)
             optimiser.step(rate, beta1)
             yield
         number += 1
@@ -176,7 +110,7 @@ def main() -> None:
         wide = Shape.of(DIM, MODELS[model], settings.model_copy(update={"hidden": 300}))
         half = dataclasses.replace(wide, precision="bfloat16")
         sides = {
-            "PyG loop with DataLoader, float32": plain_steps(wide, data),
+            "PyG loop with DataLoader, float32": plain_steps(wide, data, CPU),
             "ours, float32": our_steps(wide, data, [0]),
             "ours, bfloat16 hidden layers": our_steps(half, data, [0]),
             "only products of hidden layers": products(wide),

@@ -10,7 +10,7 @@ import pytest
 
 from distillery.cell import STAGES, STORE_MARKER, Cell
 from distillery.errors import DistilleryError
-from distillery.jobs import groups, work
+from distillery.jobs import groups, work, work_together
 from distillery.outcome import Status, read_outcome, running, write_outcome
 from distillery.reopen import drop_stale, reopen
 from distillery.sweep import Sweep
@@ -139,3 +139,64 @@ def test_trainings_are_stacked_by_model_only_when_asked(make_sweep: Callable[...
     assert [len(group) for group in groups(apart, "train", job)] == [1, 1, 1, 1]
     assert [{cell.model for cell in group} for group in groups(stacked, "train", job)] == [{"l1"}, {"standard"}]
     assert [len(group) for group in groups(stacked, "interpret", job)] == [1, 1, 1, 1]
+
+
+def make_systems(make_sweep: Callable[..., Sweep]) -> Sweep:
+    experiments = [
+        {"system": "spring"},
+        {"system": "charge"},
+        {"system": "spring", "dim": 3},
+        {"system": "charge", "seed": 1, "loss": "relative"},
+    ]
+    return make_sweep(experiments=experiments, models=["l1", "standard"], execution={"cells_per_job": 2})
+
+
+def test_cells_of_several_jobs_are_worked_on_by_shape_whatever_their_system(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_systems(make_sweep)
+    spring, charge, solid, weighed = sweep.jobs.values()
+    seen: list[list[str]] = []
+
+    def do(cells: Sequence[Cell]) -> None:
+        seen.append([str(cell) for cell in cells])
+        well(sweep)(cells)
+
+    # A cell that is given twice, by itself and with its job, is worked on once.
+    work_together(sweep, [spring, sweep.find_job(str(spring.cells[0])), charge, solid, weighed], do)
+    assert seen == [
+        ["spring-2d-4b-s0/l1-s0", "charge-2d-4b-s0/l1-s0"],
+        ["spring-2d-4b-s0/standard-s0", "charge-2d-4b-s0/standard-s0"],
+        ["spring-3d-4b-s0/l1-s0"],
+        ["spring-3d-4b-s0/standard-s0"],
+        ["charge-2d-4b-s1/l1-s0"],
+        ["charge-2d-4b-s1/standard-s0"],
+    ]
+    for job in (spring, charge, solid, weighed):
+        marker = json.loads(job.outcome(sweep.results, "train").read_text())
+        assert marker == {
+            "key": sweep.job_key("train", job),
+            "cells": [str(cell) for cell in job.cells],
+            "failed": [],
+        }
+
+
+def test_shape_that_breaks_costs_its_cells_in_every_job(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_systems(make_sweep)
+    spring, charge, *_ = sweep.jobs.values()
+
+    def do(cells: Sequence[Cell]) -> None:
+        if cells[0].model == "l1":
+            raise ValueError("odd")
+        well(sweep)(cells)
+
+    work_together(sweep, [spring, charge], do)
+    for job in (spring, charge):
+        bad, good = job.cells
+        assert read_outcome(bad.outcome(sweep.results, "train")).status == "failed"
+        assert read_outcome(good.outcome(sweep.results, "train")).status == "ok"
+        assert json.loads(job.outcome(sweep.results, "train").read_text())["failed"] == [str(bad)]
+
+    def break_all(cells: Sequence[Cell]) -> None:
+        raise ValueError("odd")
+
+    with pytest.raises(ValueError, match="odd"):
+        work_together(sweep, [spring, charge], break_all)

@@ -6,14 +6,18 @@ import csv
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import orbits
+from distillery.cell import Cell
+from distillery.cli import cli
 from distillery.errors import DistilleryError
 from distillery.files import checksum
 from distillery.outcome import read_outcome
@@ -97,6 +101,37 @@ def test_stacked_cells_train_as_alone(tiny: Callable[..., Sweep]) -> None:
         cell.outcome(sweep.results, "train").unlink()
         train(sweep, [cell])
     for place in range(3):
+        for name, tensor in weights_of(sweep, place).items():
+            torch.testing.assert_close(together[place][name], tensor, rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(together[0]["edge.last"], together[1]["edge.last"])
+
+
+def test_two_systems_in_one_command_train_as_each_alone(
+    tiny: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiments = [
+        {"system": "spring", "simulations": 64, "snapshots": 10},
+        {"system": "charge", "simulations": 32, "snapshots": 5},
+    ]
+    training = {**TRAINING, "steps": 30, "loss": "scaled"}
+    sweep = tiny(experiments=experiments, training=training)
+    stacks: list[int] = []
+    real = run._train
+
+    def seen(sweep: Sweep, cells: Sequence[Cell], *others: Any) -> None:
+        stacks.append(len(cells))
+        real(sweep, cells, *others)
+
+    monkeypatch.setattr(run, "_train", seen)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({**sweep.config.model_dump(mode="json"), "results": str(sweep.results)}))
+    cli.main(["train", *map(str, sweep.cells), "--config", str(config)], standalone_mode=False)
+    together = [weights_of(sweep, place) for place in range(2)]
+    for cell in sweep.cells:
+        cell.outcome(sweep.results, "train").unlink()
+        cli.main(["train", str(cell), "--config", str(config)], standalone_mode=False)
+    assert stacks == [2, 1, 1]
+    for place in range(2):
         for name, tensor in weights_of(sweep, place).items():
             torch.testing.assert_close(together[place][name], tensor, rtol=1e-3, atol=1e-5)
     assert not torch.allclose(together[0]["edge.last"], together[1]["edge.last"])

@@ -66,14 +66,21 @@ _job = click.argument("job")
 
 
 @cli.command()
-@_job
+@click.argument("jobs", nargs=-1, required=True)
 @_with_sweep
-def train(sweep: Sweep, job: str) -> None:
-    """Train the networks of JOB: a cell, or a job of several cells such as …/bottleneck-s0+9."""
-    from distillery.jobs import work
+def train(sweep: Sweep, jobs: tuple[str, ...]) -> None:
+    """Train the networks of JOBS: cells, or jobs of several cells such as …/bottleneck-s0+9.
+
+    Of several JOBS all cells of equal shape (dimensions, bodies, graph, model, loss) train side by side.
+    """
+    from distillery.jobs import work, work_together
     from distillery.train.run import train as stage
 
-    work(sweep, "train", sweep.find_job(job), lambda cells: stage(sweep, cells))
+    found = [sweep.find_job(job) for job in jobs]
+    if len(found) == 1:
+        work(sweep, "train", found[0], lambda cells: stage(sweep, cells))
+    else:
+        work_together(sweep, found, lambda cells: stage(sweep, cells))
 
 
 @cli.command()

@@ -8,6 +8,8 @@ differentiates once, not twice. What a node feels from another, -∂(H_ij + H_ji
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -78,15 +80,8 @@ class HamiltonianNetwork(Network):
         energy = self.edge.leave(self.edge.hidden(entered)).view(stack, bodies - 1, graphs, bodies)
         if self.graph == "complete":
             return slope, energy
-        connected = self._connected(bodies).to(slope)
+        connected = _connected(self.graph, bodies, slope.device).to(slope)
         return slope * connected[:, None, :, None], energy * connected[:, None]
-
-    def _connected(self, bodies: int) -> Float[Tensor, "pair body"]:
-        """Return 1 for each pair (k, i) of receiver i and sender i + k that the graph ties, and 0 for the others."""
-        senders, receivers = edges_of(self.graph, bodies)
-        connected = torch.zeros(bodies - 1, bodies)
-        connected[(senders - receivers) % bodies - 1, receivers] = 1.0
-        return connected
 
     def pair_energy(
         self, receivers: Float[Tensor, "stack edge feature"], senders: Float[Tensor, "stack edge feature"]
@@ -98,6 +93,18 @@ class HamiltonianNetwork(Network):
     def self_energy(self, nodes: Float[Tensor, "stack node feature"]) -> Float[Tensor, "stack node"]:
         """Return the energies of bodies alone, H_self."""
         return self.node.leave(self.node.hidden(self.node.enter(0, with_momenta(nodes), bias=True)))[..., 0]
+
+
+@functools.lru_cache(maxsize=8)
+def _connected(graph: str, bodies: int, device: torch.device) -> Float[Tensor, "pair body"]:
+    """Return 1 for each pair (k, i) of receiver i and sender i + k that the graph ties, and 0 for the others.
+
+    It is brought to the device once: a recorded step can copy nothing from the processor.
+    """
+    senders, receivers = edges_of(graph, bodies)
+    connected = torch.zeros(bodies - 1, bodies)
+    connected[(senders - receivers) % bodies - 1, receivers] = 1.0
+    return connected.to(device)
 
 
 def with_momenta(nodes: Float[Tensor, "*any feature"]) -> Float[Tensor, "*any feature"]:

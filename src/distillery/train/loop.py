@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim.adam import adam
 
-from distillery.config import TrainingSettings
+from distillery.config import Loss, TrainingSettings
 from distillery.randomness import integer_seed
 from distillery.train.batches import WINDOW, Batches
 from distillery.train.loss import error_of, slope_of_error, weights_of
@@ -19,6 +20,7 @@ from distillery.train.network import Network, edges_of
 from distillery.train.passes import Passes
 from distillery.train.pruning import prune
 from distillery.train.schedule import faded_in, one_cycle
+from distillery.train.step import Step
 
 COLUMNS = ("step", "loss", "penalty", "learning_rate", "concentration")
 EXPLODED = 100.0
@@ -26,6 +28,7 @@ EXPLODED = 100.0
 _COMPARED = 8
 # Shorter memory than Adam's usual 0.999: in the few thousand steps of a small budget the force R² rises by 0.01.
 BETA2 = 0.99
+_EPSILON = 1e-8
 
 
 @dataclasses.dataclass
@@ -53,9 +56,10 @@ def fresh_state(stack: int, device: torch.device) -> State:
 class Optimiser:
     """Adam on all parameters of a network as one row of numbers: one call instead of one per parameter.
 
+    Weights, gradients and moments stay where they are as long as it lives, which a recorded step relies on.
+
     Attributes:
-        weights: All parameters; the network's own are views of it.
-        adam: The optimiser of ``weights``.
+        weights: All parameters; the network's own are views of it, and their gradients views of its gradient.
     """
 
     def __init__(self, network: Network, weight_decay: float):
@@ -67,18 +71,14 @@ class Optimiser:
         values, gradients = self._split(self.weights.data), self._split(self.weights.grad)
         for parameter, value, gradient in zip(parameters, values.values(), gradients.values(), strict=True):
             parameter.data, parameter.grad = value, gradient
-        self.adam = torch.optim.Adam([self.weights], weight_decay=weight_decay, fused=True)
-        self.adam.state[self.weights] = {
-            "step": torch.zeros((), dtype=torch.float32, device=self.weights.device),
-            "exp_avg": torch.zeros_like(self.weights),
-            "exp_avg_sq": torch.zeros_like(self.weights),
-        }
+        self._weight_decay = weight_decay
+        self._means, self._squares = torch.zeros_like(self.weights.data), torch.zeros_like(self.weights.data)
+        self._steps = torch.zeros((), device=self.weights.device)
 
     @property
     def tensors(self) -> dict[str, Float[Tensor, "stack ..."]]:
         """Weights and moments of each parameter by name; what is written there counts."""
-        state = self.adam.state[self.weights]
-        kinds = {"weights": self.weights.data, "exp_avg": state["exp_avg"], "exp_avg_sq": state["exp_avg_sq"]}
+        kinds = {"weights": self.weights.data, "exp_avg": self._means, "exp_avg_sq": self._squares}
         return {f"{kind}.{name}": part for kind, row in kinds.items() for name, part in self._split(row).items()}
 
     def _split(self, row: Tensor) -> dict[str, Tensor]:
@@ -87,18 +87,34 @@ class Optimiser:
 
     def resume(self, step: int) -> None:
         """Say how many steps lie behind; Adam's bias correction depends on it."""
-        self.adam.state[self.weights]["step"].fill_(float(step))
+        self._steps.fill_(float(step))
 
     def clear(self) -> None:
         """Forget the gradients."""
         assert self.weights.grad is not None
         self.weights.grad.zero_()
 
+    @torch.no_grad()
     def step(self, rate: float, beta1: float) -> None:
         """Follow the gradients once."""
-        group = self.adam.param_groups[0]
-        group["lr"], group["betas"] = rate, (beta1, BETA2)
-        self.adam.step()
+        assert self.weights.grad is not None
+        # The class torch.optim.Adam calls this too, and takes three times as long over it.
+        adam(
+            [self.weights],
+            [self.weights.grad],
+            [self._means],
+            [self._squares],
+            [],
+            [self._steps],
+            fused=True,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=BETA2,
+            lr=rate,
+            weight_decay=self._weight_decay,
+            eps=_EPSILON,
+            maximize=False,
+        )
 
 
 def differentiate(
@@ -109,7 +125,7 @@ def differentiate(
     true: Float[Tensor, "stack graph body dim"],
     weights: Float[Tensor, "stack graph body"],
     noise: Float[Tensor, "stack edge message"] | None,
-    fade: float = 1.0,
+    fade: Float[Tensor, ""] | float = 1.0,
 ) -> tuple[Float[Tensor, "stack"], Float[Tensor, "stack"]]:
     """Leave the gradients of a batch with the optimiser and return the prediction error and penalty of each cell.
 
@@ -135,6 +151,35 @@ def differentiate(
         error, penalty = error_of(predicted, true, weights), (costly * cost).mean((1, 2))
         (error + penalty).sum().backward()
     return error.detach(), penalty.detach()
+
+
+def step_of(
+    network: Network, optimiser: Optimiser, batches: Batches, typical: Float[Tensor, "stack"], loss: Loss
+) -> Step:
+    """Return what a step of a stack does but for following the gradients; windows of batches are given to it.
+
+    Args:
+        network: The networks of the stack.
+        optimiser: Their optimiser, which gets the gradients.
+        batches: Their batches.
+        typical: Of each cell the typical size of its accelerations, see ``loss.typical_size``.
+        loss: How errors are weighed.
+    """
+    passes = Passes.of(network)
+
+    def work(nodes: Tensor, true: Tensor, noise: Tensor | None, fade: Tensor) -> tuple[Tensor, Tensor]:
+        return differentiate(network, passes, optimiser, nodes, true, weights_of(true, typical, loss), noise, fade)
+
+    _, bodies, features = batches.nodes.shape
+    stack, model = len(batches.seeds), network.shape.model
+    edges = batches.batch * edges_of(network.graph, bodies).shape[1]
+    return Step(
+        work,
+        nodes=(stack, batches.batch, bodies, features),
+        true=(stack, batches.batch, bodies, network.shape.dim),
+        noise=(stack, edges, network.shape.messages) if model.penalty == "kl" else None,
+        device=batches.device,
+    )
 
 
 def fit(
@@ -168,23 +213,22 @@ def fit(
         Graphs per second, all cells of the stack together.
     """
     started, first = time.monotonic(), state.step
-    passes = Passes.of(network)
+    passes = step_of(network, optimiser, batches, typical, settings.loss)
     while state.step < settings.steps and not all(state.reasons):
         number = state.step // WINDOW
         nodes, acceleration = batches.window(number)
         last = min((number + 1) * WINDOW, settings.steps)
         if state.step == number * WINDOW:
             prune(network, nodes[:_COMPARED].transpose(0, 1).flatten(1, 2), state.step, settings.steps)
+        passes.open(nodes, acceleration)
         for step in range(state.step, last):
             place = step - number * WINDOW
             rate, beta1 = one_cycle(step, settings.steps, settings.learning_rate)
-            noise = _noise(network, batches, step, nodes.shape)
-            true = acceleration[place]
-            weights = weights_of(true, typical, settings.loss)
-            fade = faded_in(step, settings.steps, settings.fade_in)
-            error, penalty = differentiate(network, passes, optimiser, nodes[place], true, weights, noise, fade)
+            if passes.noise is not None:
+                draw_noise(passes.noise, batches.seeds, step)
+            passes.run(place, faded_in(step, settings.steps, settings.fade_in))
             optimiser.step(rate, beta1)
-            state.losses[place, 0], state.losses[place, 1] = error, penalty
+            state.losses[place] = passes.losses
             state.step = step + 1
             if state.step == last:
                 _close_window(network, nodes[place], state, rate, scales)
@@ -224,14 +268,15 @@ def concentration(messages: Float[Tensor, "stack edge message"], dim: int) -> li
     return (variance[:, :dim].sum(1) / variance.sum(1)).tolist()
 
 
-def _noise(network: Network, batches: Batches, step: int, size: torch.Size) -> Tensor | None:
-    if network.shape.model.penalty != "kl":
-        return None
-    *_, graphs, bodies, _ = size
-    edges = graphs * edges_of(network.graph, bodies).shape[1]
-    draws = []
-    for seed in batches.seeds:
-        # Drawn where they are needed: a GPU would wait longer for the CPU's draws than for the step.
-        generator = torch.Generator(batches.device).manual_seed(integer_seed(seed, "train", "noise", step))
-        draws.append(torch.randn(edges, network.shape.messages, generator=generator, device=batches.device))
-    return torch.stack(draws)
+def draw_noise(noise: Float[Tensor, "stack edge message"], seeds: Sequence[int], step: int) -> None:
+    """Fill in the noise of a step, a function of each cell's seed and the step.
+
+    Args:
+        noise: Unit normal draws; changed in place.
+        seeds: Of each cell its training seed.
+        step: From 0 on.
+    """
+    # Drawn where they are needed: a GPU would wait longer for the CPU's draws than for the step.
+    generator = torch.Generator(noise.device)
+    for own, seed in zip(noise, seeds, strict=True):
+        own.normal_(generator=generator.manual_seed(integer_seed(seed, "train", "noise", step)))

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from distillery import files
 from distillery.cell import Cell
 from distillery.errors import DistilleryError
-from distillery.models import Model
+from distillery.jobs import shape_of
 from distillery.outcome import finished, running, write_outcome
 from distillery.progress import progress
 from distillery.simulate.store import read_trajectories
@@ -31,15 +31,15 @@ def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
 
     Args:
         sweep: The plan.
-        cells: Cells of equal shape: dimensions, bodies, kind of graph and model.
+        cells: Cells of equal shape: dimensions, bodies, kind of graph, model and training settings.
 
     Raises:
         DistilleryError: The shapes differ, the device is not there, or trajectories or a checkpoint are damaged.
     """
-    if len({_shape(sweep, cell) for cell in cells}) > 1:
+    if len({shape_of(sweep, cell) for cell in cells}) > 1:
         raise DistilleryError(
-            f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model (but for its weight); "
-            "train cells of one shape together"
+            f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model (but for its weight), or in "
+            "training settings; train cells of one shape together"
         )
     device = choose_device(sweep.config.execution.device)
     with contextlib.ExitStack() as stack:
@@ -70,11 +70,6 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise DistilleryError("execution.device: cuda is wanted, but PyTorch finds no CUDA device; use auto or cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _shape(sweep: Sweep, cell: Cell) -> tuple[int, int, str, Model]:
-    experiment = cell.experiment
-    return experiment.dim, experiment.bodies, sweep.system(experiment).graph, sweep.model(cell).unweighted
 
 
 def _groups(sweep: Sweep, cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]:
