@@ -166,13 +166,19 @@ def test_an_outcome_of_another_shape_or_version_fails_its_cell_only(sweep: Any) 
         assert "another version" in at(sweep, cell).reason.item()
 
 
-def test_the_distilled_reading_decides_which_fits_are_shown(sweep: Any) -> None:
+def test_fits_of_what_is_distilled_stand_beside_those_of_both_readings(sweep: Any) -> None:
     cell = sweep.cells[0]
     fabricate(sweep, cell, distill={"reading": "principal"})
+    path = cell.outcome(sweep.results, "interpret")
+    content = json.loads(path.read_text())
+    content["result"]["fits"]["distilled"]["force"]["r2"][0] = 0.25
+    path.write_text(json.dumps(content))
     collect(sweep)
     found = at(sweep, cell)
     assert found.reading.item() == "principal"
-    assert found.force_r2.values[0] == pytest.approx(0.99 / 2)
+    assert found.std_force_r2.values[0] == pytest.approx(0.99)
+    assert found.principal_force_r2.values[0] == pytest.approx(0.99 / 2)
+    assert found.force_r2.values[0] == 0.25
 
 
 def test_components_are_placed_by_their_number(sweep: Any) -> None:

@@ -138,8 +138,8 @@ def test_sql_on_cells_and_equations(sweep: Sweep) -> None:
 def test_filters_come_before_sql(sweep: Sweep) -> None:
     count = "SELECT (SELECT count(*) FROM cells), (SELECT count(*) FROM equations)"
     assert query(sweep.results, sql=count).rows == ((8, 2 * 4 * (4 + 2) + 3 * 3 * (4 + 2)),)
-    assert query(sweep.results, ["system=spring", "seed=0"], sql=count).rows == ((2, 2 * 2 * 4),)
-    assert query(sweep.results, ["rank=0"], sql=count).rows == ((8, 2 * 4 + 3 * 3),)
+    assert query(sweep.results, ["system=spring", "seed=0"], sql=count).rows == ((2, 2 * 2 * (4 + 2)),)
+    assert query(sweep.results, ["rank=0"], sql=count).rows == ((8, 2 * (2 * 4 + 3 * 3)),)
     assert query(sweep.results, ["system=nothing"], sql=count).rows == ((0, 0),)
 
 
