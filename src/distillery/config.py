@@ -122,8 +122,8 @@ class InterpretationSettings(_Settings):
 class OperonSettings(_Settings):
     """Budget of the operon engine (pyoperon)."""
 
-    population: int = Field(500, ge=2, description="Individuals per generation.")
-    generations: int = Field(60, ge=1, description="Generations.")
+    population: int = Field(300, ge=2, description="Individuals per generation.")
+    generations: int = Field(40, ge=1, description="Generations.")
     samples: int = Field(1000, ge=20, description="Training samples the search sees; constants are refitted on all.")
     max_length: int = Field(30, ge=3, description="Largest expression, in nodes.")
     local_iterations: int = Field(5, ge=0, description="Optimiser iterations on the constants of each individual.")
