@@ -17,7 +17,7 @@ from distillery.collect.query import query
 from distillery.collect.run import collect
 from distillery.collect.table import results_table
 from distillery.config import parse_config
-from distillery.distill.problems import problems
+from distillery.distill.problems import problems, smallest
 from distillery.distill.run import distill
 from distillery.errors import DistilleryError
 from distillery.functions import control_names, node_names
@@ -231,3 +231,9 @@ def test_every_function_of_every_kind_of_model_goes_all_the_way(tiny: Callable[.
     assert "no network" in control.picture(sweep.results, "messages").read_text()
     distilled = read_outcome(control.outcome(sweep.results, "distill")).result
     assert "node" not in json.loads(json.dumps(distilled))
+
+
+def test_a_share_of_the_samples_is_those_of_the_usual_size() -> None:
+    target = np.array([[0.0, 1.0], [1.0, 0.0], [-1.0, 0.0], [0.0, -1.0], [0.0, 300.0]])
+    assert smallest(target, 0.8).tolist() == [True, True, True, True, False]
+    assert smallest(target, 1.0).all()

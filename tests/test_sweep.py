@@ -105,17 +105,25 @@ def test_a_setting_reaches_what_depends_on_it_and_nothing_else(
     assert {name for name in before if before[name] != after[name]} == changed
 
 
-def test_operators_of_an_experiment_change_its_own_expressions_only(make_sweep: MakeSweep) -> None:
+@pytest.mark.parametrize(
+    ("own_setting", "unchanged"),
+    [
+        ({"operators": ["+", "*"]}, ("train", "interpret")),
+        ({"share": 0.5}, ("train", "interpret")),
+        ({"loss": "relative"}, ()),
+    ],
+)
+def test_settings_of_an_experiment_change_its_own_results_only(
+    make_sweep: MakeSweep, own_setting: dict[str, Any], unchanged: tuple[str, ...]
+) -> None:
     def keys(**first: Any) -> list[tuple[str, ...]]:
         sweep = make_sweep(experiments=[{"system": "spring", **first}, {"system": "charge"}])
         return [tuple(sweep.key(stage, cell) for stage in STAGES) for cell in sweep.cells]
 
-    usual, own = keys(), keys(operators=["+", "*"])
+    usual, own = keys(), keys(**own_setting)
     assert usual[1] == own[1]
-    assert [a == b for a, b in zip(usual[0], own[0], strict=True)] == [
-        stage in ("train", "interpret") for stage in STAGES
-    ]
-    assert keys(operators=["+", "-", "*", "/"]) == usual
+    assert [a == b for a, b in zip(usual[0], own[0], strict=True)] == [stage in unchanged for stage in STAGES]
+    assert keys(operators=["+", "-", "*", "/"], share=1.0, loss="absolute") == usual
 
 
 def test_a_changed_constant_of_a_system_changes_its_data_key(make_sweep: MakeSweep) -> None:
