@@ -91,5 +91,7 @@ def smallest(target: Float[np.ndarray, "sample component"], share: float) -> Boo
         share: How many of the samples, of 1.
     """
     apart = np.abs(target - np.median(target, axis=0))
-    size = np.linalg.norm(apart / np.maximum(np.median(apart, axis=0), 1e-300), axis=1)
+    # Beyond an edge most values may be one and the same: what does not deviate is no measure of deviation.
+    typical = [np.median(own[own > 0]) if np.any(own > 0) else 1.0 for own in apart.T]
+    size = np.linalg.norm(apart / np.array(typical), axis=1)
     return size <= np.quantile(size, share)
