@@ -9,6 +9,7 @@ from. Every step is a candidate, and the Pareto front decides.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ _ROUNDS = 8
 _PRICE = 0.03
 # A part is multiplied by at most so many features or their inverses; a new term may differ in more.
 _CHANGES, _NEW_CHANGES = 2, 4
+# Of many features (a raw system has dozens) fewer are put into a product, or there would be hundreds of thousands.
+_MOST_PRODUCTS = 4000
 _REFITTED = 2
 _LARGEST = 40
 _STEP = formula.symbol("step_")
@@ -79,7 +82,10 @@ class _Products:
 def _products(features: Mapping[str, Float[np.ndarray, " sample"]], most: int) -> _Products:
     factors: list[Any] = []
     rows: list[np.ndarray] = []
-    for count in range(1, most + 1):
+    # Of one feature, or of k: (n choose k) sets of them, each with up to 2^k signs.
+    sizes = [math.comb(len(features), count) * 2**count for count in range(1, most + 1)]
+    allowed = max((k for k in range(1, most + 1) if sum(sizes[:k]) <= _MOST_PRODUCTS), default=1)
+    for count in range(1, allowed + 1):
         for names in itertools.combinations(features, count):
             # Where a feature is ±1 its inverse is itself.
             signs = [(1,) if np.ptp(np.abs(features[name])) == 0 else (1, -1) for name in names]
