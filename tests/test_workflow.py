@@ -54,7 +54,7 @@ def test_shipped_configurations_plan(tmp_path: Path, preset: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"models": ["l3"]}, "given.yaml: models: unknown model 'l3'"),
+        ({"models": ["l3"]}, "given.yaml: models.0: unknown model 'l3'"),
         ({"training": {"steps": 0}}, "given.yaml: training.steps: input should be greater"),
         ({"typo": 1}, "given.yaml: typo: unknown key"),
     ],
