@@ -2,8 +2,8 @@
 
 A weight w_i on each body's error Σ_d |a_d - â_d| and on the cost of the messages that arrive at it. With equal weights
 this is the paper's loss (arXiv:2006.11287, section 4). Where accelerations have heavy tails, few close encounters make
-up most of it; ``relative`` gives every body about the same say. The penalty must follow: at full weight it would cost
-those few bodies more than their error does, and messages would shrink where they should be largest.
+up most of it; ``relative`` gives every body about the same say. What a body's messages cost is weighed like its error,
+so that a penalty's factor means the same trade between the two whatever the loss.
 """
 
 from __future__ import annotations
