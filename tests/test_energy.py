@@ -36,7 +36,7 @@ def pair(system: str | System, text: str, dim: int = 2) -> Verdict:
 @pytest.mark.parametrize("system", POTENTIALS)
 def test_true_potentials_pass_with_any_offset_that_no_force_tells(system: str, dim: int, offset: str) -> None:
     assert set(POTENTIALS) == set(SYSTEMS)
-    found = pair(system, f"0.7*{POTENTIALS[system]}{offset}", dim)
+    found = pair(system, f"0.97*{POTENTIALS[system]}{offset}", dim)
     assert (found.recovered, found.form) == (True, "energy"), found.reason
     assert found.median_residual is not None
     assert found.median_residual < 2e-3
@@ -47,6 +47,8 @@ def test_true_potentials_pass_with_any_offset_that_no_force_tells(system: str, d
     [
         ("spring", "(r - 1.1)^2"),
         ("spring", "r^2"),
+        ("spring", "-(r - 1)^2"),
+        ("spring", "1.3*(r - 1)^2"),
         ("spring", "m1*(r - 1)^2"),
         ("spring", "(r - 1)^2/m2"),
         ("spring", "(r - 1)^2 + 0.1*dx"),
@@ -90,13 +92,23 @@ def body(system: str | System, text: str, names: tuple[str, ...] = ("px", "py", 
     return judge_body(formula.parse(text, names), entry, 2, SETTINGS)
 
 
-@pytest.mark.parametrize("text", ["(px^2 + py^2)/(2*m)", "3*(px^2 + py^2)/m + 0.2*q - m^2"])
+@pytest.mark.parametrize("text", ["(px^2 + py^2)/(2*m)", "0.52*(px^2 + py^2)/m + 0.2*q - m^2"])
 def test_kinetic_energy_passes(text: str) -> None:
     assert body("charge", text).recovered
 
 
 @pytest.mark.parametrize(
-    "text", ["px^2/(2*m)", "(px^2 + py^2)/2", "m*(px^2 + py^2)", "(px^2 + py^2)/m + 0.5*px", "m", "px"]
+    "text",
+    [
+        "px^2/(2*m)",
+        "(px^2 + py^2)/2",
+        "m*(px^2 + py^2)",
+        "0.5*(px^2 + py^2)/m + 0.5*px",
+        "(px^2 + py^2)/m",
+        "-(px^2 + py^2)/(2*m)",
+        "m",
+        "px",
+    ],
 )
 def test_other_energies_of_a_body_fail(text: str) -> None:
     assert not body("charge", text).recovered
