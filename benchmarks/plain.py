@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from distillery.graph import edges_of
 from distillery.randomness import stream
 from distillery.train.batches import Graphs
-from distillery.train.network import Shape, edges_of
+from distillery.train.network import Shape
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from distillery.cell import Experiment
+from distillery.graph import edges_of
 from distillery.randomness import stream
 from distillery.simulate.store import Trajectories
 from distillery.sweep import Sweep
-from distillery.train.network import edges_of
 
 
 def read_trajectories(sweep: Sweep, experiment: Experiment, split: str) -> Trajectories:

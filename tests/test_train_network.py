@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from distillery.config import Loss
+from distillery.graph import edges_of
 from distillery.models import MODELS
 from distillery.randomness import stream
 from distillery.train.hamiltonian import HamiltonianNetwork, with_momenta
 from distillery.train.loop import Optimiser, differentiate
 from distillery.train.loss import error_of, weights_of
-from distillery.train.network import GraphNetwork, Network, Shape, edges_of
+from distillery.train.network import GraphNetwork, Network, Shape
 from distillery.train.pairs import of_senders, pair_sum, reversed_edges, to_senders
 from distillery.train.passes import Passes
 from distillery.train.pruning import prune

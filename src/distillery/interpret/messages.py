@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from distillery.graph import edges_of
 from distillery.train.batches import Graphs
-from distillery.train.network import Network, edges_of
+from distillery.train.network import Network
 
 Reading = Literal["std", "principal"]
 CHUNK = 4096

@@ -14,13 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distillery.config import DistillationSettings
+from distillery.graph import edges_of
 from distillery.interpret.gauge import Reading
 from distillery.interpret.messages import CHUNK, Edges
 from distillery.randomness import stream
 from distillery.systems import System
 from distillery.train.batches import Graphs
 from distillery.train.hamiltonian import HamiltonianNetwork
-from distillery.train.network import Network, edges_of
+from distillery.train.network import Network
 
 Rows = tuple[Float[np.ndarray, "node feature"], Float[np.ndarray, "node target"]]
 

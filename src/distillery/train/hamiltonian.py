@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from distillery.graph import edges_of
 from distillery.train.mlp import Mlp
-from distillery.train.network import Network, Prediction, Shape, edges_of
+from distillery.train.network import Network, Prediction, Shape
 from distillery.train.pairs import pair_sum, to_senders
 
 # Energies must bend smoothly: with ReLU a force would be piecewise constant.

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from distillery.config import Loss, TrainingSettings
+from distillery.graph import edges_of
 from distillery.randomness import integer_seed
 from distillery.train.batches import WINDOW, Batches
 from distillery.train.loss import error_of, slope_of_error, weights_of
-from distillery.train.network import Network, edges_of
+from distillery.train.network import Network
 from distillery.train.passes import Passes
 from distillery.train.pruning import prune
 from distillery.train.schedule import faded_in, one_cycle

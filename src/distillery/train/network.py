@@ -8,16 +8,15 @@ velocity, charge and mass.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distillery.config import TrainingSettings
-from distillery.errors import DistilleryError
+from distillery.graph import edges_of
 from distillery.models import Model
 from distillery.train.mlp import Mlp
 from distillery.train.pairs import pair_sum, reversed_edges
@@ -173,29 +172,6 @@ class GraphNetwork(Network):
         entered = self.node.enter(0, rows, bias=True) + self.node.enter(1, arriving)
         acceleration = self.node.leave(self.node.hidden(entered))
         return Prediction(acceleration.view(stack, graphs, bodies, -1), cost)
-
-
-@functools.cache
-def edges_of(graph: str, bodies: int) -> Int[np.ndarray, "2 edge"]:
-    """Return all directed edges of a graph as indices of senders and of receivers.
-
-    Args:
-        graph: ``complete``, or ``chain`` where each body is tied to the next.
-        bodies: Number of bodies.
-
-    Raises:
-        DistilleryError: The kind of graph is not known.
-    """
-    index = np.arange(bodies)
-    apart = np.abs(index[:, None] - index[None])
-    match graph:
-        case "complete":
-            connected = apart > 0
-        case "chain":
-            connected = apart == 1
-        case _:
-            raise DistilleryError(f"graph {graph!r} is not known; known are complete, chain")
-    return np.stack(np.nonzero(connected))
 
 
 def functions(shape: Shape, stack: int) -> tuple[Mlp, Mlp]:

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distillery.train.network import Network, Prediction, Shape, edges_of, functions, send
+from distillery.graph import edges_of
+from distillery.train.network import Network, Prediction, Shape, functions, send
 
 with warnings.catch_warnings():
     # PyG compiles a class with torch.jit when it is imported, and PyTorch warns of torch.jit's end.

@@ -16,10 +16,11 @@ from distillery import formula
 from distillery.cell import Experiment
 from distillery.config import VerificationSettings
 from distillery.functions import AXES, feature_names
+from distillery.graph import edges_of
 from distillery.randomness import stream
 from distillery.simulate.store import read_trajectories
 from distillery.sweep import Sweep
-from distillery.verify.gauge import Verdict, typical_where_zero, within_limits
+from distillery.verify.gauge import Verdict, not_finite, typical_where_zero, within_limits
 
 _MOST_GRAPHS = 2000
 
@@ -99,8 +100,7 @@ def held_out(sweep: Sweep, experiment: Experiment) -> HeldOut:
         values.reshape(total, bodies, dim)[drawn].astype(np.float64)
         for values in (found.position, found.velocity, found.acceleration)
     )
-    apart = np.abs(np.subtract.outer(np.arange(bodies), np.arange(bodies)))
-    receivers, senders = np.nonzero(apart == 1 if sweep.system(experiment).graph == "chain" else apart > 0)
+    senders, receivers = edges_of(sweep.system(experiment).graph, bodies)
     mass, charge = found.mass[drawn // times], found.charge[drawn // times]
     return HeldOut(position, velocity, mass, charge, acceleration, receivers, senders)
 
@@ -176,8 +176,7 @@ def judge_acceleration(
     true = graphs.acceleration if component is None else graphs.acceleration[..., component]
     with np.errstate(invalid="ignore", over="ignore"):
         residual = np.linalg.norm(found - true, axis=-1) / size if component is None else np.abs(found - true) / size
-    if not np.all(np.isfinite(residual)):
-        share = float(np.mean(~np.isfinite(residual)))
-        return Verdict(False, None, f"not finite for {share:.1%} of held-out bodies", None, None, {})
+    if refusal := not_finite(residual, "held-out bodies"):
+        return refusal
     median, p90, reason = within_limits(residual, settings)
     return Verdict(not reason, None if reason else "acceleration", reason, median, p90, {})

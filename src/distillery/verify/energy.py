@@ -32,6 +32,7 @@ from distillery.verify.gauge import (
     fit_constants,
     fit_each,
     force_scale,
+    not_finite,
     typical_where_zero,
     within_limits,
 )
@@ -43,7 +44,7 @@ _SLOWEST, _FASTEST = 0.1, 10.0
 
 
 def judge_pair(expression: sympy.Expr, system: System, dim: int, settings: VerificationSettings) -> Verdict:
-    """Decide whether an expression is the energy of a pair, up to a factor and to what no force tells.
+    """Decide whether an expression is the energy of a pair, up to what no force tells.
 
     Args:
         expression: In dx, dy (dz), r, m1, m2, q1, q2.
@@ -53,9 +54,8 @@ def judge_pair(expression: sympy.Expr, system: System, dim: int, settings: Verif
     """
     over = _pairs(system, dim, settings)
     found = np.broadcast_to(formula.evaluate(expression, over.values), over.scale.shape)
-    if not np.all(np.isfinite(found)):
-        share = float(np.mean(~np.isfinite(found)))
-        return Verdict(False, None, f"not finite for {share:.1%} of pairs and distances", None, None, {})
+    if refusal := not_finite(found, "pairs and distances"):
+        return refusal
     few, part = found[:FIT_RECEIVERS, :FIT_SENDERS], over.part(FIT_RECEIVERS, FIT_SENDERS)
 
     def residual_of(constants: dict[str, float]) -> np.ndarray:
@@ -79,9 +79,8 @@ def judge_body(expression: sympy.Expr, system: System, dim: int, settings: Verif
     """
     over = _states(system, dim, settings)
     found = np.broadcast_to(formula.evaluate(expression, over.values), over.scale.shape)
-    if not np.all(np.isfinite(found)):
-        share = float(np.mean(~np.isfinite(found)))
-        return Verdict(False, None, f"not finite for {share:.1%} of bodies and momenta", None, None, {})
+    if refusal := not_finite(found, "bodies and momenta"):
+        return refusal
 
     def residual_of(constants: dict[str, float]) -> np.ndarray:
         return fit_each(found, over.energy(system, constants)[..., None], over.scale)[1]

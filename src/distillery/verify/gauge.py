@@ -197,9 +197,8 @@ def judge(expression: sympy.Expr, system: System, dim: int, settings: Verificati
     """
     everything = probe(system, dim, settings)
     found = np.broadcast_to(formula.evaluate(expression, everything.values), everything.scale.shape)
-    if not np.all(np.isfinite(found)):
-        share = float(np.mean(~np.isfinite(found)))
-        return Verdict(False, None, f"not finite for {share:.1%} of receivers and senders", None, None, {})
+    if refusal := not_finite(found, "receivers and senders"):
+        return refusal
     part, few = everything.part(FIT_RECEIVERS, FIT_SENDERS), found[:FIT_RECEIVERS, :FIT_SENDERS]
     constants = fit_constants(
         lambda constants: _per_receiver(few, part, system, constants)[1], system, settings, system.radial_force
@@ -211,6 +210,14 @@ def judge(expression: sympy.Expr, system: System, dim: int, settings: Verificati
     if reason:
         return Verdict(False, None, reason, median, p90, constants, gauge)
     return Verdict(True, _form(gauge, everything, system, settings), "", median, p90, constants, gauge)
+
+
+def not_finite(values: Float[np.ndarray, "*any"], of_what: str) -> Verdict | None:
+    """Return the verdict on values that are not all finite, saying of how many of what; None where they are."""
+    if np.all(np.isfinite(values)):
+        return None
+    share = float(np.mean(~np.isfinite(values)))
+    return Verdict(False, None, f"not finite for {share:.1%} of {of_what}", None, None, {})
 
 
 def within_limits(residual: Float[np.ndarray, "*any"], settings: VerificationSettings) -> tuple[float, float, str]:
