@@ -25,9 +25,9 @@ from collections.abc import Callable
 import torch
 from plain import BATCH, DIM, graphs, plain_steps
 
-from distillery.config import TrainingSettings
 from distillery.models import MODELS
 from distillery.randomness import stream
+from distillery.settings import TrainingSettings
 from distillery.train import loop
 from distillery.train.batches import WINDOW, Batches, Graphs
 from distillery.train.hamiltonian import HamiltonianNetwork

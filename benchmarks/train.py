@@ -29,9 +29,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from plain import BATCH, BODIES, DIM, graphs, plain_steps
 
-from distillery.config import TrainingSettings
 from distillery.models import MODELS
 from distillery.randomness import stream
+from distillery.settings import TrainingSettings
 from distillery.train.batches import WINDOW, Batches, Graphs
 from distillery.train.loop import Optimiser, step_of
 from distillery.train.network import GraphNetwork, Shape

@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distillery.config import Config, DistillationSettings, OperonSettings, parse_config
+from distillery.config import Config, parse_config
 from distillery.distill.child import fit_here
 from distillery.distill.cluster import cluster
 from distillery.errors import DistilleryError
+from distillery.settings import DistillationSettings, OperonSettings
 
 
 def config(dask: dict[str, Any]) -> Config:

@@ -17,7 +17,7 @@ import sweeps
 
 install_import_hook("distillery", "beartype.beartype")
 
-from distillery.config import parse_config  # noqa: E402 (after the hook)
+from distillery.config import parse_config  # noqa: E402 after the hook
 from distillery.distill.child import Child  # noqa: E402
 from distillery.sweep import Sweep  # noqa: E402
 from fakepysr import FakePysr  # noqa: E402

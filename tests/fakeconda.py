@@ -77,19 +77,28 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def visible(file: Path) -> set[str]:
+    """Return the packages in an environment."""
+    content = yaml.safe_load(file.read_text())
+    (pins,) = (entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict))
+    return provided([pin.partition("==")[0] for pin in pins]) | {"pip", "setuptools"}
+
+
+def hidden(file: Path) -> set[str]:
+    """Return the modules installed here that an environment lacks."""
+    listed = visible(file)
+    owned = importlib.metadata.packages_distributions()
+    return {module for module, owners in owned.items() if not listed & {normal(owner) for owner in owners}}
+
+
 def create(file: Path, prefix: Path) -> None:
     """Make an environment."""
     venv.create(prefix, with_pip=False)
-    content = yaml.safe_load(file.read_text())
-    (pins,) = (entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict))
-    visible = provided([pin.partition("==")[0] for pin in pins]) | {"pip", "setuptools"}
-    modules = importlib.metadata.packages_distributions()
-    hidden = {module for module, owners in modules.items() if not visible & {normal(owner) for owner in owners}}
     place = prefix / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
     (place / "installed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    (place / "sitecustomize.py").write_text(HIDING.format(hidden=hidden))
+    (place / "sitecustomize.py").write_text(HIDING.format(hidden=hidden(file)))
     # Commands and libraries that packages bring besides modules: MPI's launcher looks for its own beside itself.
-    for name in visible:
+    for name in visible(file):
         try:
             files = importlib.metadata.files(name) or []
         except importlib.metadata.PackageNotFoundError:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distillery.config import DistillationSettings, ExecutionSettings, PysrSettings
 from distillery.distill import julia
 from distillery.distill.engine import Problem
+from distillery.settings import DistillationSettings, ExecutionSettings, PysrSettings
 
 VERSION = "2.7.2"
 NAMES = ("dx", "dy")

@@ -138,7 +138,9 @@ def test_every_field_is_described() -> None:
             assert field.get("description"), f"{name}.{key} has no description"
 
 
-@pytest.mark.parametrize("path", ["config.yaml", "workflow/presets/smoke.yaml", "workflow/presets/paper.yaml"])
+@pytest.mark.parametrize(
+    "path", ["config.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/presets/*.yaml"))]
+)
 def test_shipped_configurations_are_valid_and_point_to_the_schema(path: str) -> None:
     load_config(ROOT / path)
     first = (ROOT / path).read_text().splitlines()[0]

@@ -13,12 +13,12 @@ import pytest
 import sympy
 
 from distillery import formula
-from distillery.config import DistillationSettings, OperonSettings
 from distillery.distill import fits, forms, operon, tidy
 from distillery.distill.complexity import complexity
 from distillery.distill.engine import ENGINES, Problem, require
 from distillery.distill.front import Point, choose, pareto_front
 from distillery.errors import DistilleryError
+from distillery.settings import DistillationSettings, OperonSettings
 
 NAMES = ("dx", "dy", "r", "m1", "m2", "q1", "q2")
 

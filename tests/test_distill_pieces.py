@@ -10,11 +10,11 @@ import pytest
 import sympy
 
 from distillery import formula
-from distillery.config import DistillationSettings, OperonSettings
 from distillery.distill import forms, neighbours, operon, pysr, split, tails, tidy
 from distillery.distill.complexity import complexity
 from distillery.distill.engine import Problem, require
 from distillery.distill.front import rounded
+from distillery.settings import DistillationSettings, OperonSettings
 from test_distill import inputs, parse, problem
 
 LAW = "-2*(0.5*dx - 0.8*dy)*(1 - 1/r) if r > 2 else 0"

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from distillery.cell import Cell
-from distillery.config import DistillationSettings, OperonSettings, parse_config
+from distillery.config import parse_config
 from distillery.distill.child import _FOLDER, Child, _sweep_up
 from distillery.distill.engine import Problem
 from distillery.distill.problems import problems
@@ -29,6 +29,7 @@ from distillery.distill.run import distill
 from distillery.errors import DistilleryError
 from distillery.functions import feature_names
 from distillery.outcome import notes, read_outcome, write_outcome
+from distillery.settings import DistillationSettings, OperonSettings
 from distillery.sweep import Sweep
 
 TOKEN = "DISTILLERY_TEST_TOKEN"
@@ -175,7 +176,7 @@ def test_a_fit_dies_with_the_process_that_wanted_it(tmp_path: Path) -> None:
             import sys
             sys.path.insert(0, sys.argv[1])
             from test_distill_run import spring
-            from distillery.config import OperonSettings
+            from distillery.settings import OperonSettings
             from distillery.distill.child import _FOLDER, Child, _sweep_up
             Child().fit(spring(operon=OperonSettings(population=50, generations=10_000_000)))
             """

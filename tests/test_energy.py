@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from distillery import formula
-from distillery.config import VerificationSettings
 from distillery.functions import feature_names
+from distillery.settings import VerificationSettings
 from distillery.systems import SYSTEMS, System
 from distillery.verify.energy import judge_body, judge_pair
 from distillery.verify.gauge import Verdict

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,24 @@ def test_every_rule_names_an_environment_that_exists() -> None:
         if "../../envs/" in line
     }
     assert named == {path.name for path in ENVIRONMENTS}
+
+
+STAGES = re.compile(r"envs/(\w+)\.yaml.*?distillery ([\w-]+) ", re.DOTALL)
+IMPORTED = {"picture": "report.run", "julia-setup": "distill.julia_setup"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "stage"),
+    sorted(
+        {found for rules in (ROOT / "workflow" / "rules").glob("*.smk") for found in STAGES.findall(rules.read_text())}
+    ),
+)
+def test_every_stage_imports_only_what_its_environment_lists(environment: str, stage: str, tmp_path: Path) -> None:
+    hidden = fakeconda.hidden(ROOT / "envs" / f"{environment}.yaml")
+    (tmp_path / "sitecustomize.py").write_text(fakeconda.HIDING.format(hidden=hidden))
+    module = IMPORTED.get(stage, f"{stage}.run")
+    environ = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"}
+    subprocess.run([sys.executable, "-c", f"import distillery.cli, distillery.{module}"], check=True, env=environ)
 
 
 def test_lock_has_every_dependency_of_the_package() -> None:

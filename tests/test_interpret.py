@@ -238,3 +238,11 @@ def test_alignment_needs_as_many_independent_components_as_dimensions() -> None:
     assert alignment(displacement[:, :1] @ np.array([[1.0, 2.0]]), displacement) is None
     assert alignment(displacement[:, :1], displacement) is None
     assert alignment(np.zeros((500, 2)), displacement) is None
+
+
+def test_alignment_is_left_alone_where_most_pairs_feel_nothing() -> None:
+    draws = stream(0, "test alignment", "silence")
+    displacement = draws.normal(size=(4000, 2))
+    message = 0.01 * draws.normal(size=(4000, 2))
+    message[:600] += displacement[:600] @ draws.normal(size=(2, 2))
+    assert alignment(message, displacement) is None

@@ -44,7 +44,7 @@ def spread(ratio: np.ndarray) -> float:
 def test_what_a_receiver_adds_and_multiplies_is_taken_out() -> None:
     network, along = Told(), edges()
     plain = Reading(AXES).along(network, along) / force(along)
-    fixed = Reading(AXES, Gauge.measured(network, AXES, along)).along(network, along) / force(along)
+    fixed = Reading(AXES, Gauge.measured(network, AXES, along, 32)).along(network, along) / force(along)
     assert spread(plain) > 1
     assert spread(fixed) < 0.02
 
@@ -52,7 +52,7 @@ def test_what_a_receiver_adds_and_multiplies_is_taken_out() -> None:
 @pytest.mark.parametrize("count", [1, 3])
 def test_sums_of_messages_lose_as_many_offsets_as_they_have_terms(count: int) -> None:
     network, along = Told(), edges(200)
-    reading = Reading(AXES, Gauge.measured(network, AXES, along))
+    reading = Reading(AXES, Gauge.measured(network, AXES, along, 32))
     one = Reading(AXES).along(network, along)
     np.testing.assert_allclose(
         reading.fixed(network, along.receiver, count * one, count), count * reading.along(network, along), rtol=1e-6
@@ -65,5 +65,5 @@ def test_where_nothing_is_heard_nothing_is_divided() -> None:
             return torch.ones_like(receivers[..., :2])
 
     along = edges(50)
-    reading = Reading(AXES, Gauge.measured(Silent(), AXES, along))
+    reading = Reading(AXES, Gauge.measured(Silent(), AXES, along, 32))
     assert np.array_equal(reading.along(Silent(), along), np.zeros((50, 2)))

@@ -17,7 +17,6 @@ import pytest
 from distillery import formula
 from distillery.collect.query import query
 from distillery.collect.run import collect
-from distillery.config import DistillationSettings
 from distillery.distill import child as child_module
 from distillery.distill import fits, julia, operon, pysr, signature
 from distillery.distill.child import Child
@@ -25,6 +24,7 @@ from distillery.distill.engine import require
 from distillery.distill.run import distill
 from distillery.errors import DistilleryError
 from distillery.outcome import read_outcome
+from distillery.settings import DistillationSettings
 from distillery.sweep import Sweep
 from distillery.verify.run import verify
 from fakepysr import NAMES, SMALL, FakePysr, execution, prepared, problem

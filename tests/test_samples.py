@@ -172,7 +172,9 @@ def test_the_control_is_interpreted_without_a_network(tiny: Callable[..., Sweep]
     found = problems(sweep, cell)
     assert list(found) == [("message", 0), ("message", 1)]
     assert found["message", 1].names[:3] == ("dx2", "dy2", "r2")
-    assert found["message", 1].features.shape == (200, 3 * 5 + 4)
+    # A few of the 200 samples are left out, those far off the others.
+    assert 150 < len(found["message", 1].features) <= 200
+    assert found["message", 1].features.shape[1] == 3 * 5 + 4
 
 
 def test_samples_of_nodes_are_needed_only_where_asked_for(tiny: Callable[..., Sweep]) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from distillery.config import Loss
 from distillery.graph import edges_of
-from distillery.models import MODELS
+from distillery.models import MODELS, Model
 from distillery.randomness import stream
+from distillery.settings import Loss
 from distillery.train.hamiltonian import HamiltonianNetwork, with_momenta
 from distillery.train.loop import Optimiser, differentiate
 from distillery.train.loss import error_of, weights_of
@@ -259,3 +260,40 @@ def test_pruning_ends_with_the_components_that_vary_most_and_they_stay() -> None
             deviation[index].argsort(descending=True)[:2].tolist()
         )
     assert torch.equal(network.messages(nodes)[network.alive.expand(2, 36, 100) == 0], torch.zeros(2 * 36 * 98))
+
+
+@pytest.mark.parametrize("steps", [60, 100, 250])
+def test_a_short_training_is_pruned_to_the_end_too(steps: int) -> None:
+    late = Model(pruned=True, pruned_by=1.0)
+    network = GraphNetwork(dataclasses.replace(SHAPE, model=late), 1)
+    network.initialise(0, stream(0, "test weights"))
+    for step in range(0, steps, 100):
+        prune(network, nodes_of(1), step, steps)
+    assert int(network.alive.sum()) == 2
+
+
+@pytest.mark.parametrize("changes", [{"antisymmetric": True}, {"pruned": True, "messages": 20}])
+@pytest.mark.parametrize("graph", ["complete", "chain"])
+def test_what_is_penalised_is_what_is_sent(changes: dict[str, Any], graph: str) -> None:
+    model = Model(penalty="l1", weight=0.5, **changes)
+    kind, nodes = dataclasses.replace(SHAPE, model=model), nodes_of(1)
+    network = GraphNetwork(kind, 1) if graph == "complete" else SparseGraphNetwork(kind, 1, graph)
+    network.initialise(0, stream(0, "test weights"))
+    if network.alive is not None:
+        network.alive[..., ::2] = 0
+    torch.testing.assert_close(network(nodes).cost.mean(), 0.5 * network.messages(nodes).abs().sum(-1).mean())
+
+
+def test_energies_of_a_chain_cost_their_mean_over_edges() -> None:
+    nodes = nodes_of(1)
+    for graph in ("complete", "chain"):
+        costs = []
+        for weight in (0.0, 1.0):
+            model = Model(kind="hamiltonian", messages=1, penalty="l1", weight=weight)
+            network = HamiltonianNetwork(dataclasses.replace(SHAPE, model=model), 1, graph)
+            network.initialise(0, stream(0, "test weights"))
+            costs.append(network(nodes).cost.mean())
+        senders, receivers = edges_of(graph, 4)
+        phase = with_momenta(nodes)
+        energy = network.output(phase[:, :, receivers].flatten(1, 2), phase[:, :, senders].flatten(1, 2))
+        torch.testing.assert_close(costs[1] - costs[0], energy.abs().mean())

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from distillery import formula
-from distillery.config import VerificationSettings
 from distillery.errors import DistilleryError
 from distillery.functions import feature_names
 from distillery.outcome import read_outcome, write_outcome
+from distillery.settings import VerificationSettings
 from distillery.sweep import Sweep
 from distillery.systems import SYSTEMS, System
 from distillery.verify.gauge import Verdict, judge

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from distillery import files
 from distillery.cell import Cell, Job, Stage
-from distillery.config import TrainingSettings
 from distillery.errors import explain
 from distillery.models import Model
 from distillery.outcome import failed, write_outcome
+from distillery.settings import TrainingSettings
 from distillery.sweep import Sweep
 
 # A GPU that has no memory left or is lost breaks the cells after it too. Known by name: PyTorch is not imported here.

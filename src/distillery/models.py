@@ -55,8 +55,9 @@ class Model(BaseModel):
             raise ValueError("significance: kl needs variational messages; set penalty to kl")
         if self.weight and self.penalty == "none":
             raise ValueError(f"weight: {self.weight:g} weighs nothing; set penalty, or weight to 0")
-        if self.pruned and self.penalty == "kl":
-            raise ValueError("pruned: variational messages cannot be pruned; set penalty to none or l1")
+        if self.penalty == "kl" and (self.pruned or self.antisymmetric):
+            what = "pruned" if self.pruned else "antisymmetric"
+            raise ValueError(f"{what}: variational messages cannot be so; set penalty to none or l1")
         if self.kept is not None and not self.pruned:
             raise ValueError("kept: goes with pruned: true; set that, or leave kept out")
         if self.kept is not None and self.messages is not None and self.kept > self.messages:
@@ -86,7 +87,7 @@ MODELS: dict[str, Model] = {
     "bottleneck": Model(messages=None),
     "l1": Model(penalty="l1", weight=1e-2),
     # The paper's weight is 1. With it the noise on the messages is as large as they are: the paper's own test losses
-    # are up to seventy times those of its other models.
+    # are up to seventy times those of its other models that send messages.
     "kl": Model(penalty="kl", weight=1e-2, significance="kl"),
     "pruning": Model(pruned=True),
     "flathgn": Model(kind="hamiltonian", messages=1),

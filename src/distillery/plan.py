@@ -20,7 +20,7 @@ SIMULATED = 6e4  # trajectories × pairs × dimensions × (steps / 1,000) per se
 COMPILING = 3.5  # seconds that each rank takes to start and to compile its integrator
 TRAINED = 60e9  # floating-point operations per second in training
 TRAINING_STEP = 1.75e-3  # seconds of any training step beside them
-INTERPRETING = 3.0  # seconds per cell
+INTERPRETING = 3.0  # seconds per cell, beside what its network is asked
 OPERON = 1.8e7  # individuals × samples × passes per second
 PYSR = 0.5  # seconds per iteration and population
 TIDYING = 2.0  # seconds that refitting and judging a front take after any fit
@@ -220,7 +220,7 @@ def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
     return (
         StagePlan("simulate", f"{trajectories:,} trajectories", simulated),
         StagePlan("train", f"{counted(len(cells), 'cell')} × {config.training.steps:,} steps", trained),
-        StagePlan("interpret", counted(len(cells), "cell"), len(cells) * INTERPRETING + jobs * JOB),
+        StagePlan("interpret", counted(len(cells), "cell"), sum(reading(sweep, cell) for cell in cells) + jobs * JOB),
         StagePlan(
             "distill",
             f"{fits} by {' and '.join(engines)}, {limit}",
@@ -270,6 +270,16 @@ def training(sweep: Sweep, cell: Cell) -> float:
     # A multiplication and an addition per weight, and twice that again going backwards.
     operations = 6 * (2 * _pairs(sweep, cell.experiment) * edge + cell.experiment.bodies * node)
     return settings.steps * (settings.batch * operations / TRAINED + TRAINING_STEP)
+
+
+def reading(sweep: Sweep, cell: Cell) -> float:
+    """Return the seconds of one core that reading the messages of a cell takes."""
+    settings, wanted = sweep.config.interpretation, sweep.config.distillation
+    edge, _ = _weights(sweep, cell)
+    # Each receiver of a sample is put before all references of the gauge.
+    asked = 2 * settings.references if settings.gauge_fixed and sweep.model(cell).kind == "graph" else 1
+    samples = settings.samples + 2 * (wanted.samples + wanted.held_out)
+    return INTERPRETING + 2 * edge * samples * asked / TRAINED
 
 
 def _fit(config: Config, engine: str) -> float:

@@ -67,7 +67,7 @@ def interpret(sweep: Sweep, job: Job) -> Need:
     """Return what reading the messages of a job's cells needs."""
     messages = 8e-6 * 100 * sweep.config.interpretation.samples
     memory = TORCH + 4 * _trajectories_mb(sweep, job.experiment) + 10 * messages
-    return Need(memory, plan.INTERPRETING * len(job.cells))
+    return Need(memory, sum(plan.reading(sweep, cell) for cell in job.cells))
 
 
 def distill(sweep: Sweep, job: Job) -> Need:

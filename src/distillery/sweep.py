@@ -14,16 +14,10 @@ from typing import Any
 
 from distillery import files
 from distillery.cell import Cell, Experiment, Job, Split, Stage
-from distillery.config import (
-    Config,
-    DistillationSettings,
-    ExperimentSettings,
-    TrainingSettings,
-    load_config,
-    parse_config,
-)
+from distillery.config import Config, load_config, parse_config
 from distillery.errors import DistilleryError
 from distillery.models import Model
+from distillery.settings import DistillationSettings, ExperimentSettings, TrainingSettings
 from distillery.systems import System
 
 # Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.

@@ -25,14 +25,13 @@ from typing import IO, Any
 import psutil
 
 from distillery import files
-from distillery.config import DistillationSettings
 from distillery.distill import job
 from distillery.distill.cluster_worker import CORES
 from distillery.distill.engine import Problem, Stopped, engine
 from distillery.distill.fits import FitResult, finish
-from distillery.distill.tails import without_tails
 from distillery.errors import explain
 from distillery.process import this_process
+from distillery.settings import DistillationSettings
 
 _POLL = 0.05
 _GRACE = 2.0
@@ -67,7 +66,6 @@ class Child:
         Returns:
             The result; a child that crashed or was killed gives one too, with the reason.
         """
-        problem = without_tails(problem)
         result = self._fit(problem)
         if result.status == "failed" and problem.guesses:
             # An earlier front is a help, never a condition.

@@ -13,9 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from distillery.config import Config, DaskSettings
+from distillery.config import Config
 from distillery.distill.cluster_worker import CORES, SHUT, Waiting, Workers, missing, security, tell
 from distillery.errors import DistilleryError
+from distillery.settings import DaskSettings
 
 # A worker that dies takes its fit with it; the fit is given to this many further workers.
 RETRIES = 3

@@ -15,8 +15,8 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from distillery.config import DistillationSettings, EngineName, ExecutionSettings
 from distillery.errors import DistilleryError
+from distillery.settings import DistillationSettings, EngineName, ExecutionSettings
 from distillery.sweep import Sweep
 
 ENGINES = {"operon": "distillery.distill.operon", "pysr": "distillery.distill.pysr"}

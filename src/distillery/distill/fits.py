@@ -16,11 +16,11 @@ import numpy as np
 import sympy
 
 from distillery import files, formula
-from distillery.config import DistillationSettings
 from distillery.distill.engine import Problem
 from distillery.distill.front import Point, choose, pareto_front
 from distillery.distill.tidy import tidied
 from distillery.errors import DistilleryError
+from distillery.settings import DistillationSettings
 from distillery.sweep import FORMATS
 
 FitStatus = Literal["ok", "timed_out", "failed"]

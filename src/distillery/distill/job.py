@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from distillery import files
-from distillery.config import DistillationSettings
 from distillery.distill.engine import Problem, engine
 from distillery.distill.fits import FitResult, unfinished
 from distillery.distill.front import Point
 from distillery.errors import DistilleryError
+from distillery.settings import DistillationSettings
 
 # Loading and compiling are done, the fit's time runs.
 READY = "ready"

@@ -14,8 +14,8 @@ import platform
 from pathlib import Path
 
 from distillery import files
-from distillery.config import ExecutionSettings
 from distillery.errors import DistilleryError
+from distillery.settings import ExecutionSettings
 
 _MARKER = "distillery.json"
 _FORMAT = 1

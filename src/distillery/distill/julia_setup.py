@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from distillery import files
-from distillery.config import DistillationSettings, PysrSettings
 from distillery.distill import julia, pysr
 from distillery.distill.child import Child
 from distillery.distill.engine import Problem
 from distillery.errors import DistilleryError
 from distillery.randomness import stream
+from distillery.settings import DistillationSettings, PysrSettings
 
 _PACKAGES = "https://pkg.julialang.org"
 _REACH_SECONDS = 15

@@ -17,7 +17,6 @@ import numpy as np
 import sympy
 
 from distillery import formula
-from distillery.config import DistillationSettings, ExecutionSettings
 from distillery.distill import fits
 from distillery.distill.engine import Problem
 from distillery.distill.front import choose, pareto_front
@@ -25,6 +24,7 @@ from distillery.distill.neighbours import climbed
 from distillery.distill.split import best_split, refined
 from distillery.distill.tidy import tidied
 from distillery.randomness import integer_seed, stream
+from distillery.settings import DistillationSettings, ExecutionSettings
 
 # What operon lacks and is brought about by splitting the samples, see ``distillery.distill.split``. Comparisons whose
 # values 0 and 1 are computed with are never produced.
@@ -88,19 +88,24 @@ def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) 
     """Return the expressions of operon's Pareto front, what lies beside them and, with ``if``, piecewise ones.
 
     Operon has no ``if``. Where it is asked for, half of the generations search all samples, the others the two sides
-    of the split that pays most; a few points of both fronts are joined to ``A if feature > threshold else B``.
+    of the split that pays most, or all samples again where none pays; a few points of both fronts are joined to
+    ``A if feature > threshold else B``.
 
     Args:
         problem: What to fit.
         folder: Not needed.
         report: Called every few generations with the front so far.
     """
-    chosen = _sample(problem)
-    columns = {name: column[chosen] for name, column in problem.columns.items()}
-    split = best_split(columns, problem.target[chosen]) if "if" in problem.settings.operators else None
-    if split is None:
+    if "if" not in problem.settings.operators:
         return _search(problem, (), 1.0, report)
     whole = _search(problem, (), 0.5, report)
+    report(whole)
+    chosen = _sample(problem)
+    columns = {name: column[chosen] for name, column in problem.columns.items()}
+    split = best_split(columns, problem.target[chosen])
+    if split is None:
+        again = _search(problem, ("again",), 0.5, lambda found: report([*whole, *found]))
+        return list(dict.fromkeys([*whole, *again]))
     upper = split.upper(problem.columns)
     sides = []
     for name, here in (("upper", upper), ("lower", ~upper)):

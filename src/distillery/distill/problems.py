@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 
 from distillery.cell import Cell
 from distillery.distill.engine import Problem
+from distillery.distill.tails import without_tails
 from distillery.errors import DistilleryError
 from distillery.functions import Function, components, message_names, node_names
 from distillery.sweep import Sweep
@@ -54,7 +55,7 @@ def problems(sweep: Sweep, cell: Cell) -> dict[tuple[Function, int], Problem]:
         if held_out.all() or not held_out.any():
             raise DistilleryError(f"{path}: lacks training or held-out samples; {remedy}")
         for component, values in enumerate(target.T.astype(np.float64)):
-            found[function, component] = Problem(
+            whole = Problem(
                 names=names[function],
                 features=features[~held_out],
                 target=values[~held_out],
@@ -62,6 +63,7 @@ def problems(sweep: Sweep, cell: Cell) -> dict[tuple[Function, int], Problem]:
                 held_out_target=values[held_out],
                 settings=settings,
             )
+            found[function, component] = without_tails(whole)
     return found
 
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from distillery.config import DistillationSettings, ExecutionSettings
 from distillery.distill import julia, signature
 from distillery.distill.engine import Problem, Stopped
 from distillery.errors import DistilleryError
 from distillery.randomness import integer_seed, stream
+from distillery.settings import DistillationSettings, ExecutionSettings
 
 _BINARY = {"+": "+", "-": "-", "*": "*", "/": "/", "^": "^", ">": "greater", "<": "less", "if": "cond"}
 _UNARY = {"exp": "exp", "log": "log"}

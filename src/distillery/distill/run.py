@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from distillery.cell import Cell
-from distillery.config import DistillationSettings, EngineName
 from distillery.distill.child import close_children, fit_here
 from distillery.distill.cluster import cluster
 from distillery.distill.engine import Problem, engine, require_all
@@ -17,6 +16,7 @@ from distillery.errors import DistilleryError, explain
 from distillery.functions import FUNCTIONS, Function
 from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.progress import progress
+from distillery.settings import DistillationSettings, EngineName
 from distillery.sweep import Sweep
 
 

@@ -23,6 +23,8 @@ _THRESHOLDS = 24
 _PAYS = 0.8
 _REWEIGHTED = 4
 _RIDGE = 1e-8
+# Terms of a regression by samples: more would fit noise, and take longer than a search.
+_MOST_TERMS = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +83,15 @@ def best_split(
 
 
 def _design(features: Mapping[str, np.ndarray]) -> Float[np.ndarray, "sample term"]:
-    """Return the products of up to two features, standardised."""
+    """Return the products of up to two features, standardised; of many features only their squares."""
     columns = []
     for column in features.values():
         spread = float(column.std())
         if spread > 0:
             columns.append((column - column.mean()) / spread)
     pairs = [a * b for a, b in itertools.combinations_with_replacement(columns, 2)]
+    if len(columns) + len(pairs) > _MOST_TERMS * len(next(iter(features.values()))):
+        pairs = [column**2 for column in columns]
     return np.column_stack([np.ones(len(next(iter(features.values())))), *columns, *pairs])
 
 

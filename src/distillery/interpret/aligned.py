@@ -19,6 +19,8 @@ _USUAL = 0.8
 _SETTLE, _STARTS, _ROUNDS = 20, 20, 50
 # Directions that carry less than this share of the deviation of the strongest are nothing to be made equally large.
 _NOTHING = 1e-4
+# Mean |cosine| of random directions in 2 and 3 dimensions, and by how much of what it lacks to 1 it must be more.
+_CHANCE, _BETTER = {2: 2 / np.pi, 3: 0.5}, 0.3
 
 
 def alignment(
@@ -31,7 +33,8 @@ def alignment(
         displacement: Δ = x_receiver - x_sender.
 
     Returns:
-        The map, or None where there are fewer independent components than dimensions.
+        The map, or None where there are fewer independent components than dimensions, or where most messages lie along
+        nothing (a force that most pairs do not feel leaves noise).
     """
     dim = displacement.shape[1]
     centred = components - np.median(components, axis=0)
@@ -48,13 +51,19 @@ def alignment(
         whitening = vectors / np.sqrt(values)
     equal = centred[usual] @ whitening
     directions = displacement[usual] / np.linalg.norm(displacement[usual], axis=1, keepdims=True)
-    result = whitening @ _turn(equal, directions)
+    turn, fit = _turn(equal, directions)
+    chance = _CHANCE[dim]
+    if fit < chance + _BETTER * (1 - chance):
+        return None
+    result = whitening @ turn
     largest = np.unravel_index(np.abs(result).argmax(), result.shape)
     return np.asarray(result * np.sign(result[largest]))
 
 
-def _turn(vectors: np.ndarray, directions: np.ndarray) -> Float[np.ndarray, "dim dim"]:
-    """Return the orthogonal map that turns vectors to lie along or against directions: the largest Σ |v R·d|.
+def _turn(vectors: np.ndarray, directions: np.ndarray) -> tuple[Float[np.ndarray, "dim dim"], float]:
+    """Return the orthogonal map that turns vectors to lie along or against directions, and the mean |cosine| it gives.
+
+    It is that of the largest Σ |v R·d|; each vector counts for its length in the mean.
 
     Each round gives every vector the sign that fits and solves for the map (orthogonal Procrustes problem).
     """
@@ -76,4 +85,4 @@ def _turn(vectors: np.ndarray, directions: np.ndarray) -> Float[np.ndarray, "dim
             turn = left @ right
         if before > most * (1 + 1e-9) or most == -np.inf:
             best, most = turn, before
-    return best
+    return best, most / max(float(np.linalg.norm(vectors, axis=1).sum()), 1e-300)

@@ -19,9 +19,6 @@ from distillery.interpret.messages import Edges, messages_along
 from distillery.randomness import stream
 from distillery.train.network import Network
 
-# Pairs of references, each a sender and the same on the opposite side.
-_REFERENCES = 32
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reading:
@@ -68,16 +65,19 @@ class Gauge:
     usual: Float[np.ndarray, "reference component"]
 
     @classmethod
-    def measured(cls, network: Network, axes: Float[np.ndarray, "message component"], edges: Edges) -> Gauge:
+    def measured(
+        cls, network: Network, axes: Float[np.ndarray, "message component"], edges: Edges, references: int
+    ) -> Gauge:
         """Draw references from edges and find how loud the receivers of these edges usually hear them.
 
         Args:
             network: A single trained network.
             axes: Directions of the components.
             edges: Where senders, displacements and receivers come from.
+            references: How many senders; each stands on two opposite sides.
         """
         draws = stream(0, "interpret", "gauge")
-        drawn = draws.choice(len(edges.sender), size=min(_REFERENCES, len(edges.sender)), replace=False)
+        drawn = draws.choice(len(edges.sender), size=min(references, len(edges.sender)), replace=False)
         displacement, sender = edges.displacement[drawn], edges.sender[drawn]
         both = np.concatenate([displacement, -displacement]), np.concatenate([sender, sender])
         heard = _heard(network, axes, edges.receiver, *both)

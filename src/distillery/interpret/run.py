@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 
 from distillery import files
 from distillery.cell import Cell
-from distillery.config import InterpretationSettings
 from distillery.errors import DistilleryError
 from distillery.interpret.aligned import alignment
 from distillery.interpret.fits import DISTILLED, fit_component
@@ -33,6 +32,7 @@ from distillery.interpret.samples import node_model, node_samples, pair_energy, 
 from distillery.models import Model
 from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.randomness import stream
+from distillery.settings import InterpretationSettings
 from distillery.simulate.store import read_trajectories
 from distillery.sweep import Sweep
 from distillery.train.batches import Graphs, graphs_of
@@ -154,7 +154,9 @@ def _reading(
     axes = axes if turned is None else axes @ turned
     # What is antisymmetric has no gauge: the sender, whose message it is too, knows nothing of the receiver's.
     fixed = settings.gauge_fixed and not model.antisymmetric
-    return Reading(axes, Gauge.measured(network, axes, edges.first(_RECEIVERS)) if fixed else None)
+    if not fixed:
+        return Reading(axes)
+    return Reading(axes, Gauge.measured(network, axes, edges.first(_RECEIVERS), settings.references))
 
 
 def _edges(sweep: Sweep, cell: Cell, seen: Graphs, held_out: Graphs) -> tuple[Edges, Edges]:

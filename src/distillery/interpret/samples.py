@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distillery.config import DistillationSettings
 from distillery.graph import edges_of
 from distillery.interpret.gauge import Reading
 from distillery.interpret.messages import CHUNK, Edges
 from distillery.randomness import stream
+from distillery.settings import DistillationSettings
 from distillery.systems import System
 from distillery.train.batches import Graphs
 from distillery.train.hamiltonian import HamiltonianNetwork

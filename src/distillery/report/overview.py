@@ -26,10 +26,12 @@ def overview_figure(sweep: Sweep, path: Path, chosen: Cell | None = None) -> Non
         chosen: The cell; the best one if none is given.
 
     Raises:
-        DistilleryError: No cell is finished yet.
+        DistilleryError: No cell is finished yet, or none sends messages.
     """
-    drawn = tuple(cell for cell in sweep.cells if sweep.model(cell).kind == "graph")
-    record = best(sweep, (chosen,) if chosen else drawn)
+    drawn = tuple(cell for cell in ((chosen,) if chosen else sweep.cells) if sweep.model(cell).kind == "graph")
+    if not drawn:
+        raise DistilleryError(f"{chosen or sweep.results}: sends no messages; choose a cell of another model")
+    record = best(sweep, drawn)
     cell, values = record.cell, record.values
     trajectories = read_trajectories(sweep, cell.experiment, "test")
     target = "acceleration" if values["form"] == "acceleration" else "force"

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from distillery.models import MODELS
 from distillery.report import paper
 from distillery.report.origin import header, missing_part
 from distillery.report.pooled import DASH, Pooled, beside, figures, loss_text, markdown, pool, r2_text
@@ -20,7 +21,8 @@ _TARGETS = (("F", "force_r2_robust"), ("F/m", "acceleration_r2_robust"))
 _MARKS = (
     "Entries are the mean over seeds ± its sample standard deviation, and in brackets what the paper reports. "
     "`2 of 3 (1 diverged)`: the mean is over two of three seeds, and why. `–`: no seed has a value. "
-    "`not run`: the sweeps have no such cell."
+    "`not run`: the sweeps have no such cell. The paper's kl has a weight of 1, the built-in kl one of "
+    f"{MODELS['kl'].weight:g}."
 )
 
 

@@ -7,8 +7,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from distillery.config import ExecutionSettings, parse_config
+from distillery.config import parse_config
 from distillery.errors import DistilleryError
+from distillery.settings import ExecutionSettings
 from distillery.slurm.partitions import Partition, default_partition
 from distillery.slurm.profile import section
 

@@ -38,7 +38,8 @@ class HamiltonianNetwork(Network):
         """Predict accelerations.
 
         The cost is the size of the pair energies, which the self energies could take over from them, and the error of
-        the velocities ∂H/∂p.
+        the velocities ∂H/∂p. It is weighed and fades in like every cost: the accelerations, which are what is to be
+        predicted, come first.
 
         Args:
             nodes: Position, velocity, charge, mass.
@@ -56,7 +57,9 @@ class HamiltonianNetwork(Network):
         by_position, by_momentum = torch.split(gradient.view(stack, graphs, bodies, 2 * dim), dim, dim=3)
         cost = (by_momentum - nodes[..., dim : 2 * dim]).abs().sum(-1)
         if self.shape.model.penalty != "none":
-            cost = cost + self.weight[:, None, None] * energy.abs().mean(1)
+            # The mean over bodies is to be the mean over edges, of which a chain has fewer.
+            share = bodies / edges_of(self.graph, bodies).shape[1]
+            cost = cost + self.weight[:, None, None] * share * energy.abs().sum(1)
         return Prediction(-by_position / nodes[..., -1:], cost)
 
     def message_of(

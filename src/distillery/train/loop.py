@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim.adam import adam
 
-from distillery.config import Loss, TrainingSettings
 from distillery.graph import edges_of
 from distillery.randomness import integer_seed
+from distillery.settings import Loss, TrainingSettings
 from distillery.train.batches import WINDOW, Batches
 from distillery.train.loss import error_of, slope_of_error, weights_of
 from distillery.train.network import Network

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distillery.config import Loss
+from distillery.settings import Loss
 
 
 def typical_size(acceleration: Float[np.ndarray, "graph body dim"]) -> float:

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from distillery.config import TrainingSettings
 from distillery.graph import edges_of
 from distillery.models import Model
+from distillery.settings import TrainingSettings
 from distillery.train.mlp import Mlp
 from distillery.train.pairs import pair_sum, reversed_edges
 
@@ -161,11 +161,12 @@ class GraphNetwork(Network):
             summed = hidden.view(stack, bodies - 1, graphs * bodies, -1).sum(1, dtype=rows.dtype)
             arriving, cost = self.edge.leave(summed, bodies - 1), nodes.new_zeros(nodes.shape[:3])
         else:
-            messages, sizes = send(model, self.edge.leave(hidden), noise)
-            messages = messages.view(stack, bodies - 1, graphs, bodies, -1)
+            output = self.edge.leave(hidden)
             if model.antisymmetric:
-                messages = messages - reversed_edges(messages)
-            arriving = messages.sum(1).flatten(1, 2)
+                edges = output.view(stack, bodies - 1, graphs, bodies, -1)
+                output = (edges - reversed_edges(edges)).flatten(1, 3)
+            messages, sizes = send(model, output if self.alive is None else output * self.alive, noise)
+            arriving = messages.view(stack, bodies - 1, graphs * bodies, -1).sum(1)
             cost = self.weight[:, None, None] * sizes.view(stack, bodies - 1, graphs, bodies).mean(1)
         if self.alive is not None:
             arriving = arriving * self.alive

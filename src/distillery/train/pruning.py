@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from distillery.train.batches import WINDOW
 from distillery.train.network import Network
 
 
@@ -25,7 +26,7 @@ def kept_at(step: int, steps: int, all_of_them: int, last: int, until: float) ->
         last: Components that are left in the end.
         until: Share of the steps after which only those are left.
     """
-    share = min(step / (until * steps), 1.0)
+    share = min(step / (until * steps), 1.0) if until > 0 else 1.0
     return last + math.ceil((all_of_them - last) * (1 + math.cos(math.pi * share)) / 2 - 1e-9)
 
 
@@ -43,10 +44,12 @@ def prune(network: Network, nodes: Tensor, step: int, steps: int) -> None:
     if network.alive is None:
         return
     model = shape.model
-    kept = kept_at(step, steps, shape.messages, model.kept_size(shape.dim), model.pruned_by)
+    # Pruning comes at the start of a window: the last one must find all of it done.
+    until = min(model.pruned_by, (steps - 1) // WINDOW * WINDOW / steps)
+    kept = kept_at(step, steps, shape.messages, model.kept_size(shape.dim), until)
     if kept >= int(network.alive[0].sum()):
         return
-    # Components that are off have no deviation: they come last and stay off.
-    deviation = network.messages(nodes).float().std(1) + network.alive[:, 0]
+    # Components that are off come last and stay off.
+    deviation = network.messages(nodes).float().std(1)
     best = deviation.masked_fill(network.alive[:, 0] == 0, -1.0).argsort(dim=1, descending=True)[:, :kept]
     network.alive.zero_().squeeze(1).scatter_(1, best, 1.0)

@@ -46,11 +46,10 @@ class SparseGraphNetwork(MessagePassing, Network):
         """
         rows, model = nodes.flatten(1, 2), self.shape.model
         edges = _batched_edges(self.graph, *nodes.shape[1:3], nodes.device)
-        messages, sizes = send(model, self.edge_updater(edges, nodes=rows), noise)
+        output = self.edge_updater(edges, nodes=rows)
         if model.antisymmetric:
-            messages = messages - messages[:, _reversed_edges(self.graph, *nodes.shape[1:3], nodes.device)]
-        if self.alive is not None:
-            messages = messages * self.alive
+            output = output - output[:, _reversed_edges(self.graph, *nodes.shape[1:3], nodes.device)]
+        messages, sizes = send(model, output if self.alive is None else output * self.alive, noise)
         everyone = (rows.shape[1], rows.shape[1])
         arriving = self.propagate(edges, messages=messages, size=everyone)
         # The mean over bodies is to be the mean over edges.

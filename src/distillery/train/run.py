@@ -111,7 +111,7 @@ def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: fl
     result = {
         "steps": stacked.state.step,
         "final_loss": None if reason else rows[-1][1],
-        "parameters": sum(tensor[place].numel() for tensor in stacked.network.state_dict().values()),
+        "parameters": sum(tensor[place].numel() for tensor in stacked.network.parameters()),
         "graphs_per_second": round(speed, 1),
     }
     if reason:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from distillery.cell import Cell
-from distillery.config import Loss
 from distillery.randomness import stream
+from distillery.settings import Loss
 from distillery.sweep import Sweep
 from distillery.train import checkpoint, loop
 from distillery.train.batches import Batches, Graphs

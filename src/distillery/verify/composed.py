@@ -14,10 +14,10 @@ from jaxtyping import Float, Int
 
 from distillery import formula
 from distillery.cell import Experiment
-from distillery.config import VerificationSettings
 from distillery.functions import AXES, feature_names
 from distillery.graph import edges_of
 from distillery.randomness import stream
+from distillery.settings import VerificationSettings
 from distillery.simulate.store import read_trajectories
 from distillery.sweep import Sweep
 from distillery.verify.gauge import Verdict, not_finite, typical_where_zero, within_limits

@@ -15,9 +15,9 @@ import sympy
 from jaxtyping import Float
 
 from distillery import formula
-from distillery.config import VerificationSettings
 from distillery.functions import AXES
 from distillery.randomness import stream
+from distillery.settings import VerificationSettings
 from distillery.systems import System
 from distillery.verify.gauge import (
     FARTHEST,

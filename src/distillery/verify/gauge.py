@@ -21,8 +21,8 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 
 from distillery import formula
-from distillery.config import VerificationSettings
 from distillery.randomness import stream
+from distillery.settings import VerificationSettings
 from distillery.systems import SOFTENING, System
 
 Form = Literal["force", "acceleration", "gauge", "energy"]

@@ -73,6 +73,8 @@ class Court:
         wanted = 1 if self._model.kind == "hamiltonian" else self._dim
         recovered = all(entry["recovered"] for entry in found) and len(found) == wanted
         reason = _reason(found)
+        if len(found) != wanted and not reason:
+            reason = f"a force in {wanted} dimensions has {wanted} components, and the messages have {len(found)}"
         alike = recovered and self._model.kind == "graph" and not _independent([own for _, own in judged if own])
         if alike:
             recovered, reason = False, "the components carry the same direction of the force"
