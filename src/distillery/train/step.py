@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -141,7 +142,10 @@ def recorded(passes: Callable[[], None]) -> Callable[[], None] | None:
 def _waiting_forbidden() -> Iterator[None]:
     """Let calls that wait for the device raise: a recording would break off there, and leave its memory unusable."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        # PyTorch warns that some waiting may not be found out; then the recording itself is refused.
+        warnings.filterwarnings("ignore", "Synchronization debug mode", UserWarning)
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
