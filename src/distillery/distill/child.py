@@ -34,6 +34,8 @@ from distillery.process import this_process
 from distillery.settings import DistillationSettings
 
 _POLL = 0.05
+# Weighing a process looks through all that run here: at every poll it would take an eighth of a core.
+_WEIGH = 0.5
 _GRACE = 2.0
 # How long loading and compiling may take; minutes where the file system is slow and caches are for other processors.
 _STARTING = 600.0
@@ -100,7 +102,7 @@ class Child:
         self, process: subprocess.Popen[str], folder: Path, settings: DistillationSettings, begun: float
     ) -> tuple[tuple[str, str] | None, float]:
         """Wait for the result; return why there is none, if the process ended or had to, and when the fit began."""
-        started = None
+        started, weighed = None, begun
         while True:
             if started is None and (folder / job.READY).exists():
                 started = time.monotonic()
@@ -116,8 +118,10 @@ class Child:
                 return ("failed", reason), since
             if started is not None and elapsed > settings.seconds:
                 return ("timed_out", f"killed at its limit of {settings.seconds:g} s"), since
-            if _resident_mb(process.pid) > settings.memory_mb:
-                return ("timed_out", f"killed at its limit of {settings.memory_mb} MB"), since
+            if time.monotonic() - weighed > _WEIGH:
+                weighed = time.monotonic()
+                if _resident_mb(process.pid) > settings.memory_mb:
+                    return ("timed_out", f"killed at its limit of {settings.memory_mb} MB"), since
             time.sleep(_POLL)
 
     def close(self) -> None:
