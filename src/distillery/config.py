@@ -19,6 +19,7 @@ from distillery.settings import (
     DistillationSettings,
     ExecutionSettings,
     ExperimentSettings,
+    GeneralisationSettings,
     InterpretationSettings,
     Settings,
     SimulationSettings,
@@ -44,6 +45,9 @@ class Config(Settings):
     interpretation: InterpretationSettings = Field(InterpretationSettings(), description="Reading messages.")
     distillation: DistillationSettings = Field(DistillationSettings(), description="Symbolic regression.")
     verification: VerificationSettings = Field(VerificationSettings(), description="The verdict.")
+    generalisation: GeneralisationSettings = Field(
+        GeneralisationSettings(), description="Tests beyond what networks were trained on."
+    )
     execution: ExecutionSettings = Field(ExecutionSettings(), description="Ranks, device, Dask.")
 
     @property

@@ -210,6 +210,40 @@ class VerificationSettings(Settings):
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of receivers and senders.")
 
 
+class ConditionSettings(Settings):
+    """Initial conditions unlike those of the experiment: factors of its system's scales."""
+
+    bodies: int | None = Field(None, ge=2, description="Number of bodies; that of the experiment where it is null.")
+    positions: float = Field(1.0, gt=0, description="Factor of the standard deviation of initial positions.")
+    velocities: float = Field(1.0, ge=0, description="Factor of the standard deviation of initial velocities.")
+    masses: float = Field(1.0, ge=0, description="Factor of the standard deviation of the logarithm of the masses.")
+
+
+class GeneralisationSettings(Settings):
+    """Where networks and laws are tested beyond what networks were trained on."""
+
+    conditions: dict[str, ConditionSettings] = Field(
+        {
+            "as trained": ConditionSettings(),
+            "2 bodies": ConditionSettings(bodies=2),
+            "8 bodies": ConditionSettings(bodies=8),
+            "16 bodies": ConditionSettings(bodies=16),
+            "wider": ConditionSettings(positions=3.0),
+            "closer": ConditionSettings(positions=0.3),
+            "faster": ConditionSettings(velocities=3.0),
+            "other masses": ConditionSettings(masses=2.0),
+        },
+        description="Conditions by name.",
+    )
+    simulations: int = Field(32, ge=1, description="Simulations under each condition.")
+    snapshots: int = Field(20, ge=2, description="States taken of each, evenly spread over its length.")
+    rollouts: int = Field(16, ge=0, description="Simulations that are followed over long times; none with 0.")
+    length: float = Field(2.0, gt=0, description="How long, in lengths of the experiment's trajectories.")
+    horizon: float = Field(
+        0.1, gt=0, description="Distance from the true places, in sizes of the system, that ends a prediction's use."
+    )
+
+
 class DaskSettings(Settings):
     """The Dask cluster that fits expressions."""
 

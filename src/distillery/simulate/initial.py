@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from distillery.cell import Experiment, Split
+from distillery.cell import Experiment
 from distillery.randomness import stream
 from distillery.systems import System
 
@@ -41,7 +41,7 @@ class Bodies:
 
 
 def draw(
-    system: System, experiment: Experiment, split: Split, simulations: Sequence[int], attempts: Sequence[int]
+    system: System, experiment: Experiment, purpose: str, simulations: Sequence[int], attempts: Sequence[int]
 ) -> Bodies:
     """Draw initial conditions as arXiv:2006.11287, appendix B, does.
 
@@ -51,8 +51,8 @@ def draw(
     Args:
         system: Table entry of the experiment's system.
         experiment: Gives dimension, number of bodies and seed.
-        split: The split; each has streams of its own.
-        simulations: Which simulations of the split.
+        purpose: What they are for, such as a split; each has streams of its own.
+        simulations: Which simulations of it.
         attempts: For each of them, how often it was drawn before.
 
     Returns:
@@ -61,7 +61,7 @@ def draw(
     shape = (experiment.bodies, experiment.dim)
     mass, charge, position, velocity = [], [], [], []
     for simulation, attempt in zip(simulations, attempts, strict=True):
-        random = stream(experiment.seed, "simulate", split, simulation, attempt)
+        random = stream(experiment.seed, "simulate", purpose, simulation, attempt)
         mass.append(random.lognormal(0.0, system.mass_spread, experiment.bodies))
         position.append(random.normal(0.0, system.position_scale, shape))
         velocity.append(random.normal(0.0, system.velocity_scale, shape))

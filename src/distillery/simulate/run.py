@@ -6,8 +6,10 @@ import contextlib
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from distillery import files
 from distillery.cell import Experiment, Split
@@ -95,7 +97,9 @@ def _integrate(
         nonlocal integrating, writing
         if not (store.present(block) and store.whole(block)):
             begun = time.monotonic()
-            bodies, motion, redraws = _block(integrator, experiment, split, plan.simulations(block), plan.times)
+            bodies, motion, redraws = integrated(
+                integrator, experiment, split, plan.simulations(block), plan.times, np.float32
+            )
             done = time.monotonic()
             store.write(block, redraws=redraws, mass=bodies.mass, charge=bodies.charge, **_paths(motion))
             integrating += done - begun
@@ -109,13 +113,33 @@ def _integrate(
     return {"integrating": crew.total(integrating), "writing": crew.total(writing)}
 
 
-def _block(
-    integrator: Integrator, experiment: Experiment, split: Split, simulations: range, times: np.ndarray
-) -> tuple[Bodies, Motion, np.ndarray]:
-    """Integrate a block; a simulation that does not reach its end is drawn again."""
+def integrated(
+    integrator: Integrator,
+    experiment: Experiment,
+    purpose: str,
+    simulations: range,
+    times: Float[np.ndarray, "time"],
+    kind: type[np.floating[Any]] = np.float64,
+) -> tuple[Bodies, Motion, Int[np.ndarray, "simulation"]]:
+    """Draw and integrate simulations; one that does not reach its end is drawn again.
+
+    Args:
+        integrator: The system's equations of motion.
+        experiment: Gives dimension, number of bodies and seed.
+        purpose: What they are for (a split); each has streams of its own.
+        simulations: Which simulations.
+        times: The times to save (dimensionless).
+        kind: Type that trajectories are rounded to.
+
+    Returns:
+        The bodies at time 0, their motion, and how often each was drawn again.
+
+    Raises:
+        DistilleryError: One did not reach its end however often it was drawn.
+    """
     attempts = [0] * len(simulations)
-    bodies = draw(integrator.system, experiment, split, simulations, attempts)
-    motion = integrator.propagate(bodies, times, np.float32)
+    bodies = draw(integrator.system, experiment, purpose, simulations, attempts)
+    motion = integrator.propagate(bodies, times, kind)
     while not motion.reached.all():
         failed = [index for index, reached in enumerate(motion.reached) if not reached]
         for index in failed:
@@ -123,14 +147,14 @@ def _block(
         worst = max(failed, key=attempts.__getitem__)
         if attempts[worst] >= _ATTEMPTS:
             raise DistilleryError(
-                f"{experiment}: simulation {simulations[worst]} ({split}) did not reach its end in {_ATTEMPTS} draws; "
-                "check the system's potential, softening and time step"
+                f"{experiment}: simulation {simulations[worst]} ({purpose}) did not reach its end in {_ATTEMPTS} "
+                "draws; check the system's potential, softening and time step"
             )
         again = draw(
-            integrator.system, experiment, split, [simulations[i] for i in failed], [attempts[i] for i in failed]
+            integrator.system, experiment, purpose, [simulations[i] for i in failed], [attempts[i] for i in failed]
         )
         bodies.replace(failed, again)
-        motion.replace(failed, integrator.propagate(again, times, np.float32))
+        motion.replace(failed, integrator.propagate(again, times, kind))
     return bodies, motion, np.array(attempts)
 
 
