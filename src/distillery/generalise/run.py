@@ -1,0 +1,158 @@
+"""The generalise stage: a network and the law in its place, under conditions that it never saw and over long times."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+
+from distillery import files
+from distillery.cell import Cell, Experiment
+from distillery.errors import DistilleryError
+from distillery.generalise.conditions import trajectories
+from distillery.generalise.energy import drift, total_energy
+from distillery.generalise.predictors import of_law, of_network
+from distillery.generalise.rollout import Acceleration, distance, horizon, rolled_out
+from distillery.graph import edges_of
+from distillery.interpret.run import load_network
+from distillery.outcome import finished, read_outcome, running, write_outcome
+from distillery.replace.law import from_content
+from distillery.simulate.initial import Bodies
+from distillery.simulate.integrator import Integrator, Motion
+from distillery.simulate.run import integrated
+from distillery.simulate.store import Trajectories
+from distillery.sweep import Sweep
+from distillery.verify.composed import HeldOut, errors, judge_acceleration
+
+# Forms of a law that the stage before writes, and the one whose long times are followed.
+LAWS = ("raw", "refitted", "clean")
+_FOLLOWED = ("network", "refitted")
+# Saved times of a rollout, and how many of the system's time steps a step of it is long.
+_TIMES, _STEP = 41, 2
+
+
+def generalise(sweep: Sweep, cell: Cell) -> None:
+    """Test a cell's network and law beyond the data that the network was trained on.
+
+    Args:
+        sweep: The sweep.
+        cell: A cell whose network was replaced.
+
+    Raises:
+        DistilleryError: The law or the weights are missing or damaged.
+    """
+    path, key = cell.outcome(sweep.results, "generalise"), sweep.key("generalise", cell)
+    with running(path) as started:
+        if finished(path, key):
+            return
+        replaced = read_outcome(cell.outcome(sweep.results, "replace"), key=sweep.key("replace", cell))
+        if replaced.status != "ok":
+            write_outcome(path, key=key, started=started, result={}, status=replaced.status, reason=replaced.reason)
+            return
+        with torch.no_grad():
+            predictors = _predictors(sweep, cell, has_law=replaced.result.get("law") is not None)
+            result = {
+                "conditions": {
+                    name: _under(sweep, cell.experiment, name, predictors)
+                    for name in sweep.config.generalisation.conditions
+                },
+                "rollouts": _followed(sweep, cell.experiment, predictors),
+            }
+        write_outcome(path, key=key, started=started, result=result)
+
+
+def _predictors(sweep: Sweep, cell: Cell, *, has_law: bool) -> dict[str, Acceleration]:
+    found: dict[str, Acceleration] = {}
+    if sweep.model(cell).kind != "control":
+        found["network"] = of_network(load_network(sweep, cell))
+    if has_law:
+        source = cell.law(sweep.results, "json")
+        content = files.read_json(source, "delete the cell's replace.json and run the sweep again")
+        if not isinstance(content, dict):
+            raise DistilleryError(f"{source}: lacks what it should hold; replace the cell again")
+        found |= {name: of_law(from_content(content.get(name), str(source))) for name in LAWS}
+    return found
+
+
+@functools.lru_cache(maxsize=16)
+def _states(sweep: Sweep, experiment: Experiment, name: str) -> HeldOut | str:
+    """Return states under a condition, which all cells of an experiment have in common; or why there are none."""
+    found = trajectories(sweep, experiment, name)
+    return found if isinstance(found, str) else _flat(found, sweep.system(experiment).graph)
+
+
+def _flat(found: Trajectories, graph: Any) -> HeldOut:
+    simulations, times, bodies, dim = found.position.shape
+    position, velocity, acceleration = (
+        values.reshape(simulations * times, bodies, dim).astype(np.float64)
+        for values in (found.position, found.velocity, found.acceleration)
+    )
+    senders, receivers = edges_of(graph, bodies)
+    mass, charge = (np.repeat(values, times, axis=0) for values in (found.mass, found.charge))
+    return HeldOut(position, velocity, mass, charge, acceleration, receivers, senders)
+
+
+def _under(sweep: Sweep, experiment: Experiment, name: str, predictors: dict[str, Acceleration]) -> dict[str, Any]:
+    """Return the errors of every predictor under a condition, and whether it holds there as a law must."""
+    graphs = _states(sweep, experiment, name)
+    if isinstance(graphs, str):
+        return {"reason": graphs, "predictors": {}}
+    found = {}
+    for predictor, accelerations in predictors.items():
+        given = accelerations(graphs)
+        verdict = judge_acceleration(graphs, given, sweep.config.verification)
+        found[predictor] = {**errors(graphs, given), "holds": verdict.recovered}
+    return {"reason": "", "predictors": found}
+
+
+def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Acceleration]) -> dict[str, Any]:
+    """Return how a network and its law follow bodies over long times."""
+    settings = sweep.config.generalisation
+    followed = {name: predictors[name] for name in _FOLLOWED if name in predictors}
+    if not settings.rollouts or not followed:
+        return {"times": [], "reason": "", "predictors": {}}
+    system = sweep.system(experiment)
+    try:
+        times, bodies, motion = _long(sweep, experiment)
+    except DistilleryError as error:
+        return {"times": [], "reason": str(error), "predictors": {}}
+    true = np.swapaxes(motion.position, 0, 1)
+    senders, receivers = edges_of(system.graph, experiment.bodies)
+
+    def energies(position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        still = np.zeros_like(position[0])
+        return np.stack(
+            [
+                total_energy(system, HeldOut(at, moving, bodies.mass, bodies.charge, still, receivers, senders))
+                for at, moving in zip(position, velocity, strict=True)
+            ]
+        )
+
+    kinetic = 0.5 * (bodies.mass[..., None] * bodies.velocity**2).sum(axis=(1, 2))
+    steps = max(round((times[1] - times[0]) / (_STEP * system.time_step)), 1)
+    found = {}
+    for name, accelerations in followed.items():
+        position, velocity = rolled_out(accelerations, bodies, np.stack([senders, receivers]), times, steps)
+        off = distance(position, true)
+        found[name] = {
+            "horizon": horizon(off, times, settings.horizon),
+            "distance": _finite(np.median(off, axis=1)),
+            "energy_drift": None if system.damping else _finite(drift(energies(position, velocity), kinetic)),
+        }
+    return {"times": times.tolist(), "reason": "", "predictors": found}
+
+
+@functools.lru_cache(maxsize=4)
+def _long(sweep: Sweep, experiment: Experiment) -> tuple[np.ndarray, Bodies, Motion]:
+    settings, system = sweep.config.generalisation, sweep.system(experiment)
+    length = settings.length * sweep.settings[experiment].steps * system.time_step
+    times = np.linspace(0.0, length, _TIMES)
+    integrator = Integrator(system, experiment.dim, experiment.bodies, sweep.config.simulation.tolerance)
+    bodies, motion, _ = integrated(integrator, experiment, "generalise rollouts", range(settings.rollouts), times)
+    return times, bodies, motion
+
+
+def _finite(values: np.ndarray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]
