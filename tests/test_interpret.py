@@ -240,9 +240,21 @@ def test_alignment_needs_as_many_independent_components_as_dimensions() -> None:
     assert alignment(np.zeros((500, 2)), displacement) is None
 
 
-def test_alignment_is_left_alone_where_most_pairs_feel_nothing() -> None:
+def test_alignment_hears_a_force_that_most_pairs_do_not_feel() -> None:
     draws = stream(0, "test alignment", "silence")
-    displacement = draws.normal(size=(4000, 2))
-    message = 0.01 * draws.normal(size=(4000, 2))
-    message[:600] += displacement[:600] @ draws.normal(size=(2, 2))
-    assert alignment(message, displacement) is None
+    displacement = draws.normal(size=(8000, 2)) * np.sqrt(2)
+    far = np.linalg.norm(displacement, axis=1) > 2.5
+    assert 0.15 < far.mean() < 0.25
+    mixing = np.array([[1.0, 0.4], [-0.3, 2.0]])
+    message = (displacement * far[:, None] + 0.02 * draws.normal(size=displacement.shape)) @ mixing
+    turned = alignment(message, displacement)
+    assert turned is not None
+    total = mixing @ turned
+    total /= np.abs(total).max()
+    np.testing.assert_allclose(np.abs(np.diag(total)), 1.0, atol=0.1)
+    np.testing.assert_allclose(total - np.diag(np.diag(total)), 0.0, atol=0.05)
+
+
+def test_alignment_leaves_noise_alone() -> None:
+    draws = stream(0, "test alignment", "noise")
+    assert alignment(draws.normal(size=(4000, 2)), draws.normal(size=(4000, 2))) is None

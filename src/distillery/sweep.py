@@ -21,7 +21,7 @@ from distillery.settings import DistillationSettings, ExperimentSettings, Traini
 from distillery.systems import System
 
 # Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.
-FORMATS = {"simulate": 1, "train": 1, "interpret": 3, "distill": 3, "verify": 3, "collect": 3}
+FORMATS = {"simulate": 1, "train": 1, "interpret": 4, "distill": 4, "verify": 3, "collect": 3}
 # Where, under the results folder, the checked configuration of a run is kept for its jobs.
 RESOLVED = "config.yaml"
 

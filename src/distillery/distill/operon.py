@@ -40,6 +40,8 @@ _REPORT_EVERY = 5
 _UNLIMITED = 2**62
 # From so many expressions of the front, evenly spaced, a climb begins.
 _STARTS = 3
+# Of the side of a split that varies more, so many expressions of its front, evenly spaced, are joined to the other's.
+_SPACED = 6
 # A side of a split with fewer samples is a constant, nothing is searched there.
 _FEWEST = 50
 
@@ -108,10 +110,11 @@ def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) 
         return list(dict.fromkeys([*whole, *again]))
     upper = split.upper(problem.columns)
     sides = []
-    for name, here in (("upper", upper), ("lower", ~upper)):
+    louder = float(np.ptp(problem.target[upper])) >= float(np.ptp(problem.target[~upper]))
+    for name, here, most in (("upper", upper, louder), ("lower", ~upper, not louder)):
         side = dataclasses.replace(problem, features=problem.features[here], target=problem.target[here])
         texts = _search(side, (name,), 0.25, lambda found: report(whole)) if here.sum() >= _FEWEST else []
-        sides.append(_some(texts, side))
+        sides.append(_some(texts, side, _SPACED if most else 0))
     joined = []
     for above, below in itertools.product(*sides):
         best = refined(split, above, below, problem.columns, problem.target)
@@ -119,11 +122,17 @@ def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) 
     return list(dict.fromkeys([*whole, *joined]))
 
 
-def _some(texts: list[str], side: Problem) -> list[sympy.Expr]:
-    """Return the constant, the paper's choice and the best of one side's expressions."""
+def _some(texts: list[str], side: Problem, spaced: int) -> list[sympy.Expr]:
+    """Return the constant, the paper's choice, the best and some more of one side's front.
+
+    What is best for the whole depends on both sides, so the choice of one side alone is not enough.
+    """
     constant = sympy.Float(float(np.median(side.target)))
     front = pareto_front(tidied(_few(texts, side), side.columns, side.target), side.columns, side.target)
-    picked = [front[index].expression for index in (choose(front), len(front) - 1) if index is not None and front]
+    more = np.linspace(1, len(front) - 1, spaced).round().astype(int).tolist() if len(front) > 1 else []
+    picked = [
+        front[index].expression for index in (choose(front), len(front) - 1, *more) if index is not None and front
+    ]
     return list(dict.fromkeys([constant, *fits.parsed(picked, side.names)]))
 
 
