@@ -20,6 +20,7 @@ from distillery.settings import (
     ExecutionSettings,
     ExperimentSettings,
     InterpretationSettings,
+    ReplacementSettings,
     Settings,
     SimulationSettings,
     TrainingSettings,
@@ -44,6 +45,7 @@ class Config(Settings):
     interpretation: InterpretationSettings = Field(InterpretationSettings(), description="Reading messages.")
     distillation: DistillationSettings = Field(DistillationSettings(), description="Symbolic regression.")
     verification: VerificationSettings = Field(VerificationSettings(), description="The verdict.")
+    replacement: ReplacementSettings = Field(ReplacementSettings(), description="The laws that replace networks.")
     execution: ExecutionSettings = Field(ExecutionSettings(), description="Ranks, device, Dask.")
 
     @property

@@ -31,7 +31,7 @@ def cheapest(expression: sympy.Expr) -> sympy.Expr:
     if cases:
         return cheapest(smooth).xreplace({name: each_piece(case, cheapest) for name, case in cases.items()})
     forms = [normal(expression)]
-    expanded = _expanded(expression)
+    expanded = multiplied_out(expression)
     if expanded is not None:
         forms.append(normal(_collected(expanded)))
     return min(forms, key=complexity)
@@ -60,9 +60,14 @@ def _without_cases(expression: sympy.Expr) -> tuple[sympy.Expr, dict[Any, Any]]:
     return smooth, {name: case for case, name in cases.items()}
 
 
-def _expanded(expression: sympy.Expr) -> sympy.Expr | None:
-    """Multiply out, or return nothing where that would give many terms (it may give millions)."""
-    return sympy.expand_mul(sympy.expand_multinomial(expression)) if _terms(expression) <= _MOST_TERMS else None
+def multiplied_out(expression: sympy.Expr, most: int = _MOST_TERMS) -> sympy.Expr | None:
+    """Multiply out, or return nothing where that would give many terms (it may give millions).
+
+    Args:
+        expression: Any expression.
+        most: How many terms it may give.
+    """
+    return sympy.expand_mul(sympy.expand_multinomial(expression)) if _terms(expression) <= most else None
 
 
 def _terms(node: Any) -> int:
@@ -179,7 +184,7 @@ def products(expression: sympy.Expr) -> sympy.Expr | None:
     if cases:
         changed = {name: each_piece(case, lambda piece: products(piece) or piece) for name, case in cases.items()}
         return smooth.xreplace(changed) if changed != cases else None
-    expanded = _expanded(expression)
+    expanded = multiplied_out(expression)
     if not isinstance(expanded, sympy.Add):
         return None
     terms = {rest: float(coefficient) for coefficient, rest in (term.as_coeff_Mul() for term in expanded.args)}
