@@ -25,7 +25,15 @@ python -m pip install --no-deps --no-build-isolation --quiet --editable "${DISTI
 """
 STAGES = {
     "simulate": [*SHARED, "heyoka", "mpi4py", "mpich", "zarr", "xarray"],
-    "train": [*SHARED, "torch", "torch-geometric", "safetensors", "zarr", "xarray"],
+    "train": [
+        *SHARED,
+        "torch",
+        "torch-geometric",
+        "safetensors",
+        "scipy",
+        "zarr",
+        "xarray",
+    ],  # also what replaces networks
     "distill": [
         *[*SHARED, "cryptography", "dask", "dask-jobqueue", "distributed", "pyoperon", "pysr", "scipy"],
         # Verification, which uses this environment too, reads simulations that were held out.

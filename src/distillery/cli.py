@@ -47,7 +47,7 @@ _patience = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__)
 def cli() -> None:
-    """Turn trajectories into laws: simulate, train, interpret, distill, verify, collect, query."""
+    """Turn trajectories into laws: simulate, train, interpret, distill, verify, replace, collect, query."""
 
 
 @cli.command()
@@ -114,6 +114,17 @@ def verify(sweep: Sweep, job: str) -> None:
     from distillery.verify.run import verify as stage
 
     work(sweep, "verify", sweep.find_job(job), lambda cells: stage(sweep, *cells))
+
+
+@cli.command()
+@_job
+@_with_sweep
+def replace(sweep: Sweep, job: str) -> None:
+    """Put the expressions of JOB in place of its networks, their constants refitted, and write the laws they are."""
+    from distillery.jobs import work
+    from distillery.replace.run import replace as stage
+
+    work(sweep, "replace", sweep.find_job(job), lambda cells: stage(sweep, *cells))
 
 
 @cli.command()

@@ -206,11 +206,28 @@ def _read_verify(result: Values) -> Values:
     }
 
 
+def _read_replace(result: Values) -> Values:
+    found: Values = {
+        "replacement": _text(result["replacement"]),
+        "replacement_reason": _text(result["reason"]),
+        "law": _text(result["text"]),
+        "law_form": _text(result["form"]),
+        "law_refitted": _text(result["refitted_text"]),
+        "law_constants": _json(result["constants"]) if result["constants"] else "",
+    }
+    if result["law"] is not None:
+        found["law_shared"] = float(bool(result["law"]["shared"] or result["law"]["energies"]))
+    for part, own in result["errors"].items():
+        found |= {f"error_{part}_{kind}": _number(own[kind]) for kind in ("mae", "medae")}
+    return found
+
+
 _READERS: dict[Stage, Callable[[Values], Values]] = {
     "train": _read_train,
     "interpret": _read_interpret,
     "distill": _read_distill,
     "verify": _read_verify,
+    "replace": _read_replace,
 }
 
 

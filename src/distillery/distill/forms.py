@@ -33,7 +33,7 @@ def cheapest(expression: sympy.Expr) -> sympy.Expr:
     forms = [normal(expression)]
     expanded = multiplied_out(expression)
     if expanded is not None:
-        forms.append(normal(_collected(expanded)))
+        forms.append(normal(collected(expanded)))
     return min(forms, key=complexity)
 
 
@@ -156,7 +156,7 @@ def _flattened(node: Any) -> Any:
     return sympy.Add(*terms)
 
 
-def _collected(node: Any) -> Any:
+def collected(node: Any) -> Any:
     """Take common factors out of a sum, greedily, the most frequent first."""
     if not isinstance(node, sympy.Add):
         return node
@@ -167,7 +167,7 @@ def _collected(node: Any) -> Any:
     factor = min(counts, key=lambda f: (-counts[f], str(f)))
     inside = [term / factor for term, found in zip(node.args, factors, strict=True) if factor in found]
     outside = [term for term, found in zip(node.args, factors, strict=True) if factor not in found]
-    return sympy.Mul(factor, _collected(sympy.Add(*inside))) + _collected(sympy.Add(*outside))
+    return sympy.Mul(factor, collected(sympy.Add(*inside))) + collected(sympy.Add(*outside))
 
 
 def products(expression: sympy.Expr) -> sympy.Expr | None:
@@ -206,7 +206,7 @@ def products(expression: sympy.Expr) -> sympy.Expr | None:
     product *= sympy.Add(*(_number(b) * v for b, v in zip(right[0], columns, strict=True)))
     used = {u * v for u in rows for v in columns}
     rest = [_number(c) * term for term, c in terms.items() if term not in used]
-    return normal(product + _collected(sympy.Add(*rest)))
+    return normal(product + collected(sympy.Add(*rest)))
 
 
 def _factors(term: Any) -> list[Any]:

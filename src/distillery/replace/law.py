@@ -3,7 +3,7 @@
 Of every law two things are known: messages along edges, whose sums over the edges that arrive are s1, s2 …, and
 accelerations of nodes, made of these sums and of the node's own state (arXiv:2006.11287, section 2). Where a node model
 only adds up what arrives, node accelerations are ``s1 + …`` and messages are the accelerations that pairs give. A
-Hamiltonian law has energies too, from which messages and accelerations follow by Hamilton's equations (section 4 there).
+Hamiltonian law has energies too, from which messages and accelerations follow by Hamilton's equations (section 4).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import sympy
@@ -79,6 +80,16 @@ class Problem:
         """Equations, graphs and bodies, in the order of the residuals."""
         return self._targets.shape
 
+    @property
+    def linear(self) -> bool:
+        """Whether all constants stand before what they do not change: then every start ends in the same place."""
+        slopes = [
+            slope for rows in (self._by_constant, self._own_by_constant, self._by_input) for r in rows for slope in r
+        ]
+        return not any(symbol.name in self.free for slope in slopes for symbol in slope.free_symbols) and not any(
+            symbol in self._inputs for rows in self._by_input for slope in rows for symbol in slope.free_symbols
+        )
+
     def residual(self, values: Float[np.ndarray, " constant"]) -> Float[np.ndarray, " residual"]:
         """Return the weighted errors."""
         with np.errstate(all="ignore"):
@@ -90,7 +101,7 @@ class Problem:
         """Return the derivatives of the weighted errors by the constants."""
         with np.errstate(all="ignore"):
             state = self._state(values)
-            edges = {**self._edges, **self._values(values)}
+            edges: dict[str, Any] = {**self._edges, **self._values(values)}
             found = np.zeros((len(self.free), *self.shape))
             for index in range(len(self.free)):
                 sums_ = [self._summed(k, index, edges) for k in range(len(self._messages))]
@@ -103,7 +114,7 @@ class Problem:
             found *= self._weights
         return found.reshape(len(self.free), -1).T
 
-    def _summed(self, message: int, index: int, edges: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    def _summed(self, message: int, index: int, edges: Mapping[str, Any]) -> np.ndarray | None:
         slope = self._by_constant[message][index]
         if slope == 0:
             return None
@@ -118,7 +129,7 @@ class Problem:
     def _values(self, values: np.ndarray) -> dict[str, float]:
         return dict(zip(self.free, values.tolist(), strict=True))
 
-    def _state(self, values: np.ndarray) -> dict[str, np.ndarray]:
+    def _state(self, values: np.ndarray) -> dict[str, Any]:
         put = {formula.symbol(name): sympy.Float(value) for name, value in self._values(values).items()}
         state = arriving(self._graphs, [message.xreplace(put) for message in self._messages])
-        return {**state, **{name: np.float64(value) for name, value in self._values(values).items()}}
+        return {**state, **self._values(values)}

@@ -69,7 +69,8 @@ def refit(law: Law, data: Data, settings: ReplacementSettings, draws: np.random.
     Raises:
         SingularError: The law is not finite on the data, from whatever start.
     """
-    names, undetermined = tuple(law.constants), ()
+    names: tuple[str, ...] = tuple(law.constants)
+    undetermined: tuple[str, ...] = ()
     while True:
         problem = Problem(law, data, names)
         start = np.array([law.constants[name] for name in names])
@@ -121,7 +122,8 @@ def _alone(problem: Problem) -> _Found:
 
 def _best(problem: Problem, start: np.ndarray, settings: ReplacementSettings, draws: np.random.Generator) -> _Found:
     """Return the best of several starts: the given constants, and each of them multiplied by random factors."""
-    starts = [start, *(start * np.exp(draws.normal(0.0, 0.5, start.shape)) for _ in range(settings.starts - 1))]
+    others = 0 if problem.linear else settings.starts - 1
+    starts = [start, *(start * np.exp(draws.normal(0.0, 0.5, start.shape)) for _ in range(others))]
     first = problem.residual(start)
     usable = [values for values in starts if np.all(np.isfinite(problem.residual(values)))]
     if not usable:
@@ -156,7 +158,7 @@ def _scale(residual: np.ndarray) -> float:
 
 
 def _blind(jacobian: Float[np.ndarray, "residual constant"]) -> list[int]:
-    """Return the constants without which all others can be told apart, fewest first by what they add."""
+    """Return constants that must be held for all others to be told apart."""
     norms = np.linalg.norm(jacobian, axis=0)
     dead = [k for k, norm in enumerate(norms) if not norm > 0]
     if dead:

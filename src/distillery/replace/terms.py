@@ -23,7 +23,7 @@ def terms_of(expression: sympy.Expr) -> list[sympy.Expr]:
 
 
 def named(law: Law, *, whole: bool) -> Law:
-    """Return a law with every number in it that can be fitted as a constant with a name: c1, c2 …
+    """Return a law in which every number that can be fitted is a constant with a name, c1 or c2 and so on.
 
     Args:
         law: A law with numbers.
