@@ -25,7 +25,8 @@ python -m pip install --no-deps --no-build-isolation --quiet --editable "${DISTI
 """
 STAGES = {
     "simulate": [*SHARED, "heyoka", "mpi4py", "mpich", "zarr", "xarray"],
-    "train": [*SHARED, "torch", "torch-geometric", "safetensors", "zarr", "xarray"],
+    # Laws that replace networks are fitted (SciPy) and tested on new simulations (heyoka) beside these networks.
+    "train": [*SHARED, "heyoka", "scipy", "torch", "torch-geometric", "safetensors", "zarr", "xarray"],
     "distill": [
         *[*SHARED, "cryptography", "dask", "dask-jobqueue", "distributed", "pyoperon", "pysr", "scipy"],
         # Verification, which uses this environment too, reads simulations that were held out.

@@ -91,11 +91,11 @@ def test_failed_cell_that_is_a_job_is_reopened_where_it_failed(make_sweep: Calla
     sweep = make_sweep(models=["l1", "standard"])
     bad, good = sweep.cells
     ends: tuple[Status, ...]
-    for cell, ends in ((bad, ("ok", "ok", "failed", "failed")), (good, ("ok", "ok", "ok", "ok"))):
+    for cell, ends in ((bad, ("ok", "ok", *("failed",) * 4)), (good, ("ok",) * 6)):
         for stage, end in zip(STAGES, ends, strict=True):
             path = cell.outcome(sweep.results, stage)
             write_outcome(path, key=sweep.key(stage, cell), started=0.0, result={}, status=end)
-    assert reopen(sweep) == [bad.outcome(sweep.results, stage) for stage in ("distill", "verify")]
+    assert reopen(sweep) == [bad.outcome(sweep.results, stage) for stage in STAGES[2:]]
     assert reopen(sweep) == []
 
 
@@ -113,7 +113,8 @@ def test_outcomes_that_another_run_wrote_with_other_settings_are_dropped(make_sw
     assert drop_stale(together) == []
     changed = make_sweep(seeds=[0, 1], execution=others["execution"])
     assert drop_stale(changed) == [marker]
-    assert drop_stale(one_by_one) == [cell.outcome(one_by_one.results, "verify") for cell in one_by_one.cells]
+    stale = [cell.outcome(one_by_one.results, stage) for cell in one_by_one.cells for stage in STAGES[3:]]
+    assert drop_stale(one_by_one) == stale
     assert drop_stale(one_by_one) == []
 
 

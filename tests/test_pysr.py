@@ -275,7 +275,7 @@ def test_engines_are_compared_on_equal_targets_in_one_query(
     )
     assert [row[:2] for row in best.rows] == [(0, "operon"), (0, "pysr"), (1, "operon"), (1, "pysr")]
     assert {row[3] for row in best.rows} == {"ok"}
-    alone = query(sweep.results, ["engine=pysr"], equations=True, columns=["engine", "expression", "fit_seconds"])
+    alone = query(sweep.results, ["engine=pysr"], rows="equations", columns=["engine", "expression", "fit_seconds"])
     assert alone.rows
     assert {row[0] for row in alone.rows} == {"pysr"}
     (chosen,) = query(sweep.results, columns=["engine", "equation"]).rows

@@ -88,7 +88,7 @@ def test_filters(sweep: Sweep, where: list[str], expected: list[int]) -> None:
         ({"where": ["test_mae~1"]}, r"test_mae is a number"),
         ({"where": ["rank=0"]}, r"rank is a column of equations"),
         ({"columns": ["cell", "rank"]}, r"unknown column 'rank'; known are"),
-        ({"columns": ["status", "cell"], "equations": True}, r"unknown column 'status'"),
+        ({"columns": ["status", "cell"], "rows": "equations"}, r"unknown column 'status'"),
         ({"sql": "SELECT nix FROM cells"}, r"sql: Binder Error.*nix.*the tables are cells\(system, dim"),
         ({"sql": "SELEC"}, r"sql: Parser Error"),
         ({"where": ["seed<1,2"]}, r"seed<1,2 compares with several numbers; give one"),
@@ -175,13 +175,15 @@ def test_sql_reaches_nothing_but_the_tables(
 
 def test_equations_are_answered_one_per_row(sweep: Sweep) -> None:
     where = ["system=spring", "model=bottleneck", "seed=0", "function=message"]
-    table = query(sweep.results, where, equations=True, columns=["component", "rank", "expression", "chosen", "passes"])
+    table = query(
+        sweep.results, where, rows="equations", columns=["component", "rank", "expression", "chosen", "passes"]
+    )
     assert len(table.rows) == 8
     assert table.rows[2] == (0, 2, LAWS[0], True, True)
     assert table.rows[5] == (1, 1, "1.4*dy", False, False)
-    chosen = query(sweep.results, [*where, "chosen=yes", "complexity<10"], equations=True, columns=["expression"])
+    chosen = query(sweep.results, [*where, "chosen=yes", "complexity<10"], rows="equations", columns=["expression"])
     assert chosen.rows == ((LAWS[0],), (LAWS[1],))
-    unjudged = query(sweep.results, ["recovered=yes", "passes=yes", "rank=3"], equations=True, columns=["cell"])
+    unjudged = query(sweep.results, ["recovered=yes", "passes=yes", "rank=3"], rows="equations", columns=["cell"])
     assert len(unjudged.rows) == 2 + 2 + 3
 
 
@@ -259,3 +261,21 @@ def test_asking_imports_nothing_heavy(sweep: Sweep) -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.strip() == "[]"
+
+
+def test_conditions_are_answered_one_per_row(sweep: Sweep) -> None:
+    """Which laws hold on 16 bodies, and how far their networks are off there."""
+    where = ["model=bottleneck", "system=spring", "condition=16 bodies", "predictor=network,refitted"]
+    table = query(sweep.results, where, rows="conditions", columns=["cell", "predictor", "holds", "mae"])
+    assert [row[1:3] for row in table.rows] == [("network", False), ("refitted", True)] * (len(table.rows) // 2)
+    assert all(own[3] == pytest.approx(1e-3 * other[3]) for other, own in zip(*[iter(table.rows)] * 2, strict=True))
+    (count,) = query(
+        sweep.results,
+        sql="SELECT count(*) FROM conditions JOIN cells USING (cell) WHERE holds AND condition = '16 bodies' "
+        "AND predictor = 'refitted' AND recovered",
+    ).rows
+    assert count[0] > 0
+    long = query(sweep.results, [*where[:2], "condition=long times"], rows="conditions", columns=["horizon", "holds"])
+    assert set(long.rows) == {(3.0, None), (10.0, None)}
+    with pytest.raises(DistilleryError, match="horizon is a column of conditions; ask for conditions"):
+        query(sweep.results, ["horizon>1"])

@@ -219,7 +219,7 @@ def test_every_function_of_every_kind_of_model_goes_all_the_way(tiny: Callable[.
     assert rows["control"]["force_r2"] == [None, None]
     assert rows["control"]["node_recovered"] is None
     assert rows["flathgn"]["node_recovered"] is False
-    equations = query(sweep.results, ["chosen=yes"], equations=True, columns=["cell", "function", "component"]).rows
+    equations = query(sweep.results, ["chosen=yes"], rows="equations", columns=["cell", "function", "component"]).rows
     assert [(cell.split("/")[1], *rest) for cell, *rest in equations] == [
         *(("bottleneck-s0", function, k) for function in ("message", "node") for k in (0, 1)),
         ("flathgn-s0", "message", 0),

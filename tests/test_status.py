@@ -63,14 +63,14 @@ def test_the_states_of_stages(sweep: Any) -> None:
     end(sweep, diverged, "train", "diverged", "loss was NaN at step 7")
     end(sweep, failed, "distill", "failed", "every fit failed")
     fabricate(sweep, stale)
-    path = stale.outcome(sweep.results, "verify")
-    path.write_text(path.read_text().replace(sweep.key("verify", stale), "0123456789abcdef"))
-    assert shown(sweep, whole) == ["done"] * 4
-    assert shown(sweep, half) == ["done", "done", "missing", "missing"]
-    assert shown(sweep, diverged) == ["diverged"] * 4
-    assert shown(sweep, failed) == ["done", "done", "failed", "failed"]
-    assert shown(sweep, stale) == ["done", "done", "done", "stale"]
-    assert shown(sweep, missing) == ["missing"] * 4
+    path = stale.outcome(sweep.results, STAGES[-1])
+    path.write_text(path.read_text().replace(sweep.key(STAGES[-1], stale), "0123456789abcdef"))
+    assert shown(sweep, whole) == ["done"] * 5
+    assert shown(sweep, half) == ["done", "done", "missing", "missing", "missing"]
+    assert shown(sweep, diverged) == ["diverged"] * 5
+    assert shown(sweep, failed) == ["done", "done", "failed", "failed", "failed"]
+    assert shown(sweep, stale) == ["done", "done", "done", "done", "stale"]
+    assert shown(sweep, missing) == ["missing"] * 5
     found = status(sweep)
     assert found.counts == {"done": 1, "diverged": 1, "failed": 1, "stale": 1, "missing": 2}
     lines = status_text(found).splitlines()
@@ -86,7 +86,7 @@ def test_a_running_stage_is_told_from_a_killed_one(sweep: Any) -> None:
     fabricate(sweep, cell, until="train")
     path = cell.outcome(sweep.results, "interpret")
     with running(path):
-        assert shown(sweep, cell) == ["done", "running", "missing", "missing"]
+        assert shown(sweep, cell) == ["done", "running", "missing", "missing", "missing"]
         assert status(sweep).counts["running"] == 1
         assert f"process {os.getpid()}" in status_text(status(sweep))
     assert shown(sweep, cell)[1] == "missing"

@@ -81,16 +81,18 @@ def test_job_of_one_cell_ends_with_the_outcome_of_the_cell(make_sweep: MakeSweep
     [
         ({}, set()),
         ({"execution": {"ranks": 7, "device": "cpu", "cells_per_job": 1}}, set()),
-        ({"verification": {"receivers": 50}}, {"verify"}),
-        ({"distillation": {"operon": {"generations": 3}}}, {"distill", "verify"}),
-        ({"distillation": {"functions": ["message"]}}, {"distill", "verify"}),
+        ({"verification": {"receivers": 50}}, {"verify", "replace", "generalise"}),
+        ({"replacement": {"samples": 50}}, {"replace", "generalise"}),
+        ({"generalisation": {"snapshots": 3}}, {"generalise"}),
+        ({"distillation": {"operon": {"generations": 3}}}, {"distill", "verify", "replace", "generalise"}),
+        ({"distillation": {"functions": ["message"]}}, {"distill", "verify", "replace", "generalise"}),
         ({"distillation": {"pysr": {"iterations": 3}}}, set()),
-        ({"interpretation": {"mass_bins": 3}}, {"interpret", "distill", "verify"}),
+        ({"interpretation": {"mass_bins": 3}}, {"interpret", "distill", "verify", "replace", "generalise"}),
         ({"training": {"steps": 3}}, set(STAGES)),
         ({"simulation": {"tolerance": 1e-9}}, {*STAGES, "data"}),
         (
             {"experiments": [{"system": "spring", "simulations": 64, "test_simulations": 17, "snapshots": 10}]},
-            {"interpret", "distill", "verify"},
+            {"interpret", "distill", "verify", "replace", "generalise"},
         ),
     ],
 )

@@ -46,7 +46,15 @@ def test_shipped_configurations_plan(tmp_path: Path, preset: str) -> None:
     content = yaml.safe_load((ROOT / preset).read_text())
     jobs = dry_run(tmp_path, ROOT / preset)
     cells = len(content["experiments"]) * len(content["models"]) * len(content["seeds"])
-    assert jobs["train"] == jobs["interpret"] == jobs["verify"] == jobs["picture_cell"] == cells
+    assert (
+        jobs["train"]
+        == jobs["interpret"]
+        == jobs["verify"]
+        == jobs["replace"]
+        == jobs["generalise"]
+        == jobs["picture_cell"]
+        == cells
+    )
     assert jobs["simulate"] == 2 * len(content["experiments"])
     assert [entry.name for entry in tmp_path.iterdir()] == [".snakemake"]
 
@@ -98,7 +106,12 @@ def test_a_second_call_does_nothing(tiny: tuple[Path, Path]) -> None:
         ("distillation", "seconds", 17.0, {"simulate", "train", "interpret"}),
         ("verification", "receivers", 50, {"simulate", "train", "interpret", "distill"}),
         ("training", "steps", 1201, {"simulate"}),
-        ("execution", "device", "cpu", {"simulate", "train", "interpret", "distill", "verify"}),
+        (
+            "execution",
+            "device",
+            "cpu",
+            {"simulate", "train", "interpret", "distill", "verify", "replace", "generalise"},
+        ),
     ],
 )
 def test_a_changed_setting_reruns_only_what_depends_on_it(
@@ -107,7 +120,7 @@ def test_a_changed_setting_reruns_only_what_depends_on_it(
     content = deepcopy(TINY)
     content.setdefault(section, {})[key] = value  # type: ignore[attr-defined]
     jobs = dry_run(tiny[0], write_config(tmp_path, content))
-    stages = {"simulate", "train", "interpret", "distill", "verify"}
+    stages = {"simulate", "train", "interpret", "distill", "verify", "replace", "generalise"}
     assert stages & set(jobs) == stages - spared
 
 

@@ -3,7 +3,9 @@
 Everything a sweep writes stands under its results folder::
 
     <experiment>/train.zarr, train.json     trajectories and their completion marker (also test.*)
-    <experiment>/<model>-s<seed>/           one cell: train.json, interpret.json, distill.json, verify.json
+    <experiment>/<model>-s<seed>/           one cell: train.json, interpret.json, distill.json, verify.json,
+                                            replace.json, the law it found: law.json, law.txt, law.tex,
+                                            and generalise.json
     <experiment>/<job>/<stage>.json         completion marker of a job of several cells, <model>-s<seed>+<others>
     fits/                                   finished fits by content
     sweep.zarr, sweep.json                  the result store and its completion marker
@@ -22,8 +24,8 @@ Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 Picture = Literal["messages", "front"]
 PICTURES: tuple[Picture, ...] = ("messages", "front")
-Stage = Literal["train", "interpret", "distill", "verify"]
-STAGES: tuple[Stage, ...] = ("train", "interpret", "distill", "verify")
+Stage = Literal["train", "interpret", "distill", "verify", "replace", "generalise"]
+STAGES: tuple[Stage, ...] = ("train", "interpret", "distill", "verify", "replace", "generalise")
 
 # The paths of everything that the workflow names, under the results folder. ``member`` is the name of a cell, or of a
 # job of several cells, within its experiment; the regular expressions are the wildcard constraints.
@@ -157,6 +159,10 @@ class Cell:
     def messages(self, results: Path) -> Path:
         """Return the sampled messages (NumPy's .npz)."""
         return self.folder(results) / "messages.npz"
+
+    def law(self, results: Path, suffix: Literal["json", "txt", "tex"]) -> Path:
+        """Return the law that took the network's place: rebuilt from (json), for SymPy (txt), for LaTeX (tex)."""
+        return self.folder(results) / f"law.{suffix}"
 
 
 @dataclasses.dataclass(frozen=True)

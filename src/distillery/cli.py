@@ -47,7 +47,7 @@ _patience = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__)
 def cli() -> None:
-    """Turn trajectories into laws: simulate, train, interpret, distill, verify, collect, query."""
+    """Turn trajectories into laws: simulate, train, interpret, distill, verify, replace, generalise, collect, query."""
 
 
 @cli.command()
@@ -114,6 +114,28 @@ def verify(sweep: Sweep, job: str) -> None:
     from distillery.verify.run import verify as stage
 
     work(sweep, "verify", sweep.find_job(job), lambda cells: stage(sweep, *cells))
+
+
+@cli.command()
+@_job
+@_with_sweep
+def replace(sweep: Sweep, job: str) -> None:
+    """Put the expressions of JOB in place of its networks, their constants refitted, and write the laws they are."""
+    from distillery.jobs import work
+    from distillery.replace.run import replace as stage
+
+    work(sweep, "replace", sweep.find_job(job), lambda cells: stage(sweep, *cells))
+
+
+@cli.command()
+@_job
+@_with_sweep
+def generalise(sweep: Sweep, job: str) -> None:
+    """Test networks and laws of JOB under other conditions and over long times."""
+    from distillery.generalise.run import generalise as stage
+    from distillery.jobs import work
+
+    work(sweep, "generalise", sweep.find_job(job), lambda cells: stage(sweep, *cells))
 
 
 @cli.command()
@@ -231,21 +253,20 @@ def tables(folders: tuple[Path, ...], output: Path | None) -> None:
 
 @cli.command()
 @click.argument("where", nargs=-1)
-@click.option("--sql", help="A question in SQL on the tables cells and equations.")
-@click.option("--equations", is_flag=True, help="Ask the Pareto fronts instead of the cells.")
+@click.option("--sql", help="A question in SQL on the tables cells, equations and conditions.")
+@click.option("--equations", "rows", flag_value="equations", help="Ask the Pareto fronts instead of the cells.")
+@click.option("--conditions", "rows", flag_value="conditions", help="Ask what holds under which conditions instead.")
 @click.option("--columns", help="Columns to show, separated by commas.")
 @click.option("--format", "output", type=click.Choice(("table", "csv", "json")), default="table", help="Form.")
 @_results
-def query(
-    results: Path, where: tuple[str, ...], sql: str | None, equations: bool, columns: str | None, output: Any
-) -> None:
+def query(results: Path, where: tuple[str, ...], sql: str | None, rows: Any, columns: str | None, output: Any) -> None:
     """Ask the result store; WHERE are filters like model=l1,bottleneck recovered=yes 'test_mae<0.1'."""
     from distillery.collect.query import answer
     from distillery.collect.text import terminal_width
 
     chosen = columns.split(",") if columns else None
     width = terminal_width() if output == "table" else None
-    click.echo(answer(results, where, sql, equations, chosen, output, width))
+    click.echo(answer(results, where, sql, rows or "cells", chosen, output, width))
 
 
 @cli.command()

@@ -21,6 +21,7 @@ from distillery.settings import (
     ExperimentSettings,
     GeneralisationSettings,
     InterpretationSettings,
+    ReplacementSettings,
     Settings,
     SimulationSettings,
     TrainingSettings,
@@ -45,6 +46,7 @@ class Config(Settings):
     interpretation: InterpretationSettings = Field(InterpretationSettings(), description="Reading messages.")
     distillation: DistillationSettings = Field(DistillationSettings(), description="Symbolic regression.")
     verification: VerificationSettings = Field(VerificationSettings(), description="The verdict.")
+    replacement: ReplacementSettings = Field(ReplacementSettings(), description="The laws that replace networks.")
     generalisation: GeneralisationSettings = Field(
         GeneralisationSettings(), description="Tests beyond what networks were trained on."
     )

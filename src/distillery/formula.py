@@ -166,10 +166,12 @@ def _node(node: ast.AST, symbols: frozenset[str]) -> Any:
 
 def to_text(expression: sympy.Expr) -> str:
     """Return text that ``parse`` reads back as the same expression."""
-    return _Printer({"full_prec": False}).doprint(expression)
+    return Printer({"full_prec": False}).doprint(expression)
 
 
-class _Printer(sympy.printing.str.StrPrinter):
+class Printer(sympy.printing.str.StrPrinter):
+    """Writes expressions so that ``parse`` reads them back."""
+
     def _print_Piecewise(self, expression: Any) -> str:
         *cases, (last, _) = expression.args
         text = self._print(last)

@@ -25,6 +25,12 @@ OPERON = 1.8e7  # individuals × samples × passes per second
 PYSR = 0.5  # seconds per iteration and population
 TIDYING = 2.0  # seconds that refitting and judging a front take after any fit
 VERIFYING = 0.75  # seconds per component of a function
+REPLACING = 6.0  # seconds per cell, beside its fits: networks are asked again
+REFITTED = 1e6  # snapshots × directed edges per second, of one step of a fit of a law's constants
+FITTED_STEPS = 15  # of such a fit
+MOST_CONSTANTS = 20  # of a law
+INTEGRATING = 4.0  # seconds per condition: equations for another number of bodies are compiled, networks asked
+FOLLOWING = 1.2e-3  # seconds per step's evaluation of a network or a law
 DRAWING = 1.0  # seconds per job that draws
 COLLECTING = 1.5e-3  # seconds per cell
 JOB = 2.0  # seconds that any job takes to start
@@ -227,6 +233,8 @@ def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
             components * sum(_fit(config, name) for name in engines) + jobs * JOB,
         ),
         StagePlan("verify", counted(len(cells), "cell"), components * len(engines) * VERIFYING + jobs * JOB),
+        StagePlan("replace", counted(len(cells), "cell"), sum(refitting(sweep, c) for c in cells) + jobs * JOB),
+        StagePlan("generalise", counted(len(cells), "cell"), sum(generalising(sweep, c) for c in cells) + jobs * JOB),
         StagePlan("picture", counted(drawings, "drawing"), drawings * DRAWING + jobs * JOB),
         StagePlan("collect", "one store", JOB + COLLECTING * len(cells)),
     )
@@ -280,6 +288,29 @@ def reading(sweep: Sweep, cell: Cell) -> float:
     asked = 2 * settings.references if settings.gauge_fixed and sweep.model(cell).kind == "graph" else 1
     samples = settings.samples + 2 * (wanted.samples + wanted.held_out)
     return INTERPRETING + 2 * edge * samples * asked / TRAINED
+
+
+def refitting(sweep: Sweep, cell: Cell) -> float:
+    """Return the seconds of one core that refitting the constants of a cell's law takes."""
+    if sweep.model(cell).kind == "control":
+        return 0.0
+    settings, edges = sweep.config.replacement, 2 * _pairs(sweep, cell.experiment)
+    return REPLACING + (settings.starts + 3) * settings.samples * edges * FITTED_STEPS / REFITTED
+
+
+def generalising(sweep: Sweep, cell: Cell) -> float:
+    """Return the seconds of one core that testing a cell's network and law under all conditions takes."""
+    if sweep.model(cell).kind == "control":
+        return 0.0
+    settings = sweep.config.generalisation
+    evaluations = 2 * 4 * settings.length * sweep.settings[cell.experiment].steps / 2 if settings.rollouts else 0.0
+    return INTEGRATING * len(settings.conditions) + FOLLOWING * evaluations
+
+
+def refitted_mb(sweep: Sweep, experiment: Experiment) -> float:
+    """Return the memory in MB that the derivatives of a law by its constants take."""
+    numbers = sweep.config.replacement.samples * (experiment.bodies * experiment.dim + 2 * _pairs(sweep, experiment))
+    return 8e-6 * numbers * 4 * MOST_CONSTANTS
 
 
 def _fit(config: Config, engine: str) -> float:

@@ -99,6 +99,17 @@ def verify(sweep: Sweep, job: Job) -> Need:
     return Need(PYTHON + JUDGED + 4 * _trajectories_mb(sweep, job.experiment), components * plan.VERIFYING * 5)
 
 
+def replace(sweep: Sweep, job: Job) -> Need:
+    """Return what refitting the laws of a job's cells needs."""
+    memory = TORCH + JUDGED + 4 * _trajectories_mb(sweep, job.experiment) + plan.refitted_mb(sweep, job.experiment)
+    return Need(memory, sum(plan.refitting(sweep, cell) for cell in job.cells))
+
+
+def generalise(sweep: Sweep, job: Job) -> Need:
+    """Return what testing the networks and laws of a job's cells under other conditions needs."""
+    return Need(TORCH + SIMULATING, sum(plan.generalising(sweep, cell) for cell in job.cells))
+
+
 def picture(sweep: Sweep, subject: Experiment | Job | Cell) -> Need:
     """Return what drawing an experiment or the cells of a job needs."""
     cells = len(subject.cells) if isinstance(subject, Job) else 1

@@ -210,6 +210,24 @@ class VerificationSettings(Settings):
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of receivers and senders.")
 
 
+class ReplacementSettings(Settings):
+    """How the constants of expressions are refitted that take the place of a network."""
+
+    samples: int = Field(3000, ge=20, description="Training snapshots that constants are fitted to.")
+    robust: bool = Field(
+        True,
+        description="Whether errors count by their size beyond what is usual among them, not by its square: a few "
+        "close encounters would decide over every constant otherwise.",
+    )
+    relative: bool | None = Field(
+        None,
+        description="Whether errors are divided by the size of the body's own acceleration (and the typical one); null "
+        "for where its network is trained so, by the loss `relative`.",
+    )
+    starts: int = Field(3, ge=1, description="Starts of each fit: the distilled constants, and random multiples.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of snapshots and starts.")
+
+
 class ConditionSettings(Settings):
     """Initial conditions unlike those of the experiment: factors of its system's scales."""
 

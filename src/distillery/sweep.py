@@ -21,7 +21,16 @@ from distillery.settings import DistillationSettings, ExperimentSettings, Traini
 from distillery.systems import System
 
 # Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.
-FORMATS = {"simulate": 1, "train": 1, "interpret": 4, "distill": 4, "verify": 3, "collect": 3}
+FORMATS = {
+    "simulate": 1,
+    "train": 1,
+    "interpret": 4,
+    "distill": 4,
+    "verify": 3,
+    "replace": 1,
+    "generalise": 1,
+    "collect": 4,
+}
 # Where, under the results folder, the checked configuration of a run is kept for its jobs.
 RESOLVED = "config.yaml"
 
@@ -187,6 +196,11 @@ class Sweep:
                 content |= {name: getattr(settings, name).model_dump(mode="json") for name in settings.engines}
             case "verify":
                 content |= {"distill": self.key("distill", cell), **self._dumped("verification")}
+            case "replace":
+                content |= {"verify": self.key("verify", cell), **self._dumped("replacement")}
+            case "generalise":
+                # Whether a law holds under a condition is decided by the limits of verification.
+                content |= {"replace": self.key("replace", cell), **self._dumped("generalisation"), **self._dumped("simulation")}
         return files.digest(content)
 
     def job_key(self, stage: Stage, job: Job) -> str:

@@ -24,6 +24,7 @@ from distillery.cell import (
     MEMBER_WILDCARD,
     OUTCOME,
     PICTURES,
+    STAGES,
     STORE_MARKER,
     SWEEP_LOG,
     Experiment,
@@ -208,9 +209,9 @@ def pictures(sweep: Sweep) -> list[str]:
     return [str(file) for file in of_experiments + of_jobs]
 
 
-def verified(sweep: Sweep) -> list[str]:
+def ended(sweep: Sweep) -> list[str]:
     """Return the last outcomes of all jobs."""
-    return [str(job.outcome(sweep.results, "verify")) for job in sweep.jobs.values()]
+    return [str(job.outcome(sweep.results, STAGES[-1])) for job in sweep.jobs.values()]
 
 
 def data_key(sweep: Sweep, experiment: str, split: Split) -> str:
@@ -244,6 +245,8 @@ def need(sweep: Sweep, stage: str, experiment: str = "", member: str = "", split
         "interpret": resources.interpret,
         "distill": resources.distill,
         "verify": resources.verify,
+        "replace": resources.replace,
+        "generalise": resources.generalise,
         "picture": resources.picture,
     }
     return of_job[stage](sweep, sweep.find_job(f"{experiment}/{member}"))

@@ -1,6 +1,6 @@
 rule collect:
     input:
-        house.verified(SWEEP),
+        house.ended(SWEEP),
     output:
         STORE,
     log:

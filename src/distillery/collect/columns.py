@@ -50,6 +50,16 @@ def _fits(prefix: str, read: str) -> tuple[Column, ...]:
     )
 
 
+# Whose errors are measured on the same held-out graphs.
+ERRORS = {
+    "network": "the network",
+    "raw": "the distilled expressions",
+    "refitted": "these with refitted constants",
+    "clean": "these with simple numbers for constants that agree with them",
+    "expressions_then_network": "expressions for messages and the network's nodes",
+    "network_then_expressions": "the network's messages and expressions for nodes",
+}
+
 CELLS: tuple[Column, ...] = (
     Column("status", "text", "ok, missing, failed, diverged; unplanned where the sweep has no such cell"),
     Column("reason", "text", "the stage that is not done, and why"),
@@ -81,12 +91,28 @@ CELLS: tuple[Column, ...] = (
     Column("node_p90_residual", "number", "90th percentile of the relative residual of that verdict"),
     Column("composed_mae", "number", "test_mae of the chosen expressions in place of the network"),
     Column("composed_medae", "number", "test_medae of the chosen expressions in place of the network"),
+    Column("replacement", "text", "what replaced the network: whole law, partial, singular on the data, or none"),
+    Column("replacement_reason", "text", "why there is no whole law, or what is wrong with it"),
+    Column("law", "text", "the law in the network's place: its clean form where that is as good, or refitted"),
+    Column("law_form", "text", "which one that is: clean or refitted"),
+    Column("law_shared", "flag", "whether it is one vector law, or energies, with the same constants for all axes"),
+    Column("law_constants", "text", "its constants with their standard errors, JSON"),
+    Column("law_refitted", "text", "the law with every constant refitted"),
+    *(
+        Column(
+            f"error_{part}_{kind}", "number", f"{middle} over held-out bodies of the error of the acceleration: {what}"
+        )
+        for part, what in ERRORS.items()
+        for kind, middle in (("mae", "mean"), ("medae", "median"))
+    ),
     Column("parameters", "number", "weights of the network", units="1"),
     Column("final_loss", "number", "training loss at the last step"),
     Column("train_seconds", "number", "wall time of training", units="s"),
     Column("interpret_seconds", "number", "wall time of interpreting", units="s"),
     Column("distill_seconds", "number", "wall time of distilling", units="s"),
     Column("verify_seconds", "number", "wall time of verifying", units="s"),
+    Column("replace_seconds", "number", "wall time of replacing the network", units="s"),
+    Column("generalise_seconds", "number", "wall time of testing under other conditions", units="s"),
     Column("device", "text", "what the network trained on"),
     Column("engine", "text", "symbolic regression engine"),
     Column("version", "text", "version of distillery, of each stage where they differ"),
@@ -108,6 +134,19 @@ OF_MESSAGES = (
 OF_NODES = ("node_equation", "node_complexity")
 
 FRONT_DIMS = ("cell", "engine", "function", "component", "rank")
+
+# Networks and laws where the networks never were; the last three are those of the condition ``generalise.LONG``.
+CONDITION_DIMS = ("cell", "condition", "predictor")
+
+CONDITIONS: tuple[Column, ...] = (
+    Column("mae", "number", "mean over bodies of the summed absolute error of the acceleration"),
+    Column("medae", "number", "median of the same"),
+    Column("holds", "flag", "whether it is right within the limits of verification"),
+    Column("horizon", "number", "time until half of the simulations are off by more than generalisation.horizon"),
+    Column("distance", "number", "median distance of bodies from their true places at the end, in system sizes"),
+    Column("energy_drift", "number", "median change of the energy at the end, in kinetic energies of the start"),
+    Column("reason", "text", "why there is nothing, where there is nothing"),
+)
 
 EQUATIONS: tuple[Column, ...] = (
     Column("expression", "text", "an expression on the Pareto front"),

@@ -10,19 +10,20 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from distillery.collect.columns import CELLS, DIMS, EQUATIONS
-from distillery.collect.reader import Frame, read_cells, read_equations
+from distillery.collect.columns import CELLS, CONDITIONS, DIMS, EQUATIONS
+from distillery.collect.reader import Frame, read_cells, read_conditions, read_equations
 from distillery.collect.text import Output, Table, render
 from distillery.errors import DistilleryError
 
 _IDENTITY = (*DIMS, "experiment", "cell")
 CELL_NAMES = (*_IDENTITY, *(column.name for column in CELLS))
 EQUATION_NAMES = (*_IDENTITY, "engine", "function", "component", "rank", *(column.name for column in EQUATIONS))
-_FLAGS = frozenset(column.name for column in (*CELLS, *EQUATIONS) if column.kind == "flag")
+CONDITION_NAMES = (*_IDENTITY, "condition", "predictor", *(column.name for column in CONDITIONS))
+_FLAGS = frozenset(column.name for column in (*CELLS, *EQUATIONS, *CONDITIONS) if column.kind == "flag")
 
 BRIEF_CELLS = (
     "cell",
@@ -47,6 +48,32 @@ BRIEF_EQUATIONS = (
     "score",
     "expression",
 )
+BRIEF_CONDITIONS = (
+    "cell",
+    "condition",
+    "predictor",
+    "holds",
+    "mae",
+    "medae",
+    "horizon",
+    "distance",
+    "energy_drift",
+    "reason",
+)
+
+Rows = Literal["cells", "equations", "conditions"]
+_NAMES: dict[Rows, tuple[str, ...]] = {
+    "cells": CELL_NAMES,
+    "equations": EQUATION_NAMES,
+    "conditions": CONDITION_NAMES,
+}
+_BRIEF: dict[Rows, tuple[str, ...]] = {
+    "cells": BRIEF_CELLS,
+    "equations": BRIEF_EQUATIONS,
+    "conditions": BRIEF_CONDITIONS,
+}
+# Beside the cells, one table of several rows per cell each.
+_FINER: dict[Rows, Callable[[Path], Frame]] = {"equations": read_equations, "conditions": read_conditions}
 
 _FILTER = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>|~)(.*)", re.DOTALL)
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {
@@ -72,7 +99,7 @@ class _Filter:
                 f"where {text!r}: is no filter; write it like system=spring, 'test_mae<0.1' or 'equation~q1'"
             )
         name, sign, value = match.groups()
-        if name not in CELL_NAMES and name not in EQUATION_NAMES:
+        if not any(name in names for names in _NAMES.values()):
             raise DistilleryError(f"where {text!r}: unknown column {name!r}; {_known(CELL_NAMES)}")
         return cls(name, sign, value.strip())
 
@@ -122,7 +149,7 @@ def query(
     results: Path,
     where: Sequence[str] = (),
     sql: str | None = None,
-    equations: bool = False,
+    rows: Rows = "cells",
     columns: Sequence[str] | None = None,
 ) -> Table:
     """Ask the result store.
@@ -131,44 +158,55 @@ def query(
         results: The results folder.
         where: Filters such as ``system=spring``, ``model=l1,bottleneck``, ``recovered=yes``,
             ``test_mae<0.1`` or ``equation~q1`` (contains); all must hold.
-        sql: A query on the tables ``cells`` and ``equations``, of what the filters leave.
-        equations: Return the Pareto fronts, one row per equation, instead of the cells.
+        sql: A query on the tables ``cells``, ``equations`` and ``conditions``, of what the filters leave.
+        rows: What the rows are: cells, the equations of their Pareto fronts, or conditions under which their
+            networks and laws were tested.
         columns: Columns to return; all by default, but the spread of every message component.
 
     Raises:
         DistilleryError: There is no store, or a filter, a column or the SQL is wrong.
     """
     filters = [_Filter.parse(text) for text in where]
-    of_equations = [f for f in filters if f.name not in CELL_NAMES or (equations and f.name in EQUATION_NAMES)]
-    of_cells = [f for f in filters if f not in of_equations]
-    names = EQUATION_NAMES if equations else CELL_NAMES
+    names = _NAMES[rows]
     for name in columns or ():
         if name not in names:
             raise DistilleryError(f"columns: unknown column {name!r}; {_known(names)}")
-    wants_equations = equations or bool(of_equations) or (sql is not None and "equations" in sql.lower())
-
-    cells = _filtered(read_cells(results, _wanted(filters, sql, columns, equations)), of_cells)
-    frames = {"cells": cells}
-    if wants_equations:
-        fronts = read_equations(results)
-        if of_cells:
-            fronts = fronts.take(np.isin(fronts.columns["cell"].astype(str), cells.columns["cell"].astype(str)))
-        frames["equations"] = _filtered(fronts, of_equations)
+    finer: dict[Rows, list[_Filter]] = {table: [] for table in _FINER}
+    of_cells: list[_Filter] = []
+    for wanted in filters:
+        table = _table_of(wanted, rows)
+        (of_cells if table == "cells" else finer[table]).append(wanted)
+    cells = _filtered(read_cells(results, _wanted(of_cells, sql, columns, rows)), of_cells)
+    frames: dict[Rows, Frame] = {"cells": cells}
+    for table, own in finer.items():
+        if own or rows == table or (sql is not None and table in sql.lower()):
+            frame = _FINER[table](results)
+            if of_cells:
+                frame = frame.take(np.isin(frame.columns["cell"].astype(str), cells.columns["cell"].astype(str)))
+            frames[table] = _filtered(frame, own)
     if sql is not None:
         from distillery.collect.sql import ask
 
-        return ask(sql, frames)
-    if of_equations and not equations:
-        raise DistilleryError(f"where: {of_equations[0].name} is a column of equations; ask for equations")
-    frame = frames["equations" if equations else "cells"]
+        return ask(sql, {str(name): frame for name, frame in frames.items()})
+    for table, own in finer.items():
+        if own and rows != table:
+            raise DistilleryError(f"where: {own[0].name} is a column of {table}; ask for {table}")
+    frame = frames[rows]
     return _table(frame, tuple(columns) if columns else tuple(name for name in names if name in frame.columns))
+
+
+def _table_of(wanted: _Filter, rows: Rows) -> Rows:
+    """Return the table that a filter is about: the one that is asked for, or that of cells, before another one."""
+    if rows != "cells" and wanted.name in _NAMES[rows] and wanted.name not in _IDENTITY:
+        return rows
+    return next(table for table, names in _NAMES.items() if wanted.name in names)
 
 
 def answer(
     results: Path,
     where: Sequence[str] = (),
     sql: str | None = None,
-    equations: bool = False,
+    rows: Rows = "cells",
     columns: Sequence[str] | None = None,
     output: Output = "table",
     width: int | None = None,
@@ -179,7 +217,7 @@ def answer(
         results: The results folder.
         where: See ``query``.
         sql: See ``query``.
-        equations: See ``query``.
+        rows: See ``query``.
         columns: See ``query``.
         output: Aligned text, CSV or JSON.
         width: Characters per line of aligned text; None for as many as it takes.
@@ -188,16 +226,14 @@ def answer(
         DistilleryError: There is no store, or a filter, a column or the SQL is wrong.
     """
     if columns is None and output == "table" and sql is None:
-        columns = BRIEF_EQUATIONS if equations else BRIEF_CELLS
-    return render(query(results, where, sql, equations, columns), output, width)
+        columns = _BRIEF[rows]
+    return render(query(results, where, sql, rows, columns), output, width)
 
 
-def _wanted(
-    filters: Sequence[_Filter], sql: str | None, columns: Sequence[str] | None, equations: bool
-) -> list[str] | None:
+def _wanted(filters: Sequence[_Filter], sql: str | None, columns: Sequence[str] | None, rows: Rows) -> list[str] | None:
     """Return the columns of cells to read; None for the usual ones."""
     filtered = [f.name for f in filters]
-    if sql is None and equations:
+    if sql is None and rows != "cells":
         return filtered
     if sql is None and columns:
         return [*filtered, *columns]

@@ -19,6 +19,8 @@ from jaxtyping import Int
 from distillery.cell import STORE, Cell, Experiment
 from distillery.collect.columns import (
     CELLS,
+    CONDITION_DIMS,
+    CONDITIONS,
     DIMS,
     EQUATIONS,
     FRONT_DIMS,
@@ -77,6 +79,15 @@ def read_equations(results: Path) -> Frame:
         DistilleryError: There is no store, or it is damaged or of another version.
     """
     return _pinned(results, _equations)
+
+
+def read_conditions(results: Path) -> Frame:
+    """Read what was tested under other conditions, one row per condition and predictor, with their cells' coordinates.
+
+    Raises:
+        DistilleryError: There is no store, or it is damaged or of another version.
+    """
+    return _pinned(results, _conditions)
 
 
 def _pinned(results: Path, read: Callable[[Path], _T]) -> _T:
@@ -154,6 +165,33 @@ def _equations(store: Path) -> Frame:
         raise _damaged(store / "equations", "its dimensions are other ones")
     functions = _array(store, "equations", "function").astype(object)
     index, engine, function, component, rank = np.nonzero(expressions != "")
+    columns = _of_cells(cells, index)
+    columns |= {"engine": engines[engine], "function": functions[function], "component": component, "rank": rank}
+    for column in EQUATIONS:
+        array = expressions if column.name == "expression" else _array(store, "equations", column.name)
+        columns[column.name] = array[index, engine, function, component, rank]
+    return Frame(columns, len(index))
+
+
+def _conditions(store: Path) -> Frame:
+    cells, names, predictors = (
+        _array(store, "conditions", name).astype(object) for name in ("cell", "condition", "predictor")
+    )
+    arrays = {column.name: _array(store, "conditions", column.name) for column in CONDITIONS}
+    if arrays["mae"].ndim != len(CONDITION_DIMS):
+        raise _damaged(store / "conditions", "its dimensions are other ones")
+    # A row without any number has a reason, or was not tested.
+    there = np.any(
+        [values != "" if values.dtype == object else np.isfinite(values) for values in arrays.values()], axis=0
+    )
+    index, condition, predictor = np.nonzero(there)
+    columns = _of_cells(cells, index) | {"condition": names[condition], "predictor": predictors[predictor]}
+    columns |= {name: values[index, condition, predictor] for name, values in arrays.items()}
+    return Frame(columns, len(index))
+
+
+def _of_cells(cells: np.ndarray, index: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the coordinates of the cells that rows are about."""
     identities = [Cell.parse(cell) for cell in cells]
     coordinates = [identity.coordinates for identity in identities]
     columns: dict[str, np.ndarray] = {}
@@ -162,11 +200,7 @@ def _equations(store: Path) -> Frame:
         columns[name] = values[index]
     columns["experiment"] = _objects([str(identity.experiment) for identity in identities])[index]
     columns["cell"] = cells[index]
-    columns |= {"engine": engines[engine], "function": functions[function], "component": component, "rank": rank}
-    for column in EQUATIONS:
-        array = expressions if column.name == "expression" else _array(store, "equations", column.name)
-        columns[column.name] = array[index, engine, function, component, rank]
-    return Frame(columns, len(index))
+    return columns
 
 
 def _metadata(folder: Path) -> dict[str, Any]:

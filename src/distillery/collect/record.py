@@ -11,6 +11,7 @@ from typing import Any
 from distillery.cell import STAGES, Cell, Split, Stage
 from distillery.collect.state import StageState, cell_states
 from distillery.functions import Function
+from distillery.generalise import LONG, PREDICTORS
 from distillery.interpret.fits import DISTILLED
 from distillery.outcome import Outcome
 from distillery.sweep import Sweep
@@ -30,11 +31,13 @@ class Record:
         values: By column of ``columns.CELLS``, a value, or a list along the column's own dimension.
         fronts: By engine, the cell's own first, and function, for each component its Pareto front, each entry by
             column of ``columns.EQUATIONS``.
+        beyond: By condition and predictor, by column of ``columns.CONDITIONS``.
     """
 
     cell: Cell
     values: Values
     fronts: dict[str, Fronts]
+    beyond: dict[str, dict[str, Values]] = dataclasses.field(default_factory=dict)
 
 
 def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState]) -> Record:
@@ -48,6 +51,7 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
     states = cell_states(sweep, cell)
     values: Values = {}
     fronts: dict[str, Fronts] = {}
+    beyond: dict[str, dict[str, Values]] = {}
     outcomes: dict[Stage, Outcome] = {}
     for stage in STAGES:
         state = states[stage]
@@ -60,6 +64,8 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
                     name: {of: [_front(c) for c in components] for of, components in _by_function(result).items()}
                     for name, result in _by_engine(sweep, state.outcome.result).items()
                 }
+            if stage == "generalise":
+                beyond = _beyond(state.outcome.result)
             if stage == "verify":
                 for name, result in _by_engine(sweep, state.outcome.result).items():
                     verdicts = {"message": _ordered(result), "node": _ordered(result.get("node", _NOTHING))}
@@ -79,7 +85,7 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
     values |= _origin({stage: state.outcome for stage, state in states.items() if state.outcome is not None})
     status, reason = _verdict(states, trajectories)
     values |= {"status": status, "reason": reason}
-    return Record(cell, values, fronts)
+    return Record(cell, values, fronts, beyond)
 
 
 def _verdict(states: dict[Stage, StageState], trajectories: dict[Split, StageState]) -> tuple[str, str]:
@@ -206,11 +212,57 @@ def _read_verify(result: Values) -> Values:
     }
 
 
+def _read_replace(result: Values) -> Values:
+    found: Values = {
+        "replacement": _text(result["replacement"]),
+        "replacement_reason": _text(result["reason"]),
+        "law": _text(result["text"]),
+        "law_form": _text(result["form"]),
+        "law_refitted": _text(result["refitted_text"]),
+        "law_constants": _json(result["constants"]) if result["constants"] else "",
+    }
+    if result["law"] is not None:
+        found["law_shared"] = float(bool(result["law"]["shared"] or result["law"]["energies"]))
+    for part, own in result["errors"].items():
+        found |= {f"error_{part}_{kind}": _number(own[kind]) for kind in ("mae", "medae")}
+    return found
+
+
+def _read_generalise(result: Values) -> Values:
+    return {}
+
+
+def _beyond(result: Values) -> dict[str, dict[str, Values]]:
+    """Return what every condition came to for every predictor; where there is none, the network's row says why."""
+    found: dict[str, dict[str, Values]] = {}
+    for condition, under in result["conditions"].items():
+        found[condition] = {
+            predictor: {"mae": _number(own["mae"]), "medae": _number(own["medae"]), "holds": float(bool(own["holds"]))}
+            for predictor, own in under["predictors"].items()
+        }
+        if under["reason"]:
+            found[condition] = {PREDICTORS[0]: {"reason": _text(under["reason"])}}
+    rollouts = result["rollouts"]
+    found[LONG] = {
+        predictor: {
+            "horizon": _number(own["horizon"]),
+            "distance": _number(own["distance"][-1]),
+            "energy_drift": math.nan if own["energy_drift"] is None else _number(own["energy_drift"][-1]),
+        }
+        for predictor, own in rollouts["predictors"].items()
+    }
+    if rollouts["reason"]:
+        found[LONG] = {PREDICTORS[0]: {"reason": _text(rollouts["reason"])}}
+    return found
+
+
 _READERS: dict[Stage, Callable[[Values], Values]] = {
     "train": _read_train,
     "interpret": _read_interpret,
     "distill": _read_distill,
     "verify": _read_verify,
+    "replace": _read_replace,
+    "generalise": _read_generalise,
 }
 
 

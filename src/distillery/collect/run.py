@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from distillery import files
-from distillery.cell import STORE, STORE_MARKER, Cell
+from distillery.cell import STAGES, STORE, STORE_MARKER, Cell
 from distillery.collect.record import read_record
 from distillery.collect.state import experiment_states
 from distillery.collect.swap import swapping
@@ -53,7 +53,7 @@ def collect(sweep: Sweep) -> dict[str, int]:
     counts = dict(sorted(Counter(record.values["status"] for record in records).items()))
     recovered = sum(record.values.get("recovered") == 1.0 for record in records)
     marker = sweep.results / STORE_MARKER
-    if not all(_has_verdict(sweep, cell) for cell in sweep.cells):
+    if not all(_has_ended(sweep, cell) for cell in sweep.cells):
         # With a marker the sweep would pass for finished.
         marker.unlink(missing_ok=True)
         return counts
@@ -64,9 +64,9 @@ def collect(sweep: Sweep) -> dict[str, int]:
     return counts
 
 
-def _has_verdict(sweep: Sweep, cell: Cell) -> bool:
+def _has_ended(sweep: Sweep, cell: Cell) -> bool:
     """Tell whether the last outcome of a cell is there, of these settings."""
     try:
-        return read_outcome(cell.outcome(sweep.results, "verify")).key == sweep.key("verify", cell)
+        return read_outcome(cell.outcome(sweep.results, STAGES[-1])).key == sweep.key(STAGES[-1], cell)
     except DistilleryError:
         return False

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import duckdb
 import numpy as np
 
-from distillery.collect.columns import CELLS, EQUATIONS
+from distillery.collect.columns import CELLS, CONDITIONS, EQUATIONS
 from distillery.collect.reader import Frame
 from distillery.collect.text import Table
 from distillery.errors import DistilleryError
 
-_FLAGS = frozenset(column.name for column in (*CELLS, *EQUATIONS) if column.kind == "flag")
+_FLAGS = frozenset(column.name for column in (*CELLS, *EQUATIONS, *CONDITIONS) if column.kind == "flag")
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,

@@ -1,6 +1,7 @@
 """The result store: records of all cells as one xarray DataTree, in Zarr v3.
 
-``/cells`` holds a value per combination of the cells' coordinates, ``/equations`` every Pareto front.
+``/cells`` holds a value per combination of the cells' coordinates, ``/equations`` every Pareto front, ``/conditions``
+what networks and laws are worth where the networks never were.
 Each variable is one compressed chunk with a checksum (zstd's), so that a store is a few hundred files.
 """
 
@@ -19,10 +20,21 @@ import zarr
 from zarr.codecs import ZstdCodec
 from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
 
-from distillery.collect.columns import CELLS, DIMS, EQUATIONS, FRONT_DIMS, TEXT_DIMS, UNPLANNED, Column
+from distillery.collect.columns import (
+    CELLS,
+    CONDITION_DIMS,
+    CONDITIONS,
+    DIMS,
+    EQUATIONS,
+    FRONT_DIMS,
+    TEXT_DIMS,
+    UNPLANNED,
+    Column,
+)
 from distillery.collect.record import Record
 from distillery.errors import DistilleryError
 from distillery.functions import FUNCTIONS
+from distillery.generalise import LONG, PREDICTORS
 from distillery.provenance import commit, versions
 from distillery.sweep import Sweep
 
@@ -50,7 +62,12 @@ def build(sweep: Sweep, records: Sequence[Record]) -> xr.DataTree:
         }
     )
     return xr.DataTree.from_dict(
-        {"/": root, "/cells": _cells(sweep, records), "/equations": _equations(sweep, records)}
+        {
+            "/": root,
+            "/cells": _cells(sweep, records),
+            "/equations": _equations(sweep, records),
+            "/conditions": _conditions(sweep, records),
+        }
     )
 
 
@@ -62,7 +79,7 @@ def write(tree: xr.DataTree, folder: Path) -> None:
         "chunk_key_encoding": DefaultChunkKeyEncoding(separator="."),
     }
     encoding: dict[str, dict[str, Any]] = {}
-    for group in ("/cells", "/equations"):
+    for group in ("/cells", "/equations", "/conditions"):
         variables = tree[group].to_dataset().variables
         encoding[group] = {str(name): {**layout, "chunks": v.shape} for name, v in variables.items()}
     with warnings.catch_warnings(), zarr.config.set({"array.write_empty_chunks": True}):
@@ -146,6 +163,26 @@ def _equations(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
         "function": _texts(FUNCTIONS),
         "component": np.arange(components),
         "rank": np.arange(shape[-1]),
+    }
+    return xr.Dataset(variables, coords=coordinates)
+
+
+def _conditions(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
+    names = [*sweep.config.generalisation.conditions, LONG]
+    shape = (len(records), len(names), len(PREDICTORS))
+    variables = {}
+    for column in CONDITIONS:
+        array = _empty(column, shape)
+        for row, record in enumerate(records):
+            for condition, found in record.beyond.items():
+                for predictor, values in found.items():
+                    if column.name in values and condition in names:
+                        array[row, names.index(condition), PREDICTORS.index(predictor)] = values[column.name]
+        variables[column.name] = (CONDITION_DIMS, array, _attributes(column))
+    coordinates = {
+        "cell": _texts([str(record.cell) for record in records]),
+        "condition": _texts(names),
+        "predictor": _texts(PREDICTORS),
     }
     return xr.Dataset(variables, coords=coordinates)
 

@@ -31,9 +31,9 @@ def cheapest(expression: sympy.Expr) -> sympy.Expr:
     if cases:
         return cheapest(smooth).xreplace({name: each_piece(case, cheapest) for name, case in cases.items()})
     forms = [normal(expression)]
-    expanded = _expanded(expression)
+    expanded = multiplied_out(expression)
     if expanded is not None:
-        forms.append(normal(_collected(expanded)))
+        forms.append(normal(collected(expanded)))
     return min(forms, key=complexity)
 
 
@@ -60,9 +60,14 @@ def _without_cases(expression: sympy.Expr) -> tuple[sympy.Expr, dict[Any, Any]]:
     return smooth, {name: case for case, name in cases.items()}
 
 
-def _expanded(expression: sympy.Expr) -> sympy.Expr | None:
-    """Multiply out, or return nothing where that would give many terms (it may give millions)."""
-    return sympy.expand_mul(sympy.expand_multinomial(expression)) if _terms(expression) <= _MOST_TERMS else None
+def multiplied_out(expression: sympy.Expr, most: int = _MOST_TERMS) -> sympy.Expr | None:
+    """Multiply out, or return nothing where that would give many terms (it may give millions).
+
+    Args:
+        expression: Any expression.
+        most: How many terms it may give.
+    """
+    return sympy.expand_mul(sympy.expand_multinomial(expression)) if _terms(expression) <= most else None
 
 
 def _terms(node: Any) -> int:
@@ -151,7 +156,7 @@ def _flattened(node: Any) -> Any:
     return sympy.Add(*terms)
 
 
-def _collected(node: Any) -> Any:
+def collected(node: Any) -> Any:
     """Take common factors out of a sum, greedily, the most frequent first."""
     if not isinstance(node, sympy.Add):
         return node
@@ -162,7 +167,7 @@ def _collected(node: Any) -> Any:
     factor = min(counts, key=lambda f: (-counts[f], str(f)))
     inside = [term / factor for term, found in zip(node.args, factors, strict=True) if factor in found]
     outside = [term for term, found in zip(node.args, factors, strict=True) if factor not in found]
-    return sympy.Mul(factor, _collected(sympy.Add(*inside))) + _collected(sympy.Add(*outside))
+    return sympy.Mul(factor, collected(sympy.Add(*inside))) + collected(sympy.Add(*outside))
 
 
 def products(expression: sympy.Expr) -> sympy.Expr | None:
@@ -179,7 +184,7 @@ def products(expression: sympy.Expr) -> sympy.Expr | None:
     if cases:
         changed = {name: each_piece(case, lambda piece: products(piece) or piece) for name, case in cases.items()}
         return smooth.xreplace(changed) if changed != cases else None
-    expanded = _expanded(expression)
+    expanded = multiplied_out(expression)
     if not isinstance(expanded, sympy.Add):
         return None
     terms = {rest: float(coefficient) for coefficient, rest in (term.as_coeff_Mul() for term in expanded.args)}
@@ -201,7 +206,7 @@ def products(expression: sympy.Expr) -> sympy.Expr | None:
     product *= sympy.Add(*(_number(b) * v for b, v in zip(right[0], columns, strict=True)))
     used = {u * v for u in rows for v in columns}
     rest = [_number(c) * term for term, c in terms.items() if term not in used]
-    return normal(product + _collected(sympy.Add(*rest)))
+    return normal(product + collected(sympy.Add(*rest)))
 
 
 def _factors(term: Any) -> list[Any]:

@@ -24,7 +24,7 @@ def of_network(network: Network) -> Acceleration:
     def accelerations(graphs: HeldOut) -> np.ndarray:
         parts = [graphs.position, graphs.velocity, graphs.charge[..., None], graphs.mass[..., None]]
         nodes = torch.from_numpy(np.concatenate(parts, axis=-1).astype(np.float32))
-        found = [network(part[None]).acceleration[0].detach().double().numpy() for part in nodes.split(_AT_ONCE)]
+        found = [network(part[None]).acceleration[0].detach().double().numpy() for part in torch.split(nodes, _AT_ONCE)]
         return np.concatenate(found)
 
     return accelerations

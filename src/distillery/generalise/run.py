@@ -11,6 +11,7 @@ import torch
 from distillery import files
 from distillery.cell import Cell, Experiment
 from distillery.errors import DistilleryError
+from distillery.generalise import PREDICTORS
 from distillery.generalise.conditions import trajectories
 from distillery.generalise.energy import drift, total_energy
 from distillery.generalise.predictors import of_law, of_network
@@ -26,8 +27,7 @@ from distillery.simulate.store import Trajectories
 from distillery.sweep import Sweep
 from distillery.verify.composed import HeldOut, errors, judge_acceleration
 
-# Forms of a law that the stage before writes, and the one whose long times are followed.
-LAWS = ("raw", "refitted", "clean")
+# What is followed over long times.
 _FOLLOWED = ("network", "refitted")
 # Saved times of a rollout, and how many of the system's time steps a step of it is long.
 _TIMES, _STEP = 41, 2
@@ -72,7 +72,7 @@ def _predictors(sweep: Sweep, cell: Cell, *, has_law: bool) -> dict[str, Acceler
         content = files.read_json(source, "delete the cell's replace.json and run the sweep again")
         if not isinstance(content, dict):
             raise DistilleryError(f"{source}: lacks what it should hold; replace the cell again")
-        found |= {name: of_law(from_content(content.get(name), str(source))) for name in LAWS}
+        found |= {name: of_law(from_content(content.get(name), str(source))) for name in PREDICTORS[1:]}
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -151,7 +152,16 @@ def _reading(
     if model.kind != "graph":
         return Reading(axes)
     turned = alignment(messages @ axes, edges.displacement) if settings.aligned else None
-    axes = axes if turned is None else axes @ turned
+    return _with_gauge(network, axes if turned is None else axes @ turned, edges, model, settings)
+
+
+def _with_gauge(
+    network: Network,
+    axes: Float[np.ndarray, "message component"],
+    edges: Edges,
+    model: Model,
+    settings: InterpretationSettings,
+) -> Reading:
     # What is antisymmetric has no gauge: the sender, whose message it is too, knows nothing of the receiver's.
     fixed = settings.gauge_fixed and not model.antisymmetric
     if not fixed:
@@ -159,14 +169,40 @@ def _reading(
     return Reading(axes, Gauge.measured(network, axes, edges.first(_RECEIVERS), settings.references))
 
 
+def reading_of(sweep: Sweep, cell: Cell, network: Network) -> Reading:
+    """Return how the components of a cell that was interpreted are read of its messages, as it was done then.
+
+    Args:
+        sweep: The plan.
+        cell: A cell whose messages go through a node model.
+        network: Its trained network.
+
+    Raises:
+        DistilleryError: Its samples or trajectories are missing or damaged.
+    """
+    path = cell.messages(sweep.results)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            axes = stored["axes"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
+        raise DistilleryError(f"{path}: missing or damaged ({error}); {remedy}") from None
+    held_out = graphs_of(read_trajectories(sweep, cell.experiment, "test"))
+    edges = _fresh_edges(sweep, cell, held_out).first(sweep.config.interpretation.samples)
+    return _with_gauge(network, axes, edges, sweep.model(cell), sweep.config.interpretation)
+
+
 def _edges(sweep: Sweep, cell: Cell, seen: Graphs, held_out: Graphs) -> tuple[Edges, Edges]:
     """Return training edges to distil, and held-out edges."""
     graph, wanted = sweep.system(cell.experiment).graph, sweep.config.distillation
-    fresh = max(sweep.config.interpretation.samples, wanted.held_out)
-    return (
-        sample_edges(seen, graph, wanted.samples, stream(cell.seed, "interpret", "train")),
-        sample_edges(held_out, graph, fresh, stream(cell.seed, "interpret", "test")),
-    )
+    known = sample_edges(seen, graph, wanted.samples, stream(cell.seed, "interpret", "train"))
+    return known, _fresh_edges(sweep, cell, held_out)
+
+
+def _fresh_edges(sweep: Sweep, cell: Cell, held_out: Graphs) -> Edges:
+    count = max(sweep.config.interpretation.samples, sweep.config.distillation.held_out)
+    graph = sweep.system(cell.experiment).graph
+    return sample_edges(held_out, graph, count, stream(cell.seed, "interpret", "test"))
 
 
 def _of_nodes(

@@ -131,6 +131,13 @@ class Network(nn.Module):
         senders, receivers = edges_of(self.graph, nodes.shape[2])
         return self.message_of(nodes[:, :, receivers].flatten(1, 2), nodes[:, :, senders].flatten(1, 2))
 
+    def accelerations(
+        self, nodes: Float[Tensor, "stack graph body feature"], arriving: Float[Tensor, "stack row message"]
+    ) -> Float[Tensor, "stack graph body dim"]:
+        """Return what the node function makes of nodes and of the sums of whole messages that arrive at them."""
+        entered = self.node.enter(0, nodes.flatten(1, 2), bias=True) + self.node.enter(1, arriving)
+        return self.node.leave(self.node.hidden(entered)).view(*nodes.shape[:3], -1)
+
 
 class GraphNetwork(Network):
     """Graph networks of a stack of cells on complete graphs of equal size."""
@@ -170,9 +177,7 @@ class GraphNetwork(Network):
             cost = self.weight[:, None, None] * sizes.view(stack, bodies - 1, graphs, bodies).mean(1)
         if self.alive is not None:
             arriving = arriving * self.alive
-        entered = self.node.enter(0, rows, bias=True) + self.node.enter(1, arriving)
-        acceleration = self.node.leave(self.node.hidden(entered))
-        return Prediction(acceleration.view(stack, graphs, bodies, -1), cost)
+        return Prediction(self.accelerations(nodes, arriving), cost)
 
 
 def functions(shape: Shape, stack: int) -> tuple[Mlp, Mlp]:

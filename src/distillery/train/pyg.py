@@ -55,9 +55,7 @@ class SparseGraphNetwork(MessagePassing, Network):
         # The mean over bodies is to be the mean over edges.
         share = self.weight[:, None] * rows.shape[1] / edges.shape[1]
         cost = share * self.propagate(edges, messages=sizes[..., None], size=everyone)[..., 0]
-        entered = self.node.enter(0, rows, bias=True) + self.node.enter(1, arriving)
-        acceleration = self.node.leave(self.node.hidden(entered))
-        return Prediction(acceleration.view(*nodes.shape[:3], -1), cost.view(nodes.shape[:3]))
+        return Prediction(self.accelerations(nodes, arriving), cost.view(nodes.shape[:3]))
 
     def message(self, messages: Float[Tensor, "stack edge message"]) -> Float[Tensor, "stack edge message"]:
         """Give each edge its message, which ``propagate`` sums over the receiver's neighbours."""

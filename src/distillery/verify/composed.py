@@ -13,7 +13,7 @@ import sympy
 from jaxtyping import Float, Int
 
 from distillery import formula
-from distillery.cell import Experiment
+from distillery.cell import Experiment, Split
 from distillery.functions import AXES, feature_names
 from distillery.graph import edges_of
 from distillery.randomness import stream
@@ -91,18 +91,39 @@ def held_out(sweep: Sweep, experiment: Experiment) -> HeldOut:
     Raises:
         DistilleryError: The trajectories are missing or damaged.
     """
-    found = read_trajectories(sweep, experiment, "test")
+    draws = stream(sweep.config.verification.seed, "verify", "graphs")
+    return drawn_graphs(sweep, experiment, "test", _MOST_GRAPHS, draws)[0]
+
+
+def drawn_graphs(
+    sweep: Sweep, experiment: Experiment, split: Split, most: int, draws: np.random.Generator
+) -> tuple[HeldOut, Int[np.ndarray, " graph"]]:
+    """Draw snapshots of an experiment, all of them where there are not more.
+
+    Args:
+        sweep: The sweep.
+        experiment: The experiment.
+        split: Of which trajectories.
+        most: How many snapshots.
+        draws: Source of the draws.
+
+    Returns:
+        The snapshots, and of each the number of its simulation.
+
+    Raises:
+        DistilleryError: The trajectories are missing or damaged.
+    """
+    found = read_trajectories(sweep, experiment, split)
     simulations, times, bodies, dim = found.position.shape
     total = simulations * times
-    draws = stream(sweep.config.verification.seed, "verify", "graphs")
-    drawn = np.sort(draws.choice(total, size=min(_MOST_GRAPHS, total), replace=False))
+    drawn = np.sort(draws.choice(total, size=min(most, total), replace=False))
     position, velocity, acceleration = (
         values.reshape(total, bodies, dim)[drawn].astype(np.float64)
         for values in (found.position, found.velocity, found.acceleration)
     )
     senders, receivers = edges_of(sweep.system(experiment).graph, bodies)
     mass, charge = found.mass[drawn // times], found.charge[drawn // times]
-    return HeldOut(position, velocity, mass, charge, acceleration, receivers, senders)
+    return HeldOut(position, velocity, mass, charge, acceleration, receivers, senders), drawn // times
 
 
 def through_nodes(

@@ -1,0 +1,104 @@
+"""The clean form of a law: constants that agree with simple numbers within their errors are these numbers.
+
+What agrees with zero goes first, one constant after the other, for two that can stand for each other may both agree
+with zero as long as the other is there. What remains may have become one law for all axes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+import sympy
+
+from distillery import formula
+from distillery.replace.law import Law
+from distillery.replace.problem import Data
+from distillery.replace.refit import Fit, refit
+from distillery.replace.sharing import as_vector
+from distillery.settings import ReplacementSettings
+
+# Simplest first: of two numbers that agree, the one that stands earlier is taken.
+SIMPLE = tuple(Fraction(n, d) for d in (1, 2, 3, 4) for n in range(1, 11) if d == 1 or (n < 2 * d and n % d))
+# Standard errors within which numbers agree, and the largest relative error with which a number says anything.
+_WITHIN, _SHARP = 3.0, 0.03
+# Of the typical acceleration, and of a constant: what is smaller is rounding of the stored trajectories.
+_ROUNDING = 1e-6
+# How much more a law may cost that is one for all axes.
+_DEARER = 1.1
+
+
+def simple_number(value: float, error: float) -> Fraction | None:
+    """Return the simple number with which a constant agrees, if there is one; 0 is not among them.
+
+    Args:
+        value: The constant.
+        error: Its standard error.
+    """
+    within = max(_WITHIN * error, _ROUNDING * abs(value))
+    if within > _SHARP * abs(value):
+        return None
+    agreeing = [number for number in SIMPLE if abs(abs(value) - float(number)) <= within]
+    return (agreeing[0] if value > 0 else -agreeing[0]) if agreeing else None
+
+
+def fitted(law: Law, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+    """Fit a law's constants, shared by all axes where its components have one form and the data do not object.
+
+    Raises:
+        SingularError: The law is not finite on the data.
+    """
+    separate = refit(law, data, settings, draws)
+    vector = as_vector(separate.law)
+    if vector is None:
+        return separate
+    shared = refit(vector, data, settings, draws)
+    return shared if shared.cost <= _DEARER * separate.cost + _ROUNDING**2 else separate
+
+
+def cleaned(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+    """Return the clean form of a fitted law, with what remains of its constants fitted again.
+
+    Args:
+        fit: The fitted law.
+        data: What it was fitted to.
+        settings: Loss and starts.
+        draws: Source of starts.
+    """
+    once = settings.model_copy(update={"starts": 1})
+    while (name := _least(fit)) is not None:
+        fit = refit(_with_number(fit.law, {name: Fraction(0)}), data, once, draws)
+    fit = fit if fit.law.shared else fitted(fit.law, data, once, draws)
+    numbers = {name: simple_number(fit.law.constants[name], error) for name, error in fit.errors.items()}
+    found = {name: number for name, number in numbers.items() if number is not None}
+    return refit(_with_number(fit.law, found), data, once, draws) if found else fit
+
+
+def _least(fit: Fit) -> str | None:
+    """Return the constant that agrees best with zero, if one does that is not the last."""
+    agree = {
+        name: abs(fit.law.constants[name]) / max(error, 1e-300)
+        for name, error in fit.errors.items()
+        if abs(fit.law.constants[name]) <= _WITHIN * error or fit.shares[name] <= _ROUNDING
+    }
+    return min(agree, key=lambda name: agree[name]) if agree and len(fit.law.constants) > 1 else None
+
+
+def _with_number(law: Law, numbers: dict[str, Fraction]) -> Law:
+    """Return a law with exact numbers in the place of constants."""
+    put = {formula.symbol(name): sympy.Rational(n.numerator, n.denominator) for name, n in numbers.items()}
+
+    def of(expressions: tuple[sympy.Expr, ...]) -> tuple[sympy.Expr, ...]:
+        return tuple(expression.xreplace(put) for expression in expressions)
+
+    found = dataclasses.replace(
+        law,
+        messages=of(law.messages),
+        nodes=of(law.nodes),
+        velocities=of(law.velocities),
+        energies=of(law.energies),
+        constants={name: value for name, value in law.constants.items() if name not in numbers},
+    )
+    used = {s.name for e in (*found.messages, *found.nodes, *found.velocities) for s in e.free_symbols}
+    return dataclasses.replace(found, constants={n: v for n, v in found.constants.items() if n in used})

@@ -1,0 +1,190 @@
+"""All constants of a law fitted together to accelerations, with their standard errors.
+
+SciPy's trust-region least squares with the exact Jacobian (``replace.problem``), in float64, with every constant in
+units of what it moves. Most constants stand before terms, so the problem is all but linear and a few steps end it;
+autograd would need no derivatives by hand, but has no second-order method and no bounds on what it costs.
+
+Standard errors are those of an M-estimator with residuals that depend on each other within a simulation (the sandwich
+A⁻¹BA⁻¹, A = Σψ'JJᵀ, B = Σ over simulations of (ΣψJ)(ΣψJ)ᵀ): they hold whatever the noise is like, and of a law that is
+not quite the true one they are those of the constants that fit best.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import scipy.linalg
+import scipy.optimize
+from jaxtyping import Float
+
+from distillery.errors import DistilleryError
+from distillery.replace.law import Law
+from distillery.replace.problem import Data, Problem
+from distillery.settings import ReplacementSettings
+
+# A constant that has grown by this factor, or to this multiple of 1, tells of a term that the data do not want.
+_RUNAWAY = 1e3
+# Directions in which unit steps of all constants move the law by less than this share say nothing about any.
+_BLIND = 1e-7
+# Of the typical acceleration: what is smaller is rounding of the stored trajectories (float32).
+_ROUNDING = 1e-7
+_EVALUATIONS = 100
+
+
+class SingularError(DistilleryError):
+    """A law is not finite where there are data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Constants fitted to data.
+
+    Attributes:
+        law: The law with the fitted constants.
+        errors: Standard errors of the constants that were fitted, by name.
+        shares: Root mean square of what each constant's terms add, in typical accelerations.
+        undetermined: Constants that the data say nothing about; they keep their values.
+        running_away: Constants that grew without bound.
+        cost: Mean of the loss; residuals in typical accelerations.
+    """
+
+    law: Law
+    errors: dict[str, float]
+    shares: dict[str, float]
+    undetermined: tuple[str, ...]
+    running_away: tuple[str, ...]
+    cost: float
+
+
+def refit(law: Law, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+    """Fit all constants of a law together.
+
+    Args:
+        law: The law with the constants to start from.
+        data: The graphs.
+        settings: Loss and number of starts.
+        draws: Source of the other starts.
+
+    Raises:
+        SingularError: The law is not finite on the data, from whatever start.
+    """
+    names: tuple[str, ...] = tuple(law.constants)
+    undetermined: tuple[str, ...] = ()
+    while True:
+        problem = Problem(law, data, names)
+        start = np.array([law.constants[name] for name in names])
+        found = _best(problem, start, settings, draws) if names else _alone(problem)
+        blind = _blind(problem.jacobian(found.values)) if names else []
+        if not blind:
+            break
+        # Held where they were, they leave the others a problem with one answer.
+        undetermined = (*undetermined, *(names[k] for k in blind))
+        names = tuple(name for name in names if name not in undetermined)
+    fitted = law.having(dict(zip(names, found.values.tolist(), strict=True)))
+    jacobian = problem.jacobian(found.values) if names else np.zeros((found.residual.size, 0))
+    errors = _standard_errors(found, jacobian, problem, data)
+    size = np.sqrt(np.mean(jacobian**2, axis=0)) * np.abs(found.values)
+    away = tuple(n for n in names if abs(fitted.constants[n]) > _RUNAWAY * max(abs(law.constants[n]), 1.0))
+    return Fit(
+        fitted,
+        dict(zip(names, errors.tolist(), strict=True)),
+        dict(zip(names, size.tolist(), strict=True)),
+        undetermined,
+        away,
+        found.cost,
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Found:
+    values: Float[np.ndarray, " constant"]
+    residual: Float[np.ndarray, " residual"]
+    scale: float | None
+    cost: float
+
+    @property
+    def influence(self) -> Float[np.ndarray, "2 residual"]:
+        """The derivative of the loss by each residual, and the derivative of that."""
+        if self.scale is None:
+            return np.stack([self.residual, np.ones_like(self.residual)])
+        inside = 1 + (self.residual / self.scale) ** 2
+        return np.stack([self.residual / np.sqrt(inside), inside**-1.5])
+
+
+def _alone(problem: Problem) -> _Found:
+    nothing = np.zeros(0)
+    residual = problem.residual(nothing)
+    if not np.all(np.isfinite(residual)):
+        raise SingularError(_where(problem, residual))
+    return _Found(nothing, residual, None, float(np.mean(residual**2)) / 2)
+
+
+def _best(problem: Problem, start: np.ndarray, settings: ReplacementSettings, draws: np.random.Generator) -> _Found:
+    """Return the best of several starts: the given constants, and each of them multiplied by random factors."""
+    others = 0 if problem.linear else settings.starts - 1
+    starts = [start, *(start * np.exp(draws.normal(0.0, 0.5, start.shape)) for _ in range(others))]
+    first = problem.residual(start)
+    usable = [values for values in starts if np.all(np.isfinite(problem.residual(values)))]
+    if not usable:
+        raise SingularError(_where(problem, first))
+    scale = _scale(problem.residual(usable[0])) if settings.robust else None
+    found = min((_solved(problem, values, scale) for values in usable), key=lambda one: one.cost)
+    if scale is None:
+        return found
+    # What is usual among errors is known only now.
+    return _solved(problem, found.values, _scale(found.residual))
+
+
+def _solved(problem: Problem, start: np.ndarray, scale: float | None) -> _Found:
+    loss = {"loss": "linear"} if scale is None else {"loss": "soft_l1", "f_scale": scale}
+    answer = scipy.optimize.least_squares(
+        problem.residual,
+        start,
+        problem.jacobian,
+        method="trf",
+        x_scale="jac",
+        ftol=1e-14,
+        xtol=1e-14,
+        gtol=1e-14,
+        max_nfev=_EVALUATIONS,
+        **loss,
+    )
+    return _Found(answer.x, answer.fun, scale, float(answer.cost) / len(answer.fun))
+
+
+def _scale(residual: np.ndarray) -> float:
+    return max(1.4826 * float(np.median(np.abs(residual))), _ROUNDING)
+
+
+def _blind(jacobian: Float[np.ndarray, "residual constant"]) -> list[int]:
+    """Return constants that must be held for all others to be told apart."""
+    norms = np.linalg.norm(jacobian, axis=0)
+    dead = [k for k, norm in enumerate(norms) if not norm > 0]
+    if dead:
+        return dead
+    triangle, order = scipy.linalg.qr(jacobian / norms, mode="r", pivoting=True)[:2]
+    diagonal = np.abs(np.diag(triangle))[: len(norms)]
+    return [int(order[k]) for k in np.flatnonzero(diagonal < _BLIND * diagonal[0])]
+
+
+def _standard_errors(
+    found: _Found, jacobian: Float[np.ndarray, "residual constant"], problem: Problem, data: Data
+) -> Float[np.ndarray, " constant"]:
+    slope, curvature = found.influence
+    norms = np.linalg.norm(jacobian, axis=0)
+    scaled = jacobian / norms
+    bread = np.linalg.pinv((scaled * curvature[:, None]).T @ scaled, hermitian=True)
+    _, index = np.unique(data.simulation, return_inverse=True)
+    count = int(index.max()) + 1
+    by_graph = (scaled * slope[:, None]).reshape(*problem.shape, -1).sum(axis=(0, 2))
+    by_simulation = np.zeros((count, jacobian.shape[1]))
+    np.add.at(by_simulation, index, by_graph)
+    meat = by_simulation.T @ by_simulation * count / max(count - 1, 1)
+    return np.asarray(np.sqrt(np.maximum(np.diag(bread @ meat @ bread), 0.0)) / norms)
+
+
+def _where(problem: Problem, residual: np.ndarray) -> str:
+    bad = int((~np.isfinite(residual.reshape(problem.shape))).any(axis=0).sum())
+    total = int(np.prod(problem.shape[1:]))
+    return f"is not finite for {bad} of {total} bodies; look for a division by zero or a logarithm of what is negative"

@@ -1,0 +1,189 @@
+"""The replace stage: an analytic model in place of a cell's network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sympy
+
+from distillery import files, formula
+from distillery.cell import Cell
+from distillery.errors import DistilleryError
+from distillery.functions import components, message_names, node_names
+from distillery.outcome import finished, read_outcome, running, write_outcome
+from distillery.randomness import stream
+from distillery.replace import text
+from distillery.replace.clean import cleaned, fitted
+from distillery.replace.compose import composed, composed_energies
+from distillery.replace.law import Law, as_content
+from distillery.replace.problem import Data
+from distillery.replace.refit import Fit, SingularError
+from distillery.sweep import Sweep
+from distillery.verify.composed import HeldOut, drawn_graphs, errors, held_out, through_nodes
+
+# By how much more of the median error a clean form may have and still be the law that is shown.
+_AS_GOOD = 1.05
+Errors = dict[str, float | None]
+_NO_ERROR: Errors = {"mae": None, "medae": None}
+
+
+def replace(sweep: Sweep, cell: Cell) -> None:
+    """Put the chosen expressions of a cell together, refit their constants, and write the law that they are.
+
+    Args:
+        sweep: The sweep.
+        cell: A cell that was verified.
+
+    Raises:
+        DistilleryError: Expressions, weights or trajectories are missing or damaged.
+    """
+    path, key = cell.outcome(sweep.results, "replace"), sweep.key("replace", cell)
+    with running(path) as started:
+        if finished(path, key):
+            return
+        source = cell.outcome(sweep.results, "distill")
+        judged = read_outcome(cell.outcome(sweep.results, "verify"), key=sweep.key("verify", cell))
+        if judged.status != "ok":
+            write_outcome(path, key=key, started=started, result={}, status=judged.status, reason=judged.reason)
+            return
+        distilled = read_outcome(source, key=sweep.key("distill", cell))
+        try:
+            chosen = {of: _chosen(sweep, cell, distilled.result, of) for of in ("message", "node")}
+        except (KeyError, IndexError, TypeError):
+            raise DistilleryError(
+                f"{source}: lacks what it should hold; delete it and run the sweep again; "
+                "only this stage and what follows it is repeated"
+            ) from None
+        written = [cell.law(sweep.results, suffix) for suffix in ("json", "txt", "tex")]
+        for file in written:
+            file.unlink(missing_ok=True)
+        result = _replaced(sweep, cell, chosen)
+        belongings = tuple(written) if result["law"] is not None else ()
+        write_outcome(path, key=key, started=started, result=result, belongings=belongings)
+
+
+def _chosen(sweep: Sweep, cell: Cell, distilled: dict[str, Any], of: str) -> list[sympy.Expr] | str:
+    """Return the chosen expression of every component of a function, or why there are none."""
+    model, system, experiment = sweep.model(cell), sweep.system(cell.experiment), cell.experiment
+    found = distilled["components" if of == "message" else "node"] if of == "message" or "node" in distilled else None
+    if found is None:
+        return "nodes were not distilled; add node to distillation.functions"
+    expected = components(model, experiment.dim).get("message" if of == "message" else "node", 0)
+    missing = [str(entry["component"]) for entry in found if entry["chosen"] is None]
+    if missing or len(found) != expected:
+        return f"component {', '.join(missing) or '?'} of the function {of} has no expression"
+    names = {
+        "message": message_names(model, system, experiment.dim, experiment.bodies),
+        "node": node_names(model, system, experiment.dim),
+    }
+    return [
+        formula.parse(entry["front"][entry["chosen"]]["expression"], names[of])
+        for entry in sorted(found, key=lambda entry: entry["component"])
+    ]
+
+
+def _replaced(sweep: Sweep, cell: Cell, chosen: dict[str, list[sympy.Expr] | str]) -> dict[str, Any]:
+    """Return the stage's findings; the law's files are written on the way."""
+    result: dict[str, Any] = {
+        "replacement": "none",
+        "reason": "",
+        "law": None,
+        "text": "",
+        "refitted_text": "",
+        "clean_text": "",
+        "constants": [],
+        "refitted_constants": [],
+        "errors": {},
+        "form": "",
+    }
+    if sweep.model(cell).kind == "control":
+        return result | {"reason": "a control has no network whose place a law could take"}
+    from distillery.replace.mixed import network_errors
+
+    graphs = held_out(sweep, cell.experiment)
+    messages, nodes = (None if isinstance(own, str) else own for own in chosen.values())
+    by_part = network_errors(sweep, cell, graphs, messages, nodes)
+    names = {"network": "network", "messages": "expressions_then_network", "nodes": "network_then_expressions"}
+    result["errors"] = {names[part]: found for part, found in by_part.items()}
+    if messages is None or nodes is None:
+        reason = "; ".join(own for own in chosen.values() if isinstance(own, str))
+        return result | {"replacement": "partial" if messages or nodes else "none", "reason": reason}
+    return result | _with_law(sweep, cell, graphs, messages, nodes, result["errors"])
+
+
+def _with_law(
+    sweep: Sweep,
+    cell: Cell,
+    graphs: HeldOut,
+    messages: Sequence[sympy.Expr],
+    nodes: Sequence[sympy.Expr],
+    known: dict[str, Errors],
+) -> dict[str, Any]:
+    settings, experiment = sweep.config.replacement, cell.experiment
+    draws = stream(settings.seed, "replace", str(experiment), "snapshots")
+    seen, simulation = drawn_graphs(sweep, experiment, "train", settings.samples, draws)
+    trained = sweep.training(experiment).loss
+    data = Data(seen, simulation, trained == "relative" if settings.relative is None else settings.relative)
+    unit_charges = bool(np.all(seen.charge**2 == 1))
+    if sweep.model(cell).kind == "hamiltonian":
+        law = composed_energies(messages[0], nodes[0], experiment.dim, unit_charges)
+    else:
+        counts = np.bincount(seen.receivers, minlength=experiment.bodies)
+        law = composed(messages, nodes, int(counts[0]) if len(set(counts)) == 1 else None, unit_charges)
+    found = known | {"raw": _errors(law, graphs), "refitted": dict(_NO_ERROR), "clean": dict(_NO_ERROR)}
+    starts = stream(settings.seed, "replace", str(cell), "starts")
+    try:
+        refitted = fitted(law, data, settings, starts)
+    except SingularError as error:
+        raw = text.line(law)
+        return {"replacement": "singular", "reason": f"{raw}: {error}", "text": raw, "errors": found}
+    clean = cleaned(refitted, data, settings, starts)
+    found |= {"refitted": _errors(refitted.law, graphs), "clean": _errors(clean.law, graphs)}
+    shown, form = (clean, "clean") if _as_good(found["clean"], found["refitted"]) else (refitted, "refitted")
+    _write(cell, sweep.results, shown.law, {"raw": law, "refitted": refitted.law, "clean": clean.law})
+    away = sorted({*refitted.running_away, *clean.running_away})
+    return {
+        "replacement": "whole",
+        "reason": f"{', '.join(away)} grew without bound" if away else "",
+        "law": as_content(shown.law),
+        "form": form,
+        "text": text.line(shown.law),
+        "refitted_text": text.line(refitted.law),
+        "clean_text": text.line(clean.law),
+        "constants": [_described(name, shown) for name in shown.law.constants],
+        "refitted_constants": [_described(name, refitted) for name in refitted.law.constants],
+        "errors": found,
+    }
+
+
+def _errors(law: Law, graphs: HeldOut) -> Errors:
+    return errors(graphs, through_nodes(graphs, law.filled(law.messages), law.filled(law.nodes)))
+
+
+def _as_good(clean: Errors, refitted: Errors) -> bool:
+    ours, theirs = clean["medae"], refitted["medae"]
+    return ours is not None and (theirs is None or ours <= _AS_GOOD * theirs)
+
+
+def _described(name: str, fit: Fit) -> dict[str, Any]:
+    error = fit.errors.get(name)
+    state = "runs away" if name in fit.running_away else "not determined" if name in fit.undetermined else "ok"
+    return {
+        "name": name,
+        "value": fit.law.constants[name],
+        "error": error if error is not None and math.isfinite(error) else None,
+        "state": state,
+    }
+
+
+def _write(cell: Cell, results: Path, shown: Law, laws: dict[str, Law]) -> None:
+    content = {"cell": str(cell), "law": as_content(shown), **{name: as_content(law) for name, law in laws.items()}}
+    files.write_json(cell.law(results, "json"), content)
+    titles = {"raw": "as distilled", "refitted": "constants refitted", "clean": "clean form"}
+    parts = [text.listing(laws[name], f"{cell}: {title}") for name, title in titles.items()]
+    files.write_text(cell.law(results, "txt"), "\n".join(parts))
+    files.write_text(cell.law(results, "tex"), text.latex(shown))

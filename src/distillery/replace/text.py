@@ -1,0 +1,122 @@
+"""A law for the eye: one line of text, a file of expressions that SymPy reads, and LaTeX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+
+from distillery import formula
+from distillery.distill.forms import collected
+from distillery.functions import AXES
+from distillery.replace.law import Law, sums
+
+_LATEX = {f"d{axis}": rf"\Delta {axis}" for axis in AXES} | {f"v{axis}": f"v_{axis}" for axis in AXES}
+_LATEX |= {f"{kind}{k}": f"{kind}_{k}" for kind in "mqs" for k in (1, 2, 3)} | {
+    f"p{axis}": f"p_{axis}" for axis in AXES
+}
+_VECTOR = "Δ"
+
+
+class _Rounded(formula.Printer):
+    """Four digits of what was fitted; exact numbers stay exact."""
+
+    def _print_Float(self, number: Any) -> str:
+        return rounded(float(number))
+
+
+def rounded(value: float) -> str:
+    """Return a number with four significant digits, its zeros kept."""
+    return f"{value:#.4g}".rstrip(".")
+
+
+def line(law: Law) -> str:
+    """Return a law on one line: the acceleration of a body, or the energy of all.
+
+    Sums go over the bodies 2 that act on body 1; Δ is the vector from 2 to 1, of length r.
+
+    Args:
+        law: The law with its constants.
+    """
+    return "; ".join(f"{left} = {right}" for left, right in _equations(law, _text, "Σ {}"))
+
+
+def latex(law: Law) -> str:
+    """Return the equations of a law in LaTeX, one line each, to stand in an ``align*`` environment."""
+    names = {"a": r"\mathbf{a}_1", "H": "H"} | {f"a{axis}": f"a_{{{axis}}}" for axis in AXES}
+    lines = [f"{names.get(left, left)} &= {right}" for left, right in _equations(law, _latex, r"\sum_{{2}} {}")]
+    return " \\\\\n".join(lines) + "\n"
+
+
+def listing(law: Law, title: str) -> str:
+    """Return a law as lines ``name = expression`` that SymPy's parser and ``formula.parse`` read, all digits kept.
+
+    Args:
+        law: The law.
+        title: What it is, for the first line.
+    """
+    lines = [f"# {title}", f"# {line(law)}"]
+    lines += [f"{name} = {value!r}" for name, value in law.constants.items()]
+    for name, expressions in (("message", law.messages), ("acceleration", law.nodes), ("velocity", law.velocities)):
+        lines += [f"{name}_{k + 1} = {formula.to_text(e)}" for k, e in enumerate(expressions)]
+    lines += [f"{n} = {formula.to_text(e)}" for n, e in zip(("energy_pair", "energy_body"), law.energies, strict=False)]
+    return "\n".join(lines) + "\n"
+
+
+def _equations(law: Law, show: Any, total: str) -> list[tuple[str, str]]:
+    if law.energies:
+        pair, body = (collected(energy) for energy in law.filled(law.energies))
+        parts = [total.format(_bracketed(pair, show)) if pair != 0 else "", show(body) if body != 0 else ""]
+        return [("H", " + ".join(part for part in parts if part) or "0")]
+    messages, nodes = law.filled(law.messages), law.filled(law.nodes)
+    if not law.added:
+        return [
+            *((f"s{k + 1}", total.format(_bracketed(collected(m), show))) for k, m in enumerate(messages)),
+            *((f"a{axis}", show(node)) for axis, node in zip(AXES, nodes, strict=False)),
+        ]
+    own = [collected(node - s) for node, s in zip(nodes, sums(law.dim), strict=True)]
+    radial = radial_part(law)
+    if radial is not None and not any(own):
+        (filled,) = law.filled((radial,))
+        vector = formula.symbol(_VECTOR)
+        return [("a", total.format(show(_times(vector, collected(sympy.expand_mul(filled))))))]
+    return [
+        (
+            f"a{axis}",
+            " + ".join([total.format(_bracketed(collected(m), show))] * (m != 0) + [show(o)] * (o != 0)).replace(
+                "+ -", "- "
+            )
+            or "0",
+        )
+        for axis, m, o in zip(AXES, messages, own, strict=False)
+    ]
+
+
+def radial_part(law: Law) -> sympy.Expr | None:
+    """Return f where the acceleration by a pair is f·Δ with the same f for all axes, or None where it is not."""
+    if not law.added or len(law.messages) != law.dim:
+        return None
+    deltas = [formula.symbol(f"d{axis}") for axis in AXES[: law.dim]]
+    found = [sympy.expand_mul(message / delta) for message, delta in zip(law.messages, deltas, strict=True)]
+    alike = all(part == found[0] for part in found[1:])
+    return found[0] if alike and not found[0].free_symbols & set(deltas) else None
+
+
+def _times(vector: sympy.Symbol, factor: sympy.Expr) -> sympy.Expr:
+    return sympy.Mul(vector, factor, evaluate=False) if factor.is_number else vector * factor
+
+
+def _bracketed(expression: sympy.Expr, show: Any) -> str:
+    shown = show(expression)
+    return f"({shown})" if isinstance(expression, sympy.Add) else shown
+
+
+def _text(expression: sympy.Expr) -> str:
+    return str(_Rounded({"full_prec": False}).doprint(expression))
+
+
+def _latex(expression: sympy.Expr) -> str:
+    names = {formula.symbol(name): text for name, text in _LATEX.items()}
+    names[formula.symbol(_VECTOR)] = r"\boldsymbol{\Delta}"
+    short = {number: sympy.Float(rounded(float(number)), 4) for number in expression.atoms(sympy.Float)}
+    return str(sympy.latex(expression.xreplace(short), symbol_names=names))

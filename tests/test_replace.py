@@ -1,0 +1,246 @@
+"""Composing and refitting laws: known constants come back, with right errors; what cannot be told apart is merged."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distillery import formula
+from distillery.errors import DistilleryError
+from distillery.functions import feature_names
+from distillery.graph import edges_of
+from distillery.replace import text
+from distillery.replace.clean import cleaned, fitted, simple_number
+from distillery.replace.compose import composed, composed_energies
+from distillery.replace.law import Law, as_content, from_content, momentum_names, own_names
+from distillery.replace.problem import Data, Problem
+from distillery.replace.refit import SingularError, refit
+from distillery.settings import ReplacementSettings
+from distillery.systems import SYSTEMS
+from distillery.verify.composed import HeldOut, errors, through_nodes
+
+SETTINGS = ReplacementSettings()
+SQUARES = ReplacementSettings(robust=False)
+
+
+def graphs(system: str = "spring", dim: int = 2, count: int = 400, seed: int = 0, noise: float = 0.0) -> Data:
+    """Random states with true accelerations, and noise on these; ten snapshots of each simulation."""
+    draws, bodies = np.random.default_rng(seed), 4
+    mass = np.repeat(np.exp(draws.normal(size=(count // 10, bodies))), 10, axis=0)
+    charge = np.repeat(draws.choice([-1.0, 1.0], (count // 10, bodies)), 10, axis=0)
+    position, velocity = draws.normal(size=(2, count, bodies, dim))
+    senders, receivers = edges_of("complete", bodies)
+    force = SYSTEMS[system].pair_force(
+        position[:, receivers] - position[:, senders],
+        (mass[:, receivers], mass[:, senders]),
+        (charge[:, receivers], charge[:, senders]),
+    )
+    total = np.zeros_like(position)
+    np.add.at(total, (slice(None), receivers), force)
+    acceleration = total / mass[..., None] + noise * draws.normal(size=position.shape)
+    found = HeldOut(position, velocity, mass, charge, acceleration, receivers, senders)
+    return Data(found, np.arange(count) // 10)
+
+
+def law(messages: tuple[str, ...], nodes: tuple[str, ...], dim: int = 2, arriving: int | None = 3) -> Law:
+    sums = tuple(f"s{k + 1}" for k in range(len(messages)))
+    return composed(
+        [formula.parse(message, feature_names(dim)) for message in messages],
+        [formula.parse(node, (*sums, *own_names(dim))) for node in nodes],
+        arriving,
+        unit_charges=True,
+    )
+
+
+def error(found: Law, data: Data) -> float:
+    value = errors(data.graphs, through_nodes(data.graphs, found.filled(found.messages), found.filled(found.nodes)))
+    assert value["mae"] is not None
+    return value["mae"]
+
+
+SPRING = (("dx*(-2.58 + 2.55/r)", "dy*(-2.62 + 2.59/r)"), ("0.77*s1/m", "0.76*(s2 - 0.046)/m"))
+
+
+def test_what_is_put_together_says_what_its_parts_say() -> None:
+    data = graphs()
+    messages = ("dx*(-2.6 + 2.5/r) + 0.3*m1*q1 + 0.2", "dy*q1*(1.5 - 1.6/r)/q2")
+    nodes = ("0.8*s1/m - 0.4*s2*q + 0.1*vx", "(0.2 + 0.7/m)*s2 + 0.01*y")
+    parsed = [formula.parse(m, feature_names(2)) for m in messages]
+    expected = through_nodes(data.graphs, parsed, [formula.parse(n, ("s1", "s2", *own_names(2))) for n in nodes])
+    found = law(messages, nodes)
+    assert found.added
+    np.testing.assert_allclose(
+        through_nodes(data.graphs, found.filled(found.messages), found.filled(found.nodes)), expected, rtol=1e-10
+    )
+
+
+def test_constants_that_no_acceleration_tells_apart_become_one() -> None:
+    found = law(("dx*(1.5 - 1.2/r) + 0.3", "dy*(1.5 - 1.2/r)"), ("2.0*s1/m + 0.7/m", "2.0*s2/m"))
+    # Scales of message and node are one, and so are the offsets of both: 3·0.3·2 + 0.7.
+    assert sorted(found.constants.values()) == pytest.approx([-2.4, -2.4, 2.5, 3.0, 3.0])
+    data = graphs()
+    jacobian = Problem(found, data, tuple(found.constants)).jacobian(np.array(list(found.constants.values())))
+    assert np.linalg.cond(jacobian / np.linalg.norm(jacobian, axis=0)) < 100
+
+
+def test_offsets_stay_apart_where_bodies_hear_different_numbers() -> None:
+    found = law(("dx + 0.3", "dy"), ("s1 + 0.7", "s2"), arriving=None)
+    assert sorted(found.constants.values()) == pytest.approx([0.3, 0.7, 1.0, 1.0])
+
+
+def test_jacobian_is_the_derivative() -> None:
+    data = graphs("r^-1", count=20)
+    found = law(("dx*m2/(r + 0.3)^1.7", "dy*m2*exp(-0.4*r)"), ("s1^2/(m + 0.2) + 0.3*s2", "s2*s1/m + vx"))
+    assert not found.added
+    problem, values = Problem(found, data, tuple(found.constants)), np.array(list(found.constants.values()))
+    steps = 1e-6 * np.eye(len(values))
+    numeric = np.stack([(problem.residual(values + h) - problem.residual(values - h)) / 2e-6 for h in steps], axis=1)
+    np.testing.assert_allclose(problem.jacobian(values), numeric, rtol=1e-5, atol=1e-7)
+
+
+def test_the_spring_law_comes_back_from_crude_expressions() -> None:
+    data, fresh = graphs(), graphs(seed=1)
+    draws = np.random.default_rng(0)
+    start = law(*SPRING)
+    found = fitted(start, data, SETTINGS, draws)
+    assert error(start, fresh) > 0.02
+    assert error(found.law, fresh) < 1e-9
+    clean = cleaned(found, data, SETTINGS, draws)
+    assert clean.law.shared
+    assert text.line(clean.law) == "a = Σ Δ*(-2 + 1.980/r)/m1"
+    assert list(clean.law.constants.values()) == pytest.approx([1.98])
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_components_of_one_form_share_their_constants(dim: int) -> None:
+    data = graphs(dim=dim)
+    start = law(
+        tuple(f"d{a}*(-2.5 + {c}/r)" for a, c in zip("xyz"[:dim], (2.4, 2.5, 2.6), strict=False)),
+        tuple(f"0.8*s{k + 1}/m" for k in range(dim)),
+        dim,
+    )
+    found = fitted(start, data, SETTINGS, np.random.default_rng(0)).law
+    assert found.shared
+    assert sorted(found.constants.values()) == pytest.approx([-2.0, 1.98])
+
+
+def test_components_that_the_data_tell_apart_do_not_share() -> None:
+    data = graphs()
+    uneven = data.graphs.acceleration * np.array([1.0, 1.5])
+    data = dataclasses.replace(data, graphs=dataclasses.replace(data.graphs, acceleration=uneven))
+    found = fitted(law(*SPRING), data, SETTINGS, np.random.default_rng(0)).law
+    assert not found.shared
+    assert sorted(found.constants.values())[:2] == pytest.approx([-3.0, -2.0])
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, SQUARES])
+def test_standard_errors_are_those_of_repeated_measurements(settings: ReplacementSettings) -> None:
+    start = law(("dx*(-2 + 1.98/r)", "dy*(-2 + 1.98/r)"), ("s1/m", "s2/m"))
+    fits = [
+        refit(start, graphs(count=200, seed=seed, noise=0.3), settings, np.random.default_rng(0)) for seed in range(40)
+    ]
+    for name, true in start.constants.items():
+        values = np.array([fit.law.constants[name] for fit in fits])
+        claimed = np.array([fit.errors[name] for fit in fits])
+        # Forty repetitions know a standard deviation to 11 %.
+        assert 0.65 < np.sqrt(np.mean(claimed**2)) / values.std() < 1.5
+        assert np.mean(np.abs(values - true) < 2 * claimed) > 0.8
+
+
+def test_a_few_wild_errors_do_not_decide_when_robust() -> None:
+    data = graphs()
+    wild = data.graphs.acceleration.copy()
+    wild[::50] *= 1000
+    data = dataclasses.replace(data, graphs=dataclasses.replace(data.graphs, acceleration=wild))
+    found = refit(law(*SPRING), data, SETTINGS, np.random.default_rng(0))
+    assert found.law.constants["c1"] == pytest.approx(-2.0, abs=1e-3)
+    squares = refit(law(*SPRING), data, SQUARES, np.random.default_rng(0))
+    assert abs(squares.law.constants["c1"] + 2.0) > 0.1
+
+
+def test_energies_are_refitted_and_what_never_acts_is_left_out() -> None:
+    pair = formula.parse("q1/q2*(r - 1.9)*r*0 + r*(r - 1.9) + 0.4*m1 + 0.98", feature_names(2))
+    body = formula.parse("0.47*(px^2 + py^2)/m + 0.3*m", momentum_names(2))
+    start, data = composed_energies(pair, body, 2, unit_charges=True), graphs()
+    assert len(start.constants) == 4
+    draws = np.random.default_rng(0)
+    clean = cleaned(fitted(start, data, SETTINGS, draws), data, SETTINGS, draws)
+    assert text.line(clean.law) == "H = Σ r*(r - 1.980) + (px**2/2 + py**2/2)/m"
+    assert error(clean.law, data) < 1e-9
+
+
+def test_a_charge_is_its_own_inverse_where_charges_are_of_size_one() -> None:
+    found = law(("dx*q2/(q1*r^3)", "dy*q2/r^3"), ("s1/m", "q*s2/m"))
+    data = dataclasses.replace(graphs("charge"), relative=True)
+    shared = fitted(found, data, SETTINGS, np.random.default_rng(0)).law
+    assert shared.shared
+    assert text.line(shared).endswith("*Δ*q1*q2/(m1*r**3)")
+
+
+def test_what_the_data_say_nothing_about_is_held_and_named() -> None:
+    found = refit(law(("1.5*dx/(2*r)^1", "dy/r"), ("(s1 + 0.5)^2", "s2")), graphs(), SETTINGS, np.random.default_rng(0))
+    assert not found.undetermined
+    twice = Law(2, *_twice())
+    found = refit(twice, graphs(), SETTINGS, np.random.default_rng(0))
+    assert len(found.undetermined) == 1
+    assert set(found.errors) == {"c1", "c2", "c3"} - set(found.undetermined)
+    assert all(np.isfinite(value) for value in found.errors.values())
+
+
+def _twice() -> tuple[Any, Any, dict[str, float]]:
+    names = (*feature_names(2), "c1", "c2", "c3")
+    messages = tuple(formula.parse(m, names) for m in ("c1*dx + c2*dx", "c3*dy"))
+    return messages, (formula.symbol("s1"), formula.symbol("s2")), {"c1": 1.0, "c2": 2.0, "c3": 1.0}
+
+
+def test_a_law_that_is_not_finite_on_the_data_is_refused_with_how_often() -> None:
+    with pytest.raises(SingularError, match=r"is not finite for \d+ of 1600 bodies; look for a division by zero"):
+        refit(law(("log(dx)", "dy"), ("s1", "s2")), graphs(), SETTINGS, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "number"),
+    [
+        (2.004, 0.002, 2.0),
+        (2.02, 0.002, None),
+        (-0.4999, 0.0001, -0.5),
+        (0.6667, 0.001, 2 / 3),
+        (1.98, 1e-9, None),
+        (2.1, 0.5, None),
+    ],
+)
+def test_simple_numbers_are_those_within_the_error(value: float, error: float, number: float | None) -> None:
+    found = simple_number(value, error)
+    assert (None if found is None else float(found)) == number
+
+
+def test_laws_are_rebuilt_from_text_alone() -> None:
+    found = law(*SPRING)
+    assert from_content(as_content(found), "law.json") == found
+    with pytest.raises(DistilleryError, match=r"law\.json: formula .*unknown symbol 'mass'"):
+        from_content({**as_content(found), "nodes": ["s1/mass", "s2"]}, "law.json")
+    with pytest.raises(DistilleryError, match=r"law\.json: formula .*not allowed"):
+        from_content({**as_content(found), "nodes": ["__import__('os').getpid()", "s2"]}, "law.json")
+    with pytest.raises(DistilleryError, match="another version"):
+        from_content({**as_content(found), "format": 0}, "law.json")
+    with pytest.raises(DistilleryError, match="lacks what it should hold"):
+        from_content({"format": 1, "dim": 2}, "law.json")
+
+
+def test_the_module_gives_the_same_accelerations_and_learns() -> None:
+    torch = pytest.importorskip("torch")
+    from distillery.replace.module import LawModule
+
+    data = graphs(count=50)
+    found = law(("dx*(-2 + 1.98/r) if r > 1 else 0", "dy*abs(1.5 - 1.2/r)*exp(-0.1*m2)"), ("s1/m + 0.1*vx", "s1*s2"))
+    module = LawModule(found)
+    g = data.graphs
+    nodes = np.concatenate([g.position, g.velocity, np.stack([g.charge, g.mass], axis=-1)], axis=-1)
+    expected = through_nodes(g, found.filled(found.messages), found.filled(found.nodes))
+    given = module(torch.from_numpy(nodes))
+    np.testing.assert_allclose(given.detach().numpy(), expected, rtol=1e-10)
+    given.square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad != 0 for parameter in module.parameters())
