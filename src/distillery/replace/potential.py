@@ -65,8 +65,7 @@ def _potential(law: Law) -> sympy.Expr:
     radial, own = radial_part(law), [node - formula.symbol(f"s{k + 1}") for k, node in enumerate(law.nodes)]
     if radial is None or any(own):
         raise DistilleryError("law: is no sum of central forces of pairs alone; only these can be simulated")
-    (filled,) = law.filled((radial,))
-    return sympy.Add(*(-_integrated(term) for term in sympy.Add.make_args(sympy.expand_mul(_M1 * filled * _R))))
+    return sympy.Add(*(-_integrated(term) for term in sympy.Add.make_args(sympy.expand_mul(_M1 * radial * _R))))
 
 
 def _integrated(term: sympy.Expr) -> sympy.Expr:
