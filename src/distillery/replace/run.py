@@ -21,7 +21,7 @@ from distillery.replace.clean import cleaned, fitted
 from distillery.replace.compose import composed, composed_energies
 from distillery.replace.law import Law, as_content
 from distillery.replace.problem import Data
-from distillery.replace.refit import Fit, SingularError
+from distillery.replace.refit import Fit
 from distillery.sweep import Sweep
 from distillery.verify.composed import HeldOut, drawn_graphs, errors, held_out, through_nodes
 
@@ -140,10 +140,14 @@ def _with_law(
     starts = stream(settings.seed, "replace", str(cell), "starts")
     try:
         refitted = fitted(law, data, settings, starts)
-    except SingularError as error:
+    except DistilleryError as error:
         raw = text.line(law)
         return {"replacement": "singular", "reason": f"{raw}: {error}", "text": raw, "errors": found}
-    clean = cleaned(refitted, data, settings, starts)
+    try:
+        clean = cleaned(refitted, data, settings, starts)
+    except DistilleryError:
+        # What agrees with zero may stand below a fraction bar: then there is no cleaner form.
+        clean = refitted
     found |= {"refitted": _errors(refitted.law, graphs), "clean": _errors(clean.law, graphs)}
     shown, form = (clean, "clean") if _as_good(found["clean"], found["refitted"], graphs) else (refitted, "refitted")
     _write(cell, sweep.results, shown.law, {"raw": law, "refitted": refitted.law, "clean": clean.law})
