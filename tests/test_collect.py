@@ -149,7 +149,7 @@ def test_an_outcome_of_another_shape_or_version_fails_its_cell_only(sweep: Any) 
         ("interpret", {"test_mae": "small"}),
         ("interpret", {"fits": {"std": {}}}),
         ("distill", {"components": [{"component": 0}]}),
-        ("distill", {"components": None}),
+        ("replace", {"errors": {"raw": {}}}),
         ("verify", {"recovered": True, "form": 3}),
         ("train", {"parameters": [1]}),
     ]

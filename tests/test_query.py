@@ -112,6 +112,13 @@ def test_without_a_store_the_remedy_is_named(tmp_path: Path) -> None:
         query(tmp_path)
 
 
+def test_the_best_law_of_each_system_is_asked_for_in_sql(sweep: Sweep) -> None:
+    sql = "SELECT system, arg_min(cell, error_clean_medae), arg_min(law, error_clean_medae) FROM cells WHERE law <> ''"
+    found = query(sweep.results, sql=f"{sql} GROUP BY system ORDER BY system").rows
+    law = "a = Σ Δ*(-2 + 1.980/r)/m1"
+    assert found == (("r^-1", str(sweep.cells[4]), law), ("spring", str(sweep.cells[0]), law))
+
+
 def test_sql_on_cells_and_equations(sweep: Sweep) -> None:
     table = query(
         sweep.results,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from distillery import formula
+from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.functions import feature_names
 from distillery.graph import edges_of
@@ -16,12 +17,14 @@ from distillery.replace import text
 from distillery.replace.clean import cleaned, fitted, simple_number
 from distillery.replace.compose import composed, composed_energies
 from distillery.replace.law import Law, as_content, from_content, momentum_names, own_names
+from distillery.replace.potential import as_system, entry_of
 from distillery.replace.problem import Data, Problem
 from distillery.replace.refit import SingularError, refit
 from distillery.settings import ReplacementSettings
 from distillery.systems import SYSTEMS
 from distillery.verify.composed import HeldOut, errors, through_nodes
 
+PLAIN = {"experiments": [{"system": "spring"}], "models": ["bottleneck"]}
 SETTINGS = ReplacementSettings()
 SQUARES = ReplacementSettings(robust=False)
 
@@ -177,7 +180,7 @@ def test_a_charge_is_its_own_inverse_where_charges_are_of_size_one() -> None:
     data = dataclasses.replace(graphs("charge"), relative=True)
     shared = fitted(found, data, SETTINGS, np.random.default_rng(0)).law
     assert shared.shared
-    assert text.line(shared).endswith("*Δ*q1*q2/(m1*r**3)")
+    assert text.line(shared).endswith("*q1*q2*Δ/(m1*r**3)")
 
 
 def test_what_the_data_say_nothing_about_is_held_and_named() -> None:
@@ -215,6 +218,36 @@ def test_a_law_that_is_not_finite_on_the_data_is_refused_with_how_often() -> Non
 def test_simple_numbers_are_those_within_the_error(value: float, error: float, number: float | None) -> None:
     found = simple_number(value, error)
     assert (None if found is None else float(found)) == number
+
+
+def test_a_law_is_a_system_that_has_its_forces() -> None:
+    found = law(("dx*m2*(-2/r + 3/r^2 - 0.5)", "dy*m2*(-2/r + 3/r^2 - 0.5)"), ("s1", "s2"))
+    system = as_system(found, SYSTEMS["spring"])
+    assert parse_config({**PLAIN, "systems": {"found": entry_of(system)}}).systems["found"] == system
+    delta, mass = np.array([[0.3, -0.4]]), (np.array([2.0]), np.array([3.0]))
+    force = system.pair_force(delta, mass, (np.ones(1), np.ones(1)))
+    np.testing.assert_allclose(force, 2.0 * 3.0 * (-2 / 0.5 + 3 / 0.25 - 0.5) * delta)
+
+
+def test_energies_are_a_system_too() -> None:
+    pair, body = formula.parse("r*(r - 1.98)", feature_names(2)), formula.parse("px^2/(2*m)", momentum_names(2))
+    system = as_system(composed_energies(pair, body, 2, unit_charges=True), SYSTEMS["charge"])
+    assert system.time_step == SYSTEMS["charge"].time_step
+    assert formula.parse(system.potential, ("r",)) == formula.parse("1.0*r^2 - 1.98*r", ("r",))
+
+
+@pytest.mark.parametrize(
+    ("messages", "nodes", "reason"),
+    [
+        (("dx", "2*dy"), ("s1", "s2"), "no sum of central forces"),
+        (("dx", "dy"), ("s1 - 0.1*vx", "s2 - 0.1*vy"), "no sum of central forces"),
+        (("dx/m2", "dy/m2"), ("s1", "s2"), "another for bodies 1 and 2 exchanged"),
+        (("dx*exp(-r)/m1", "dy*exp(-r)/m1"), ("s1", "s2"), "no power of r"),
+    ],
+)
+def test_laws_that_follow_from_no_potential_are_no_system(messages: Any, nodes: Any, reason: str) -> None:
+    with pytest.raises(DistilleryError, match=reason):
+        as_system(law(messages, nodes), SYSTEMS["spring"])
 
 
 def test_laws_are_rebuilt_from_text_alone() -> None:

@@ -121,7 +121,7 @@ def test_a_stage_that_broke_shows_its_reason_until_it_is_done(sweep: Any) -> Non
     assert shown(sweep, cell)[0] == "failed"
     assert "train: MemoryError: no room for 3 TB" in status_text(status(sweep))
     fabricate(sweep, cell)
-    assert shown(sweep, cell) == ["done"] * 4
+    assert shown(sweep, cell) == ["done"] * 5
 
 
 def test_a_failure_from_before_its_input_was_made_again_is_forgotten(sweep: Any) -> None:
@@ -131,7 +131,7 @@ def test_a_failure_from_before_its_input_was_made_again_is_forgotten(sweep: Any)
     assert shown(sweep, cell)[2] == "failed"
     time.sleep(0.02)
     fabricate(sweep, cell, until="interpret")
-    assert shown(sweep, cell) == ["done", "done", "missing", "missing"]
+    assert shown(sweep, cell) == ["done", "done", "missing", "missing", "missing"]
     files.write_json(failure, {"reason": "out of memory", "when": time.time() + 1})
     assert shown(sweep, cell)[2] == "failed"
 
@@ -154,9 +154,9 @@ def test_a_stage_whose_files_are_gone_is_not_done(sweep: Any) -> None:
     result = {"steps": 1, "files": {"model.safetensors": ""}, "final_loss": 1.0, "parameters": 1}
     path = cell.outcome(sweep.results, "train")
     write_outcome(path, key=sweep.key("train", cell), started=0.0, result=result, belongings=(weights,))
-    assert shown(sweep, cell) == ["done"] * 4
+    assert shown(sweep, cell) == ["done"] * 5
     weights.unlink()
-    assert shown(sweep, cell) == ["missing", "done", "done", "done"]
+    assert shown(sweep, cell) == ["missing", "done", "done", "done", "done"]
     assert "train: model.safetensors is gone; run the sweep again" in status_text(status(sweep))
     assert collect(sweep) == {"missing": len(sweep.cells)}
     assert query(sweep.results, [f"cell={cell}"], columns=["reason"]).rows == (

@@ -171,6 +171,27 @@ def overview(sweep: Sweep, path: Path, cell: str | None) -> None:
     overview_figure(sweep, path, sweep.find_cell(cell) if cell else None)
 
 
+@cli.command()
+@click.argument("cell")
+@click.option("--system", "as_entry", is_flag=True, help="Print it as an entry of the section systems, to simulate it.")
+@_with_sweep
+def law(sweep: Sweep, cell: str, as_entry: bool) -> None:
+    """Print the law that took the place of CELL's network."""
+    import yaml
+
+    from distillery.replace import text
+    from distillery.replace.law import read_law
+    from distillery.replace.potential import as_system, entry_of
+
+    found = sweep.find_cell(cell)
+    read = read_law(found.law(sweep.results, "json"))
+    if as_entry:
+        entry = entry_of(as_system(read, sweep.system(found.experiment)))
+        click.echo(yaml.safe_dump({"systems": {f"{found.experiment.system}-found": entry}}, sort_keys=False), nl=False)
+    else:
+        click.echo(text.line(read))
+
+
 @cli.command("julia-setup")
 @click.option("--depot", type=click.Path(path_type=Path), help="Another folder than the configured one.")
 @_with_sweep

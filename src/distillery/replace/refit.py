@@ -138,18 +138,24 @@ def _best(problem: Problem, start: np.ndarray, settings: ReplacementSettings, dr
 
 def _solved(problem: Problem, start: np.ndarray, scale: float | None) -> _Found:
     loss = {"loss": "linear"} if scale is None else {"loss": "soft_l1", "f_scale": scale}
-    answer = scipy.optimize.least_squares(
-        problem.residual,
-        start,
-        problem.jacobian,
-        method="trf",
-        x_scale="jac",
-        ftol=1e-14,
-        xtol=1e-14,
-        gtol=1e-14,
-        max_nfev=_EVALUATIONS,
-        **loss,
-    )
+    try:
+        answer = scipy.optimize.least_squares(
+            problem.residual,
+            start,
+            problem.jacobian,
+            method="trf",
+            x_scale="jac",
+            ftol=1e-14,
+            xtol=1e-14,
+            gtol=1e-14,
+            max_nfev=_EVALUATIONS,
+            **loss,
+        )
+    except ValueError as error:
+        # A derivative is not finite where the law itself is.
+        raise SingularError(
+            f"cannot be fitted ({str(error).splitlines()[0]}); look for a root or a power at 0"
+        ) from None
     return _Found(answer.x, answer.fun, scale, float(answer.cost) / len(answer.fun))
 
 

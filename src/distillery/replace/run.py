@@ -21,12 +21,14 @@ from distillery.replace.clean import cleaned, fitted
 from distillery.replace.compose import composed, composed_energies
 from distillery.replace.law import Law, as_content
 from distillery.replace.problem import Data
-from distillery.replace.refit import Fit, SingularError
+from distillery.replace.refit import Fit
 from distillery.sweep import Sweep
 from distillery.verify.composed import HeldOut, drawn_graphs, errors, held_out, through_nodes
 
 # By how much more of the median error a clean form may have and still be the law that is shown.
 _AS_GOOD = 1.05
+# Of the typical acceleration: errors that are smaller are rounding of the stored trajectories.
+_ROUNDING = 1e-6
 Errors = dict[str, float | None]
 _NO_ERROR: Errors = {"mae": None, "medae": None}
 
@@ -138,12 +140,16 @@ def _with_law(
     starts = stream(settings.seed, "replace", str(cell), "starts")
     try:
         refitted = fitted(law, data, settings, starts)
-    except SingularError as error:
+    except DistilleryError as error:
         raw = text.line(law)
         return {"replacement": "singular", "reason": f"{raw}: {error}", "text": raw, "errors": found}
-    clean = cleaned(refitted, data, settings, starts)
+    try:
+        clean = cleaned(refitted, data, settings, starts)
+    except DistilleryError:
+        # What agrees with zero may stand below a fraction bar: then there is no cleaner form.
+        clean = refitted
     found |= {"refitted": _errors(refitted.law, graphs), "clean": _errors(clean.law, graphs)}
-    shown, form = (clean, "clean") if _as_good(found["clean"], found["refitted"]) else (refitted, "refitted")
+    shown, form = (clean, "clean") if _as_good(found["clean"], found["refitted"], graphs) else (refitted, "refitted")
     _write(cell, sweep.results, shown.law, {"raw": law, "refitted": refitted.law, "clean": clean.law})
     away = sorted({*refitted.running_away, *clean.running_away})
     return {
@@ -164,9 +170,10 @@ def _errors(law: Law, graphs: HeldOut) -> Errors:
     return errors(graphs, through_nodes(graphs, law.filled(law.messages), law.filled(law.nodes)))
 
 
-def _as_good(clean: Errors, refitted: Errors) -> bool:
+def _as_good(clean: Errors, refitted: Errors, graphs: HeldOut) -> bool:
     ours, theirs = clean["medae"], refitted["medae"]
-    return ours is not None and (theirs is None or ours <= _AS_GOOD * theirs)
+    typical = float(np.median(np.abs(graphs.acceleration).sum(axis=-1)))
+    return ours is not None and (theirs is None or ours <= _AS_GOOD * theirs + _ROUNDING * typical)
 
 
 def _described(name: str, fit: Fit) -> dict[str, Any]:

@@ -77,9 +77,8 @@ def _equations(law: Law, show: Any, total: str) -> list[tuple[str, str]]:
     own = [collected(node - s) for node, s in zip(nodes, sums(law.dim), strict=True)]
     radial = radial_part(law)
     if radial is not None and not any(own):
-        (filled,) = law.filled((radial,))
         vector = formula.symbol(_VECTOR)
-        return [("a", total.format(show(_times(vector, collected(sympy.expand_mul(filled))))))]
+        return [("a", total.format(show(_times(vector, collected(radial)))))]
     return [
         (
             f"a{axis}",
@@ -93,11 +92,11 @@ def _equations(law: Law, show: Any, total: str) -> list[tuple[str, str]]:
 
 
 def radial_part(law: Law) -> sympy.Expr | None:
-    """Return f where the acceleration by a pair is f·Δ with the same f for all axes, or None where it is not."""
+    """Return f, its constants filled in, where a pair's acceleration is f·Δ for all axes; None where it is not."""
     if not law.added or len(law.messages) != law.dim:
         return None
     deltas = [formula.symbol(f"d{axis}") for axis in AXES[: law.dim]]
-    found = [sympy.expand_mul(message / delta) for message, delta in zip(law.messages, deltas, strict=True)]
+    found = [sympy.expand_mul(message / delta) for message, delta in zip(law.filled(law.messages), deltas, strict=True)]
     alike = all(part == found[0] for part in found[1:])
     return found[0] if alike and not found[0].free_symbols & set(deltas) else None
 
