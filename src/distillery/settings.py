@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from distillery.functions import Function
+from distillery.generalise import LONG
 
 _T = TypeVar("_T")
 # NumPy, PyTorch, the engines and the stores all keep seeds of this size.
@@ -260,6 +261,13 @@ class GeneralisationSettings(Settings):
     horizon: float = Field(
         0.1, gt=0, description="Distance from the true places, in sizes of the system, that ends a prediction's use."
     )
+
+    @field_validator("conditions")
+    @classmethod
+    def _named_otherwise(cls, conditions: dict[str, ConditionSettings]) -> dict[str, ConditionSettings]:
+        if LONG in conditions:
+            raise ValueError(f"{LONG!r} is what rollouts are called; choose another name")
+        return conditions
 
 
 class DaskSettings(Settings):

@@ -200,7 +200,11 @@ class Sweep:
                 content |= {"verify": self.key("verify", cell), **self._dumped("replacement")}
             case "generalise":
                 # Whether a law holds under a condition is decided by the limits of verification.
-                content |= {"replace": self.key("replace", cell), **self._dumped("generalisation"), **self._dumped("simulation")}
+                content |= {
+                    "replace": self.key("replace", cell),
+                    **self._dumped("generalisation"),
+                    **self._dumped("simulation"),
+                }
         return files.digest(content)
 
     def job_key(self, stage: Stage, job: Job) -> str:
