@@ -29,6 +29,11 @@ def program() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name)) is not None), None)
 
 
+def obstacle() -> str | None:
+    """Why no browser can be started here, or None."""
+    return None if program() is not None else f"none of {', '.join(NAMES)} is on the path (Debian: chromium)"
+
+
 class Page:
     """A tab of a browser, and what went wrong in it."""
 

@@ -40,6 +40,7 @@ EXPERIMENT_PICTURE = "{experiment}/trajectories.svg"
 CELL_PICTURE = "{experiment}/{member}/{picture}.svg"
 LOG = "logs/{experiment}/{name}.log"
 SWEEP_LOG = "logs/collect.log"
+REPORT_LOG = "logs/report.log"
 BENCHMARK = "benchmarks/{experiment}/{name}.tsv"
 
 _EXPERIMENT = re.compile(r"(?P<system>[^/]+)-(?P<dim>[23])d-(?P<bodies>\d+)b-s(?P<seed>\d+)")

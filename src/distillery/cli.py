@@ -231,8 +231,8 @@ def tables(folders: tuple[Path, ...], output: Path | None) -> None:
 
 @cli.command()
 @_results
-@click.option("--cells", type=click.IntRange(min=0), default=200, help="How many cells are shown in full at most.")
-def report(results: Path, cells: int) -> None:
+@click.option("--cells", type=click.IntRange(min=0), help="How many cells are shown in full at most.")
+def report(results: Path, cells: int | None) -> None:
     """Write report.html and report.md into the results folder: tables, equations, messages, fronts."""
     from distillery.report.run import report as stage
 

@@ -27,6 +27,8 @@ TIDYING = 2.0  # seconds that refitting and judging a front take after any fit
 VERIFYING = 0.75  # seconds per component of a function
 DRAWING = 1.0  # seconds per job that draws
 COLLECTING = 1.5e-3  # seconds per cell
+# Of a cell that the report shows in full, and how many it shows unless told otherwise.
+REPORTING, SHOWN = 0.6, 200
 JOB = 2.0  # seconds that any job takes to start
 
 
@@ -229,6 +231,7 @@ def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
         StagePlan("verify", counted(len(cells), "cell"), components * len(engines) * VERIFYING + jobs * JOB),
         StagePlan("picture", counted(drawings, "drawing"), drawings * DRAWING + jobs * JOB),
         StagePlan("collect", "one store", JOB + COLLECTING * len(cells)),
+        StagePlan("report", "one page", JOB + REPORTING * min(len(cells), SHOWN)),
     )
 
 

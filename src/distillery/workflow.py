@@ -24,6 +24,9 @@ from distillery.cell import (
     MEMBER_WILDCARD,
     OUTCOME,
     PICTURES,
+    REPORT_HTML,
+    REPORT_LOG,
+    REPORT_MARKDOWN,
     STORE_MARKER,
     SWEEP_LOG,
     Experiment,
@@ -45,6 +48,9 @@ __all__ = [
     "MARKER",
     "MEMBER_WILDCARD",
     "OUTCOME",
+    "REPORT_HTML",
+    "REPORT_LOG",
+    "REPORT_MARKDOWN",
     "STORE_MARKER",
     "SWEEP_LOG",
 ]
@@ -235,6 +241,8 @@ def need(sweep: Sweep, stage: str, experiment: str = "", member: str = "", split
     """
     if stage == "collect":
         return resources.collect(sweep)
+    if stage == "report":
+        return resources.report(sweep)
     if stage == "simulate":
         return resources.simulate(sweep, Experiment.parse(experiment), split)
     if not member:

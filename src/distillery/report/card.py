@@ -84,8 +84,9 @@ def refitted(_shown: Shown) -> str:
 def _brief(shown: Shown) -> str:
     target = _target(shown)
     robust = shown.list(f"{target}_r2_robust")
-    told = [f"test error {show(shown.number('test_mae'))}"]
-    if robust:
+    error = shown.number("test_mae")
+    told = [] if math.isnan(error) else [f"test error {show(error)}"]
+    if robust and not math.isnan(float(np.mean(robust))):
         told.append(f"{TARGET_NAMES[target]} R² {r2_shown(float(np.mean(robust)))}")
     return f"<small>{', '.join(told)}</small>"
 
@@ -152,10 +153,10 @@ def _pictures(sweep: Sweep, shown: Shown) -> str:
     parts = []
     if sweep.model(shown.cell).kind != "control":
         try:
-            parts += [_messages(fit) for fit in message_fits(sweep, shown.cell, [_target(shown)])]
+            parts += [_messages(sweep, shown, fit) for fit in message_fits(sweep, shown.cell, [_target(shown)])]
         except DistilleryError as error:
             parts.append(f'<p class="note">{escape(error)}</p>')
-        parts.append(_spectrum(shown))
+        parts.append(_spectrum(shown) if sweep.model(shown.cell).kind == "graph" else "")
     for function in FUNCTIONS:
         for component, front in enumerate(shown.fronts.get(function, ())):
             parts.append(_front(_label(sweep, shown.cell, function, component)[0], front))
@@ -166,17 +167,18 @@ def _figure(drawn: str, caption: str) -> str:
     return f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>"
 
 
-def _messages(fit: MessageFit) -> str:
+def _messages(sweep: Sweep, shown: Shown, fit: MessageFit) -> str:
     low, high = window(fit)
     across = Axis(f"linear combination of {TARGET_NAMES[fit.target]} (dimensionless)", low, high)
-    up = Axis("message (dimensionless)", low, high)
+    sent = "force of the energy" if sweep.model(shown.cell).kind == "hamiltonian" else "message"
+    up = Axis(f"{sent} (dimensionless)", low, high)
     some = np.linspace(0, len(fit.message) - 1, min(_POINTS, len(fit.message))).astype(int)
     kind = "dots" if fit.target == "force" else "dots other"
     marks = [
         line(across, up, np.array([low, high]), np.array([low, high]), "equal"),
         dots(across, up, fit.fitted[some], fit.message[some], kind),
     ]
-    title = f"message {fit.component + 1} against {TARGET_NAMES[fit.target]}"
+    title = f"{sent} {fit.component + 1} against {TARGET_NAMES[fit.target]}"
     return _figure(
         drawing(title, across, up, marks),
         f"{title}: R² {r2_shown(fit.r2)}, robust {r2_shown(fit.r2_robust)}",
@@ -240,7 +242,8 @@ def _numbers(shown: Shown) -> str:
     told = [f"<div><dt>{words}</dt><dd>{show(value)}</dd></div>" for words, value in known if not math.isnan(value)]
     told += [
         f"<div><dt>{words}</dt><dd>{escape(shown.text(name))}</dd></div>"
-        for words, name in (("read as", "reading"), ("engine", "engine"), ("device", "device"), ("commit", "commit"))
+        for words, name in (("read as", "reading"), ("engine", "engine"), ("device", "device"))
         if shown.text(name)
     ]
+    told.append(f'<div class="wide"><dt>commit</dt><dd>{escape(shown.text("commit"))}</dd></div>')
     return f"<dl>{''.join(told)}</dl>"

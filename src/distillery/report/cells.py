@@ -15,6 +15,7 @@ from distillery.cell import STORE, Cell
 from distillery.collect.columns import CELLS
 from distillery.collect.reader import Frame, read_cells, read_equations
 from distillery.functions import Function
+from distillery.plan import SHOWN
 from distillery.report.front import Point
 from distillery.report.study import Found
 
@@ -52,12 +53,12 @@ class Shown:
         return values if isinstance(values, list) else []
 
 
-def chosen_cells(cells: Sequence[Found], limit: int) -> list[Found]:
+def chosen_cells(cells: Sequence[Found], limit: int | None = None) -> list[Found]:
     """Return the finished cells that are shown: of every experiment and model its first seeds, as far as a limit goes.
 
     Args:
         cells: All cells.
-        limit: How many are shown at most.
+        limit: How many are shown at most; ``plan.SHOWN`` unless told.
 
     Returns:
         Some of the cells, in their order.
@@ -70,7 +71,7 @@ def chosen_cells(cells: Sequence[Found], limit: int) -> list[Found]:
         group = str(found.row), found.cell.model
         ranked.append((before[group], place))
         before[group] += 1
-    kept = sorted(place for _, place in sorted(ranked)[:limit])
+    kept = sorted(place for _, place in sorted(ranked)[: SHOWN if limit is None else limit])
     return [cells[place] for place in kept]
 
 

@@ -84,7 +84,7 @@ def page_markdown(sweep: Sweep, study: Study, shown: Sequence[Shown], today: dat
         shown: The cells whose equations are shown.
         today: The date.
     """
-    counts = [f"{number} {words}" for number, words in _counts(study)]
+    counts = [f"{number} {plain(words)}" for number, words in _counts(study)]
     blocks: list[Block] = [
         Heading(1, plain(_title(study))),
         made(study, today, "report"),

@@ -8,6 +8,8 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from distillery.report.document import plain
+
 DASH = "–"
 NOT_RUN = "not run"
 # R² of a heavy tail can be any negative number; how negative tells nobody anything.
@@ -118,4 +120,4 @@ def _spread(spread: float, mean: str) -> str:
 
 
 def _absent(pooled: Pooled) -> str:
-    return ", ".join(f"{count} {status}" for status, count in pooled.absent)
+    return ", ".join(f"{count} {plain(status)}" for status, count in pooled.absent)

@@ -65,14 +65,14 @@ def draw_job(sweep: Sweep, job: Job) -> None:
         files.write_text(job.picture(sweep.results, picture), drawn)
 
 
-def report(results: Path, limit: int) -> tuple[Path, Path]:
+def report(results: Path, limit: int | None = None) -> tuple[Path, Path]:
     """Write the report of a sweep, as a page of HTML and as Markdown, into its results folder.
 
     Everything is taken from the result store, but messages and simulations, which lie beside it.
 
     Args:
         results: The results folder.
-        limit: How many cells are shown in full at most.
+        limit: How many cells are shown in full at most; ``plan.SHOWN`` unless told.
 
     Returns:
         The two files.
