@@ -156,6 +156,11 @@ def path(sweep: Sweep, pattern: str, **values: str) -> str:
     return str(sweep.results / pattern.format_map(_Wildcards(values)))
 
 
+def folder(path: str) -> str:
+    """Return the folder in which a file stands."""
+    return str(Path(path).parent)
+
+
 def resolved_config(sweep: Sweep) -> str:
     """Return where the checked configuration of the running sweep is kept for its jobs."""
     return str(sweep.results / RESOLVED)

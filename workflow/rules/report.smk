@@ -82,7 +82,7 @@ rule report_sweep:
         mem_mb=memory("report"),
         runtime=minutes("report"),
     params:
-        results=str(SWEEP.results),
+        results=lambda wildcards, output: house.folder(output.page),
         key=SWEEP.collect_key,
     message:
         "report the whole sweep on one page"
