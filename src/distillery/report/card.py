@@ -16,7 +16,7 @@ from distillery.report.cells import Shown
 from distillery.report.front import Point
 from distillery.report.html import escape, folded, identifier
 from distillery.report.mathml import equation
-from distillery.report.messages import TARGET_NAMES, MessageFit, Target, message_fits, r2_shown, window
+from distillery.report.messages import TARGET_NAMES, MessageFit, Target, message_fits, r2_shown, share_outside, window
 from distillery.report.plot import Axis, axis, bars, dots, drawing, line, stairs
 from distillery.report.style import typeset
 from distillery.sweep import Sweep
@@ -179,10 +179,10 @@ def _messages(sweep: Sweep, shown: Shown, fit: MessageFit) -> str:
         dots(across, up, fit.fitted[some], fit.message[some], kind),
     ]
     title = f"{sent} {fit.component + 1} against {TARGET_NAMES[fit.target]}"
-    return _figure(
-        drawing(title, across, up, marks),
-        f"{title}: R² {r2_shown(fit.r2)}, robust {r2_shown(fit.r2_robust)}",
-    )
+    outside = share_outside(fit)
+    told = f", {outside:.1%} outside" if outside else ""
+    caption = f"{title}: R² {r2_shown(fit.r2)}, robust {r2_shown(fit.r2_robust)}{told}"
+    return _figure(drawing(title, across, up, marks), caption)
 
 
 def _spectrum(shown: Shown) -> str:
@@ -207,7 +207,7 @@ def _front(words: str, front: Collection[Point]) -> str:
         return ""
     x = np.array([point.complexity for point in points], dtype=float)
     y = np.maximum(np.array([point.mae for point in points], dtype=float), _FLOOR)
-    across, up = axis("complexity", x), axis("mean absolute error (dimensionless)", y, log=True)
+    across, up = axis("complexity", x), axis("error (dimensionless)", y, log=True)
     chosen, passes = (np.array([getattr(p, name) for p in points]) for name in ("chosen", "passes"))
     marks = [stairs(across, up, x, y)]
     for mask, kind in ((chosen, "ring"), (~passes, "point"), (passes, "point law")):

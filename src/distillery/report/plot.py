@@ -43,13 +43,13 @@ class Axis:
 
     def ticks(self) -> list[float]:
         """Return round values between the ends."""
-        if self.log:
+        # Less than a decade has too few powers of ten to label.
+        if self.log and self.high > 10 * self.low:
             powers = range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
-            stride = max(1, -(-len(powers) // _TICKS))
-            if len(powers) >= 2:
-                return [10.0**power for power in powers][::stride]
-            decade = 10.0 ** math.floor(math.log10(self.low))
-            return [k * decade for k in (*range(1, 10), 10, 20, 50) if self.low <= k * decade <= self.high][::2]
+            if len(powers) > 2:
+                return [10.0**power for power in powers][:: -(-len(powers) // _TICKS)]
+            parts = [k * 10.0**power for power in range(powers[0] - 1, powers[-1] + 1) for k in (1, 2, 5)]
+            return [part for part in parts if self.low <= part <= self.high]
         rough = (self.high - self.low) / _TICKS
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(k * power for k in (1, 2, 5, 10) if k * power >= rough)
@@ -221,4 +221,4 @@ def _path(pixels: Sequence[tuple[int, int]]) -> str:
 
 
 def _text(value: float) -> str:
-    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("-", "\N{MINUS SIGN}")
+    return f"{value:g}".replace("e-0", "e-").replace("e+0", "e").replace("-", "\N{MINUS SIGN}")
