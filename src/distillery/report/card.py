@@ -153,7 +153,8 @@ def _pictures(sweep: Sweep, shown: Shown) -> str:
     parts = []
     if sweep.model(shown.cell).kind != "control":
         try:
-            parts += [_messages(sweep, shown, fit) for fit in message_fits(sweep, shown.cell, [_target(shown)])]
+            fits = message_fits(sweep, shown.cell, [_target(shown)])
+            parts += [_messages(sweep, shown, fit) for fit in fits if np.isfinite(fit.message).all()]
         except DistilleryError as error:
             parts.append(f'<p class="note">{escape(error)}</p>')
         parts.append(_spectrum(shown) if sweep.model(shown.cell).kind == "graph" else "")
