@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jaxtyping import install_import_hook
 
+import browser
 import slurmbox
 import sweeps
 
@@ -24,11 +25,12 @@ from fakepysr import FakePysr  # noqa: E402
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test that needs a Slurm is skipped where none can be started, but not where DISTILLERY_REQUIRE_SLURM is set."""
-    if item.get_closest_marker("slurm") and (reason := slurmbox.obstacle()) is not None:
-        if os.environ.get("DISTILLERY_REQUIRE_SLURM"):
-            pytest.fail(f"no Slurm for the tests: {reason}", pytrace=False)
-        pytest.skip(f"no Slurm for the tests: {reason}")
+    """Skip a test where the Slurm or the browser it needs is not to be had; where DISTILLERY_REQUIRE_* is set, fail."""
+    for what, obstacle in (("slurm", slurmbox.obstacle), ("browser", browser.obstacle)):
+        if item.get_closest_marker(what) and (reason := obstacle()) is not None:
+            if os.environ.get(f"DISTILLERY_REQUIRE_{what.upper()}"):
+                pytest.fail(f"no {what} for the tests: {reason}", pytrace=False)
+            pytest.skip(f"no {what} for the tests: {reason}")
 
 
 @pytest.fixture(scope="session")

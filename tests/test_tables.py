@@ -23,7 +23,8 @@ from distillery.collect.store import build, write
 from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.report import paper
-from distillery.report.pooled import Pooled, beside, figures, loss_text, markdown, pool, r2_text, share_text
+from distillery.report.document import Grid, markdown
+from distillery.report.pooled import Pooled, beside, figures, loss_text, pool, r2_text, share_text
 from distillery.report.study import FITS, READINGS, Found, RowName, Store, Study, read_study
 from distillery.report.tables import study_text, table_1, table_3, tables_text
 from distillery.sweep import Sweep
@@ -135,7 +136,7 @@ def test_figures_keep_trailing_zeros(value: float, text: str) -> None:
 
 
 def test_what_stands_in_a_table_does_not_break_it() -> None:
-    lines = markdown(("a|b", "c"), [["x\ny", "`p|q`"]]).splitlines()
+    lines = markdown([Grid(("a|b", "c"), [["x\ny", "`p|q`"]])]).splitlines()
     assert lines == ["| a\\|b | c   |", "|------|-----|", "| x y  | `p\\|q` |"]
 
 
@@ -150,8 +151,8 @@ def test_a_control_of_ones_own_is_known_by_its_kind() -> None:
     cells = [found("spring-2d-4b-s0/raw-s0"), found("spring-2d-4b-s0/weak-s0")]
     study = study_of(*cells, variants={"raw": {"kind": "control"}, "weak": {"kind": "graph"}})
     assert study.controls == {"raw"}
-    assert "Without raw: a control experiment has no messages." in table_1(study)
-    assert "| weak " in table_3(study)
+    assert "Without raw: a control experiment has no messages." in markdown(table_1(study))
+    assert "| weak " in markdown(table_3(study))
     assert "raw (control)" in study_text(study, TODAY)
 
 
@@ -163,7 +164,7 @@ def test_table_1_takes_the_better_of_force_and_acceleration_of_each_cell() -> No
         found("r^-1-2d-4b-s0/l1-s1", force_r2_robust=[math.nan, 0.2], acceleration_r2_robust=[math.nan, 1.0]),
     ]
     best = entries(
-        section(table_1(study_of(*cells)), "### Best of F and F/m, robust, by the reading that was distilled")
+        section(markdown(table_1(study_of(*cells))), "### Best of F and F/m, robust, by the reading that was distilled")
     )
     assert best["spring-2"]["l1"] == "F or F/m: 0.900 ± 0.071 (paper 1.000)"
     assert best["r^-1-2"]["l1"] == "F/m: 0.950, 1 of 2 (1 without a value) (paper 1.000)"

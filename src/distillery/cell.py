@@ -9,6 +9,7 @@ Everything a sweep writes stands under its results folder::
     <experiment>/<job>/<stage>.json         completion marker of a job of several cells, <model>-s<seed>+<others>
     fits/                                   finished fits by content
     sweep.zarr, sweep.json                  the result store and its completion marker
+    report.html, report.md                  the report of the whole sweep
 """
 
 from __future__ import annotations
@@ -35,10 +36,13 @@ MARKER = "{experiment}/{split}.json"
 OUTCOME = "{experiment}/{member}/{stage}.json"
 STORE = "sweep.zarr"
 STORE_MARKER = "sweep.json"
+REPORT_HTML = "report.html"
+REPORT_MARKDOWN = "report.md"
 EXPERIMENT_PICTURE = "{experiment}/trajectories.svg"
 CELL_PICTURE = "{experiment}/{member}/{picture}.svg"
 LOG = "logs/{experiment}/{name}.log"
 SWEEP_LOG = "logs/collect.log"
+REPORT_LOG = "logs/report.log"
 BENCHMARK = "benchmarks/{experiment}/{name}.tsv"
 
 _EXPERIMENT = re.compile(r"(?P<system>[^/]+)-(?P<dim>[23])d-(?P<bodies>\d+)b-s(?P<seed>\d+)")

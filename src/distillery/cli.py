@@ -273,6 +273,17 @@ def tables(folders: tuple[Path, ...], output: Path | None) -> None:
 
 
 @cli.command()
+@_results
+@click.option("--cells", type=click.IntRange(min=0), help="How many cells are shown in full at most.")
+def report(results: Path, cells: int | None) -> None:
+    """Write report.html and report.md into the results folder: tables, equations, messages, fronts."""
+    from distillery.report.run import report as stage
+
+    for path in stage(results, cells):
+        click.echo(path)
+
+
+@cli.command()
 @click.argument("where", nargs=-1)
 @click.option("--sql", help="A question in SQL on the tables cells, equations and conditions.")
 @click.option("--equations", "rows", flag_value="equations", help="Ask the Pareto fronts instead of the cells.")

@@ -33,6 +33,8 @@ INTEGRATING = 4.0  # seconds per condition: equations for another number of bodi
 FOLLOWING = 1.2e-3  # seconds per step's evaluation of a network or a law
 DRAWING = 1.0  # seconds per job that draws
 COLLECTING = 1.5e-3  # seconds per cell
+# Of a cell that the report shows in full, and how many it shows unless told otherwise.
+REPORTING, SHOWN = 0.6, 200
 JOB = 2.0  # seconds that any job takes to start
 
 
@@ -237,6 +239,7 @@ def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
         StagePlan("generalise", counted(len(cells), "cell"), sum(generalising(sweep, c) for c in cells) + jobs * JOB),
         StagePlan("picture", counted(drawings, "drawing"), drawings * DRAWING + jobs * JOB),
         StagePlan("collect", "one store", JOB + COLLECTING * len(cells)),
+        StagePlan("report", "one page", JOB + REPORTING * min(len(cells), SHOWN)),
     )
 
 

@@ -122,6 +122,13 @@ def collect(sweep: Sweep) -> Need:
     return Need(DRAWING + COLLECTING * len(sweep.cells), plan.COLLECTING * len(sweep.cells))
 
 
+def report(sweep: Sweep) -> Need:
+    """Return what the report of a sweep needs; it reads the simulations of one experiment after another."""
+    data = max(_trajectories_mb(sweep, experiment) for experiment in sweep.experiments)
+    seconds = plan.COLLECTING * len(sweep.cells) + plan.REPORTING * min(len(sweep.cells), plan.SHOWN)
+    return Need(DRAWING + COLLECTING * len(sweep.cells) + 2 * data, seconds)
+
+
 def _trajectories_mb(sweep: Sweep, experiment: Experiment) -> float:
     """Return the memory of an experiment's positions, velocities and accelerations in float32."""
     simulations = sum(sweep.simulations(experiment, split) for split in SPLITS)

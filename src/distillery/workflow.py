@@ -24,6 +24,9 @@ from distillery.cell import (
     MEMBER_WILDCARD,
     OUTCOME,
     PICTURES,
+    REPORT_HTML,
+    REPORT_LOG,
+    REPORT_MARKDOWN,
     STAGES,
     STORE_MARKER,
     SWEEP_LOG,
@@ -46,6 +49,9 @@ __all__ = [
     "MARKER",
     "MEMBER_WILDCARD",
     "OUTCOME",
+    "REPORT_HTML",
+    "REPORT_LOG",
+    "REPORT_MARKDOWN",
     "STORE_MARKER",
     "SWEEP_LOG",
 ]
@@ -151,6 +157,11 @@ def path(sweep: Sweep, pattern: str, **values: str) -> str:
     return str(sweep.results / pattern.format_map(_Wildcards(values)))
 
 
+def folder(path: str) -> str:
+    """Return the folder in which a file stands."""
+    return str(Path(path).parent)
+
+
 def resolved_config(sweep: Sweep) -> str:
     """Return where the checked configuration of the running sweep is kept for its jobs."""
     return str(sweep.results / RESOLVED)
@@ -236,6 +247,8 @@ def need(sweep: Sweep, stage: str, experiment: str = "", member: str = "", split
     """
     if stage == "collect":
         return resources.collect(sweep)
+    if stage == "report":
+        return resources.report(sweep)
     if stage == "simulate":
         return resources.simulate(sweep, Experiment.parse(experiment), split)
     if not member:

@@ -11,6 +11,7 @@ SWEEP = house.open_sweep(config, workflow)
 CONFIG = house.resolved_config(SWEEP)
 STORE = house.path(SWEEP, house.STORE_MARKER)
 PICTURES = house.pictures(SWEEP)
+REPORT = house.path(SWEEP, house.REPORT_HTML)
 begin, finish, gather = house.begin, house.finish, house.gather
 
 

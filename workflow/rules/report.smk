@@ -62,3 +62,29 @@ rule picture_cell:
         "draw {wildcards.experiment}/{wildcards.member}"
     shell:
         "distillery picture --config {params.config:q} {wildcards.experiment:q}/{wildcards.member:q} > {log:q} 2>&1"
+
+
+rule report_sweep:
+    input:
+        store=STORE,
+        pictures=PICTURES,
+    output:
+        page=REPORT,
+        markdown=house.path(SWEEP, house.REPORT_MARKDOWN),
+    log:
+        house.path(SWEEP, house.REPORT_LOG),
+    conda:
+        "../../envs/report.yaml"
+    envmodules:
+        *SWEEP.config.execution.modules,
+    threads: 1
+    resources:
+        mem_mb=memory("report"),
+        runtime=minutes("report"),
+    params:
+        results=lambda wildcards, output: house.folder(output.page),
+        key=SWEEP.collect_key,
+    message:
+        "report the whole sweep on one page"
+    shell:
+        "distillery report --results {params.results:q} > {log:q} 2>&1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile
@@ -20,9 +21,11 @@ from distillery.sweep import Sweep
 
 Target = Literal["force", "acceleration"]
 TARGETS: tuple[Target, ...] = ("force", "acceleration")
-_NAMES: dict[Target, str] = {"force": "F", "acceleration": "F/m"}
+TARGET_NAMES: dict[Target, str] = {"force": "F", "acceleration": "F/m"}
 _COLOURS: dict[Target, str] = {"force": BLUE, "acceleration": ORANGE}
 _POINTS = 2000
+# So many times as wide as nine tenths of them may the messages spread before their tails are left outside.
+_HEAVY = 6.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +76,13 @@ def messages_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
         figure.suptitle(f"{cell}: messages on held-out edges", x=0.01, ha="left", fontsize=11)
 
 
-def message_fits(sweep: Sweep, cell: Cell) -> list[MessageFit]:
+def message_fits(sweep: Sweep, cell: Cell, targets: Sequence[Target] = TARGETS) -> list[MessageFit]:
     """Return the robust linear fits of a cell's message components on held-out edges.
 
     Args:
         sweep: The sweep.
         cell: One of its cells, interpreted.
+        targets: What they are fitted by.
 
     Raises:
         DistilleryError: The cell is not interpreted yet, or its messages are damaged.
@@ -102,7 +106,7 @@ def message_fits(sweep: Sweep, cell: Cell) -> list[MessageFit]:
         displacement, (mass[:, 0], mass[:, 1]), (charge[:, 0], charge[:, 1])
     )
     fits = []
-    for target in TARGETS:
+    for target in targets:
         true = force if target == "force" else force / mass[:, :1]
         design = np.column_stack([true, np.ones(len(true))])
         for component in range(message.shape[1]):
@@ -113,6 +117,29 @@ def message_fits(sweep: Sweep, cell: Cell) -> list[MessageFit]:
     return fits
 
 
+def window(fit: MessageFit) -> tuple[float, float]:
+    """Return the ends of the axes on which a fit is drawn: a few messages of close encounters lie outside.
+
+    Args:
+        fit: The fit.
+
+    Returns:
+        The lower and the upper end, of both axes (dimensionless).
+    """
+    low, inner_low, inner_high, high = np.quantile(fit.message, [0.005, 0.05, 0.95, 0.995])
+    # Heavy tails would squeeze nearly all messages into one point.
+    if high - low > _HEAVY * (inner_high - inner_low) > 0:
+        low, high = inner_low, inner_high
+    margin = 0.08 * (high - low) or 1.0
+    return float(low - margin), float(high + margin)
+
+
+def share_outside(fit: MessageFit) -> float:
+    """Return the share of samples that lie outside of the ``window`` of a fit."""
+    low, high = window(fit)
+    return float(((fit.message < low) | (fit.message > high) | (fit.fitted < low) | (fit.fitted > high)).mean())
+
+
 def draw_fit(axes: Any, fit: MessageFit, notes: bool = True) -> None:
     """Draw a component against its fit, with the line on which they agree.
 
@@ -121,11 +148,9 @@ def draw_fit(axes: Any, fit: MessageFit, notes: bool = True) -> None:
         fit: The fit.
         notes: Whether R² is written in the panel.
     """
-    name = _NAMES[fit.target]
-    low, high = np.quantile(fit.message, [0.005, 0.995])
-    margin = 0.08 * (high - low) or 1.0
-    low, high = float(low - margin), float(high + margin)
-    outside = int(((fit.message < low) | (fit.message > high) | (fit.fitted < low) | (fit.fitted > high)).sum())
+    name = TARGET_NAMES[fit.target]
+    low, high = window(fit)
+    outside = share_outside(fit)
     axes.plot([low, high], [low, high], color=QUIET, lw=1.0, zorder=1)
     axes.scatter(
         fit.fitted[:_POINTS],
@@ -144,9 +169,9 @@ def draw_fit(axes: Any, fit: MessageFit, notes: bool = True) -> None:
     axes.set_xlabel(f"linear combination of {name} (dimensionless)")
     axes.set_ylabel("message (dimensionless)")
     if notes:
-        text = f"R² {_shown(fit.r2)}\nrobust {_shown(fit.r2_robust)}"
+        text = f"R² {r2_shown(fit.r2)}\nrobust {r2_shown(fit.r2_robust)}"
         if outside:
-            text += f"\n{outside / len(fit.message):.1%} outside"
+            text += f"\n{outside:.1%} outside"
         axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=8)
 
 
@@ -155,7 +180,8 @@ def _value(values: list[float | None], index: int) -> float:
     return math.nan if value is None else float(value)
 
 
-def _shown(value: float) -> str:
+def r2_shown(value: float) -> str:
+    """Return R² to three decimals; of a heavy tail it can be any negative number."""
     if math.isnan(value):
         return "–"
     return f"{value:.3f}" if value > -1 else "< −1"

@@ -13,7 +13,7 @@ from distillery.collect.text import counted
 from distillery.errors import DistilleryError
 from distillery.provenance import commit
 from distillery.report import paper
-from distillery.report.pooled import markdown
+from distillery.report.document import Block, Bullets, Grid, Heading, Paragraph, code, plain
 from distillery.report.study import Found, Store, Study
 from distillery.sweep import RESOLVED, load_sweep
 
@@ -21,52 +21,77 @@ _CONFIGURATIONS = ("config.yaml", "workflow/presets/*.yaml")
 _SHOWN = 5
 
 
-def header(study: Study, today: datetime.date) -> str:
+def header(study: Study, today: datetime.date) -> list[Block]:
     """Return what the tables were made from: date, commits, configurations, devices, engines, versions, counts.
 
     Args:
         study: The study.
         today: The date.
     """
+    return [Heading(1, "The paper's tables, and ours beside"), made(study, today, "tables"), *origin(study)]
+
+
+def made(study: Study, today: datetime.date, command: str) -> Paragraph:
+    """Return when, by which command and at which commit something was made of a study, and of how many cells.
+
+    Args:
+        study: The study.
+        today: The date.
+        command: The command of ``distillery``.
+    """
     asked = " ".join(f"--results {shlex.quote(str(store.results))}" for store in study.stores)
     cells = len(study.cells)
     ok = sum(found.status == "ok" for found in study.cells)
-    lines = [
-        "# The paper's tables, and ours beside",
-        f"Made on {today.isoformat()} by `distillery tables {asked}` at commit {commit()}: "
+    return Paragraph(
+        f"Made on {today.isoformat()} by {code(f'distillery {command} {asked}')} at commit {commit()}: "
         f"{counted(cells, 'cell')}, {ok:,} finished, {cells - ok:,} not. "
-        "The paper is [arXiv:2006.11287](https://arxiv.org/abs/2006.11287).",
-        "\n\n".join(_of_store(study, store) for store in study.stores),
-    ]
+        "The paper is [arXiv:2006.11287](https://arxiv.org/abs/2006.11287)."
+    )
+
+
+def origin(study: Study) -> list[Block]:
+    """Return of each store where its results come from, and what of the paper's the stores do not have.
+
+    Args:
+        study: The study.
+    """
+    blocks = [block for store in study.stores for block in _of_store(study, store)]
     if study.repeated:
-        lines.append(
+        text = (
             f"{counted(len(study.repeated), 'cell')} in several folders ({_few(str(c) for c in study.repeated)}): "
             "of each the first that went well counts, in the order of the folders."
         )
+        blocks.append(Paragraph(text))
     models = [name for name in paper.LOSS_MODELS if name not in study.models]
     rows = [f"{system}-{dim}" for system, dim in paper.ROWS if (system, dim) not in {row.paper for row in study.rows}]
     lacking = [f"{what} {', '.join(names)}" for what, names in (("models", models), ("rows", rows)) if names]
     if lacking:
-        lines.append(f"Of the paper's, no store has the {', nor the '.join(lacking)}.")
-    return "\n\n".join(lines)
+        blocks.append(Paragraph(f"Of the paper's, no store has the {', nor the '.join(lacking)}."))
+    return blocks
 
 
-def missing_part(study: Study) -> str:
+def missing_part(study: Study) -> list[Block]:
     """Return the cells that are not finished, with the reasons."""
+    heading = Heading(2, "What is missing")
     groups: dict[tuple[str, str], list[Found]] = {}
     for found in study.cells:
         if found.status != "ok":
             groups.setdefault((found.status, str(found.values["reason"])), []).append(found)
     if not groups:
-        return "## What is missing\n\nNothing: every cell of the sweeps is finished."
+        return [heading, Paragraph("Nothing: every cell of the sweeps is finished.")]
     lines = [
-        [status, f"{len(cells):,}", reason or "no reason was given", _few(str(found.cell) for found in cells)]
+        [
+            plain(status),
+            f"{len(cells):,}",
+            plain(reason) or "no reason was given",
+            _few(str(found.cell) for found in cells),
+        ]
         for (status, reason), cells in sorted(groups.items(), key=lambda entry: (entry[0][0], -len(entry[1])))
     ]
-    return "## What is missing\n\n" + markdown(("status", "cells", "reason", "which"), lines)
+    return [heading, Grid(("status", "cells", "reason", "which"), lines)]
 
 
-def _of_store(study: Study, store: Store) -> str:
+def _of_store(study: Study, store: Store) -> list[Block]:
     own = [found for found in study.cells if found.source == store.results]
     config = store.config
     distillation = config.get("distillation", {})
@@ -74,19 +99,22 @@ def _of_store(study: Study, store: Store) -> str:
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(store.counts.items()))
     engine = str(distillation.get("engine", "unknown"))
     commits = _distinct(found.values.get("commit") for found in own)
+    told = f"{counted(sum(store.counts.values()), 'cell')} ({plain(counts)})"
     lines = [
-        f"**`{store.results}`**: {counted(sum(store.counts.values()), 'cell')} ({counts})",
-        f"- command: {_command(store)}",
-        f"- configuration {store.config_hash}; collected at commit {store.commit}, cells made at {_few(commits)}",
-        f"- seeds {', '.join(str(seed) for seed in config.get('seeds', ()))}; "
-        f"engine {engine}" + (f", compared with {', '.join(compared)}" if compared else ""),
-        f"- trained on {_few(_distinct(found.values.get('device') for found in own))}",
-        f"- training: {_settings(config.get('training', {}))}",
-        f"- versions: {_versions(own)}",
+        f"command: {_command(store)}",
+        f"configuration {plain(store.config_hash)}; collected at commit {plain(store.commit)}, "
+        f"cells made at {_few(commits)}",
+        plain(
+            f"seeds {', '.join(str(seed) for seed in config.get('seeds', ()))}; "
+            f"engine {engine}" + (f", compared with {', '.join(compared)}" if compared else "")
+        ),
+        f"trained on {_few(_distinct(found.values.get('device') for found in own))}",
+        plain(f"training: {_settings(config.get('training', {}))}"),
+        plain(f"versions: {_versions(own)}"),
     ]
     if store.lacking:
-        lines.append(f"- has no columns {', '.join(store.lacking)}: that part is left out or `without a value`")
-    return "\n".join([*lines[:1], "", *lines[1:], *(f"- {note}" for note in store.notes)])
+        lines.append(f"has no columns {', '.join(store.lacking)}: that part is left out or `without a value`")
+    return [Paragraph(f"**{code(str(store.results))}**: {told}"), Bullets((*lines, *map(plain, store.notes)))]
 
 
 def _command(store: Store) -> str:
@@ -103,7 +131,7 @@ def _command(store: Store) -> str:
 
 
 def _snakemake(path: Path) -> str:
-    return f"`snakemake --profile profiles/local --configfile {shlex.quote(str(path))}`"
+    return code(f"snakemake --profile profiles/local --configfile {shlex.quote(str(path))}")
 
 
 def _settings(section: Mapping[str, Any]) -> str:
@@ -125,4 +153,4 @@ def _distinct(texts: Iterable[Any]) -> list[str]:
 def _few(texts: Iterable[str]) -> str:
     names = list(texts)
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more if names else "unknown"
+    return ", ".join(map(plain, names[:_SHOWN])) + more if names else "unknown"

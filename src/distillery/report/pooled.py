@@ -1,4 +1,4 @@
-"""Numbers of several seeds in one entry of a Markdown table, with what is missing said."""
+"""Numbers of several seeds in one entry of a table, with what is missing said."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import dataclasses
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+
+from distillery.report.document import plain
 
 DASH = "–"
 NOT_RUN = "not run"
@@ -95,20 +97,6 @@ def beside(ours: str, paper: str | None) -> str:
     return ours if paper is None else f"{ours} (paper {paper})"
 
 
-def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, its source aligned but for the last column.
-
-    Args:
-        headings: One text per column.
-        rows: As many texts each.
-    """
-    lines = [[text.replace("\n", " ").replace("|", "\\|") for text in row] for row in (headings, *rows)]
-    sizes = [max(3, *(len(line[i]) for line in lines)) for i in range(len(headings) - 1)] + [3]
-    padded = ["| " + " | ".join(text.ljust(n) for text, n in zip(line, sizes, strict=True)) + " |" for line in lines]
-    rule = "|" + "|".join("-" * (size + 2) for size in sizes) + "|"
-    return "\n".join([padded[0], rule, *padded[1:]])
-
-
 def _mean_text(pooled: Pooled, write: Callable[[float], str]) -> str:
     if not pooled.planned:
         return NOT_RUN
@@ -132,4 +120,4 @@ def _spread(spread: float, mean: str) -> str:
 
 
 def _absent(pooled: Pooled) -> str:
-    return ", ".join(f"{count} {status}" for status, count in pooled.absent)
+    return ", ".join(f"{count} {plain(status)}" for status, count in pooled.absent)

@@ -7,23 +7,26 @@ from collections.abc import Sequence
 
 from distillery.collect.table import readable
 from distillery.report import paper
-from distillery.report.pooled import DASH, Pooled, beside, loss_text, markdown, pool, share_text
+from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
+from distillery.report.pooled import DASH, Pooled, beside, loss_text, pool, share_text
 from distillery.report.study import Found, RowName, Study
 
 _NODE_COLUMNS = ("node_equation", "node_recovered")
 _COMPOSED_COLUMNS = ("composed_mae", "composed_medae")
 
 
-def table_5(study: Study) -> str:
+def table_5(study: Study) -> list[Block]:
     """Return table 5: seeds whose law was recovered, all rows × models, and details per model."""
-    parts = [
-        "## Table 5: is the law recovered?",
-        "Seeds of which the chosen expressions are, in all components, the true law up to its gauge, as "
-        "`distillery verify` decides it; in brackets whether the paper's authors found the law.",
-        markdown(
+    parts: list[Block] = [
+        Heading(2, "Table 5: is the law recovered?"),
+        Paragraph(
+            "Seeds of which the chosen expressions are, in all components, the true law up to its gauge, as "
+            "`distillery verify` decides it; in brackets whether the paper's authors found the law."
+        ),
+        Grid(
             ("", *(_heading(study, model) for model in study.models)),
             [
-                *([str(row), *(_verdict(study, row, model) for model in study.models)] for row in study.rows),
+                *([plain(str(row)), *(_verdict(study, row, model) for model in study.models)] for row in study.rows),
                 ["all", *(_sum(study, model) for model in study.models)],
             ],
         ),
@@ -31,20 +34,23 @@ def table_5(study: Study) -> str:
     for what, columns in (("node functions", _NODE_COLUMNS), ("composed errors", _COMPOSED_COLUMNS)):
         if not study.has(*columns):
             names = " and ".join(f"`{name}`" for name in columns)
-            parts.append(f"Left out: {what}; no store has the columns {names}; collect with a later version.")
-    for model in study.models:
-        parts.append(f"### Table 5, {_heading(study, model)}")
-        if model in study.controls:
             parts.append(
+                Paragraph(f"Left out: {what}; no store has the columns {names}; collect with a later version.")
+            )
+    for model in study.models:
+        parts.append(Heading(3, f"Table 5, {_heading(study, model)}"))
+        if model in study.controls:
+            text = (
                 "Every row is the control experiment: symbolic regression on the accelerations of the raw system, "
                 "without a network's factorisation. The paper reports that it finds nothing useful."
             )
+            parts.append(Paragraph(text))
         parts.append(_details(study, model))
-    return "\n\n".join(parts)
+    return parts
 
 
 def _heading(study: Study, model: str) -> str:
-    return f"{model} (control)" if model in study.controls and model != "control" else model
+    return f"{plain(model)} (control)" if model in study.controls and model != "control" else plain(model)
 
 
 def _flags(cells: Sequence[Found], name: str) -> Pooled:
@@ -54,7 +60,7 @@ def _flags(cells: Sequence[Found], name: str) -> Pooled:
 def _share(cells: Sequence[Found], with_form: bool = True) -> str:
     forms = Counter(str(found.values["form"]) for found in cells if found.number("recovered") == 1.0)
     told = [name if len(forms) == 1 else f"{name} {count}" for name, count in forms.items() if name]
-    return share_text(_flags(cells, "recovered"), " + ".join(told) if with_form else "")
+    return share_text(_flags(cells, "recovered"), plain(" + ".join(told)) if with_form else "")
 
 
 def _verdict(study: Study, row: RowName, model: str) -> str:
@@ -66,7 +72,7 @@ def _sum(study: Study, model: str) -> str:
     return _share([found for found in study.cells if found.cell.model == model], with_form=False)
 
 
-def _details(study: Study, model: str) -> str:
+def _details(study: Study, model: str) -> Grid:
     with_node, composed = study.has(*_NODE_COLUMNS), study.has(*_COMPOSED_COLUMNS)
     headings = ["", "recovered", "paper", "on front", "by engine"]
     headings += ["node function"] if with_node else []
@@ -79,14 +85,14 @@ def _details(study: Study, model: str) -> str:
             continue
         known = paper.value(paper.TABLE_5, row.paper, model)
         shown = _example(cells)
-        name = f"{row}, control" if model in study.controls else str(row)
+        name = plain(f"{row}, control" if model in study.controls else str(row))
         line = [name, _share(cells), DASH if known is None else "yes" if known else "no"]
         line += [_on_front(cells), _by_engine(cells)]
         line += [_node(cells, shown)] if with_node else []
         line += [loss_text(_flags(cells, column)) for column in _COMPOSED_COLUMNS] if composed else []
         line.append(DASH if shown is None else f"{_seed(shown)}: {_expressions(shown, 'equation')}")
         lines.append(line)
-    return markdown(headings, lines)
+    return Grid(headings, lines)
 
 
 def _on_front(cells: Sequence[Found]) -> str:
@@ -103,7 +109,7 @@ def _all_on_front(found: Found) -> float:
 def _by_engine(cells: Sequence[Found]) -> str:
     engines = dict.fromkeys(name for found in cells for name in sorted(found.engines))
     shares = [
-        f"{name} {share_text(pool((found.engines.get(name, float('nan')), found.status) for found in cells))}"
+        f"{plain(name)} {share_text(pool((found.engines.get(name, float('nan')), found.status) for found in cells))}"
         for name in engines
     ]
     return "; ".join(shares) or DASH
@@ -127,4 +133,4 @@ def _seed(found: Found) -> str:
 
 
 def _expressions(found: Found, name: str) -> str:
-    return "; ".join(f"`{readable(text)}`" for text in found.texts(name)) or DASH
+    return "; ".join(code(readable(text)) for text in found.texts(name)) or DASH

@@ -1,12 +1,19 @@
-"""Draw the pictures of an experiment or of a cell where the sweep wants them."""
+"""Draw the pictures of an experiment or of a cell where the sweep wants them, and write the report of all."""
 
 from __future__ import annotations
 
+import datetime
+from pathlib import Path
+
 from distillery import files
-from distillery.cell import PICTURES, Cell, Experiment, Job
+from distillery.cell import PICTURES, REPORT_HTML, REPORT_MARKDOWN, STORE, Cell, Experiment, Job
 from distillery.collect.state import cell_states
+from distillery.config import parse_config
+from distillery.report.cells import chosen_cells, read_shown
 from distillery.report.front import front_figure
 from distillery.report.messages import messages_figure
+from distillery.report.page import page, page_markdown
+from distillery.report.study import read_study
 from distillery.report.trajectories import trajectories_figure
 from distillery.sweep import Sweep
 
@@ -56,6 +63,32 @@ def draw_job(sweep: Sweep, job: Job) -> None:
     for picture in PICTURES:
         drawn = best.picture(sweep.results, picture).read_text(encoding="utf-8")
         files.write_text(job.picture(sweep.results, picture), drawn)
+
+
+def report(results: Path, limit: int | None = None) -> tuple[Path, Path]:
+    """Write the report of a sweep, as a page of HTML and as Markdown, into its results folder.
+
+    Everything is taken from the result store, but messages and simulations, which lie beside it.
+
+    Args:
+        results: The results folder.
+        limit: How many cells are shown in full at most; ``plan.SHOWN`` unless told.
+
+    Returns:
+        The two files.
+
+    Raises:
+        DistilleryError: There is no store, or it is damaged or of another version.
+    """
+    study = read_study([results])
+    # The results folder may have been moved, or copied from elsewhere.
+    sweep = Sweep(parse_config(dict(study.stores[0].config), str(results / STORE)), results)
+    shown = read_shown(results, [found.cell for found in chosen_cells(study.cells, limit)])
+    today = datetime.datetime.now(datetime.UTC).date()
+    made = results / REPORT_HTML, results / REPORT_MARKDOWN
+    for path, write in zip(made, (page, page_markdown), strict=True):
+        files.write_text(path, write(sweep, study, shown, today))
+    return made
 
 
 def _rank(sweep: Sweep, cell: Cell) -> tuple[bool, float]:

@@ -1,4 +1,4 @@
-"""The paper's tables 1, 3 and 5 with ours beside, as Markdown."""
+"""The paper's tables 1, 3 and 5 with ours beside."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 from distillery.models import MODELS
 from distillery.report import paper
+from distillery.report.document import Block, Grid, Heading, Paragraph, markdown, plain
 from distillery.report.origin import header, missing_part
-from distillery.report.pooled import DASH, Pooled, beside, figures, loss_text, markdown, pool, r2_text
+from distillery.report.pooled import DASH, Pooled, beside, figures, loss_text, pool, r2_text
 from distillery.report.recovery import table_5
 from distillery.report.study import FITS, READINGS, Found, RowName, Study, read_study
 
@@ -45,69 +46,84 @@ def study_text(study: Study, today: datetime.date) -> str:
         study: The study.
         today: The date that the header gives.
     """
-    parts = [header(study, today), _MARKS, table_1(study), table_3(study), table_5(study), missing_part(study)]
-    return "\n\n".join(parts)
+    return markdown([*header(study, today), *paper_tables(study), *missing_part(study)])
 
 
-def table_1(study: Study) -> str:
+def paper_tables(study: Study) -> list[Block]:
+    """Return the three tables, and before them what the marks in them mean.
+
+    Args:
+        study: The study.
+    """
+    return [Paragraph(_MARKS), *table_1(study), *table_3(study), *table_5(study)]
+
+
+def table_1(study: Study) -> list[Block]:
     """Return table 1: R² of the messages against the true force."""
     models = [name for name in study.models if name not in study.controls]
-    parts = [
-        "## Table 1: do messages carry the force?",
-        "R² of the message components (of FlatHGN: of the force that its pair energy gives) by a linear combination of "
-        "the true forces, mean over as many components as space has dimensions.",
-        "### Best of F and F/m, robust, by the reading that was distilled",
+    parts: list[Block] = [
+        Heading(2, "Table 1: do messages carry the force?"),
+        Paragraph(
+            "R² of the message components (of FlatHGN: of the force that its pair energy gives) by a linear "
+            "combination of the true forces, mean over as many components as space has dimensions."
+        ),
+        Heading(3, "Best of F and F/m, robust, by the reading that was distilled"),
         _matrix(study, models, lambda row, model: _best_text(study, row, model)),
     ]
-    heading = "### As in the paper: F, robust, by the largest deviation"
+    parts.append(Heading(3, "As in the paper: F, robust, by the largest deviation"))
     if study.has("std_force_r2_robust"):
-        parts += [heading, _matrix(study, models, lambda row, model: _as_in_paper(study, row, model))]
+        parts.append(_matrix(study, models, lambda row, model: _as_in_paper(study, row, model)))
     else:
-        parts += [heading, "Left out: no store has the column `std_force_r2_robust`; collect with a later version."]
+        parts.append(
+            Paragraph("Left out: no store has the column `std_force_r2_robust`; collect with a later version.")
+        )
     parts += _without(study, models, "a control experiment has no messages")
     for model in models:
-        parts += [f"### Table 1, {model}", _details(study, model)]
-    return "\n\n".join(parts)
+        parts += [Heading(3, f"Table 1, {plain(model)}"), _details(study, model)]
+    return parts
 
 
-def table_3(study: Study) -> str:
+def table_3(study: Study) -> list[Block]:
     """Return table 3: the error of predicted accelerations on held-out simulations."""
     with_loss = {found.cell.model for found in study.cells if not math.isnan(found.number("test_mae"))}
     models = [name for name in study.models if name not in study.controls or name in with_loss]
-    parts = [
-        "## Table 3: test loss",
-        "Mean over bodies of held-out simulations of Σ|a - â|.",
+    parts: list[Block] = [
+        Heading(2, "Table 3: test loss"),
+        Paragraph("Mean over bodies of held-out simulations of Σ|a - â|."),
         _matrix(study, models, lambda row, model: _loss(study, row, model, "test_mae", with_paper=True)),
-        "### Median error",
-        "The median over bodies of the same, which close encounters do not move; the paper has none.",
+        Heading(3, "Median error"),
+        Paragraph("The median over bodies of the same, which close encounters do not move; the paper has none."),
     ]
     if study.has("test_medae"):
         parts.append(_matrix(study, models, lambda row, model: _loss(study, row, model, "test_medae")))
     else:
-        parts.append("Left out: no store has the column `test_medae`.")
+        parts.append(Paragraph("Left out: no store has the column `test_medae`."))
     parts += [
-        "### Ratio to the paper's best",
-        "Our mean over the smallest loss that the paper has in that row.",
-        markdown(
-            ("", *models, "paper's best"),
+        Heading(3, "Ratio to the paper's best"),
+        Paragraph("Our mean over the smallest loss that the paper has in that row."),
+        Grid(
+            ("", *map(plain, models), "paper's best"),
             [
-                [str(row), *(_ratio(study, row, model) for model in models), _paper_best(row)]
+                [plain(str(row)), *(_ratio(study, row, model) for model in models), _paper_best(row)]
                 for row in study.rows
                 if paper.least_loss(row.paper) is not None
             ],
         ),
         *_without(study, models, "a control experiment trains no network"),
     ]
-    return "\n\n".join(parts)
+    return parts
 
 
-def _without(study: Study, models: Sequence[str], why: str) -> list[str]:
-    left = [name for name in study.models if name not in models]
-    return [f"Without {', '.join(left)}: {why}."] if left else []
+def _without(study: Study, models: Sequence[str], why: str) -> list[Block]:
+    left = [plain(name) for name in study.models if name not in models]
+    return [Paragraph(f"Without {', '.join(left)}: {why}.")] if left else []
 
 
-def _matrix(study: Study, models: Sequence[str], text: Callable[[RowName, str], str]) -> str:
-    return markdown(("", *models), [[str(row), *(text(row, model) for model in models)] for row in study.rows])
+def _matrix(study: Study, models: Sequence[str], text: Callable[[RowName, str], str]) -> Grid:
+    return Grid(
+        ("", *map(plain, models)),
+        [[plain(str(row)), *(text(row, model) for model in models)] for row in study.rows],
+    )
 
 
 def _pooled(cells: Sequence[Found], value: Callable[[Found], float]) -> Pooled:
@@ -141,7 +157,7 @@ def _as_in_paper(study: Study, row: RowName, model: str) -> str:
     return beside(r2_text(pooled), _paper_r2(row, model))
 
 
-def _details(study: Study, model: str) -> str:
+def _details(study: Study, model: str) -> Grid:
     """Return all fits of a model, a line per row and reading."""
     both = study.has(*(f"{reading}_{name}" for reading in READINGS for name in FITS))
     lines = []
@@ -154,9 +170,9 @@ def _details(study: Study, model: str) -> str:
             names = [f"{reading}_{name}" for name in FITS] if both else _DISTILLED_FITS
             fits = [r2_text(_pooled(cells, lambda found, name=name: found.mean(name))) for name in names]  # type: ignore[misc]
             lines.append(
-                [str(row), reading, *fits, known if reading != "principal" else "", _distilled(cells, reading)]
+                [plain(str(row)), reading, *fits, known if reading != "principal" else "", _distilled(cells, reading)]
             )
-    return markdown(("", "reading", *_FIT_HEADINGS, "paper", "distilled"), lines)
+    return Grid(("", "reading", *_FIT_HEADINGS, "paper", "distilled"), lines)
 
 
 def _distilled(cells: Sequence[Found], reading: str) -> str:

@@ -1,0 +1,319 @@
+"""The report of a sweep: one light page that nothing from a store can break out of, and the same in Markdown."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from distillery.cell import Cell
+from distillery.cli import main
+from distillery.collect.run import collect
+from distillery.config import parse_config
+from distillery.errors import DistilleryError
+from distillery.report import page as page_module
+from distillery.report.cells import chosen_cells, read_shown
+from distillery.report.document import Bullets, Grid, Heading, Paragraph, code, markdown, plain
+from distillery.report.html import blocks_html, identifier, inline
+from distillery.report.mathml import equation
+from distillery.report.page import page, page_markdown
+from distillery.report.plot import axis, dots
+from distillery.report.run import report
+from distillery.report.study import Found, Store, Study, read_study
+from distillery.report.tables import table_5
+from distillery.simulate.store import Trajectories
+from distillery.sweep import Sweep
+from fabricate import LAWS, end, fabricate, messages
+
+TODAY = datetime.date(2020, 6, 19)
+HOSTILE = "</code></title><script>alert(1)</script><img src=x onerror=alert(1)>\"' `a` **b** [c](javascript:alert(1))"
+
+
+class Parsed(HTMLParser):
+    """What a browser would make of a page: elements, attributes, ids, links, texts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in ("meta",):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        (self.scripts if self._open[-1:] == ["script"] else self.words).append(data)
+
+    def having(self, name: str) -> list[str]:
+        return [value for _, attribute, value in self.attributes if attribute == name]
+
+    @property
+    def text(self) -> str:
+        return "".join(self.words)
+
+
+@pytest.fixture(autouse=True)
+def _trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = np.linspace(0, 9.9, 20)
+    phase = time[None, :, None, None] + np.arange(4)[None, None, :, None] + np.array([0.0, np.pi / 2])
+    paths = np.repeat(np.cos(phase), 5, axis=0)
+    found = Trajectories(paths, paths, paths, np.ones((5, 4)), np.ones((5, 4)), time)
+    monkeypatch.setattr(page_module, "read_trajectories", lambda *_: found)
+
+
+def made(folder: Path, **changes: Any) -> Sweep:
+    """A collected sweep: cells that went well with messages, and one that diverged for a hostile reason."""
+    content = {"experiments": [{"system": "spring"}], "models": ["bottleneck", "standard", "flathgn", "control", "l1"]}
+    sweep = Sweep(parse_config({**content, **changes}), folder)
+    for cell in sweep.cells[:-1]:
+        fabricate(sweep, cell)
+        messages(sweep, cell)
+    end(sweep, sweep.cells[-1], "train", "diverged", HOSTILE)
+    collect(sweep)
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return made(tmp_path_factory.mktemp("page") / "results")
+
+
+def written(sweep: Sweep, limit: int | None = None) -> tuple[str, str]:
+    """The page and its Markdown."""
+    study = read_study([sweep.results])
+    shown = read_shown(sweep.results, [found.cell for found in chosen_cells(study.cells, limit)])
+    return page(sweep, study, shown, TODAY), page_markdown(sweep, study, shown, TODAY)
+
+
+def test_the_page_shows_what_was_found(sweep: Sweep) -> None:
+    text, _ = written(sweep)
+    found = Parsed(text)
+    for told in ("2020-06-19", sweep.config_hash, "Table 1: do messages carry the force?", "1/1 force"):
+        assert told in found.text
+    for words in ("message 1 against F: R² 0.990, robust", "force of the energy 1 against F", "ring: the choice"):
+        assert words in found.text
+    # Two messages, one spectrum, and a front of two messages and two nodes; three simulations.
+    first = text[text.index(f'<div id="{sweep.cells[0]}">') : text.index(f'<div id="{sweep.cells[1]}">')]
+    assert first.count("<svg") == 2 + 1 + 4
+    assert text.count("held-out simulation 2") == 2
+    assert first.count("<math") == 4
+    assert f"{LAWS[0][:3]}" in first
+    assert len(first) < 100_000
+
+
+def test_a_page_needs_nothing_beside_it(sweep: Sweep) -> None:
+    found = Parsed(written(sweep)[0])
+    assert not found.having("src")
+    assert {link for link in found.having("href") if not link.startswith("#")} == {"https://arxiv.org/abs/2006.11287"}
+    style = resources.files("distillery.report").joinpath("page.css").read_text("utf-8")
+    assert not re.search(r"url\(|@import", style)
+    assert not found.tags["link"]
+
+
+def test_links_lead_to_cells(sweep: Sweep) -> None:
+    found = Parsed(written(sweep)[0])
+    ids = found.having("id")
+    assert len(ids) == len(set(ids))
+    targets = [link[1:] for link in found.having("href") if link.startswith("#")]
+    assert set(targets) <= set(ids)
+    assert {identifier(str(cell)) for cell in sweep.cells[:-1]} <= set(targets)
+
+
+def harmless(text: str) -> None:
+    """Fail where a page has any element or attribute that is not the program's own."""
+    found = Parsed(text)
+    assert found.tags["script"] == 1
+    assert found.scripts == [resources.files("distillery.report").joinpath("page.js").read_text("utf-8")]
+    assert not found.tags.keys() & {"img", "iframe", "object", "embed", "link", "base", "form", "b1"}
+    assert not [name for _, name, _ in found.attributes if name.startswith("on")]
+    assert not [value for value in found.having("href") if not value.startswith(("#", "https://arxiv.org/"))]
+
+
+def test_nothing_from_a_store_becomes_markup(tmp_path: Path) -> None:
+    sweep = made(tmp_path / "results")
+    cell = sweep.cells[0]
+    front = [{"expression": HOSTILE, "complexity": 1, "mae": 0.5, "score": 0.0}]
+    fits = [
+        {"component": k, "status": "ok", "reason": "", "fit": "", "seconds": 1.0, "chosen": 0, "front": front}
+        for k in range(2)
+    ]
+    verdicts = [
+        {
+            "component": k,
+            "recovered": True,
+            "form": HOSTILE,
+            "expression": HOSTILE,
+            "complexity": 1,
+            "median_residual": 0.1,
+            "p90_residual": 0.1,
+            "constants": {HOSTILE: 1.0},
+            "others": [],
+        }
+        for k in range(2)
+    ]
+    fabricate(
+        sweep,
+        cell,
+        interpret={"reading": HOSTILE},
+        distill={"components": fits, "node": fits, "reading": HOSTILE},
+        verify={"components": verdicts, "form": HOSTILE},
+    )
+    collect(sweep)
+    text, in_markdown = written(sweep)
+    harmless(text)
+    assert Parsed(text).text.count("<script>alert(1)</script>") >= 4  # it is shown, as text
+    outside_of_code = re.sub(r"`[^`]*`", "", in_markdown.replace("\\`", ""))
+    assert not re.search(r"(?<!\\)<(script|img|/)", outside_of_code)
+    assert "](javascript:" not in re.sub(r"\\\[c\\\]", "", outside_of_code)
+
+
+def test_names_of_systems_and_models_become_no_markup(sweep: Sweep) -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    values = {"status": "ok", "reason": "", "recovered": 1.0, "form": hostile, "equation": [hostile], "fit": ["ok"]}
+    cells = (
+        Found(Cell.parse(f"{hostile}-2d-4b-s0/{hostile}-s0"), values, Path(hostile)),
+        Found(Cell.parse(f"{hostile}-2d-4b-s0/l1-s0"), {**values, "status": hostile}, Path(hostile)),
+    )
+    store = Store(Path(hostile), {"seeds": [hostile]}, hostile, hostile, {hostile: 2}, (), (hostile,))
+    study = Study((store,), cells)
+    text = page(sweep, study, [], TODAY)
+    harmless(text)
+    assert hostile in Parsed(text).text
+    outside_of_code = re.sub(r"`[^`]*`", "", page_markdown(sweep, study, [], TODAY))
+    assert not re.search(r"(?<!\\)<img", outside_of_code)
+
+
+def test_a_page_of_many_cells_shows_the_first_seeds_and_says_so(tmp_path: Path) -> None:
+    sweep = made(tmp_path / "results", models=["l1", "control"], seeds=[0, 1, 2])
+    text, in_markdown = written(sweep, limit=3)
+    shown = [name for name in Parsed(text).having("id") if "/" in name]
+    assert shown == [f"spring-2d-4b-s0/{member}" for member in ("l1-s0", "l1-s1", "control-s0")]
+    for said in (Parsed(text).text, in_markdown):
+        assert "3 cells of the 5 that are finished are shown in full" in said
+    assert "distillery report --cells 5" in in_markdown
+
+
+def test_a_store_without_what_lies_beside_it_is_still_reported(tmp_path: Path) -> None:
+    sweep = made(tmp_path / "results")
+    for cell in sweep.cells:
+        cell.messages(sweep.results).unlink(missing_ok=True)
+    text, _ = written(sweep)
+    assert "messages.npz: damaged or missing" in Parsed(text).text
+    assert "Pareto front" in text
+
+
+def test_markdown_and_html_come_from_one_source(sweep: Sweep) -> None:
+    text, in_markdown = written(sweep)
+    blocks = table_5(read_study([sweep.results]))
+    assert markdown(blocks) in in_markdown
+    words = Parsed(text).words
+    for block in blocks:
+        if isinstance(block, Grid):
+            assert {cell for row in block.rows for cell in row if "`" not in cell} <= {*words, ""}
+
+
+def test_marks_become_elements_and_plain_texts_do_not() -> None:
+    blocks = [Heading(2, "A"), Paragraph(f"**{code('x')}** [y](https://z.org)"), Bullets((plain("*a* <b> `c`"),))]
+    assert blocks_html(blocks) == (
+        '<h2>A</h2>\n<p><strong><code>x</code></strong> <a href="https://z.org">y</a></p>\n'
+        "<ul><li>*a* &lt;b&gt; `c`</li></ul>"
+    )
+    assert markdown(blocks).splitlines()[-1] == r"- \*a\* \<b> \`c\`"
+    assert inline("[y](javascript:z)") == "[y](javascript:z)"
+    assert plain("r^-1 string_ball < -1\n2") == r"r^-1 string_ball \< -1 2"
+
+
+def flat(text: str) -> str:
+    """MathML as one line: fractions as (a)/(b), powers as a^b, indices as a_b."""
+
+    def walk(node: ElementTree.Element) -> str:
+        inner = [walk(child) for child in node]
+        match node.tag:
+            case "mfrac":
+                return f"({inner[0]})/({inner[1]})"
+            case "msup":
+                return f"{inner[0]}^{inner[1]}"
+            case "msub":
+                return f"{inner[0]}_{inner[1]}"
+            case "msqrt":
+                return f"√({''.join(inner)})"
+            case "mspace":
+                return " "
+            case "mtr":
+                return " ".join(inner) + ";"
+        return (node.text or "") + "".join(inner)
+
+    return walk(ElementTree.fromstring(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "typeset"),
+    [
+        ("dx*(-2.6112 + 2.58/r)", "s_1=Δx (−2.61+(2.58)/(r))"),
+        ("-1.68*dx*m2/r**2", "s_1=−(1.68 Δx m_2)/(r^2)"),
+        ("0.5*(px - 1)**2/m", "s_1=(0.5 (p_x−1)^2)/(m)"),
+        ("m1*log(r) - sqrt(r)", "s_1=m_1 log\u2061(r)−√(r)"),
+        ("exp(-r/2)*q1", "s_1=q_1 e^−0.5 r"),
+        ("2 if r > 2 else -dx", "s_1={2 if r>2;−Δx otherwise;"),
+        ("1.5e-7*r", "s_1=1.5·10^−7 r"),
+        ("2.0*3.0**r", "s_1=2·3^r"),
+        ("abs(dx)", "s_1=|Δx|"),
+        ("1/(dx + r)", "s_1=(1)/(Δx+r)"),
+        ("r*(dx + 1)/(r - 2)", "s_1=(r (Δx+1))/(r−2)"),
+        ("-(r - 1)*q1", "s_1=q_1 (1−r)"),
+    ],
+)
+def test_expressions_are_typeset(text: str, typeset: str) -> None:
+    names = ("dx", "r", "m", "m1", "m2", "q1", "px")
+    assert flat(equation("s1", text, names)) == typeset
+
+
+def test_what_is_no_expression_is_not_typeset() -> None:
+    with pytest.raises(DistilleryError, match="unknown symbol"):
+        equation("s1", "dx*evil", ("dx",))
+
+
+def test_drawings_leave_out_what_lies_outside() -> None:
+    x, y = axis("x", np.array([0.0, 1.0])), axis("y", np.array([1e-3, 1.0]), log=True)
+    assert dots(x, y, np.array([0.5, 9.0]), np.array([0.1, 0.1])).count("h0") == 1
+    assert [f"{tick:g}" for tick in y.ticks()] == ["0.001", "0.01", "0.1", "1"]
+    assert axis("x", np.array([2.0, 2.0])).high > 2.0
+
+
+def test_the_command_writes_both_files(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["report", "--results", str(sweep.results)])
+    assert ended.value.code == 0
+    paths = [sweep.results / "report.html", sweep.results / "report.md"]
+    assert capsys.readouterr().out.split() == [str(path) for path in paths]
+    before = [path.read_bytes() for path in paths]
+    assert report(sweep.results) == tuple(paths)
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_a_folder_without_a_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DistilleryError, match="there is no result store yet"):
+        report(tmp_path)
+    assert not list(tmp_path.iterdir())
