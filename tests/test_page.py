@@ -19,6 +19,7 @@ from distillery.cli import main
 from distillery.collect.run import collect
 from distillery.config import parse_config
 from distillery.errors import DistilleryError
+from distillery.report import law
 from distillery.report import page as page_module
 from distillery.report.cells import chosen_cells, read_shown
 from distillery.report.document import Bullets, Grid, Heading, Paragraph, code, markdown, plain
@@ -114,11 +115,12 @@ def test_the_page_shows_what_was_found(sweep: Sweep) -> None:
         assert told in found.text
     for words in ("message 1 against F: R² 0.990, robust", "force of the energy 1 against F", "ring: the choice"):
         assert words in found.text
-    # Two messages, one spectrum, and a front of two messages and two nodes; three simulations.
+    # Errors by condition, two messages, one spectrum, and a front of two messages and two nodes; three simulations.
     first = text[text.index(f'<div id="{sweep.cells[0]}">') : text.index(f'<div id="{sweep.cells[1]}">')]
-    assert first.count("<svg") == 2 + 1 + 4
+    assert first.count("<svg") == 1 + 2 + 1 + 4
     assert text.count("held-out simulation 2") == 2
-    assert first.count("<math") == 4
+    # And the law.
+    assert first.count("<math") == 4 + 1
     assert f"{LAWS[0][:3]}" in first
     assert len(first) < 100_000
 
@@ -317,3 +319,21 @@ def test_a_folder_without_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DistilleryError, match="there is no result store yet"):
         report(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_law_is_shown_with_its_errors_and_where_it_holds(sweep: Sweep) -> None:
+    text, _ = written(sweep)
+    parsed = Parsed(text)
+    assert "the law in the network's place, simple numbers" in parsed.text
+    assert "<mo>∑</mo>" in text
+    assert parsed.text.count("16 bodies") >= 1
+    assert parsed.text.count("useful until time") == parsed.text.count("held out, median")
+    assert "errors of network and law by condition" in parsed.text
+
+
+@pytest.mark.parametrize("line", ["a = Σ Δ*(-2 + 1.980/r)/m1", "H = Σ r*(r - 1.980) + (px**2/2 + py**2/2)/m", HOSTILE])
+def test_lines_of_a_law_are_typeset_or_stand_as_they_are(line: str) -> None:
+    html = law._line(line, 2)
+    Parsed(html)
+    assert "<script>" not in html
+    assert ("<math" in html) == (line is not HOSTILE)

@@ -15,6 +15,7 @@ from distillery.functions import FUNCTIONS, Function, components, message_names,
 from distillery.report.cells import Shown
 from distillery.report.front import Point
 from distillery.report.html import escape, folded, identifier
+from distillery.report.law import law_part
 from distillery.report.mathml import equation
 from distillery.report.messages import TARGET_NAMES, MessageFit, Target, message_fits, r2_shown, share_outside, window
 from distillery.report.plot import Axis, axis, bars, dots, drawing, line, stairs
@@ -48,7 +49,7 @@ def card(sweep: Sweep, shown: Shown) -> str:
     cell = shown.cell
     content = [
         _equations(sweep, shown),
-        refitted(shown),
+        law_part(shown),
         f'<div class="plots">{_pictures(sweep, shown)}</div>',
         _expressions(sweep, shown),
         _numbers(shown),
@@ -74,11 +75,6 @@ def verdict(recovered: float, on_front: Collection[float], form: str = "") -> tu
     if on_front and all(flag == 1.0 for flag in on_front):
         return "near", "on front"
     return "no", "not found"
-
-
-def refitted(_shown: Shown) -> str:
-    """Return what becomes of a cell's equations once their constants are fitted again: nothing, until a stage does."""
-    return ""
 
 
 def _brief(shown: Shown) -> str:

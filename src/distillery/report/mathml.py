@@ -24,18 +24,19 @@ _BRACKETS = ("(", ")")
 _RELATIONS = {">": ">", ">=": "≥", "<": "<", "<=": "≤"}
 
 
-def equation(left: str, text: str, symbols: Collection[str]) -> str:
+def equation(left: str, text: str, symbols: Collection[str], *, summed: bool = False) -> str:
     """Return ``left = text`` as a MathML element.
 
     Args:
         left: A name, typeset as symbols are.
         text: Text of an expression.
         symbols: The names that may occur in it.
+        summed: Whether a sign of summation stands before it.
 
     Raises:
         DistilleryError: The text is no expression in these names.
     """
-    right = typeset(parse(text, symbols))
+    right = ("<mo>∑</mo>" if summed else "") + typeset(parse(text, symbols))
     return f'<math display="block"><mrow>{symbol(left)}<mo>=</mo>{right}</mrow></math>'
 
 

@@ -1,0 +1,137 @@
+"""The law that took a network's place, on the page: as it came out, its errors, and where it holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from distillery.collect.text import show
+from distillery.errors import DistilleryError
+from distillery.functions import feature_names
+from distillery.generalise import LONG, PREDICTORS
+from distillery.replace.law import momentum_names, own_names
+from distillery.report.cells import Shown
+from distillery.report.html import escape
+from distillery.report.mathml import equation
+from distillery.report.plot import Axis, axis, dots, drawing
+
+_WORDS = {
+    "network": "network",
+    "raw": "as distilled",
+    "refitted": "constants refitted",
+    "clean": "simple numbers",
+}
+_SUM = "Σ "
+# Below this an error is rounding; it would stretch the axis over decades of nothing.
+_FLOOR = 1e-9
+
+
+def law_part(shown: Shown) -> str:
+    """Return what became of a cell's expressions once they replaced its network; nothing where no stage said so.
+
+    Args:
+        shown: The cell.
+    """
+    if not shown.text("replacement"):
+        return ""
+    reason = shown.text("replacement_reason")
+    note = f'<p class="note">{escape(reason)}</p>' if reason else ""
+    if not shown.text("law"):
+        return note
+    form = _WORDS.get(shown.text("law_form"), "")
+    parts = [
+        f'<div class="equation"><div class="label">the law in the network\'s place, {escape(form)}</div>',
+        *(f'<div class="scroll" tabindex="0">{_line(text, shown.cell.experiment.dim)}</div>' for text in _lines(shown)),
+        "</div>",
+        note,
+        _errors(shown),
+        _curve(shown.beyond),
+    ]
+    return "".join(parts)
+
+
+def _lines(shown: Shown) -> list[str]:
+    return shown.text("law").split("; ")
+
+
+def _line(text: str, dim: int) -> str:
+    """Return one equation of a law; what cannot be typeset is shown as it stands."""
+    left, _, right = text.partition(" = ")
+    symbols = ("Δ", *feature_names(dim), *own_names(dim), *momentum_names(dim), *(f"s{k + 1}" for k in range(dim)))
+    try:
+        return equation(left, right.removeprefix(_SUM), symbols, summed=right.startswith(_SUM))
+    except DistilleryError:
+        return f"<code>{escape(text)}</code>"
+
+
+def _errors(shown: Shown) -> str:
+    """Return a table of errors on held-out data and of what holds under other conditions."""
+    head = "".join(f'<th scope="col">{_WORDS[name]}</th>' for name in PREDICTORS)
+    rows = [
+        f'<tr><th scope="row">held out, {middle}</th>'
+        + "".join(f"<td>{_number(shown.number(f'error_{name}_{kind}'))}</td>" for name in PREDICTORS)
+        + "</tr>"
+        for middle, kind in (("mean", "mae"), ("median", "medae"))
+    ]
+    for condition, found in shown.beyond.items():
+        if condition == LONG:
+            continue
+        entries = "".join(f"<td>{_judged(found.get(name, {}))}</td>" for name in PREDICTORS)
+        rows.append(f'<tr><th scope="row">{escape(condition)}</th>{entries}</tr>')
+    long = shown.beyond.get(LONG, {})
+    if any("horizon" in own for own in long.values()):
+        ends = [long.get(name, {}).get("horizon", math.nan) for name in PREDICTORS]
+        entries = "".join(f"<td>{_number(end) if isinstance(end, float) else '–'}</td>" for end in ends)
+        rows.append(f'<tr><th scope="row">useful until time</th>{entries}</tr>')
+    note = (
+        '<p class="note">Errors of the acceleration; under other conditions medians, ✓ where it is right within the '
+        "limits of verification.</p>"
+    )
+    return (
+        f'<div class="scroll" tabindex="0"><table><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
+        f"</table></div>{note}"
+    )
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else show(value)
+
+
+def _judged(own: Mapping[str, float | str]) -> str:
+    median = own.get("medae", math.nan)
+    if not isinstance(median, float) or math.isnan(median):
+        return "–"
+    mark = '<span class="yes">✓</span>' if own.get("holds") == 1.0 else '<span class="no">✗</span>'
+    return f"{mark} {show(median)}"
+
+
+def _curve(beyond: Mapping[str, Mapping[str, Mapping[str, float | str]]]) -> str:
+    """Return a drawing of median errors by condition, network and refitted law; nothing where nothing was tested."""
+    names = [name for name, found in beyond.items() if name != LONG and found]
+    network, law = (_medians(beyond, names, predictor) for predictor in ("network", "refitted"))
+    known = np.concatenate([network, law])
+    known = known[np.isfinite(known)]
+    if not names or not len(known):
+        return ""
+    across = Axis("conditions, as in the table", 0.5, len(names) + 0.5)
+    up = axis("median error (dimensionless)", known, log=True)
+    places = np.arange(1.0, len(names) + 1.0)
+    marks = [
+        dots(across, up, places[np.isfinite(values)], values[np.isfinite(values)], kind)
+        for values, kind in ((network, "point"), (law, "point law"))
+    ]
+    title = "errors of network and law by condition"
+    drawn = drawing(title, across, up, marks, bare_x=True)
+    return (
+        f'<div class="plots"><figure>{drawn}<figcaption>median error by condition: the network, and (green) the law '
+        "with refitted constants</figcaption></figure></div>"
+    )
+
+
+def _medians(
+    beyond: Mapping[str, Mapping[str, Mapping[str, float | str]]], names: Sequence[str], predictor: str
+) -> np.ndarray:
+    values = [beyond[name].get(predictor, {}).get("medae", math.nan) for name in names]
+    return np.array([max(v, _FLOOR) if isinstance(v, float) and math.isfinite(v) else math.nan for v in values])
