@@ -289,7 +289,8 @@ def test_models_without_messages_stand_in_store_and_table(make_sweep: Any) -> No
     assert found[0].std_force_r2.values == pytest.approx(found[0].force_r2.values)
     assert found[0].std_r2_gauge_free.values == pytest.approx([0.999] * 2)
     lines = results_table(sweep.results).splitlines()
-    assert len(lines) == 2 + 2 + 1 + 2 + 2
+    # And the best law, with its heading, between empty lines.
+    assert len(lines) == 2 + 2 + 1 + 2 + (1 + 2 + 1) + 2
     assert "yes, as energy" in lines[4]
     assert lines[5].split()[1:8] == ["control", "0", "–", "–", "–", "–", "–"]
     assert lines[-1] == "3 of 3 cells recovered"
@@ -308,7 +309,8 @@ def test_the_table_fits_a_terminal_and_cuts_nothing_elsewhere() -> None:
     names = (*names, "acceleration_r2", "acceleration_r2_robust", "recovered", "form", "on_front", "equation")
     long = " + ".join(f"1.2345678*dx**{n}" for n in range(20))
     ok = ("spring-2d-4b-s0", "l1", 0, "ok", "", 0.1, [-50.0, None], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5], True, "force")
-    table = Table(names, ((*ok, [True, True], [long, ""]),))
+    names = (*names, "law", "law_form", *(f"error_{part}_medae" for part in ("network", "raw", "refitted", "clean")))
+    table = Table(names, ((*ok, [True, True], [long, ""], "", "", None, None, None, None),))
     narrow = format_results(table, 100)
     assert max(map(len, narrow.splitlines())) <= 100
     assert narrow.count("1.23*dx^") == 20
@@ -316,6 +318,17 @@ def test_the_table_fits_a_terminal_and_cuts_nothing_elsewhere() -> None:
     assert "< -1" in wide
     assert "no expression" in wide
     assert long.replace("1.2345678", "1.23").replace("**", "^") in wide
+
+
+def test_the_best_law_of_every_experiment_stands_below(sweep: Any) -> None:
+    for cell in sweep.cells:
+        fabricate(sweep, cell)
+    collect(sweep)
+    shown = results_table(sweep.results, width=200)
+    below = shown[shown.index("best law in a network's place") :]
+    for experiment in {str(cell.experiment) for cell in sweep.cells}:
+        (line,) = [line for line in below.splitlines() if line.startswith(experiment)]
+        assert "a = Σ Δ*(-2 + 1.980/r)/m1" in line
 
 
 def test_numbers_in_equations_are_rounded_and_nothing_else() -> None:

@@ -281,7 +281,7 @@ def test_an_interrupted_simulation_ends_the_same(
 ) -> None:
     experiment = {"system": "discontinuous", "simulations": 20, "test_simulations": 1, "snapshots": 10, "steps": 100}
     sweep: Sweep = make_sweep(experiments=[experiment], simulation={"block": 8})
-    original, done = run._block, []
+    original, done = run.integrated, []
 
     def stopping(*given: Any) -> Any:
         if len(done) == 2:
@@ -290,7 +290,7 @@ def test_an_interrupted_simulation_ends_the_same(
         return original(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "_block", stopping)
+        patch.setattr(run, "integrated", stopping)
         with pytest.raises(KeyboardInterrupt):
             simulate(sweep, sweep.experiments[0], "train", 1)
     simulate(sweep, sweep.experiments[0], "train", 1)

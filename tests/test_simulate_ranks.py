@@ -97,8 +97,8 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(sweep: Sweep, tmp_pat
     store = sweep.experiments[0].store(results, "train")
     marker = sweep.experiments[0].marker(results, "train")
     # Every block waits a little, so that the kill comes in the midst of the work.
-    slow = "import time\nfrom distillery.simulate import run\nblock = run._block\n" + (
-        "run._block = lambda *given: (time.sleep(0.3), block(*given))[1]\n" + STAGE
+    slow = "import time\nfrom distillery.simulate import run\nblock = run.integrated\n" + (
+        "run.integrated = lambda *given: (time.sleep(0.3), block(*given))[1]\n" + STAGE
     )
     arguments = command(sweep, tmp_path / "killed", ranks, code=slow)
     for wanted in (1, 4):
@@ -127,12 +127,12 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(sweep: Sweep, tmp_pat
 @pytest.mark.slow
 def test_an_error_on_one_rank_ends_all_with_one_line(sweep: Sweep, tmp_path: Path) -> None:
     faulty = (
-        "from distillery.errors import DistilleryError\nfrom distillery.simulate import run\nblock = run._block\n"
+        "from distillery.errors import DistilleryError\nfrom distillery.simulate import run\nblock = run.integrated\n"
         "def fail(integrator, experiment, split, simulations, times):\n"
         "    if simulations.start == 16:\n"
         "        raise DistilleryError('block 2: broke; mend it')\n"
         "    return block(integrator, experiment, split, simulations, times)\n"
-        "run._block = fail\n"
+        "run.integrated = fail\n"
     ) + STAGE
     ended = start(command(sweep, tmp_path / "faulty", 3, code=faulty))
     assert ended.returncode == 1
@@ -145,12 +145,12 @@ def test_an_error_on_one_rank_ends_all_with_one_line(sweep: Sweep, tmp_path: Pat
 @pytest.mark.slow
 def test_a_rank_that_dies_ends_all(sweep: Sweep, tmp_path: Path) -> None:
     dying = (
-        "import os\nfrom distillery.simulate import run\nblock = run._block\n"
+        "import os\nfrom distillery.simulate import run\nblock = run.integrated\n"
         "def die(integrator, experiment, split, simulations, times):\n"
         "    if simulations.start == 16:\n"
         "        os.kill(os.getpid(), 9)\n"
         "    return block(integrator, experiment, split, simulations, times)\n"
-        "run._block = die\n"
+        "run.integrated = die\n"
     ) + STAGE
     ended = start(command(sweep, tmp_path / "dying", 2, code=dying))
     assert ended.returncode != 0

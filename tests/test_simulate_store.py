@@ -209,15 +209,15 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> None:
         self.blocks: list[range] = []
-        original = run._block
+        original = run.integrated
 
-        def counted(integrator: Any, experiment: Any, split: Any, simulations: range, times: Any) -> Any:
+        def counted(integrator: Any, experiment: Any, split: Any, simulations: range, *more: Any) -> Any:
             if len(self.blocks) == stop_at:
                 raise KeyboardInterrupt
             self.blocks.append(simulations)
-            return original(integrator, experiment, split, simulations, times)
+            return original(integrator, experiment, split, simulations, *more)
 
-        monkeypatch.setattr(run, "_block", counted)
+        monkeypatch.setattr(run, "integrated", counted)
 
 
 def test_a_whole_store_is_left_alone(whole: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from distillery import claim, files
+from distillery.cell import STAGES
 from distillery.collect.query import query
 from distillery.collect.run import collect
 from distillery.collect.status import cells_text, status, status_json, status_text
@@ -65,12 +66,12 @@ def test_the_states_of_stages(sweep: Any) -> None:
     fabricate(sweep, stale)
     path = stale.outcome(sweep.results, STAGES[-1])
     path.write_text(path.read_text().replace(sweep.key(STAGES[-1], stale), "0123456789abcdef"))
-    assert shown(sweep, whole) == ["done"] * 5
-    assert shown(sweep, half) == ["done", "done", "missing", "missing", "missing"]
-    assert shown(sweep, diverged) == ["diverged"] * 5
-    assert shown(sweep, failed) == ["done", "done", "failed", "failed", "failed"]
-    assert shown(sweep, stale) == ["done", "done", "done", "done", "stale"]
-    assert shown(sweep, missing) == ["missing"] * 5
+    assert shown(sweep, whole) == ["done"] * 6
+    assert shown(sweep, half) == ["done", "done", *["missing"] * 4]
+    assert shown(sweep, diverged) == ["diverged"] * 6
+    assert shown(sweep, failed) == ["done", "done", *["failed"] * 4]
+    assert shown(sweep, stale) == [*["done"] * 5, "stale"]
+    assert shown(sweep, missing) == ["missing"] * 6
     found = status(sweep)
     assert found.counts == {"done": 1, "diverged": 1, "failed": 1, "stale": 1, "missing": 2}
     lines = status_text(found).splitlines()
@@ -86,7 +87,7 @@ def test_a_running_stage_is_told_from_a_killed_one(sweep: Any) -> None:
     fabricate(sweep, cell, until="train")
     path = cell.outcome(sweep.results, "interpret")
     with running(path):
-        assert shown(sweep, cell) == ["done", "running", "missing", "missing", "missing"]
+        assert shown(sweep, cell) == ["done", "running", *["missing"] * 4]
         assert status(sweep).counts["running"] == 1
         assert f"process {os.getpid()}" in status_text(status(sweep))
     assert shown(sweep, cell)[1] == "missing"
@@ -121,7 +122,7 @@ def test_a_stage_that_broke_shows_its_reason_until_it_is_done(sweep: Any) -> Non
     assert shown(sweep, cell)[0] == "failed"
     assert "train: MemoryError: no room for 3 TB" in status_text(status(sweep))
     fabricate(sweep, cell)
-    assert shown(sweep, cell) == ["done"] * 5
+    assert shown(sweep, cell) == ["done"] * 6
 
 
 def test_a_failure_from_before_its_input_was_made_again_is_forgotten(sweep: Any) -> None:
@@ -131,7 +132,7 @@ def test_a_failure_from_before_its_input_was_made_again_is_forgotten(sweep: Any)
     assert shown(sweep, cell)[2] == "failed"
     time.sleep(0.02)
     fabricate(sweep, cell, until="interpret")
-    assert shown(sweep, cell) == ["done", "done", "missing", "missing", "missing"]
+    assert shown(sweep, cell) == ["done", "done", *["missing"] * 4]
     files.write_json(failure, {"reason": "out of memory", "when": time.time() + 1})
     assert shown(sweep, cell)[2] == "failed"
 
@@ -154,9 +155,9 @@ def test_a_stage_whose_files_are_gone_is_not_done(sweep: Any) -> None:
     result = {"steps": 1, "files": {"model.safetensors": ""}, "final_loss": 1.0, "parameters": 1}
     path = cell.outcome(sweep.results, "train")
     write_outcome(path, key=sweep.key("train", cell), started=0.0, result=result, belongings=(weights,))
-    assert shown(sweep, cell) == ["done"] * 5
+    assert shown(sweep, cell) == ["done"] * 6
     weights.unlink()
-    assert shown(sweep, cell) == ["missing", "done", "done", "done", "done"]
+    assert shown(sweep, cell) == ["missing", *["done"] * 5]
     assert "train: model.safetensors is gone; run the sweep again" in status_text(status(sweep))
     assert collect(sweep) == {"missing": len(sweep.cells)}
     assert query(sweep.results, [f"cell={cell}"], columns=["reason"]).rows == (

@@ -27,6 +27,12 @@ _COLUMNS = (
     "form",
     "on_front",
     "equation",
+    "law",
+    "law_form",
+    "error_network_medae",
+    "error_raw_medae",
+    "error_refitted_medae",
+    "error_clean_medae",
 )
 _HEADINGS = (
     "experiment",
@@ -40,6 +46,8 @@ _HEADINGS = (
     "recovered",
     "equation per component",
 )
+_LAW_HEADINGS = ("experiment", "best law in a network's place", "of", "median error", "of the network")
+_LAW_RIGHT = (False, False, False, True, True)
 _RIGHT = (False, False, True, True, True, True, True, True, False, False)
 _DECIMAL = re.compile(r"(?<![\w.])(?:\d+\.\d*|\.\d+|\d+(?=[eE][+-]?\d))(?:[eE][+-]?\d+)?")
 
@@ -86,7 +94,30 @@ def format_results(cells: Table, width: int | None = None) -> str:
             lines.append([*(later if index else first), readable(equation) or "no expression"])
     summary = f"{recovered:,} of {counted(len(cells.rows), 'cell')} recovered"
     others = [f"{count:,} {status}" for status, count in sorted(statuses.items()) if status != "ok"]
-    return align(_HEADINGS, lines, right=_RIGHT, width=width) + "\n\n" + "; ".join([summary, *others])
+    parts = [align(_HEADINGS, lines, right=_RIGHT, width=width)]
+    laws = _best_laws([dict(zip(cells.names, row, strict=True)) for row in cells.rows])
+    if laws:
+        parts.append(align(_LAW_HEADINGS, laws, right=_LAW_RIGHT, width=width))
+    return "\n\n".join([*parts, "; ".join([summary, *others])])
+
+
+def _best_laws(cells: Sequence[dict[str, Any]]) -> list[Sequence[str]]:
+    """Return for each experiment the law with the least median error on held-out simulations, a line each."""
+    best: dict[str, tuple[float, dict[str, Any]]] = {}
+    for cell in cells:
+        error = cell[f"error_{cell['law_form']}_medae"] if cell["law"] else None
+        if error is not None and error < best.get(cell["experiment"], (math.inf, {}))[0]:
+            best[cell["experiment"]] = error, cell
+    return [
+        [
+            experiment,
+            cell["law"].replace("**", "^"),
+            f"{cell['model']}, seed {cell['seed']}",
+            _number(error, 2),
+            _number(cell["error_network_medae"], 2),
+        ]
+        for experiment, (error, cell) in best.items()
+    ]
 
 
 def readable(expression: str, digits: int = 3) -> str:

@@ -17,6 +17,7 @@ from distillery.functions import components, message_names, node_names
 from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.randomness import stream
 from distillery.replace import text
+from distillery.replace.choice import Candidate, common_choice
 from distillery.replace.clean import cleaned, fitted
 from distillery.replace.compose import composed, composed_energies
 from distillery.replace.law import Law, as_content
@@ -82,10 +83,19 @@ def _chosen(sweep: Sweep, cell: Cell, distilled: dict[str, Any], of: str) -> lis
         "message": message_names(model, system, experiment.dim, experiment.bodies),
         "node": node_names(model, system, experiment.dim),
     }
-    return [
-        formula.parse(entry["front"][entry["chosen"]]["expression"], names[of])
-        for entry in sorted(found, key=lambda entry: entry["component"])
+    ordered = sorted(found, key=lambda entry: entry["component"])
+    own = [int(entry["chosen"]) for entry in ordered]
+    if expected != experiment.dim or model.kind == "hamiltonian":
+        return [formula.parse(e["front"][k]["expression"], names[of]) for e, k in zip(ordered, own, strict=True)]
+    fronts = [
+        [
+            Candidate(formula.parse(p["expression"], names[of]), int(p["complexity"]), float(p["mae"]))
+            for p in e["front"]
+        ]
+        for e in ordered
     ]
+    places = common_choice(fronts, own, unit_charges=all(abs(charge) == 1 for charge in system.charges))
+    return [front[k].expression for front, k in zip(fronts, places or own, strict=True)]
 
 
 def _replaced(sweep: Sweep, cell: Cell, chosen: dict[str, list[sympy.Expr] | str]) -> dict[str, Any]:
