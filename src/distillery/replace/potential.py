@@ -1,8 +1,8 @@
 """A law as a system of its own: the potential from which it follows, where there is one.
 
 The acceleration f·Δ by a pair is that of a potential where the force m1·f is the same for both bodies,
-U = -∫ m1·f·r dr, taken term by term where terms are powers of r. Such a system is simulated like any other (see
-``distillery.systems``).
+U = -∫ m1·f·r dr, taken term by term where terms are powers of r, or of r + ε. Such a system is simulated like any
+other (see ``distillery.systems``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from distillery import formula
 from distillery.errors import DistilleryError
 from distillery.functions import AXES
 from distillery.replace.law import Law
+from distillery.replace.terms import terms_of
 from distillery.replace.text import radial_part
 from distillery.systems import System
 
@@ -65,7 +66,7 @@ def _potential(law: Law) -> sympy.Expr:
     radial, own = radial_part(law), [node - formula.symbol(f"s{k + 1}") for k, node in enumerate(law.nodes)]
     if radial is None or any(own):
         raise DistilleryError("law: is no sum of central forces of pairs alone; only these can be simulated")
-    return sympy.Add(*(-_integrated(term) for term in sympy.Add.make_args(sympy.expand_mul(_M1 * radial * _R))))
+    return sympy.Add(*(-_integrated(term) for term in terms_of(_M1 * radial * _R)))
 
 
 def _integrated(term: sympy.Expr) -> sympy.Expr:
@@ -73,6 +74,6 @@ def _integrated(term: sympy.Expr) -> sympy.Expr:
     base, exponent = power.as_base_exp()
     if power == 1:
         return factor * _R
-    if base != _R or not exponent.is_number:
+    if not (base - _R).is_number or not exponent.is_number:
         raise DistilleryError(f"law: {formula.to_text(term)} is no power of r, so its potential is not known")
-    return factor * (sympy.log(_R) if exponent == -1 else _R ** (exponent + 1) / (exponent + 1))
+    return factor * (sympy.log(base) if exponent == -1 else base ** (exponent + 1) / (exponent + 1))

@@ -23,13 +23,11 @@ from distillery.replace.compose import composed, composed_energies
 from distillery.replace.law import Law, as_content
 from distillery.replace.problem import Data
 from distillery.replace.refit import Fit
+from distillery.replace.shown import accelerations, shown_form
+from distillery.replace.soften import softened
 from distillery.sweep import Sweep
-from distillery.verify.composed import HeldOut, drawn_graphs, errors, held_out, through_nodes
+from distillery.verify.composed import HeldOut, drawn_graphs, errors, held_out
 
-# By how much more of the median error a clean form may have and still be the law that is shown.
-_AS_GOOD = 1.05
-# Of the typical acceleration: errors that are smaller are rounding of the stored trajectories.
-_ROUNDING = 1e-6
 Errors = dict[str, float | None]
 _NO_ERROR: Errors = {"mae": None, "medae": None}
 
@@ -149,7 +147,7 @@ def _with_law(
     found = known | {"raw": _errors(law, graphs), "refitted": dict(_NO_ERROR), "clean": dict(_NO_ERROR)}
     starts = stream(settings.seed, "replace", str(cell), "starts")
     try:
-        refitted = fitted(law, data, settings, starts)
+        refitted = softened(fitted(law, data, settings, starts), data, settings, starts)
     except DistilleryError as error:
         raw = text.line(law)
         return {"replacement": "singular", "reason": f"{raw}: {error}", "text": raw, "errors": found}
@@ -159,12 +157,14 @@ def _with_law(
         # What agrees with zero may stand below a fraction bar: then there is no cleaner form.
         clean = refitted
     found |= {"refitted": _errors(refitted.law, graphs), "clean": _errors(clean.law, graphs)}
-    shown, form = (clean, "clean") if _as_good(found["clean"], found["refitted"], graphs) else (refitted, "refitted")
+    form, worse = shown_form({"raw": law, "refitted": refitted.law, "clean": clean.law}, seen)
+    shown = {"raw": Fit(law, {}, {}, (), (), math.nan), "refitted": refitted, "clean": clean}[form]
     _write(cell, sweep.results, shown.law, {"raw": law, "refitted": refitted.law, "clean": clean.law})
     away = sorted({*refitted.running_away, *clean.running_away})
+    reasons = [worse, f"{', '.join(away)} grew without bound" if away else ""]
     return {
         "replacement": "whole",
-        "reason": f"{', '.join(away)} grew without bound" if away else "",
+        "reason": "; ".join(reason for reason in reasons if reason),
         "law": as_content(shown.law),
         "form": form,
         "text": text.line(shown.law),
@@ -177,17 +177,13 @@ def _with_law(
 
 
 def _errors(law: Law, graphs: HeldOut) -> Errors:
-    return errors(graphs, through_nodes(graphs, law.filled(law.messages), law.filled(law.nodes)))
-
-
-def _as_good(clean: Errors, refitted: Errors, graphs: HeldOut) -> bool:
-    ours, theirs = clean["medae"], refitted["medae"]
-    typical = float(np.median(np.abs(graphs.acceleration).sum(axis=-1)))
-    return ours is not None and (theirs is None or ours <= _AS_GOOD * theirs + _ROUNDING * typical)
+    return errors(graphs, accelerations(law, graphs))
 
 
 def _described(name: str, fit: Fit) -> dict[str, Any]:
     error = fit.errors.get(name)
+    if not fit.errors:
+        return {"name": name, "value": fit.law.constants[name], "error": None, "state": "as distilled"}
     state = "runs away" if name in fit.running_away else "not determined" if name in fit.undetermined else "ok"
     return {
         "name": name,

@@ -18,8 +18,12 @@ from distillery.replace.law import Law, own_part, sums
 
 
 def terms_of(expression: sympy.Expr) -> list[sympy.Expr]:
-    """Return the terms of a sum, multiplied out as far as it stands; none of zero."""
-    return [term for term in sympy.Add.make_args(sympy.expand_mul(expression)) if term != 0]
+    """Return the terms of a sum, products of sums multiplied out; none of zero. What is below a fraction bar stays."""
+    found: list[sympy.Expr] = []
+    for term in sympy.Add.make_args(expression):
+        total = next((factor for factor in sympy.Mul.make_args(term) if isinstance(factor, sympy.Add)), None)
+        found += [term] if total is None else terms_of(sympy.Add(*(term / total * part for part in total.args)))
+    return [term for term in sympy.Add.make_args(sympy.Add(*found)) if term != 0]
 
 
 def named(law: Law, *, whole: bool) -> Law:
@@ -60,10 +64,11 @@ class _Names:
         """Give a constant to every term, and to every number within one."""
         found = []
         for term in terms_of(expression):
-            cases = [factor for factor in sympy.Mul.make_args(term) if isinstance(factor, sympy.Piecewise)]
+            factors = sympy.Mul.make_args(term)
+            cases = [factor for factor in factors if isinstance(factor, sympy.Piecewise)]
             if cases:
                 # The constants of a case stand within it, so what stands before it goes there too.
-                outside = term / cases[0]
+                outside = sympy.Mul(*(factor for factor in factors if factor is not cases[0]))
                 pieces = ((self.in_terms(outside * value), condition) for value, condition in cases[0].args)
                 found.append(sympy.Piecewise(*pieces))
                 continue

@@ -10,6 +10,7 @@ from distillery import formula
 from distillery.distill.forms import collected
 from distillery.functions import AXES
 from distillery.replace.law import Law, sums
+from distillery.replace.terms import terms_of
 
 _LATEX = {f"d{axis}": rf"\Delta {axis}" for axis in AXES} | {f"v{axis}": f"v_{axis}" for axis in AXES}
 _LATEX |= {f"{kind}{k}": f"{kind}_{k}" for kind in "mqs" for k in (1, 2, 3)} | {
@@ -96,7 +97,8 @@ def radial_part(law: Law) -> sympy.Expr | None:
     if not law.added or len(law.messages) != law.dim:
         return None
     deltas = [formula.symbol(f"d{axis}") for axis in AXES[: law.dim]]
-    found = [sympy.expand_mul(message / delta) for message, delta in zip(law.filled(law.messages), deltas, strict=True)]
+    messages = zip(law.filled(law.messages), deltas, strict=True)
+    found = [sympy.Add(*terms_of(message / delta)) for message, delta in messages]
     alike = all(part == found[0] for part in found[1:])
     return found[0] if alike and not found[0].free_symbols & set(deltas) else None
 
