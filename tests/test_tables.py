@@ -68,6 +68,18 @@ def entries(text: str) -> dict[str, dict[str, str]]:
     return {row[0]: dict(zip(cells[0][1:], row[1:], strict=True)) for row in cells[2:]}
 
 
+def test_networks_stand_beside_their_laws(sweep: Sweep) -> None:
+    text = study_text(read_study([sweep.results]), TODAY)
+    laws = entries(section(text, "### Laws, bottleneck"))
+    assert laws["spring-2"]["law"] == "`a = Σ Δ·(−2 + 1.98/r)/m1`"
+    # The fabricated law is a thousand times better than its network.
+    assert float(laws["spring-2"]["network / refitted"].replace(",", "")) == pytest.approx(1000)
+    beyond = entries(section(text, "### Beyond, bottleneck"))["spring-2"]
+    assert beyond["16 bodies"].endswith("3/3")
+    assert beyond["useful until"] == "3 → 10"
+    assert "### Laws, control" not in text
+
+
 def found(name: str, status: str = "ok", **values: Any) -> Found:
     empty = {"reason": "", "recovered": math.nan, "form": "", "equation": [], "fit": []}
     return Found(Cell.parse(name), {"status": status, **empty, **values}, Path("results"))

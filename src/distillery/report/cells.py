@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from distillery.cell import STORE, Cell
-from distillery.collect.columns import CELLS, CONDITIONS
-from distillery.collect.reader import Frame, read_cells, read_conditions, read_equations
+from distillery.collect.columns import CELLS
+from distillery.collect.reader import Frame, read_cells, read_equations
 from distillery.functions import Function
 from distillery.plan import SHOWN
 from distillery.report.front import Point
-from distillery.report.study import Found
+from distillery.report.study import Beyond, Found, read_beyond
 
-Beyond = Mapping[str, Mapping[str, Mapping[str, float | str]]]
 Fronts = Mapping[Function, Sequence[Sequence[Point]]]
 
 
@@ -93,26 +92,13 @@ def read_shown(results: Path, cells: Sequence[Cell]) -> list[Shown]:
     rows = {name: row for row, name in enumerate(frame.columns["cell"].tolist())}
     wanted = {str(cell) for cell in cells}
     fronts = _fronts(equations.take(np.array([name in wanted for name in equations.columns["cell"]], dtype=bool)))
-    beyond = _beyond(read_conditions(results), wanted)
+    beyond = read_beyond(results)
     shown = []
     for cell in cells:
         values = _values(frame, rows[str(cell)])
         own = fronts.get((str(cell), values.get("engine", "")), {})
         shown.append(Shown(cell, values, own, beyond.get(str(cell), {})))
     return shown
-
-
-def _beyond(conditions: Frame, wanted: set[str]) -> dict[str, dict[str, dict[str, dict[str, float | str]]]]:
-    """Return what was found under other conditions, by cell, condition and predictor."""
-    names = [column.name for column in CONDITIONS]
-    found: dict[str, dict[str, dict[str, dict[str, float | str]]]] = {}
-    rows = (conditions.columns[name].tolist() for name in ("cell", "condition", "predictor", *names))
-    for cell, condition, predictor, *values in zip(*rows, strict=True):
-        if cell in wanted:
-            # NaN is what differs from itself.
-            known = {name: value for name, value in zip(names, values, strict=True) if value == value and value != ""}  # noqa: PLR0124
-            found.setdefault(cell, {}).setdefault(condition, {})[predictor] = known
-    return found
 
 
 def _values(frame: Frame, row: int) -> dict[str, Any]:

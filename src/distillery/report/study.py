@@ -15,11 +15,13 @@ import numpy as np
 
 from distillery import files
 from distillery.cell import STORE, Cell
-from distillery.collect.reader import Frame, read_cells, read_equations
+from distillery.collect.columns import CONDITIONS
+from distillery.collect.reader import Frame, read_cells, read_conditions, read_equations
 from distillery.errors import DistilleryError
 from distillery.models import MODELS
 from distillery.report.paper import ROWS
 
+Beyond = Mapping[str, Mapping[str, Mapping[str, float | str]]]
 READINGS = ("std", "principal")
 FITS = ("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robust", "r2_gauge_free")
 # A store that lacks one of these is of no version that can be read; what else is lacking leaves a part out.
@@ -29,6 +31,7 @@ _WHERE_THERE = (
     *("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robust", "force_r2_gauge_free"),
     *(f"{reading}_{fit}" for reading in READINGS for fit in FITS),
     *("node_equation", "node_recovered", "composed_mae", "composed_medae"),
+    *("law", "error_network_medae", "error_raw_medae", "error_refitted_medae"),
 )
 
 
@@ -65,12 +68,14 @@ class Found:
         values: By column: text; a number, NaN where absent; or a list with one of these per component.
         source: The results folder.
         engines: By engine that fitted it, whether every component it chose is the law: 1, 0 or NaN.
+        beyond: By condition and predictor what was found under other conditions, by column.
     """
 
     cell: Cell
     values: Mapping[str, Any]
     source: Path
     engines: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    beyond: Beyond = dataclasses.field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -206,12 +211,32 @@ def _read_store(folder: Path) -> tuple[Store, list[Found]]:
             engines = _by_engine(read_equations(folder), frame)
         except DistilleryError as error:
             notes.append(f"the fronts of engines that were compared cannot be read: {error}")
-    found = [_found(folder, frame, row, engines) for row in range(frame.rows)]
+    beyond = read_beyond(folder) if (folder / STORE / "conditions").is_dir() else {}
+    found = [_found(folder, frame, row, engines, beyond) for row in range(frame.rows)]
     lacking = tuple(name for name in _WHERE_THERE if name not in frame.columns)
     counts = Counter(entry.status for entry in found)
     return Store(
         folder, config, attributes["config_hash"], attributes["git_commit"], counts, lacking, tuple(notes)
     ), found
+
+
+def read_beyond(folder: Path) -> dict[str, dict[str, dict[str, dict[str, float | str]]]]:
+    """Read what was found under other conditions, by cell, condition and predictor; absent numbers are left out.
+
+    Args:
+        folder: The results folder.
+
+    Raises:
+        DistilleryError: There is no store, or it is damaged or of another version.
+    """
+    conditions, names = read_conditions(folder), [column.name for column in CONDITIONS]
+    found: dict[str, dict[str, dict[str, dict[str, float | str]]]] = {}
+    rows = (conditions.columns[name].tolist() for name in ("cell", "condition", "predictor", *names))
+    for cell, condition, predictor, *values in zip(*rows, strict=True):
+        # NaN is what differs from itself.
+        known = {name: v for name, v in zip(names, values, strict=True) if v == v and v != ""}  # noqa: PLR0124
+        found.setdefault(cell, {}).setdefault(condition, {})[predictor] = known
+    return found
 
 
 def _attributes(folder: Path) -> dict[str, Any]:
@@ -232,13 +257,16 @@ def _config(content: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _found(folder: Path, frame: Frame, row: int, engines: Mapping[str, dict[str, float]]) -> Found:
+def _found(
+    folder: Path, frame: Frame, row: int, engines: Mapping[str, dict[str, float]], beyond: Mapping[str, Beyond]
+) -> Found:
     values: dict[str, Any] = {}
     for name, column in frame.columns.items():
         entry = column[row]
         values[name] = entry[: frame.lengths[name][row]].tolist() if name in frame.lengths else entry
     own = {values["engine"]: float(values["recovered"])} if values.get("engine") else {}
-    return Found(Cell.parse(values["cell"]), values, folder, {**engines.get(values["cell"], {}), **own})
+    name = values["cell"]
+    return Found(Cell.parse(name), values, folder, {**engines.get(name, {}), **own}, beyond.get(name, {}))
 
 
 def _by_engine(equations: Frame, cells: Frame) -> dict[str, dict[str, float]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from distillery.models import MODELS
 from distillery.report import paper
+from distillery.report.beyond import beyond_tables
 from distillery.report.document import Block, Grid, Heading, Paragraph, markdown, plain
 from distillery.report.origin import header, missing_part
 from distillery.report.pooled import DASH, Pooled, beside, figures, loss_text, pool, r2_text
@@ -50,12 +51,12 @@ def study_text(study: Study, today: datetime.date) -> str:
 
 
 def paper_tables(study: Study) -> list[Block]:
-    """Return the three tables, and before them what the marks in them mean.
+    """Return the three tables and those of laws, and before them what the marks in them mean.
 
     Args:
         study: The study.
     """
-    return [Paragraph(_MARKS), *table_1(study), *table_3(study), *table_5(study)]
+    return [Paragraph(_MARKS), *table_1(study), *table_3(study), *table_5(study), *beyond_tables(study)]
 
 
 def table_1(study: Study) -> list[Block]:

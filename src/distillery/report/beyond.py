@@ -1,0 +1,107 @@
+"""Networks against laws: errors on held-out data and where the networks never were."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from distillery.collect.text import show
+from distillery.generalise import LONG
+from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
+from distillery.report.pooled import DASH
+from distillery.report.study import Found, Study
+from distillery.report.style import typeset
+
+
+def beyond_tables(study: Study) -> list[Block]:
+    """Return the laws of every row and model, and how they and their networks do under every condition.
+
+    Args:
+        study: The study.
+
+    Returns:
+        The blocks; none where no store has laws.
+    """
+    if not study.has("law"):
+        return []
+    models = [name for name in study.models if name not in study.controls]
+    parts: list[Block] = [
+        Heading(2, "Laws in the networks' place"),
+        Paragraph(
+            "Median over bodies of held-out simulations of Σ|a - â|, the median over seeds: of the network, of the "
+            "expressions as distilled, and of the law with refitted constants. The law is that of the first seed with "
+            "the least error."
+        ),
+    ]
+    for model in models:
+        rows = [[plain(str(row)), *_law(study.at(row, model))] for row in study.rows if study.at(row, model)]
+        headings = ("", "network", "as distilled", "refitted", "network / refitted", "law")
+        parts += [Heading(3, f"Laws, {plain(model)}"), Grid(headings, rows)]
+    names = list(dict.fromkeys(name for found in study.cells for name in found.beyond if name != LONG))
+    if not names:
+        return parts
+    parts += [
+        Heading(2, "Beyond the training data"),
+        Paragraph(
+            "Median errors as above, network → refitted law, and of how many seeds the law is right within the limits "
+            "of verification. The last column is the time until half of the simulations that network and law follow "
+            "are a tenth of the system's size from where they should be."
+        ),
+    ]
+    for model in models:
+        rows = [
+            [plain(str(row)), *(_under(study.at(row, model), name) for name in names), _useful(study.at(row, model))]
+            for row in study.rows
+            if any(found.beyond for found in study.at(row, model))
+        ]
+        if rows:
+            parts += [Heading(3, f"Beyond, {plain(model)}"), Grid(("", *map(plain, names), "useful until"), rows)]
+    return parts
+
+
+def _law(cells: Sequence[Found]) -> list[str]:
+    with_law = [found for found in cells if found.values.get("law")]
+    middle = [
+        _middle([found.number(f"error_{part}_medae") for found in cells]) for part in ("network", "raw", "refitted")
+    ]
+    ratio = middle[0] / middle[2] if middle[2] and not math.isnan(middle[0]) else math.nan
+    texts = [DASH if math.isnan(value) else show(value) for value in (*middle, ratio)]
+    if not with_law:
+        return [*texts, DASH]
+    best = min(with_law, key=lambda found: (_or_infinite(found.number("error_refitted_medae")), found.cell.seed))
+    return [*texts, code(typeset(str(best.values["law"])))]
+
+
+def _under(cells: Sequence[Found], condition: str) -> str:
+    found = [cell.beyond.get(condition, {}) for cell in cells]
+    network, law = (
+        _middle([float(own.get(name, {}).get("medae", math.nan)) for own in found]) for name in ("network", "refitted")
+    )
+    judged = [own["refitted"].get("holds") == 1.0 for own in found if "refitted" in own]
+    if math.isnan(network) and not judged:
+        return DASH
+    right = f", {sum(judged)}/{len(judged)}" if judged else ""
+    return f"{_shown(network)} → {_shown(law)}{right}"
+
+
+def _useful(cells: Sequence[Found]) -> str:
+    found = [cell.beyond.get(LONG, {}) for cell in cells]
+    network, law = (
+        _middle([float(own.get(name, {}).get("horizon", math.nan)) for own in found])
+        for name in ("network", "refitted")
+    )
+    return DASH if math.isnan(network) else f"{_shown(network)} → {_shown(law)}"
+
+
+def _shown(value: float) -> str:
+    return DASH if math.isnan(value) else f"{value:.2g}"
+
+
+def _middle(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return statistics.median(known) if known else math.nan
+
+
+def _or_infinite(value: float) -> float:
+    return math.inf if math.isnan(value) else value
