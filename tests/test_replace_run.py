@@ -19,7 +19,7 @@ from distillery.interpret import run as interpreting
 from distillery.interpret.samples import node_model
 from distillery.outcome import read_outcome, write_outcome
 from distillery.randomness import stream
-from distillery.replace import mixed
+from distillery.replace import mixed, run
 from distillery.replace.law import read_law
 from distillery.replace.run import replace
 from distillery.sweep import Sweep
@@ -215,3 +215,25 @@ def test_what_is_left_of_a_hamiltonian_network_without_pairs_is_its_energy_of_bo
     np.testing.assert_allclose(pairs, whole - own, atol=1e-5)
     assert np.abs(own).max() > 1e-3
     assert np.abs(pairs).max() > 1e-3
+
+
+@pytest.mark.usefixtures("network_known")
+def test_distances_are_softened_where_the_data_want_it(prepared: Any) -> None:
+    result = found(*prepared(("-0.9*m2*dx/r^2", "-0.95*m2*dy/r^2"), ("s1", "s2"), system="r^-1"))
+    assert (result["form"], result["text"]) == ("clean", "a = Σ -m2*Δ/(r*(r + 0.01000))")
+    (softening,) = result["constants"]
+    assert softening["value"] == pytest.approx(0.01, rel=1e-6)
+    assert result["errors"]["clean"]["mae"] < 1e-6 < result["errors"]["raw"]["mae"]
+
+
+@pytest.mark.usefixtures("network_known")
+def test_what_was_distilled_is_shown_where_a_refit_is_worse(prepared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "shown_form", lambda *_: ("raw", "worse"))
+    sweep, cell = prepared()
+    result = found(sweep, cell)
+    assert (result["form"], result["reason"]) == ("raw", "worse")
+    assert result["text"] == "ax = Σ dx*(-2.080 + 2.000/r)/m1; ay = Σ dy*(-2.000 + 2.000/r)/m1 - 0.01000"
+    assert {(constant["state"], constant["error"]) for constant in result["constants"]} == {("as distilled", None)}
+    assert result["refitted_constants"][0]["state"] == "ok"
+    shown = read_law(cell.law(sweep.results, "json"))
+    assert shown.constants == {constant["name"]: constant["value"] for constant in result["constants"]}

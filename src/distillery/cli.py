@@ -54,12 +54,24 @@ def cli() -> None:
 @click.argument("experiment")
 @click.option("--split", type=click.Choice(SPLITS), required=True, help="Training or held-out trajectories.")
 @click.option("--ranks", type=click.IntRange(min=1), default=1, help="MPI ranks this was started with.")
+@click.option(
+    "--law", help="By a law instead, beside the true ones: that of a cell, or the potential of a pair like '-m1*m2/r'."
+)
 @_with_sweep
-def simulate(sweep: Sweep, experiment: str, split: Any, ranks: int) -> None:
+def simulate(sweep: Sweep, experiment: str, split: Any, ranks: int, law: str | None) -> None:
     """Integrate the trajectories of EXPERIMENT; start it under mpiexec or srun to share the work."""
-    from distillery.simulate.run import simulate as stage
+    if law is None:
+        from distillery.simulate.run import simulate as stage
 
-    stage(sweep, sweep.find_experiment(experiment), split, ranks)
+        stage(sweep, sweep.find_experiment(experiment), split, ranks)
+        return
+    from distillery.replace.trajectories import simulate_law
+
+    found = simulate_law(sweep, sweep.find_experiment(experiment), split, law)
+    half, end = found.distance[len(found.distance) // 2], found.distance[-1]
+    click.echo(f"distillery: {found.folder}: off by {half:.3g} after half of the time and by {end:.3g} at its end")
+    if found.lost:
+        click.echo(f"distillery: {found.lost} simulations did not reach their end; they are left out")
 
 
 _job = click.argument("job")

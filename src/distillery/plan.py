@@ -298,7 +298,8 @@ def refitting(sweep: Sweep, cell: Cell) -> float:
     if sweep.model(cell).kind == "control":
         return 0.0
     settings, edges = sweep.config.replacement, 2 * _pairs(sweep, cell.experiment)
-    return REPLACING + (settings.starts + 3) * settings.samples * edges * FITTED_STEPS / REFITTED
+    # Beside the starts: for all axes together, what of it is clean, and three starts of a softening.
+    return REPLACING + (settings.starts + 6) * settings.samples * edges * FITTED_STEPS / REFITTED
 
 
 def generalising(sweep: Sweep, cell: Cell) -> float:

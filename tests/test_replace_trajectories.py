@@ -1,0 +1,69 @@
+"""Trajectories by a law: from the same initial conditions, the true law gives the true ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from distillery import files
+from distillery.errors import DistilleryError
+from distillery.replace.law import as_content
+from distillery.replace.soften import with_softening
+from distillery.replace.trajectories import simulate_law, system_of
+from distillery.simulate.run import simulate
+from distillery.simulate.store import read_trajectories
+from distillery.sweep import Sweep
+from test_replace import law
+
+SMALL = {"simulations": 4, "test_simulations": 4, "snapshots": 10, "steps": 100}
+
+
+@pytest.fixture
+def charged(make_sweep: Callable[..., Sweep]) -> Sweep:
+    pytest.importorskip("heyoka")
+    return make_sweep(experiments=[{"system": "charge", **SMALL}])
+
+
+def test_the_true_law_gives_the_true_trajectories_and_another_does_not(charged: Sweep) -> None:
+    (experiment,) = charged.experiments
+    simulate(charged, experiment, "test", 1)
+    true = read_trajectories(charged, experiment, "test")
+    found = simulate_law(charged, experiment, "test", "q1*q2/(r + 0.01)")
+    assert found.distance.max() < 1e-5
+    position = zarr.open_array(str(found.folder / "test.zarr" / "position"), mode="r")[...]
+    np.testing.assert_allclose(np.asarray(position)[:, 0], true.position[:, 0])
+    marker = json.loads((found.folder / "test.json").read_text())
+    assert marker["median_distance"] == found.distance.tolist()
+    other = simulate_law(charged, experiment, "test", "-q1*q2/r")
+    assert other.folder != found.folder
+    assert other.distance[-1] > 1e-3 > other.distance[0]
+
+
+def test_the_law_of_a_cell_is_simulated(charged: Sweep) -> None:
+    (cell,) = charged.cells
+    simulate(charged, cell.experiment, "test", 1)
+    soft = with_softening(law(("dx*q1*q2/(m1*r^3)", "dy*q1*q2/(m1*r^3)"), ("s1", "s2")))
+    assert soft is not None
+    found = soft.having({list(soft.constants)[-1]: 0.01})
+    files.write_json(cell.law(charged.results, "json"), {"law": as_content(found)})
+    assert simulate_law(charged, cell.experiment, "test", str(cell)).distance.max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("m1/r", "another for bodies 1 and 2 exchanged"),
+        ("mass/r", "unknown symbol 'mass'"),
+        ("charge-2d-4b-s0/l1-s0", "is not in this configuration"),
+    ],
+)
+def test_what_is_no_potential_is_refused_in_one_line(make_sweep: Any, text: str, reason: str) -> None:
+    sweep = make_sweep(experiments=[{"system": "charge", **SMALL}])
+    with pytest.raises(DistilleryError, match=reason) as refused:
+        system_of(sweep, sweep.experiments[0], text)
+    assert "\n" not in str(refused.value)
