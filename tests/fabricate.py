@@ -151,6 +151,7 @@ def generalised(sweep: Sweep, network: bool, error: float) -> dict[str, Any]:
                 name: {"horizon": horizon, "distance": [0.0, off / 2, off], "energy_drift": [0.0, off, 2 * off]}
                 for name, (horizon, off) in long.items()
             },
+            "paths": {name: [[[0.1 * t, float(b)] for b in range(3)] for t in range(3)] for name in ("true", *long)},
         },
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import save_file
 
@@ -67,6 +68,10 @@ def test_the_true_law_holds_under_every_condition_and_an_untrained_network_under
         assert under["predictors"]["raw"]["mae"] > 0.01
     network, refitted = (result["rollouts"]["predictors"][name] for name in ("network", "refitted"))
     assert refitted["distance"][-1] < 1e-4 < network["distance"][-1]
+    paths = result["rollouts"]["paths"]
+    assert list(paths) == ["true", "network", "refitted"]
+    assert np.shape(paths["refitted"]) == np.shape(paths["true"]) == (101, 4, 2)
+    np.testing.assert_allclose(paths["refitted"], paths["true"], atol=2e-3)
     assert refitted["horizon"] == result["rollouts"]["times"][-1]
     assert refitted["energy_drift"][-1] < 1e-3
     path = cell.outcome(sweep.results, "generalise")

@@ -115,9 +115,10 @@ def test_the_page_shows_what_was_found(sweep: Sweep) -> None:
         assert told in found.text
     for words in ("message 1 against F: R² 0.990, robust", "force of the energy 1 against F", "ring: the choice"):
         assert words in found.text
-    # Errors by condition, two messages, one spectrum, and a front of two messages and two nodes; three simulations.
+    # Errors by condition, two messages, one spectrum, a front of two messages and two nodes, and
+    # paths, true and by network and law; three simulations.
     first = text[text.index(f'<div id="{sweep.cells[0]}">') : text.index(f'<div id="{sweep.cells[1]}">')]
-    assert first.count("<svg") == 1 + 2 + 1 + 4
+    assert first.count("<svg") == 1 + 2 + 1 + 4 + 3
     assert text.count("held-out simulation 2") == 2
     # And the law.
     assert first.count("<math") == 4 + 1

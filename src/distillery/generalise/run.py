@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from distillery import files
 from distillery.cell import Cell, Experiment
@@ -30,7 +31,9 @@ from distillery.verify.composed import HeldOut, errors, judge_acceleration
 # What is followed over long times.
 _FOLLOWED = ("network", "refitted")
 # Saved times of a rollout, and how many of the system's time steps a step of it is long.
-_TIMES, _STEP = 41, 2
+_TIMES, _STEP = 101, 2
+# Digits of the positions of the first simulation, which are kept to be drawn.
+_DIGITS = 4
 
 
 def generalise(sweep: Sweep, cell: Cell) -> None:
@@ -112,12 +115,12 @@ def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Accele
     settings = sweep.config.generalisation
     followed = {name: predictors[name] for name in _FOLLOWED if name in predictors}
     if not settings.rollouts or not followed:
-        return {"times": [], "reason": "", "predictors": {}}
+        return {"times": [], "reason": "", "predictors": {}, "paths": {}}
     system = sweep.system(experiment)
     try:
         times, bodies, motion = _long(sweep, experiment)
     except DistilleryError as error:
-        return {"times": [], "reason": str(error), "predictors": {}}
+        return {"times": [], "reason": str(error), "predictors": {}, "paths": {}}
     true = np.swapaxes(motion.position, 0, 1)
     senders, receivers = edges_of(system.graph, experiment.bodies)
 
@@ -132,16 +135,17 @@ def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Accele
 
     kinetic = 0.5 * (bodies.mass[..., None] * bodies.velocity**2).sum(axis=(1, 2))
     steps = max(round((times[1] - times[0]) / (_STEP * system.time_step)), 1)
-    found = {}
+    found, paths = {}, {"true": _drawn(true[:, 0])}
     for name, accelerations in followed.items():
         position, velocity = rolled_out(accelerations, bodies, np.stack([senders, receivers]), times, steps)
+        paths[name] = _drawn(position[:, 0])
         off = distance(position, true)
         found[name] = {
             "horizon": horizon(off, times, settings.horizon),
             "distance": _finite(np.median(off, axis=1)),
             "energy_drift": None if system.damping else _finite(drift(energies(position, velocity), kinetic)),
         }
-    return {"times": times.tolist(), "reason": "", "predictors": found}
+    return {"times": times.tolist(), "reason": "", "predictors": found, "paths": paths}
 
 
 @functools.lru_cache(maxsize=4)
@@ -152,6 +156,13 @@ def _long(sweep: Sweep, experiment: Experiment) -> tuple[np.ndarray, Bodies, Mot
     integrator = Integrator(system, experiment.dim, experiment.bodies, sweep.config.simulation.tolerance)
     bodies, motion, _ = integrated(integrator, experiment, "generalise rollouts", range(settings.rollouts), times)
     return times, bodies, motion
+
+
+def _drawn(position: Float[np.ndarray, "time body dim"]) -> list[Any]:
+    """Return positions up to where one is lost, in the plane that is drawn."""
+    lost = ~np.isfinite(position).all(axis=(1, 2))
+    until = int(lost.argmax()) if lost.any() else len(position)
+    return [[[float(f"{x:.{_DIGITS}g}") for x in body] for body in time] for time in position[:until, :, :2]]
 
 
 def _finite(values: np.ndarray) -> list[float | None]:

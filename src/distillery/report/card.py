@@ -19,6 +19,7 @@ from distillery.report.law import law_part
 from distillery.report.mathml import equation
 from distillery.report.messages import TARGET_NAMES, MessageFit, Target, message_fits, r2_shown, share_outside, window
 from distillery.report.plot import Axis, axis, bars, dots, drawing, line, stairs
+from distillery.report.predicted import predicted_paths
 from distillery.report.style import typeset
 from distillery.sweep import Sweep
 
@@ -50,7 +51,7 @@ def card(sweep: Sweep, shown: Shown) -> str:
     content = [
         _equations(sweep, shown),
         law_part(shown),
-        f'<div class="plots">{_pictures(sweep, shown)}</div>',
+        f'<div class="plots">{_pictures(sweep, shown)}{"".join(predicted_paths(sweep, shown))}</div>',
         _expressions(sweep, shown),
         _numbers(shown),
     ]
