@@ -31,6 +31,8 @@ TINY = {
         "held_out": 300,
         "operon": {"population": 100, "generations": 30},
     },
+    "replacement": {"samples": 200, "starts": 1},
+    "generalisation": {"conditions": {"as trained": {}}, "simulations": 4, "snapshots": 3, "rollouts": 0},
     "execution": {"checkpoint_every": 100},
 }
 

@@ -207,3 +207,6 @@ def test_the_spring_law_of_the_default_sweep_is_recovered_on_three_seeds(tmp_pat
     done = snakemake(tmp_path, config)
     cells = store_of(tmp_path)["cells"].to_dataset()
     assert cells["recovered"].values.ravel().tolist() == [1.0, 1.0, 1.0], done.stdout
+    # U = (r + 0.01 - 1)²: the softening makes 1.98 of the 2.
+    assert set(cells["law"].values.ravel().tolist()) == {"a = Σ Δ*(-2 + 1.980/r)/m1"}
+    assert float((cells["error_clean_medae"] / cells["error_network_medae"]).max()) < 1e-3
