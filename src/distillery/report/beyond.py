@@ -35,6 +35,8 @@ def beyond_tables(study: Study) -> list[Block]:
         ),
     ]
     for model in models:
+        if not any(found.values.get("law") for row in study.rows for found in study.at(row, model)):
+            continue
         rows = [[plain(str(row)), *_law(study.at(row, model))] for row in study.rows if study.at(row, model)]
         headings = ("", "network", "as distilled", "refitted", "network / refitted", "law")
         parts += [Heading(3, f"Laws, {plain(model)}"), Grid(headings, rows)]
