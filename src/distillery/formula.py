@@ -230,7 +230,9 @@ def _walk(node: Any, values: Mapping[str, Any]) -> Any:
     return function([_walk(argument, values) for argument in node.args])
 
 
-def _fold(function: Callable[[Any, Any], Any]) -> Callable[[list[Any]], Any]:
+def folded(function: Callable[[Any, Any], Any]) -> Callable[[list[Any]], Any]:
+    """Return a function of any number of arguments, made of one of two."""
+
     def apply(arguments: list[Any]) -> Any:
         result = arguments[0]
         for argument in arguments[1:]:
@@ -241,21 +243,21 @@ def _fold(function: Callable[[Any, Any], Any]) -> Callable[[list[Any]], Any]:
 
 
 _NUMERIC: dict[type, Callable[[list[Any]], Any]] = {
-    sympy.Add: _fold(np.add),
-    sympy.Mul: _fold(np.multiply),
+    sympy.Add: folded(np.add),
+    sympy.Mul: folded(np.multiply),
     sympy.exp: lambda a: np.exp(a[0]),
     sympy.log: lambda a: np.log(a[0]),
     sympy.Abs: lambda a: np.abs(a[0]),
     sympy.sign: lambda a: np.sign(a[0]),
-    sympy.Min: _fold(np.minimum),
-    sympy.Max: _fold(np.maximum),
+    sympy.Min: folded(np.minimum),
+    sympy.Max: folded(np.maximum),
     sympy.Heaviside: lambda a: np.heaviside(a[0], 0.5),
     sympy.StrictGreaterThan: lambda a: np.greater(a[0], a[1]),
     sympy.GreaterThan: lambda a: np.greater_equal(a[0], a[1]),
     sympy.StrictLessThan: lambda a: np.less(a[0], a[1]),
     sympy.LessThan: lambda a: np.less_equal(a[0], a[1]),
-    sympy.And: _fold(np.logical_and),
-    sympy.Or: _fold(np.logical_or),
+    sympy.And: folded(np.logical_and),
+    sympy.Or: folded(np.logical_or),
     sympy.Not: lambda a: np.logical_not(a[0]),
     sympy.ITE: lambda a: np.where(a[0], a[1], a[2]),
 }

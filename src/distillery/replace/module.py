@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from distillery import formula
 from distillery.errors import DistilleryError
 from distillery.functions import AXES, feature_names
 from distillery.graph import edges_of
@@ -103,31 +104,21 @@ def _tensor(value: Any) -> Tensor:
     return torch.as_tensor(value, dtype=torch.float64)
 
 
-def _fold(function: Callable[[Any, Any], Any]) -> Callable[[list[Any]], Any]:
-    def apply(arguments: list[Any]) -> Any:
-        result = arguments[0]
-        for argument in arguments[1:]:
-            result = function(result, argument)
-        return result
-
-    return apply
-
-
 _FUNCTIONS: dict[type, Callable[[list[Any]], Any]] = {
-    sympy.Add: _fold(lambda a, b: a + b),
-    sympy.Mul: _fold(lambda a, b: a * b),
+    sympy.Add: formula.folded(lambda a, b: a + b),
+    sympy.Mul: formula.folded(lambda a, b: a * b),
     sympy.Pow: lambda a: a[0] ** a[1],
     sympy.exp: lambda a: torch.exp(_tensor(a[0])),
     sympy.log: lambda a: torch.log(_tensor(a[0])),
     sympy.Abs: lambda a: abs(a[0]),
     sympy.sign: lambda a: torch.sign(_tensor(a[0])),
-    sympy.Min: _fold(lambda a, b: torch.minimum(_tensor(a), _tensor(b))),
-    sympy.Max: _fold(lambda a, b: torch.maximum(_tensor(a), _tensor(b))),
+    sympy.Min: formula.folded(lambda a, b: torch.minimum(_tensor(a), _tensor(b))),
+    sympy.Max: formula.folded(lambda a, b: torch.maximum(_tensor(a), _tensor(b))),
     sympy.StrictGreaterThan: lambda a: _tensor(a[0]) > _tensor(a[1]),
     sympy.GreaterThan: lambda a: _tensor(a[0]) >= _tensor(a[1]),
     sympy.StrictLessThan: lambda a: _tensor(a[0]) < _tensor(a[1]),
     sympy.LessThan: lambda a: _tensor(a[0]) <= _tensor(a[1]),
-    sympy.And: _fold(torch.logical_and),
-    sympy.Or: _fold(torch.logical_or),
+    sympy.And: formula.folded(torch.logical_and),
+    sympy.Or: formula.folded(torch.logical_or),
     sympy.Not: lambda a: torch.logical_not(a[0]),
 }
