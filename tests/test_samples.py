@@ -21,12 +21,14 @@ from distillery.distill.problems import problems, smallest
 from distillery.distill.run import distill
 from distillery.errors import DistilleryError
 from distillery.functions import control_names, node_names
+from distillery.generalise.run import generalise
 from distillery.interpret.gauge import Reading
 from distillery.interpret.messages import sample_edges
 from distillery.interpret.run import interpret
 from distillery.interpret.samples import node_model, node_samples, pair_energy, raw_system, self_energy
 from distillery.outcome import read_outcome
 from distillery.randomness import stream
+from distillery.replace.run import replace
 from distillery.report.run import draw_cell
 from distillery.sweep import Sweep
 from distillery.systems import SYSTEMS, System
@@ -209,6 +211,8 @@ def test_every_function_of_every_kind_of_model_goes_all_the_way(tiny: Callable[.
     for cell in sweep.cells:
         verify(sweep, cell)
         draw_cell(sweep, cell)
+        replace(sweep, cell)
+        generalise(sweep, cell)
     assert collect(sweep) == {"ok": 3}
     asked = ["model", "equation", "node_equation", "force_r2", "std_force_r2", "node_recovered", "composed_medae"]
     rows = {row[0]: dict(zip(asked, row, strict=True)) for row in query(sweep.results, columns=asked).rows}

@@ -128,10 +128,10 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(sweep: Sweep, tmp_pat
 def test_an_error_on_one_rank_ends_all_with_one_line(sweep: Sweep, tmp_path: Path) -> None:
     faulty = (
         "from distillery.errors import DistilleryError\nfrom distillery.simulate import run\nblock = run.integrated\n"
-        "def fail(integrator, experiment, split, simulations, times):\n"
+        "def fail(integrator, experiment, split, simulations, *others):\n"
         "    if simulations.start == 16:\n"
         "        raise DistilleryError('block 2: broke; mend it')\n"
-        "    return block(integrator, experiment, split, simulations, times)\n"
+        "    return block(integrator, experiment, split, simulations, *others)\n"
         "run.integrated = fail\n"
     ) + STAGE
     ended = start(command(sweep, tmp_path / "faulty", 3, code=faulty))
