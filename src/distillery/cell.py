@@ -2,7 +2,7 @@
 
 Everything a sweep writes stands under its results folder::
 
-    <experiment>/train.zarr, train.json     trajectories and their completion marker (also test.*)
+    <experiment>/train.zarr, train.json     trajectories or halos and their completion marker (also test.*)
     <experiment>/<model>-s<seed>/           one cell: train.json, interpret.json, distill.json, verify.json,
                                             replace.json, the law it found: law.json, law.txt, law.tex,
                                             and generalise.json
@@ -30,7 +30,7 @@ STAGES: tuple[Stage, ...] = ("train", "interpret", "distill", "verify", "replace
 
 # The paths of everything that the workflow names, under the results folder. ``member`` is the name of a cell, or of a
 # job of several cells, within its experiment; the regular expressions are the wildcard constraints.
-EXPERIMENT_WILDCARD = r"[^/]+-[23]d-\d+b-s\d+"
+EXPERIMENT_WILDCARD = r"[^/]+-[23]d(?:-\d+b)?-s\d+"
 MEMBER_WILDCARD = r"[^/]+-s\d+(?:\+\d+)?"
 MARKER = "{experiment}/{split}.json"
 OUTCOME = "{experiment}/{member}/{stage}.json"
@@ -45,18 +45,18 @@ SWEEP_LOG = "logs/collect.log"
 REPORT_LOG = "logs/report.log"
 BENCHMARK = "benchmarks/{experiment}/{name}.tsv"
 
-_EXPERIMENT = re.compile(r"(?P<system>[^/]+)-(?P<dim>[23])d-(?P<bodies>\d+)b-s(?P<seed>\d+)")
+_EXPERIMENT = re.compile(r"(?P<system>[^/]+)-(?P<dim>[23])d(?:-(?P<bodies>\d+)b)?-s(?P<seed>\d+)")
 _CELL = re.compile(r"(?P<experiment>[^/]+)/(?P<model>[^/]+)-s(?P<seed>\d+)")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Experiment:
-    """One data set: ``spring-2d-4b-s0``.
+    """One data set: ``spring-2d-4b-s0``, or of halos ``halos-3d-s0``.
 
     Attributes:
         system: Name of the system.
         dim: Dimensions of space, 2 or 3.
-        bodies: Number of bodies.
+        bodies: Number of bodies; 0 where data decide how many there are.
         seed: Seed of the initial conditions.
     """
 
@@ -66,7 +66,8 @@ class Experiment:
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.system}-{self.dim}d-{self.bodies}b-s{self.seed}"
+        bodies = f"-{self.bodies}b" if self.bodies else ""
+        return f"{self.system}-{self.dim}d{bodies}-s{self.seed}"
 
     @classmethod
     def parse(cls, text: str) -> Experiment:
@@ -74,7 +75,7 @@ class Experiment:
         match = _EXPERIMENT.fullmatch(text)
         if match is None:
             raise DistilleryError(f"{text}: names no experiment; write it like spring-2d-4b-s0")
-        return cls(match["system"], int(match["dim"]), int(match["bodies"]), int(match["seed"]))
+        return cls(match["system"], int(match["dim"]), int(match["bodies"] or 0), int(match["seed"]))
 
     def folder(self, results: Path) -> Path:
         """Return the folder of this experiment."""

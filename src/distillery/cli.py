@@ -10,12 +10,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from distillery import __version__
-from distillery.cell import SPLITS
+from distillery.cell import SPLITS, Stage
 from distillery.errors import DistilleryError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def cli() -> None:
 def simulate(sweep: Sweep, experiment: str, split: Any, ranks: int, law: str | None) -> None:
     """Integrate the trajectories of EXPERIMENT; start it under mpiexec or srun to share the work."""
     if law is None:
-        from distillery.simulate.run import simulate as stage
+        from distillery.stages import simulate as stage
 
         stage(sweep, sweep.find_experiment(experiment), split, ranks)
         return
@@ -85,69 +85,33 @@ def train(sweep: Sweep, jobs: tuple[str, ...]) -> None:
 
     Of several JOBS all cells of equal shape (dimensions, bodies, graph, model, loss) train side by side.
     """
-    from distillery.jobs import work, work_together
-    from distillery.train.run import train as stage
+    from distillery.stages import carry_out, train_together
 
     found = [sweep.find_job(job) for job in jobs]
     if len(found) == 1:
-        work(sweep, "train", found[0], lambda cells: stage(sweep, cells))
+        carry_out(sweep, "train", found[0])
     else:
-        work_together(sweep, found, lambda cells: stage(sweep, cells))
+        train_together(sweep, found)
 
 
-@cli.command()
-@_job
-@_with_sweep
-def interpret(sweep: Sweep, job: str) -> None:
-    """Read the messages of JOB on held-out trajectories."""
-    from distillery.interpret.run import interpret as stage
-    from distillery.jobs import work
+def _add_stage(stage: Stage, told: str) -> None:
+    @cli.command(stage, help=told)
+    @_job
+    @_with_sweep
+    def command(sweep: Sweep, job: str) -> None:
+        from distillery.stages import carry_out
 
-    work(sweep, "interpret", sweep.find_job(job), lambda cells: stage(sweep, *cells))
-
-
-@cli.command()
-@_job
-@_with_sweep
-def distill(sweep: Sweep, job: str) -> None:
-    """Fit expressions to the messages of JOB, on a Dask cluster."""
-    from distillery.distill.run import distill as stage
-    from distillery.jobs import work
-
-    work(sweep, "distill", sweep.find_job(job), lambda cells: stage(sweep, cells), together=True)
+        carry_out(sweep, stage, sweep.find_job(job))
 
 
-@cli.command()
-@_job
-@_with_sweep
-def verify(sweep: Sweep, job: str) -> None:
-    """Decide whether the expressions of JOB are the true law, up to its gauge."""
-    from distillery.jobs import work
-    from distillery.verify.run import verify as stage
-
-    work(sweep, "verify", sweep.find_job(job), lambda cells: stage(sweep, *cells))
-
-
-@cli.command()
-@_job
-@_with_sweep
-def replace(sweep: Sweep, job: str) -> None:
-    """Put the expressions of JOB in place of its networks, their constants refitted, and write the laws they are."""
-    from distillery.jobs import work
-    from distillery.replace.run import replace as stage
-
-    work(sweep, "replace", sweep.find_job(job), lambda cells: stage(sweep, *cells))
-
-
-@cli.command()
-@_job
-@_with_sweep
-def generalise(sweep: Sweep, job: str) -> None:
-    """Test networks and laws of JOB under other conditions and over long times."""
-    from distillery.generalise.run import generalise as stage
-    from distillery.jobs import work
-
-    work(sweep, "generalise", sweep.find_job(job), lambda cells: stage(sweep, *cells))
+for _stage, _told in (
+    ("interpret", "Read the messages of JOB on held-out data."),
+    ("distill", "Fit expressions to the messages of JOB, on a Dask cluster."),
+    ("verify", "Decide whether the expressions of JOB are the true law, up to its gauge."),
+    ("replace", "Put the expressions of JOB in place of its networks, their constants refitted, and write the laws."),
+    ("generalise", "Test networks and laws of JOB under other conditions and over long times."),
+):
+    _add_stage(cast("Stage", _stage), _told)
 
 
 @cli.command()

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from distillery.errors import DistilleryError
+from distillery.halos.settings import HaloSettings
 from distillery.models import MODELS, Model
 from distillery.settings import (
     LARGEST_SEED,
@@ -38,8 +39,9 @@ class Config(Settings):
     results: str = Field("results", min_length=1, description="Folder of everything the sweep writes.")
     systems: dict[str, System] = Field({}, description="Systems of your own, by name.")
     variants: dict[str, Model] = Field({}, description="Models of your own, by name: regularisers and their weights.")
-    experiments: tuple[ExperimentSettings, ...] = Field(min_length=1, description="The data sets.")
-    models: tuple[str, ...] = Field(min_length=1, description="Models trained on every experiment.")
+    experiments: tuple[ExperimentSettings, ...] = Field((), description="The data sets of interacting bodies.")
+    halos: tuple[HaloSettings, ...] = Field((), description="The data sets of dark matter halos, with their models.")
+    models: tuple[str, ...] = Field((), description="Models trained on every experiment with bodies.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Training seeds.")
     simulation: SimulationSettings = Field(SimulationSettings(), description="Integration.")
     training: TrainingSettings = Field(TrainingSettings(), description="Network and training.")
@@ -80,6 +82,14 @@ class Config(Settings):
         return distinct(models)
 
     @model_validator(mode="after")
+    def _something_to_do(self) -> Config:
+        if not self.experiments and not self.halos:
+            raise ValueError("experiments: is missing or empty; list at least one, or one of halos")
+        if self.experiments and not self.models:
+            raise ValueError("models: is missing or empty; list at least one")
+        return self
+
+    @model_validator(mode="after")
     def _models_known(self) -> Config:
         for index, name in enumerate(self.models):
             if name not in self.known_models:
@@ -102,6 +112,10 @@ class Config(Settings):
                     f"known are {', '.join(self.known_systems)}"
                 )
         distinct(tuple((e.system, e.dim, e.bodies, e.seed) for e in self.experiments))
+        distinct(tuple((e.name, e.seed) for e in self.halos))
+        for index, halos in enumerate(self.halos):
+            if halos.name in self.known_systems:
+                raise ValueError(f"halos.{index}.name: {halos.name!r} is a system; choose another name")
         return self
 
     @model_validator(mode="after")

@@ -108,15 +108,18 @@ def groups(sweep: Sweep, stage: Stage, job: Job) -> list[Sequence[Cell]]:
     return _by_shape(sweep, job.cells)
 
 
-Shape = tuple[int, int, str, Model, TrainingSettings]
+Shape = tuple[int, int, str, Model, TrainingSettings] | Cell
 
 
 def shape_of(sweep: Sweep, cell: Cell) -> Shape:
     """Return what cells must share to train side by side.
 
-    That is dimensions, bodies, graph, model but for its weight, and the training's settings.
+    That is dimensions, bodies, graph, model but for its weight, and the training's settings. Halos fill a step by
+    themselves: their cells share nothing.
     """
     experiment = cell.experiment
+    if sweep.kind(experiment) == "halos":
+        return cell
     graph, model = sweep.system(experiment).graph, sweep.model(cell).unweighted
     return experiment.dim, experiment.bodies, graph, model, sweep.training(experiment)
 

@@ -12,6 +12,7 @@ from distillery.cell import SPLITS, Cell, Experiment, Split
 from distillery.collect.text import align, counted
 from distillery.config import Config
 from distillery.errors import DistilleryError
+from distillery.halos import plan as halos
 from distillery.sweep import Sweep
 
 # Rough rates of one core of a small machine; they promise an order of magnitude, no more.
@@ -59,7 +60,7 @@ class Plan:
 
     Attributes:
         sweep: The sweep.
-        trajectories: Bytes of the trajectories of each experiment, at most.
+        trajectories: Bytes of the trajectories, or of the halos, of each experiment, at most.
         missing: Bytes that are not there yet, at most.
         free: Bytes free where the results go.
         stages: What each stage has to do, finished work included.
@@ -84,12 +85,15 @@ def plan(sweep: Sweep) -> Plan:
     """
     from distillery.simulate.store import Store, estimate_bytes, layout
 
-    trajectories = {e: sum(estimate_bytes(sweep, e, split) for split in SPLITS) for e in sweep.experiments}
+    trajectories = {e: sum(estimate_bytes(sweep, e, split) for split in SPLITS) for e in sweep.settings}
     missing = sum(
         Store(experiment.store(sweep.results, split), layout(sweep, experiment, split)).bytes_missing()
-        for experiment in sweep.experiments
+        for experiment in sweep.settings
         for split in SPLITS
     )
+    for experiment in sweep.halos:
+        trajectories[experiment] = round(sum(halos.data_bytes(sweep, experiment, split) for split in SPLITS))
+        missing += 0 if experiment.marker(sweep.results, "train").exists() else trajectories[experiment]
     missing += sum(_cell_bytes(sweep, cell) for cell in sweep.cells if not cell.messages(sweep.results).exists())
     folder = _existing(sweep.results)
     free = shutil.disk_usage(folder).free
@@ -115,7 +119,7 @@ def _unable(sweep: Sweep) -> str | None:
     """Return what a stage cannot do of what is asked, or None."""
     from distillery.simulate.equations import equations
 
-    for experiment in sweep.experiments:
+    for experiment in sweep.settings:
         system = sweep.system(experiment)
         try:
             equations(system, experiment.dim, bodies=2)
@@ -148,10 +152,14 @@ def plan_text(sweep: Sweep, width: int | None = None) -> str:
     planned = plan(sweep)
     config = sweep.config
     parts = [
-        counted(len(sweep.experiments), "experiment"),
+        counted(len(sweep.settings), "experiment"),
         counted(len(config.models), "model"),
         counted(len(config.seeds), "seed"),
     ]
+    bodies = sum(sweep.kind(cell.experiment) == "bodies" for cell in sweep.cells)
+    sums = [f"{' × '.join(parts)} = {counted(bodies, 'cell')}"] if sweep.settings else []
+    if sweep.halos:
+        sums.append(f"{counted(len(sweep.halos), 'data set')} of halos: {counted(len(sweep.cells) - bodies, 'cell')}")
     experiments = [
         [
             str(experiment),
@@ -162,11 +170,20 @@ def plan_text(sweep: Sweep, width: int | None = None) -> str:
         ]
         for experiment, settings in sweep.settings.items()
     ]
+    experiments += [
+        [
+            str(experiment),
+            *(f"{halos.realisations(sweep, experiment, split):,}" for split in SPLITS),
+            "–",
+            size(planned.trajectories[experiment]),
+        ]
+        for experiment in sweep.halos
+    ]
     headings = ("experiment", "simulations", "held out", "snapshots", "at most")
     stages = [[entry.stage, duration(entry.seconds), entry.work] for entry in planned.stages]
     total = sum(entry.seconds for entry in planned.stages)
     lines = [
-        f"{' × '.join(parts)} = {counted(len(sweep.cells), 'cell')}",
+        "; ".join(sums),
         align(headings, experiments, right=(False, True, True, True, True), width=width),
         align(("stage", "one core", "work"), stages, right=(False, True), width=width),
         f"In all about {duration(total)} of one core, {duration(total / planned.cores)} on the "
@@ -179,7 +196,7 @@ def plan_text(sweep: Sweep, width: int | None = None) -> str:
 
 
 def _warnings(sweep: Sweep) -> list[str]:
-    names = dict.fromkeys(experiment.system for experiment in sweep.experiments)
+    names = dict.fromkeys(experiment.system for experiment in sweep.settings)
     systems = {name: sweep.config.known_systems[name] for name in names}
     return [
         f"systems.{name}: {system.potential!r} is not finite at r = 0; simulations whose bodies come too close are "
@@ -218,16 +235,20 @@ def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
     simulated = sum(
         sum(simulating(sweep, experiment, split) for split in SPLITS) + starting for experiment in sweep.experiments
     )
+    steps = sorted({config.training.steps for _ in sweep.settings} | {h.training.steps for h in sweep.halos.values()})
     trained = sum(training(sweep, cell) for cell in cells) + jobs * JOB
     components = sum(fitted(sweep, cell) for cell in cells)
     drawings = len(sweep.experiments) + len(cells)
-    trajectories = sum(sweep.simulations(e, split) for e in sweep.experiments for split in SPLITS)
+    trajectories = sum(sweep.simulations(e, split) for e in sweep.settings for split in SPLITS)
+    universes = sum(halos.realisations(sweep, e, split) for e in sweep.halos for split in SPLITS)
+    made = [f"{trajectories:,} trajectories"] if sweep.settings else []
+    made += [counted(universes, "universe")] if sweep.halos else []
     engines = config.distillation.engines
     fits = counted(components * len(engines), "fit")
     limit = f"at most {config.distillation.seconds:.0f} s each"
     return (
-        StagePlan("simulate", f"{trajectories:,} trajectories", simulated),
-        StagePlan("train", f"{counted(len(cells), 'cell')} × {config.training.steps:,} steps", trained),
+        StagePlan("simulate", " and ".join(made), simulated),
+        StagePlan("train", f"{counted(len(cells), 'cell')} × {' or '.join(f'{n:,}' for n in steps)} steps", trained),
         StagePlan("interpret", counted(len(cells), "cell"), sum(reading(sweep, cell) for cell in cells) + jobs * JOB),
         StagePlan(
             "distill",
@@ -246,6 +267,8 @@ def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
 def fitted(sweep: Sweep, cell: Cell) -> int:
     """Return how many components of functions an engine fits for a cell."""
     asked = sweep.config.distillation.functions
+    if sweep.kind(cell.experiment) == "halos":
+        return len(asked) if sweep.halo_model(cell).kind == "network" else 0
     return sum(n for of, n in functions.components(sweep.model(cell), cell.experiment.dim).items() if of in asked)
 
 
@@ -255,7 +278,9 @@ def _pairs(sweep: Sweep, experiment: Experiment) -> int:
 
 
 def simulating(sweep: Sweep, experiment: Experiment, split: Split) -> float:
-    """Return the seconds of one core that integrating a split takes."""
+    """Return the seconds of one core that integrating a split, or growing its universes, takes."""
+    if sweep.kind(experiment) == "halos":
+        return halos.growing(sweep, experiment, split)
     trajectories = sweep.simulations(experiment, split)
     work = trajectories * _pairs(sweep, experiment) * experiment.dim * sweep.settings[experiment].steps / 1000
     return work / SIMULATED * (PIECEWISE if sweep.system(experiment).is_piecewise else 1)
@@ -263,6 +288,8 @@ def simulating(sweep: Sweep, experiment: Experiment, split: Split) -> float:
 
 def _weights(sweep: Sweep, cell: Cell) -> tuple[int, int]:
     """Return the weights of the edge and of the node function."""
+    if sweep.kind(cell.experiment) == "halos":
+        return halos.weights(sweep, cell)
     settings, dim = sweep.config.training, cell.experiment.dim
     if sweep.model(cell).kind == "control":
         return 0, 0
@@ -274,6 +301,8 @@ def _weights(sweep: Sweep, cell: Cell) -> tuple[int, int]:
 
 def training(sweep: Sweep, cell: Cell) -> float:
     """Return the seconds of one core that training a cell takes."""
+    if sweep.kind(cell.experiment) == "halos":
+        return halos.training(sweep, cell)
     settings = sweep.config.training
     if sweep.model(cell).kind == "control":
         return 0.0
@@ -285,6 +314,8 @@ def training(sweep: Sweep, cell: Cell) -> float:
 
 def reading(sweep: Sweep, cell: Cell) -> float:
     """Return the seconds of one core that reading the messages of a cell takes."""
+    if sweep.kind(cell.experiment) == "halos":
+        return INTERPRETING + halos.asking(sweep, cell, sweep.halos[cell.experiment].realisations)
     settings, wanted = sweep.config.interpretation, sweep.config.distillation
     edge, _ = _weights(sweep, cell)
     # Each receiver of a sample is put before all references of the gauge.
@@ -295,6 +326,8 @@ def reading(sweep: Sweep, cell: Cell) -> float:
 
 def refitting(sweep: Sweep, cell: Cell) -> float:
     """Return the seconds of one core that refitting the constants of a cell's law takes."""
+    if sweep.kind(cell.experiment) == "halos":
+        return REPLACING + halos.refitting(sweep, cell)
     if sweep.model(cell).kind == "control":
         return 0.0
     settings, edges = sweep.config.replacement, 2 * _pairs(sweep, cell.experiment)
@@ -304,6 +337,9 @@ def refitting(sweep: Sweep, cell: Cell) -> float:
 
 def generalising(sweep: Sweep, cell: Cell) -> float:
     """Return the seconds of one core that testing a cell's network and law under all conditions takes."""
+    if sweep.kind(cell.experiment) == "halos":
+        universes = sum(halos.realisations(sweep, cell.experiment, split) for split in SPLITS)
+        return 2 * halos.asking(sweep, cell, universes)
     if sweep.model(cell).kind == "control":
         return 0.0
     settings = sweep.config.generalisation
@@ -333,6 +369,8 @@ def _cell_bytes(sweep: Sweep, cell: Cell) -> int:
     """Return the bytes of a cell's messages and weights, with a checkpoint of these and their two moments."""
     distillation, experiment = sweep.config.distillation, cell.experiment
     samples = distillation.samples + distillation.held_out
+    if sweep.kind(experiment) == "halos":
+        return 100 * samples + 16 * sum(_weights(sweep, cell))
     model, system, dim = sweep.model(cell), sweep.system(experiment), experiment.dim
     counts = functions.components(model, dim)
     if model.kind == "control":

@@ -12,6 +12,7 @@ import math
 from distillery import plan
 from distillery.cell import SPLITS, Cell, Experiment, Job, Split
 from distillery.config import Config
+from distillery.halos import plan as halos
 from distillery.sweep import Sweep
 
 # Rough memory in MB of a process that has loaded the libraries of a stage, beside its data.
@@ -54,6 +55,9 @@ class Need:
 def simulate(sweep: Sweep, experiment: Experiment, split: Split) -> Need:
     """Return what a rank needs that simulates a split of an experiment."""
     execution = sweep.config.execution
+    if sweep.kind(experiment) == "halos":
+        ranks = min(execution.ranks, max(halos.realisations(sweep, experiment, split), 1))
+        return Need(halos.growing_mb(sweep, experiment), plan.simulating(sweep, experiment, split) / ranks)
     return Need(SIMULATING, plan.COMPILING + plan.simulating(sweep, experiment, split) / execution.ranks)
 
 
@@ -101,13 +105,16 @@ def verify(sweep: Sweep, job: Job) -> Need:
 
 def replace(sweep: Sweep, job: Job) -> Need:
     """Return what refitting the laws of a job's cells needs."""
-    memory = TORCH + JUDGED + 4 * _trajectories_mb(sweep, job.experiment) + plan.refitted_mb(sweep, job.experiment)
+    memory = TORCH + JUDGED + 4 * _trajectories_mb(sweep, job.experiment)
+    if sweep.kind(job.experiment) == "bodies":
+        memory += plan.refitted_mb(sweep, job.experiment)
     return Need(memory, sum(plan.refitting(sweep, cell) for cell in job.cells))
 
 
 def generalise(sweep: Sweep, job: Job) -> Need:
     """Return what testing the networks and laws of a job's cells under other conditions needs."""
-    return Need(TORCH + SIMULATING, sum(plan.generalising(sweep, cell) for cell in job.cells))
+    halo_edges = 4 * _trajectories_mb(sweep, job.experiment) if sweep.kind(job.experiment) == "halos" else 0.0
+    return Need(TORCH + SIMULATING + halo_edges, sum(plan.generalising(sweep, cell) for cell in job.cells))
 
 
 def picture(sweep: Sweep, subject: Experiment | Job | Cell) -> Need:
@@ -130,6 +137,8 @@ def report(sweep: Sweep) -> Need:
 
 
 def _trajectories_mb(sweep: Sweep, experiment: Experiment) -> float:
-    """Return the memory of an experiment's positions, velocities and accelerations in float32."""
+    """Return the memory of an experiment's positions, velocities and accelerations in float32, or of its edges."""
+    if sweep.kind(experiment) == "halos":
+        return halos.edges_mb(sweep, experiment)
     simulations = sum(sweep.simulations(experiment, split) for split in SPLITS)
     return 12e-6 * simulations * sweep.settings[experiment].snapshots * experiment.bodies * experiment.dim

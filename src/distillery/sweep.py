@@ -10,12 +10,14 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from distillery import files
 from distillery.cell import Cell, Experiment, Job, Split, Stage
 from distillery.config import Config, load_config, parse_config
 from distillery.errors import DistilleryError
+from distillery.halos.models import HALO_MODELS, HaloModel
+from distillery.halos.settings import HaloSettings
 from distillery.models import Model
 from distillery.settings import DistillationSettings, ExperimentSettings, TrainingSettings
 from distillery.systems import System
@@ -31,6 +33,8 @@ FORMATS = {
     "generalise": 1,
     "collect": 4,
 }
+HALO_FORMATS = dict.fromkeys(FORMATS, 1)
+Kind = Literal["bodies", "halos"]
 # Where, under the results folder, the checked configuration of a run is kept for its jobs.
 RESOLVED = "config.yaml"
 
@@ -49,23 +53,40 @@ class Sweep:
 
     @functools.cached_property
     def settings(self) -> dict[Experiment, ExperimentSettings]:
-        """The experiments in the configured order, each with its settings."""
+        """The experiments with bodies in the configured order, each with its settings."""
         return {Experiment(e.system, e.dim, e.bodies, e.seed): e for e in self.config.experiments}
 
-    @property
+    @functools.cached_property
+    def halos(self) -> dict[Experiment, HaloSettings]:
+        """The experiments with halos in the configured order, each with its settings."""
+        return {Experiment(e.name, 3, 0, e.seed): e for e in self.config.halos}
+
+    @functools.cached_property
     def experiments(self) -> tuple[Experiment, ...]:
-        """The experiments in the configured order."""
-        return tuple(self.settings)
+        """The experiments in the configured order, those with halos last."""
+        return (*self.settings, *self.halos)
+
+    def kind(self, experiment: Experiment) -> Kind:
+        """Return what an experiment's data are of."""
+        return "halos" if experiment in self.halos else "bodies"
 
     @functools.cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """The cells: experiments × models × seeds."""
-        return tuple(
+        """The cells: experiments × models × seeds; a formula is fitted with the first seed only."""
+        seeds = self.config.seeds
+        bodies = (
             Cell(experiment, model, seed)
-            for experiment in self.experiments
+            for experiment in self.settings
             for model in self.config.models
-            for seed in self.config.seeds
+            for seed in seeds
         )
+        halos = (
+            Cell(experiment, model, seed)
+            for experiment, settings in self.halos.items()
+            for model in settings.models
+            for seed in (seeds if HALO_MODELS[model].kind == "network" else seeds[:1])
+        )
+        return (*bodies, *halos)
 
     @functools.cached_property
     def jobs(self) -> dict[str, Job]:
@@ -94,8 +115,18 @@ class Sweep:
         return self.config.known_systems[experiment.system]
 
     def model(self, cell: Cell) -> Model:
-        """Return the table entry of a cell's model."""
+        """Return the table entry of a cell's model; the cell is one of bodies."""
         return self.config.known_models[cell.model]
+
+    def halo_model(self, cell: Cell) -> HaloModel:
+        """Return the table entry of a cell's model; the cell is one of halos."""
+        return HALO_MODELS[cell.model]
+
+    def message_size(self, cell: Cell) -> int:
+        """Return how many components a cell's messages have; 1 where it sends none."""
+        if cell.experiment in self.halos:
+            return self.halos[cell.experiment].training.messages if self.halo_model(cell).kind == "network" else 1
+        return self.model(cell).message_size(cell.experiment.dim)
 
     def training(self, experiment: Experiment) -> TrainingSettings:
         """Return how an experiment's networks are trained: with its own loss, where it has one."""
@@ -103,6 +134,9 @@ class Sweep:
 
     def distillation(self, experiment: Experiment) -> DistillationSettings:
         """Return how an experiment's expressions are fitted: with its own operators and share, where it has such."""
+        if experiment in self.halos:
+            own = self.halos[experiment].operators
+            return self.config.distillation.model_copy(update={} if own is None else {"operators": own})
         return self.config.distillation.model_copy(update=self._own(experiment, "operators", "share"))
 
     def _own(self, experiment: Experiment, *names: str) -> dict[str, Any]:
@@ -112,7 +146,7 @@ class Sweep:
     def find_experiment(self, text: str) -> Experiment:
         """Return the experiment of that name; raises DistilleryError if the sweep has none."""
         experiment = Experiment.parse(text)
-        if experiment not in self.settings:
+        if experiment not in self.experiments:
             known = ", ".join(str(e) for e in self.experiments[:5])
             raise DistilleryError(f"{text}: is not in this configuration; its experiments are {known} …")
         return experiment
@@ -150,7 +184,9 @@ class Sweep:
 
     @functools.cache
     def data_key(self, experiment: Experiment, split: Split) -> str:
-        """Return the key of an experiment's trajectories."""
+        """Return the key of an experiment's trajectories or halos."""
+        if experiment in self.halos:
+            return files.digest({"format": HALO_FORMATS["simulate"], **self.halos[experiment].data_content(split)})
         settings = self.settings[experiment]
         return files.digest(
             {
@@ -170,8 +206,24 @@ class Sweep:
     @functools.cache
     def key(self, stage: Stage, cell: Cell) -> str:
         """Return the key of a stage's outcome for one cell."""
-        content: dict[str, Any] = {"format": FORMATS[stage]}
+        halos = self.kind(cell.experiment) == "halos"
+        content: dict[str, Any] = {"format": (HALO_FORMATS if halos else FORMATS)[stage]}
         match stage:
+            case "train" if halos:
+                content |= {
+                    "data": self.data_key(cell.experiment, "train"),
+                    "model": self.halo_model(cell).model_dump(mode="json"),
+                    "seed": cell.seed,
+                    **self.halos[cell.experiment].learning_content(),
+                }
+            case "interpret" if halos:
+                wanted = self.config.distillation
+                content |= {"train": self.key("train", cell), "samples": [wanted.samples, wanted.held_out]}
+            case "generalise" if halos:
+                content |= {
+                    "replace": self.key("replace", cell),
+                    "test": self.data_key(cell.experiment, "test"),
+                }
             case "train":
                 content |= {
                     "data": self.data_key(cell.experiment, "train"),

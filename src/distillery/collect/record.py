@@ -202,10 +202,14 @@ def _read_verify(result: Values) -> Values:
     if composed is not None:
         found |= {f"composed_{name}": _number(composed[name]) for name in ("mae", "medae")}
     return found | {
-        "recovered": float(bool(result["recovered"])),
+        # There is no true law of halos, and no verdict.
+        "recovered": _flag(result["recovered"]),
         "form": "" if result["form"] is None else _text(result["form"]),
-        "component_recovered": [float(bool(component["recovered"])) for component in components],
-        "on_front": [float(bool(component["recovered"] or component["others"])) for component in components],
+        "component_recovered": [_flag(component["recovered"]) for component in components],
+        "on_front": [
+            math.nan if component["recovered"] is None else float(bool(component["recovered"] or component["others"]))
+            for component in components
+        ],
         "median_residual": [_number(component["median_residual"]) for component in components],
         "p90_residual": [_number(component["p90_residual"]) for component in components],
         "constants": [_json(component["constants"]) for component in components],
@@ -237,12 +241,14 @@ def _beyond(result: Values) -> dict[str, dict[str, Values]]:
     found: dict[str, dict[str, Values]] = {}
     for condition, under in result["conditions"].items():
         found[condition] = {
-            predictor: {"mae": _number(own["mae"]), "medae": _number(own["medae"]), "holds": float(bool(own["holds"]))}
+            predictor: {"mae": _number(own["mae"]), "medae": _number(own["medae"]), "holds": _flag(own["holds"])}
             for predictor, own in under["predictors"].items()
         }
         if under["reason"]:
             found[condition] = {PREDICTORS[0]: {"reason": _text(under["reason"])}}
-    rollouts = result["rollouts"]
+    rollouts = result.get("rollouts")
+    if rollouts is None:
+        return found
     found[LONG] = {
         predictor: {
             "horizon": _number(own["horizon"]),
@@ -286,6 +292,10 @@ def _agreed(values: dict[Stage, str]) -> str:
     if len(set(values.values())) <= 1:
         return next(iter(values.values()), "")
     return ", ".join(f"{stage} {value}" for stage, value in values.items())
+
+
+def _flag(value: Any) -> float:
+    return math.nan if value is None else float(bool(value))
 
 
 def _number(value: Any) -> float:

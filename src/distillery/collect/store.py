@@ -102,7 +102,7 @@ def _cells(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
         for record in records
     ]
     sizes = {
-        "message": max(sweep.model(r.cell).message_size(r.cell.experiment.dim) for r in records),
+        "message": max(sweep.message_size(record.cell) for record in records),
         "component": max(record.cell.experiment.dim for record in records),
     }
     for column in CELLS:
@@ -168,7 +168,10 @@ def _equations(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
 
 
 def _conditions(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
-    names = [*sweep.config.generalisation.conditions, LONG]
+    # Halos have conditions of their own, which their settings do not list.
+    own = dict.fromkeys(name for record in records for name in record.beyond)
+    of_bodies = [*sweep.config.generalisation.conditions, LONG] if sweep.settings else []
+    names = list(dict.fromkeys([*of_bodies, *own])) or [LONG]
     shape = (len(records), len(names), len(PREDICTORS))
     variables = {}
     for column in CONDITIONS:

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from distillery.collect.halo_table import halo_table, read_errors
 from distillery.collect.query import query
 from distillery.collect.text import Table, align, counted, terminal_width
 
 _COLUMNS = (
     "experiment",
+    "bodies",
     "model",
     "seed",
     "status",
@@ -63,11 +65,19 @@ def results_table(results: Path, width: int | None = None) -> str:
     Raises:
         DistilleryError: There is no result store, or it is damaged.
     """
-    return format_results(query(results, columns=_COLUMNS), width if width is not None else terminal_width())
+    cells = query(results, columns=_COLUMNS)
+    width = width if width is not None else terminal_width()
+    # Only where space decides how many there are, a data set has no number of bodies.
+    of_halos = [dict(zip(cells.names, row, strict=True)) for row in cells.rows if not row[cells.names.index("bodies")]]
+    if not of_halos:
+        return format_results(cells, width)
+    halos = halo_table(of_halos, read_errors(results), width)
+    bodies = tuple(row for row in cells.rows if row[cells.names.index("bodies")])
+    return f"{format_results(Table(cells.names, bodies), width)}\n\n{halos}" if bodies else halos
 
 
 def format_results(cells: Table, width: int | None = None) -> str:
-    """Return cells as a table for the eye.
+    """Return cells of bodies as a table for the eye.
 
     Args:
         cells: A table with at least the columns that ``results_table`` asks for.

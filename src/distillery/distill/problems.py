@@ -13,9 +13,11 @@ from distillery.distill.engine import Problem
 from distillery.distill.tails import without_tails
 from distillery.errors import DistilleryError
 from distillery.functions import Function, components, message_names, node_names
+from distillery.halos.features import halo_names
 from distillery.sweep import Sweep
 
 _Arrays = Mapping[str, np.ndarray]
+Names = dict[Function, tuple[str, ...]]
 _Samples = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -27,17 +29,13 @@ def problems(sweep: Sweep, cell: Cell) -> dict[tuple[Function, int], Problem]:
     """
     path = cell.messages(sweep.results)
     remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
-    system, model, experiment = sweep.system(cell.experiment), sweep.model(cell), cell.experiment
-    names = {
-        "message": message_names(model, system, experiment.dim, experiment.bodies),
-        "node": node_names(model, system, experiment.dim),
-    }
-    settings = sweep.distillation(experiment)
-    asked = {f: count for f, count in components(model, experiment.dim).items() if f in settings.functions}
+    settings = sweep.distillation(cell.experiment)
+    names, counts, kind = _functions(sweep, cell)
+    asked = {f: count for f, count in counts.items() if f in settings.functions}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        samples = {function: _READERS[function](arrays, model.kind) for function in asked}
+        samples = {function: _READERS[function](arrays, kind) for function in asked}
     except FileNotFoundError:
         raise DistilleryError(f"{path}: no such file; {remedy}") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -67,10 +65,24 @@ def problems(sweep: Sweep, cell: Cell) -> dict[tuple[Function, int], Problem]:
     return found
 
 
+def _functions(sweep: Sweep, cell: Cell) -> tuple[Names, dict[Function, int], str]:
+    """Return of each function what its expressions may be made of and how many components it has; and who sends."""
+    if sweep.kind(cell.experiment) == "halos":
+        halo_model = sweep.halo_model(cell)
+        halo_counts: dict[Function, int] = {} if halo_model.kind == "formula" else {"message": 1, "node": 1}
+        return halo_names(halo_model.masses), halo_counts, "halos"
+    system, model, experiment = sweep.system(cell.experiment), sweep.model(cell), cell.experiment
+    names: Names = {
+        "message": message_names(model, system, experiment.dim, experiment.bodies),
+        "node": node_names(model, system, experiment.dim),
+    }
+    return names, components(model, experiment.dim), model.kind
+
+
 def _message(arrays: _Arrays, kind: str) -> _Samples:
     """Return features, target and the flags of held-out samples."""
     target, held_out = arrays["energy" if kind == "hamiltonian" else "message"], arrays["held_out"]
-    if kind == "control":
+    if kind in ("control", "halos"):
         return arrays["features"].astype(np.float64), target, held_out
     columns = [arrays["displacement"], np.linalg.norm(arrays["displacement"], axis=1), arrays["mass"], arrays["charge"]]
     if len({len(column) for column in columns}) > 1:

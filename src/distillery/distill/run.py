@@ -94,6 +94,8 @@ class _Job:
                     for (function, component), problem in problems(sweep, cell).items()
                     for name in sweep.config.distillation.engines
                 }
+                if not self.problems:
+                    self._conclude()
                 return
             status, reason = interpreted.status, interpreted.reason
         except DistilleryError as error:
@@ -108,10 +110,13 @@ class _Job:
     def finish(self, fit: _Fit, result: FitResult) -> None:
         """Take a fit of a component by an engine, and write the outcome when it was the last."""
         self.results[fit] = result
-        if len(self.results) < len(self.problems):
-            return
+        if len(self.results) == len(self.problems):
+            self._conclude()
+
+    def _conclude(self) -> None:
         settings = self.sweep.config.distillation
-        found = {name: self._functions(name) for name in settings.engines}
+        # A formula that was given sends nothing, and nothing is fitted.
+        found = {name: {"components": [], **self._functions(name)} for name in settings.engines}
         own = found[settings.engine]
         compared = [{"engine": name, **found[name]} for name in settings.compare]
         # Laws stand or fall with the messages; that nothing was found for nodes is told where it is looked at.
@@ -126,7 +131,7 @@ class _Job:
                 **own,
                 **({"compared": compared} if compared else {}),
             },
-            status="failed" if len(failed) == len(own["components"]) else "ok",
+            status="failed" if failed and len(failed) == len(own["components"]) else "ok",
             reason="; ".join(f"component {entry['component']}: {entry['reason']}" for entry in failed),
         )
         self.end()

@@ -17,6 +17,7 @@ from distillery.errors import DistilleryError
 from distillery.report.card import card, verdict
 from distillery.report.cells import Shown
 from distillery.report.document import Block, Bullets, Grid, Heading, Paragraph, code, markdown, plain
+from distillery.report.halo import halo_experiment, halo_tables
 from distillery.report.html import blocks_html, escape, folded, identifier, inline
 from distillery.report.origin import made, missing_part, origin
 from distillery.report.plot import paths
@@ -32,6 +33,7 @@ _SEEDS = 12
 _PARTS = (
     ("cells", "Cells"),
     ("paper", "Beside the paper"),
+    ("halos", "Halos"),
     ("missing", "What is missing"),
     ("origin", "Where it is from"),
 )
@@ -50,7 +52,10 @@ def page(sweep: Sweep, study: Study, shown: Sequence[Shown], today: datetime.dat
     style, script = (folder.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src '{_hash(script)}'; base-uri 'none'"
     title = _title(study)
-    navigation = "".join(f'<a href="#{name}">{words}</a>' for name, words in _PARTS)
+    of_bodies = [found for found in shown if found.cell.experiment.bodies]
+    of_halos = [found for found in shown if not found.cell.experiment.bodies]
+    told = [name for name, _ in _PARTS if name not in _left_out(study)]
+    navigation = "".join(f'<a href="#{name}">{dict(_PARTS)[name]}</a>' for name in told)
     parts = [
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">',
@@ -60,12 +65,8 @@ def page(sweep: Sweep, study: Study, shown: Sequence[Shown], today: datetime.dat
         blocks_html([made(study, today, "report")]),
         f"<nav>{navigation}</nav>",
         _tiles(study),
-        _headed("cells"),
-        _overview(study, {found.cell for found in shown}),
-        blocks_html(_limit_note(study, shown)),
-        "\n".join(_experiment(sweep, experiment, cells) for experiment, cells in _by_experiment(shown)),
-        _headed("paper"),
-        _sections(paper_tables(study)),
+        *_of_bodies(sweep, study.bodies, of_bodies),
+        *_of_halos(sweep, study.halos, of_halos),
         _headed("missing"),
         blocks_html(missing_part(study)[1:]),
         _headed("origin"),
@@ -73,6 +74,35 @@ def page(sweep: Sweep, study: Study, shown: Sequence[Shown], today: datetime.dat
         f"<script>{script}</script></body></html>\n",
     ]
     return "\n".join(parts)
+
+
+def _left_out(study: Study) -> tuple[str, ...]:
+    """Return the parts that a page goes without."""
+    return (*(() if study.bodies.cells else ("cells", "paper")), *(() if study.halos.cells else ("halos",)))
+
+
+def _of_bodies(sweep: Sweep, study: Study, shown: Sequence[Shown]) -> list[str]:
+    if not study.cells:
+        return []
+    return [
+        _headed("cells"),
+        _overview(study, {found.cell for found in shown}),
+        blocks_html(_limit_note(study, shown)),
+        "\n".join(_experiment(sweep, experiment, cells) for experiment, cells in _by_experiment(shown)),
+        _headed("paper"),
+        _sections(paper_tables(study)),
+    ]
+
+
+def _of_halos(sweep: Sweep, study: Study, shown: Sequence[Shown]) -> list[str]:
+    if not study.cells:
+        return []
+    return [
+        _headed("halos"),
+        _sections(halo_tables(study)[1:]),
+        blocks_html(_limit_note(study, shown)),
+        "\n".join(halo_experiment(sweep, experiment, cells) for experiment, cells in _by_experiment(shown)),
+    ]
 
 
 def page_markdown(sweep: Sweep, study: Study, shown: Sequence[Shown], today: datetime.date) -> str:
@@ -89,10 +119,19 @@ def page_markdown(sweep: Sweep, study: Study, shown: Sequence[Shown], today: dat
         Heading(1, plain(_title(study))),
         made(study, today, "report"),
         Bullets(tuple(counts)),
-        Heading(2, "Cells"),
-        *_limit_note(study, shown),
-        Grid(("", "verdict", "test error", "equations", "pictures"), [_line(sweep, found) for found in shown]),
-        *paper_tables(study),
+    ]
+    of_bodies = [found for found in shown if found.cell.experiment.bodies]
+    if study.bodies.cells:
+        lines = [_line(sweep, found) for found in of_bodies]
+        blocks += [
+            Heading(2, "Cells"),
+            *_limit_note(study.bodies, of_bodies),
+            Grid(("", "verdict", "test error", "equations", "pictures"), lines),
+            *paper_tables(study.bodies),
+        ]
+    if study.halos.cells:
+        blocks += halo_tables(study.halos)
+    blocks += [
         *missing_part(study),
         Heading(2, "Where it is from"),
         *origin(study),
@@ -117,7 +156,7 @@ def _counts(study: Study) -> list[tuple[str, str]]:
     return [
         (f"{len(study.cells):,}", "cell" if len(study.cells) == 1 else "cells"),
         (f"{statuses['ok']:,}", "finished"),
-        (f"{recovered:,}", "laws recovered"),
+        *([(f"{recovered:,}", "laws recovered")] if study.bodies.cells else []),
         *others,
     ]
 

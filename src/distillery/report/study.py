@@ -160,6 +160,16 @@ class Study:
             known |= {name: model.get("kind", "graph") for name, model in store.config.get("variants", {}).items()}
         return frozenset(name for name in self.models if known.get(name) == "control")
 
+    @functools.cached_property
+    def bodies(self) -> Study:
+        """The same with the cells of interacting bodies only."""
+        return dataclasses.replace(self, cells=tuple(found for found in self.cells if found.cell.experiment.bodies))
+
+    @functools.cached_property
+    def halos(self) -> Study:
+        """The same with the cells of halos only; how many there are is not theirs to say."""
+        return dataclasses.replace(self, cells=tuple(found for found in self.cells if not found.cell.experiment.bodies))
+
     def at(self, row: RowName, model: str) -> list[Found]:
         """Return the cells of a row and a model."""
         return self._places.get((row, model), [])

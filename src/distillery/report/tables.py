@@ -11,6 +11,7 @@ from distillery.models import MODELS
 from distillery.report import paper
 from distillery.report.beyond import beyond_tables
 from distillery.report.document import Block, Grid, Heading, Paragraph, markdown, plain
+from distillery.report.halo import halo_tables
 from distillery.report.origin import header, missing_part
 from distillery.report.pooled import DASH, Pooled, beside, figures, loss_text, pool, r2_text
 from distillery.report.recovery import table_5
@@ -47,7 +48,11 @@ def study_text(study: Study, today: datetime.date) -> str:
         study: The study.
         today: The date that the header gives.
     """
-    return markdown([*header(study, today), *paper_tables(study), *missing_part(study)])
+    tables = [
+        *(paper_tables(study.bodies) if study.bodies.cells else ()),
+        *(halo_tables(study.halos) if study.halos.cells else ()),
+    ]
+    return markdown([*header(study, today), *tables, *missing_part(study)])
 
 
 def paper_tables(study: Study) -> list[Block]:
