@@ -1,8 +1,8 @@
 """Friends of friends: halos as sets of particles, each within a linking length of another (Davis et al. 1985).
 
-The box is cut into slabs. The pairs of a slab are searched with a k-d tree and reduced at once to a forest, one edge for
-each particle that has a friend; the forests of all slabs together have the components of the whole. So memory is bounded
-by a slab's pairs, however many particles there are.
+The box is cut into slabs. The pairs of a slab are searched with a k-d tree and reduced at once to a forest, one edge
+for each particle that has a friend; the forests of all slabs together have the components of the whole. So memory is
+bounded by a slab's pairs, however many particles there are.
 """
 
 from __future__ import annotations

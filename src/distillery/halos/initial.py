@@ -49,10 +49,10 @@ def gaussian_field(
         δ, dimensionless.
     """
     modes = fft.rfftn(stream(seed, "universe").standard_normal((cells, cells, cells)), workers=workers)
-    squares = [axis**2 for axis in mesh.wave_numbers(cells, box)]
-    for plane, x in zip(modes, squares[0].reshape(-1), strict=True):
-        k = np.sqrt(x + squares[1][0] + squares[2][0])
-        plane *= np.sqrt(cosmology.power(np.maximum(k, 1e-9)) / (box / cells) ** 3)
+    for plane, square in mesh.squared_planes(cells, box):
+        # The mean, k = 0, is set below.
+        power = cosmology.power(np.sqrt(np.where(square == 0, 1.0, square)))
+        modes[plane] *= np.sqrt(power / (box / cells) ** 3)
     modes[0, 0, 0] = 0
     return fft.irfftn(modes, (cells, cells, cells), overwrite_x=True, workers=workers)
 
@@ -75,15 +75,19 @@ def displacements(
     """
     cells = len(field)
     waves = mesh.derivative_numbers(cells, box)
-    square = sum(axis**2 for axis in mesh.wave_numbers(cells, box))
-    square[0, 0, 0] = np.inf
-    modes = fft.rfftn(field, workers=workers)
 
     def back(spectrum: np.ndarray) -> np.ndarray:
         found: np.ndarray = fft.irfftn(spectrum, field.shape, overwrite_x=True, workers=workers)
         return found
 
-    modes /= square
+    def inverted(source: np.ndarray) -> np.ndarray:
+        """The transform of a field over k²."""
+        modes: np.ndarray = fft.rfftn(source, workers=workers)
+        for plane, square in mesh.squared_planes(cells, box):
+            modes[plane] /= np.where(square == 0, np.inf, square)
+        return modes
+
+    modes = inverted(field)
     first = np.stack([back(1j * axis * modes).astype(np.float32) for axis in waves])
     # φ₁,ij has the transform k_i k_j δ/k².
     xx, yy, zz = (back(axis**2 * modes) for axis in waves)
@@ -91,10 +95,10 @@ def displacements(
     del xx, yy, zz
     for i, j in ((0, 1), (0, 2), (1, 2)):
         source -= back(waves[i] * waves[j] * modes) ** 2
-    modes = fft.rfftn(source, workers=workers)
+    modes = inverted(source)
     del source
-    modes /= -square
-    second = np.stack([back(1j * axis * modes).astype(np.float32) for axis in waves])
+    # φ₂ has the transform of its source over -k².
+    second = np.stack([back(-1j * axis * modes).astype(np.float32) for axis in waves])
     return first, second
 
 

@@ -1,7 +1,7 @@
 """Fields on a periodic mesh: painting particles by cloud-in-cell, reading at particles, wave numbers.
 
-A mesh of side n has its points at i·box/n. Particles are taken a few at a time, so that painting and reading need little
-memory beside the mesh and the particles. A mesh is painted in one order, whatever else runs: results are the same bits.
+A mesh of side n has its points at i·box/n. Particles are taken a few at a time, so that painting and reading need
+little memory beside the mesh and the particles. A mesh is painted in one order, so results are the same bits each time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def paint(
     return mesh
 
 
-def contrast(position: Float[np.ndarray, "particles 3"], box: float, cells: int) -> Float[np.ndarray, "cells cells cells"]:
+def contrast(
+    position: Float[np.ndarray, "particles 3"], box: float, cells: int
+) -> Float[np.ndarray, "cells cells cells"]:
     """Return the density contrast δ of equal particles on a mesh, by cloud-in-cell; dimensionless."""
     mesh = paint(position, box, cells, cells**3 / len(position))
     mesh -= 1.0
@@ -79,6 +81,14 @@ def wave_numbers(
     full = (2 * np.pi / box * np.fft.fftfreq(cells, 1 / cells)).astype(kind)
     half = (2 * np.pi / box * np.fft.rfftfreq(cells, 1 / cells)).astype(kind)
     return full[:, None, None], full[None, :, None], half[None, None, :]
+
+
+def squared_planes(
+    cells: int, box: float, kind: type[np.floating] = np.float64
+) -> Iterator[tuple[int, Float[np.ndarray, "y z"]]]:
+    """Yield each plane's number along the first axis and its k², so that no array of all k² is needed."""
+    x, y, z = (axis**2 for axis in wave_numbers(cells, box, kind))
+    return ((plane, x[plane] + y[0] + z[0]) for plane in range(cells))
 
 
 def derivative_numbers(

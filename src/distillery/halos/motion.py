@@ -1,12 +1,13 @@
 """The motion of matter: a particle mesh whose steps are exact for linear growth (FastPM, Feng et al. 2016).
 
-Positions and momenta are moved by a leapfrog, kick-drift-kick. In place of the integrals over time of Quinn et al. (1997)
-its factors are those by which Zel'dovich's solution x = q + D Ψ, p = a² E f D Ψ moves, so that large scales grow right
-however few the steps are.
+Positions and momenta are moved by a leapfrog, kick-drift-kick. In place of the integrals over time of Quinn et al.
+(1997) its factors are those by which Zel'dovich's solution x = q + D Ψ, p = a² E f D Ψ moves, so that large scales grow
+right however few the steps are.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -36,10 +37,8 @@ def force(
         Forces in Mpc/h, in single precision. Memory: five meshes of cells³ times 4 bytes.
     """
     modes = fft.rfftn(mesh.contrast(position, box, cells), overwrite_x=True, workers=workers)
-    squares = [axis**2 for axis in mesh.wave_numbers(cells, box, np.float32)]
-    for plane, x in zip(modes, squares[0].reshape(-1), strict=True):
-        square = x + squares[1][0] + squares[2][0]
-        plane /= np.where(square == 0, np.inf, square)
+    for plane, square in mesh.squared_planes(cells, box, np.float32):
+        modes[plane] /= np.where(square == 0, np.float32(np.inf), square)
     fields = [
         fft.irfftn(1j * axis * modes, (cells, cells, cells), overwrite_x=True, workers=workers)
         for axis in mesh.derivative_numbers(cells, box, np.float32)
@@ -68,7 +67,7 @@ def evolve(
         show: Told how many steps are done.
     """
     pulls = force(particles.position, box, cells, workers)
-    for step, (before, after) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for step, (before, after) in enumerate(itertools.pairwise(times.tolist())):
         half = float(np.sqrt(before * after))
         _kick(particles, pulls, cosmology, before, half, before)
         factor = (cosmology.growth(after) - cosmology.growth(before)) / linear_momentum(cosmology, half)
