@@ -1,1 +1,1 @@
-"""Dark matter halos: from a simulated universe, or a catalogue, to a formula for the overdensity around them."""
+"""Dark matter halos: universes grown here or read from Quijote's files, as catalogues of halos."""
