@@ -63,7 +63,7 @@ class Optimiser:
         weights: All parameters; the network's own are views of it, and their gradients views of its gradient.
     """
 
-    def __init__(self, network: Network, weight_decay: float):
+    def __init__(self, network: torch.nn.Module, weight_decay: float):
         """Lay out parameters, gradients and moments; the network must be on its device already."""
         parameters = list(network.parameters())
         self._sizes = {name: parameter.shape for name, parameter in network.named_parameters()}

@@ -1,0 +1,93 @@
+"""Batches of receivers with all edges that arrive at them, in pieces that fit the memory.
+
+Which receivers a step sees is a function of seed and step, as everywhere in this package: nothing of it needs saving.
+A batch is worked off piece by piece and its gradients are added up, so its size does not depend on how many edges fit
+into memory, and the result is that of the whole batch at once (to rounding).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from distillery.halos.features import HaloGraph, Scales
+from distillery.randomness import stream
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Piece:
+    """Some receivers with all edges that arrive at them, on the device.
+
+    Attributes:
+        inputs: Inputs of the edge function.
+        own: Scaled features of the receivers.
+        degrees: How many edges arrive at each.
+        target: Their overdensities (dimensionless).
+    """
+
+    inputs: Float[Tensor, "edge input"]
+    own: Float[Tensor, "receiver feature"]
+    degrees: Int[Tensor, " receiver"]
+    target: Float[Tensor, " receiver"]
+
+
+class HaloBatches:
+    """What a network is given of the halos of one graph."""
+
+    def __init__(
+        self,
+        graph: HaloGraph,
+        receivers: Int[np.ndarray, " receiver"],
+        scales: Scales,
+        *,
+        batch: int,
+        max_edges: int,
+        seed: int,
+        device: torch.device,
+    ):
+        """Lay out the features of all halos on the device.
+
+        Args:
+            graph: The halos.
+            receivers: Those whose overdensities are predicted.
+            scales: Units of the network's inputs.
+            batch: Receivers of a step; no more than there are.
+            max_edges: Most edges in memory at a time.
+            seed: Decides about the order of receivers.
+            device: Where the network is.
+        """
+        self.graph, self.receivers, self.scales = graph, receivers, scales
+        self.batch, self.max_edges, self.seed, self.device = min(batch, len(receivers)), max_edges, seed, device
+        self.own = scales.own(graph, device)
+        self.target = torch.from_numpy(graph.overdensity.astype(np.float32)).to(device)
+        self._order = functools.lru_cache(maxsize=2)(self._drawn_order)
+
+    def receivers_of(self, step: int) -> Int[np.ndarray, " batch"]:
+        """Return the receivers of a step: all of them in random order, again and again, each time in another."""
+        size, first = len(self.receivers), step * self.batch
+        rounds = range(first // size, (first + self.batch - 1) // size + 1)
+        order = np.concatenate([self._order(number) for number in rounds])
+        begin = first - rounds.start * size
+        # In rising order pieces of neighbours lie closer in memory, and sums come in one order.
+        return np.sort(self.receivers[order[begin : begin + self.batch]])
+
+    def pieces(self, receivers: Int[np.ndarray, " receiver"]) -> Iterator[Piece]:
+        """Yield receivers with their edges, at most ``max_edges`` at a time.
+
+        Raises:
+            DistilleryError: More edges arrive at a single halo.
+        """
+        for place in self.graph.neighbours.pieces(receivers, self.max_edges):
+            edges = self.graph.neighbours.edges(receivers[place])
+            index = torch.from_numpy(edges.receivers).to(self.device)
+            degrees = torch.from_numpy(edges.degrees).to(self.device)
+            yield Piece(self.scales.along(self.own, edges), self.own[index], degrees, self.target[index])
+
+    def _drawn_order(self, number: int) -> np.ndarray:
+        return stream(self.seed, "halos", "order", number).permutation(len(self.receivers))

@@ -1,0 +1,111 @@
+"""Where a law has no value: what stands below a fraction bar, under a root or in a logarithm must keep its sign.
+
+A refit may find constants with which a denominator has a zero between the halos it was fitted to. Elsewhere, for heavier
+halos or in denser places, the law then has a pole. All variables of halos are positive or zero, so an expression whose
+constants keep their signs mostly keeps its own; that gives bounds to a refit. What it came to is looked at again on a
+domain wider than the data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+import sympy
+from jaxtyping import Float, Int
+
+from distillery import formula
+from distillery.halos.features import HaloGraph
+from distillery.halos.law import HaloLaw, sums
+from distillery.randomness import stream
+
+# The domain reaches so many times beyond the largest value among the halos.
+_WIDER = 2.0
+_DRAWS = 2_000
+# A constant that keeps its sign stays at least so far from zero, as a share of where it started.
+_LEAST = 1e-6
+
+
+def guarded(expression: sympy.Expr) -> tuple[sympy.Expr, ...]:
+    """Return the parts of an expression that must not change their signs.
+
+    Args:
+        expression: Any expression: bases of negative or broken powers, and arguments of logarithms.
+    """
+    powers = {p.base for p in expression.atoms(sympy.Pow) if not (p.exp.is_Integer and p.exp > 0)}
+    logarithms = {logarithm.args[0] for logarithm in expression.atoms(sympy.log)}
+    return tuple(sorted((part for part in powers | logarithms if not part.is_number), key=sympy.default_sort_key))
+
+
+def bounded(law: HaloLaw) -> HaloLaw:
+    """Return a law whose constants keep their signs where a denominator, a root or a logarithm depends on them.
+
+    Args:
+        law: A law with constants to start from; bounds that it has already stay.
+    """
+    parts = (*guarded(law.message), *guarded(law.node))
+    names = {symbol.name for part in parts for symbol in part.free_symbols}
+    bounds = dict(law.bounds)
+    for name, value in law.constants.items():
+        if name in names and name not in bounds and value != 0:
+            bounds[name] = (_LEAST * value, np.inf) if value > 0 else (-np.inf, _LEAST * value)
+    return dataclasses.replace(law, bounds=bounds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """Ranges of the variables of messages and of nodes, in the units of ``features``.
+
+    Attributes:
+        message: Lowest and highest value by name.
+        node: The same for nodes.
+    """
+
+    message: Mapping[str, tuple[float, float]]
+    node: Mapping[str, tuple[float, float]]
+
+
+def domain_of(law: HaloLaw, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"]) -> Domain:
+    """Return a domain wider than the halos that a law was fitted to: up to twice their largest values.
+
+    Args:
+        law: The law; the range of its sums depends on it.
+        graph: The halos.
+        receivers: Those that were fitted.
+    """
+    speed, mass = _WIDER * float(graph.speed.max()), (0.0, _WIDER * float(graph.mass.max()))
+    arriving = sums(law.message, law.constants, graph, receivers) if law.hears else np.zeros(1)
+    low, high = float(arriving.min()), float(arriving.max())
+    speeds = {"dv": (0.0, 2 * speed), "v1": (0.0, speed), "v2": (0.0, speed)}
+    return Domain(
+        {"r": (1e-2, graph.neighbours.radius), **speeds, "m1": mass, "m2": mass},
+        {"s": (min(low, _WIDER * low), max(high, _WIDER * high)), "m": mass, "v": (0.0, speed)},
+    )
+
+
+def has_poles(law: HaloLaw, domain: Domain) -> bool:
+    """Return whether what must keep its sign changes it, or is not finite, in a domain: at its corners or within.
+
+    Args:
+        law: The law.
+        domain: Ranges of the variables.
+    """
+    message, node = law.filled()
+    for expression, ranges in ((message, domain.message), (node, domain.node)):
+        points = _points(ranges)
+        for part in guarded(expression):
+            values = formula.evaluate(part, points)
+            if not (np.all(values >= 0) or np.all(values <= 0)):
+                return True
+    return False
+
+
+def _points(ranges: Mapping[str, tuple[float, float]]) -> dict[str, Float[np.ndarray, " point"]]:
+    corners = np.array(list(itertools.product(*ranges.values())))
+    draws = stream(0, "halos", "poles").random((_DRAWS, len(ranges)))
+    low, high = np.array(list(ranges.values())).T
+    # Squared draws look more closely at small values, where most halos are.
+    inside = low + (high - low) * draws**2
+    return dict(zip(ranges, np.concatenate([corners, inside]).T, strict=True))
