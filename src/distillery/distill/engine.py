@@ -131,9 +131,11 @@ def require_all(sweep: Sweep, execution: ExecutionSettings | None = None) -> Non
         DistilleryError: As ``require``.
     """
     require(sweep.config.distillation, execution)
-    for index, experiment in enumerate(sweep.experiments):
-        if sweep.settings[experiment].operators is not None:
-            require(sweep.distillation(experiment), execution, f"experiments.{index}.operators")
+    sections = {"experiments": sweep.settings, "halos": sweep.halos}
+    for name, section in sections.items():
+        for index, (experiment, settings) in enumerate(section.items()):
+            if settings.operators is not None:
+                require(sweep.distillation(experiment), execution, f"{name}.{index}.operators")
 
 
 def require(

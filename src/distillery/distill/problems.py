@@ -13,7 +13,7 @@ from distillery.distill.engine import Problem
 from distillery.distill.tails import without_tails
 from distillery.errors import DistilleryError
 from distillery.functions import Function, components, message_names, node_names
-from distillery.halos.features import halo_names
+from distillery.halos import names as halo_names
 from distillery.sweep import Sweep
 
 _Arrays = Mapping[str, np.ndarray]
@@ -70,7 +70,11 @@ def _functions(sweep: Sweep, cell: Cell) -> tuple[Names, dict[Function, int], st
     if sweep.kind(cell.experiment) == "halos":
         halo_model = sweep.halo_model(cell)
         halo_counts: dict[Function, int] = {} if halo_model.kind == "formula" else {"message": 1, "node": 1}
-        return halo_names(halo_model.masses), halo_counts, "halos"
+        own: Names = {
+            "message": halo_names.message_names(halo_model.masses),
+            "node": halo_names.node_names(halo_model.masses),
+        }
+        return own, halo_counts, "halos"
     system, model, experiment = sweep.system(cell.experiment), sweep.model(cell), cell.experiment
     names: Names = {
         "message": message_names(model, system, experiment.dim, experiment.bodies),

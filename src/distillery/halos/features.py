@@ -17,31 +17,12 @@ from torch import Tensor
 from distillery.errors import DistilleryError
 from distillery.halos.catalogue import Catalogue
 from distillery.halos.graph import Edges, Neighbours, neighbours
+from distillery.halos.names import message_names, node_names
+
+__all__ = ["HaloGraph", "Scales", "halo_graph", "message_names", "node_names", "scales_of"]
 
 # Units of expressions.
 VELOCITY, MASS = 100.0, 1e14
-# Names of what a message may depend on, with units; 1 receives, as everywhere in this package.
-MESSAGE_UNITS = {
-    "r": "Mpc/h",
-    "dv": "100 km/s",
-    "v1": "100 km/s",
-    "v2": "100 km/s",
-    "m1": "1e14 Msun/h",
-    "m2": "1e14 Msun/h",
-}
-# Names of what a node may depend on beside the sum of its messages.
-NODE_UNITS = {"s": "messages", "m": "1e14 Msun/h", "v": "100 km/s"}
-_OF_MASS = frozenset({"m1", "m2", "m"})
-
-
-def message_names(mass: bool = True) -> tuple[str, ...]:
-    """Return the names that a message may use, with or without masses."""
-    return tuple(name for name in MESSAGE_UNITS if mass or name not in _OF_MASS)
-
-
-def node_names(mass: bool = True) -> tuple[str, ...]:
-    """Return the names that a node may use, the sum of its messages first, with or without its mass."""
-    return tuple(name for name in NODE_UNITS if mass or name not in _OF_MASS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

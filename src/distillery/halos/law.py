@@ -118,7 +118,9 @@ def column_pieces(
         yield graph.columns(edges, names), edges.degrees
 
 
-def row_sums(values: Float[np.ndarray, " edge"], degrees: Int[np.ndarray, " receiver"]) -> Float[np.ndarray, " receiver"]:
+def row_sums(
+    values: Float[np.ndarray, " edge"], degrees: Int[np.ndarray, " receiver"]
+) -> Float[np.ndarray, " receiver"]:
     """Return the sums over the edges of each receiver."""
     found = np.zeros(len(degrees))
     # A row without edges must not take the next row's first value, as reduceat would give it.

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from distillery.halos.conditions import DENSE
 from distillery.settings import Settings
 
-Form = Literal["constant", "simple", "without_mass", "with_mass"]
+Form = Literal["constant", "simple", "without mass", "with mass"]
 
 
 class HaloModel(Settings):
@@ -34,11 +34,11 @@ class HaloModel(Settings):
 HALO_MODELS: dict[str, HaloModel] = {
     "constant": HaloModel(kind="formula", form="constant"),
     "simple": HaloModel(kind="formula", form="simple"),
-    "formula-without-mass": HaloModel(kind="formula", form="without_mass"),
-    "formula-with-mass": HaloModel(kind="formula", form="with_mass"),
+    "formula-without-mass": HaloModel(kind="formula", form="without mass"),
+    "formula-with-mass": HaloModel(kind="formula", form="with mass"),
     "network-without-mass": HaloModel(masses=False),
     "network-with-mass": HaloModel(),
     "simple-below": HaloModel(kind="formula", form="simple", below=DENSE),
-    "formula-with-mass-below": HaloModel(kind="formula", form="with_mass", below=DENSE),
+    "formula-with-mass-below": HaloModel(kind="formula", form="with mass", below=DENSE),
     "network-with-mass-below": HaloModel(below=DENSE),
 }

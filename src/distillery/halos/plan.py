@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from distillery.cell import Cell, Experiment, Split
+from distillery.halos.universe import memory_mb
 from distillery.sweep import Sweep
 
 # Rough rates of one core of a small machine; they promise an order of magnitude, no more.
@@ -31,8 +32,7 @@ def realisations(sweep: Sweep, experiment: Experiment, split: Split) -> int:
 def halos(sweep: Sweep, experiment: Experiment) -> float:
     """Return how many halos a universe will have."""
     settings = sweep.halos[experiment]
-    box = settings.universe.box if settings.catalogue is None else 1000.0
-    return HALOS * box**3
+    return HALOS * settings.box**3
 
 
 def neighbours(sweep: Sweep, experiment: Experiment) -> float:
@@ -73,7 +73,7 @@ def training(sweep: Sweep, cell: Cell) -> float:
         return looking + EVALUATIONS * FITTED * _edges(sweep, cell, settings.realisations)
     edge, node = weights(sweep, cell)
     own = settings.training
-    step = 6 * own.receivers * (neighbours(sweep, cell.experiment) * edge + node) / TRAINED + TRAINING_STEP
+    step = 6 * own.batch * (neighbours(sweep, cell.experiment) * edge + node) / TRAINED + TRAINING_STEP
     return looking + own.steps * step
 
 
@@ -95,3 +95,10 @@ def edges_mb(sweep: Sweep, experiment: Experiment) -> float:
     """Return the memory in MB of the neighbours of all universes that are trained on."""
     settings = sweep.halos[experiment]
     return 24e-6 * settings.realisations * halos(sweep, experiment) * neighbours(sweep, experiment)
+
+
+def growing_mb(sweep: Sweep, experiment: Experiment) -> float:
+    """Return the memory in MB of a rank that grows universes, or reads a catalogue."""
+    settings = sweep.halos[experiment]
+    # A cube of Quijote's density, or of its transform, beside its halos.
+    return memory_mb(settings.universe) + 400 if settings.catalogue is None else 8000.0

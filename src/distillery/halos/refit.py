@@ -91,16 +91,22 @@ def refit(
         found = _polished(problem, found, (low, high), polish)
     fitted = law.having(dict(zip(law.free, found.tolist(), strict=True)))
     near = 1e-6 * np.maximum(np.abs(found), 1e-12)
-    at_bound = tuple(n for n, v, a, b, d in zip(law.free, found, low, high, near, strict=True) if v - a < d or b - v < d)
+    at_bound = tuple(
+        n for n, v, a, b, d in zip(law.free, found, low, high, near, strict=True) if v - a < d or b - v < d
+    )
     poles = has_poles(fitted, domain_of(fitted, graph, receivers))
     return Refitted(fitted, problem.error(found), len(receivers), at_bound, poles)
 
 
-def _best(problem: _Problem, starts: Sequence[np.ndarray], bounds: tuple[np.ndarray, np.ndarray], most: int) -> np.ndarray:
+def _best(
+    problem: _Problem, starts: Sequence[np.ndarray], bounds: tuple[np.ndarray, np.ndarray], most: int
+) -> np.ndarray:
     """Return the end of the start from which the smallest mean absolute error was reached."""
     usable = [values for values in starts if np.isfinite(problem.error(values))]
     if not usable:
-        raise NotFiniteError("law: is not finite on the halos; look for a division by zero or a root of what is negative")
+        raise NotFiniteError(
+            "law: is not finite on the halos; look for a division by zero or a root of what is negative"
+        )
     if not problem.law.free:
         return usable[0]
     ends = [_solved(problem, values, bounds, _SHARES[0], most) for values in usable]

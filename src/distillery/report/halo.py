@@ -16,6 +16,7 @@ from distillery.collect.text import counted, show
 from distillery.errors import DistilleryError
 from distillery.halos.conditions import CONDITIONS, HELD_OUT, THICK, THIN
 from distillery.halos.models import HALO_MODELS
+from distillery.halos.names import message_names, node_names
 from distillery.report import paper
 from distillery.report.cells import Shown
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
@@ -146,11 +147,8 @@ def _equations(shown: Shown) -> str:
 
 
 def _typeset(left: str, text: str) -> str:
-    from distillery.halos.features import halo_names
-
-    names = halo_names(True)
     try:
-        return equation(left, text, (*names["message"], *names["node"]))
+        return equation(left, text, (*message_names(), *node_names()))
     except DistilleryError:
         return f"<code>{escape(text)}</code>"
 

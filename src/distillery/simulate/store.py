@@ -230,7 +230,7 @@ class Store:
 
     def manifest(self) -> dict[str, str]:
         """Return a fingerprint of each file of the store, by its path within the store."""
-        return {str(file.relative_to(self.path)): _fingerprint(file) for file in _regular_files(self.path)}
+        return manifest(self.path)
 
     def redraws(self) -> int:
         """Return how many initial conditions were given up in all."""
@@ -311,6 +311,11 @@ def read_trajectories(sweep: Sweep, experiment: Experiment, split: Split) -> Tra
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DistilleryError(f"{path / name}: damaged ({reason}); {remedy}") from None
     return Trajectories(**{field.name: arrays[field.name] for field in dataclasses.fields(Trajectories)})
+
+
+def manifest(path: Path) -> dict[str, str]:
+    """Return a fingerprint of each file of a store, by its path within the store."""
+    return {str(file.relative_to(path)): _fingerprint(file) for file in _regular_files(path)}
 
 
 def first_change(path: Path, manifest: Any) -> str | None:

@@ -128,7 +128,7 @@ def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: fl
         status="diverged" if reason else "ok",
         reason=reason,
         belongings=(history,) if reason else (history, weights),
-        device=_device_name(stacked.batches.device),
+        device=device_name(stacked.batches.device),
     )
     checkpoint.discard(cell.checkpoint(sweep.results))
 
@@ -141,5 +141,6 @@ def _write_history(path: Path, rows: Sequence[Sequence[float]]) -> None:
     files.write_text(path, text.getvalue())
 
 
-def _device_name(device: torch.device) -> str:
-    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
+def device_name(device: torch.device) -> str:
+    """Return what a device is called in outcomes."""
+    return f"cuda ({torch.cuda.getdevice_name(device)})" if device.type == "cuda" else "cpu"

@@ -1,0 +1,138 @@
+"""The replace stage of halos: the formula that message and node make, its constants refitted on overdensities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distillery import files
+from distillery.cell import Cell
+from distillery.errors import DistilleryError
+from distillery.halos.data import read_graphs, regions_of
+from distillery.halos.features import HaloGraph
+from distillery.halos.forms import form
+from distillery.halos.found import Found, laws
+from distillery.halos.law import HaloLaw, as_content
+from distillery.halos.refit import refit
+from distillery.halos.regions import Regions
+from distillery.halos.text import latex, line, listing
+from distillery.halos.trained import outcome_of, read_formula, read_network
+from distillery.outcome import finished, read_outcome, running, write_outcome
+from distillery.sweep import Sweep
+
+
+def replace(sweep: Sweep, cell: Cell) -> None:
+    """Compose the fronts of a network's functions, refit what they make, choose a formula and write it.
+
+    Args:
+        sweep: The sweep.
+        cell: A cell of halos that was distilled.
+
+    Raises:
+        DistilleryError: Expressions, weights or halos are missing or damaged.
+    """
+    path, key = cell.outcome(sweep.results, "replace"), sweep.key("replace", cell)
+    with running(path) as started:
+        if finished(path, key):
+            return
+        judged = read_outcome(cell.outcome(sweep.results, "verify"), key=sweep.key("verify", cell))
+        if judged.status != "ok":
+            write_outcome(path, key=key, started=started, result={}, status=judged.status, reason=judged.reason)
+            return
+        written = tuple(cell.law(sweep.results, suffix) for suffix in ("json", "txt", "tex"))
+        for file in written:
+            file.unlink(missing_ok=True)
+        graph = read_graphs(sweep, cell.experiment, "train")[""]
+        result, law = _replaced(sweep, cell, graph, regions_of(sweep, cell, graph))
+        if law is not None:
+            _write(sweep, cell, law)
+        write_outcome(path, key=key, started=started, result=result, belongings=written if law is not None else ())
+
+
+def _replaced(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions) -> tuple[dict[str, Any], HaloLaw | None]:
+    trained = outcome_of(sweep, cell)
+    result: dict[str, Any] = {
+        "replacement": "none",
+        "reason": "",
+        "law": None,
+        "text": "",
+        "refitted_text": "",
+        "clean_text": "",
+        "constants": [],
+        "refitted_constants": [],
+        "errors": {},
+        "form": "",
+        "front": [],
+    }
+    if sweep.halo_model(cell).kind == "formula":
+        law = read_formula(cell, trained)
+        return result | _told(law, {}, graph, regions), law
+    network = read_network(sweep, cell, trained)
+    errors = {"network": _errors(network.predict(graph, regions.test), graph, regions)}
+    distilled = read_outcome(cell.outcome(sweep.results, "distill"), key=sweep.key("distill", cell)).result
+    fronts = [
+        [point["expression"] for entry in distilled.get(function, ()) for point in entry["front"]]
+        for function in ("components", "node")
+    ]
+    try:
+        found = laws(*fronts, graph, regions.train, regions.validation, seed=sweep.config.replacement.seed)
+    except DistilleryError as error:
+        return result | {"reason": str(error), "errors": errors}, None
+    chosen = found.candidates[found.chosen].law
+    told = _told(chosen, errors, graph, regions)
+    front = [
+        {
+            "complexity": c.point.complexity,
+            "mae": c.point.mae,
+            "text": line(c.law),
+            "test": _test(c.law, graph, regions),
+        }
+        for c in found.candidates
+    ]
+    reason = _beside_paper(sweep, found, graph, regions)
+    return result | told | {"front": front, "reason": reason}, chosen
+
+
+def _told(law: HaloLaw, errors: dict[str, Any], graph: HaloGraph, regions: Regions) -> dict[str, Any]:
+    return {
+        "replacement": "whole",
+        "text": line(law),
+        "refitted_text": line(law),
+        "form": "refitted",
+        "constants": [{"name": n, "value": v, "error": None, "state": "ok"} for n, v in law.constants.items()],
+        "errors": errors | {"refitted": _errors(law.predict(graph, regions.test), graph, regions)},
+        "complexity": law.complexity,
+    }
+
+
+def _errors(predicted: np.ndarray, graph: HaloGraph, regions: Regions) -> dict[str, float | None]:
+    apart = np.abs(predicted - graph.overdensity[regions.test])
+    if not np.isfinite(apart).all():
+        return {"mae": None, "medae": None}
+    return {"mae": float(apart.mean()), "medae": float(np.median(apart))}
+
+
+def _test(law: HaloLaw, graph: HaloGraph, regions: Regions) -> float | None:
+    return _errors(law.predict(graph, regions.test), graph, regions)["mae"]
+
+
+def _beside_paper(sweep: Sweep, found: Found, graph: HaloGraph, regions: Regions) -> str:
+    """Return how the best formula that is no longer than the paper's form with mass compares with it."""
+    paper = refit(form("with mass", graph.smoothing), graph, regions.train, seed=sweep.config.replacement.seed).law
+    ours = found.at(paper.complexity)
+    theirs = _test(paper, graph, regions)
+    if ours is None or theirs is None:
+        return f"no formula of at most the complexity of the paper's form with mass, {paper.complexity}"
+    own = _test(ours.law, graph, regions)
+    shown = "not finite" if own is None else f"{own:.4f}"
+    return (
+        f"best formula of at most the complexity of the paper's form with mass ({paper.complexity}): {shown}, at "
+        f"{ours.point.complexity}; that form: {theirs:.4f}"
+    )
+
+
+def _write(sweep: Sweep, cell: Cell, law: HaloLaw) -> None:
+    files.write_json(cell.law(sweep.results, "json"), {"cell": str(cell), "law": as_content(law)})
+    files.write_text(cell.law(sweep.results, "txt"), listing(law, f"{cell}: overdensity of halos"))
+    files.write_text(cell.law(sweep.results, "tex"), latex(law))
