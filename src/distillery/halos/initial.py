@@ -12,6 +12,9 @@ from distillery.halos import mesh
 from distillery.halos.cosmology import Cosmology
 from distillery.randomness import stream
 
+# Where particles' lattice lies, in distances between them.
+LATTICE_OFFSET = 0.25
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Particles:
@@ -107,20 +110,22 @@ def particles(cosmology: Cosmology, side: int, box: float, a: float, seed: int, 
 
     Args:
         cosmology: Gives power spectrum and growth.
-        side: Particles per side, on the points of a mesh before they are displaced.
+        side: Particles per side, on a lattice before they are displaced.
         box: Side of the box in Mpc/h.
         a: Scale factor at which they start.
         seed: Seed of the universe.
         workers: Threads of the transforms.
 
     Returns:
-        Particles in the order of their mesh points.
+        Particles in the order of the lattice.
     """
     first, second = displacements(gaussian_field(cosmology, side, box, seed, workers), box, workers)
     d1, d2 = cosmology.growth(a), cosmology.second_growth(a)
     rate = a**2 * cosmology.expansion(a)
     m1, m2 = rate * cosmology.growth_rate(a) * d1, rate * cosmology.second_growth_rate(a) * d2
-    start = np.arange(side, dtype=np.float32) * np.float32(box / side)
+    # A quarter of a distance off the mesh: so the lattice has no density contrast on a mesh twice as fine, and what
+    # its discreteness does to the forces of small displacements cancels. The field moves along with it.
+    start = (np.arange(side, dtype=np.float32) + np.float32(LATTICE_OFFSET)) * np.float32(box / side)
     position = np.empty((3, side**3), dtype=np.float32)
     momentum = np.empty_like(position)
     for axis in range(3):

@@ -106,7 +106,8 @@ def derivative_numbers(
 def wrapped(position: Shaped[np.ndarray, "*any"], box: float) -> Shaped[np.ndarray, "*any"]:
     """Return positions in [0, box); the box itself, where rounding leads there, becomes 0."""
     inside = np.mod(position, np.asarray(box, dtype=position.dtype))
-    inside[inside >= box] = 0
+    # Compared in double precision: the box may be no number of single precision.
+    inside[inside >= np.float64(box)] = 0
     return inside
 
 

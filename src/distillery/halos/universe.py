@@ -76,11 +76,11 @@ PRESETS = {"small": SMALL, "medium": MEDIUM, "large": LARGE}
 def memory_mb(universe: Universe) -> float:
     """Return about how much memory a realisation needs at most, in MB.
 
-    The force has its peak when the last of three fields is transformed: the transform of the density, three fields, and
-    one more as work space, single precision; beside them positions, momenta and two times forces of every particle.
+    The force has its peak when it is differentiated: a potential, its derivative and one mesh of work space, in single
+    precision; beside them positions, momenta and two times forces of every particle.
     """
     cells, count = (_FINER * universe.particles) ** 3, universe.particles**3
-    return 150 + (6 * 4 * cells + 4 * 12 * count) / 1e6
+    return 150 + (3 * 4 * cells + 4 * 12 * count) / 1e6
 
 
 def grow(universe: Universe, seed: int, workers: int = 1, label: str | None = None) -> Catalogue:
