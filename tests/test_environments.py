@@ -54,6 +54,7 @@ def test_every_rule_names_an_environment_that_exists() -> None:
 
 
 STAGES = re.compile(r"envs/(\w+)\.yaml.*?distillery ([\w-]+) ", re.DOTALL)
+OF_HALOS = [path.stem for path in (ROOT / "src/distillery/halos/stages").glob("[a-z]*.py")]
 IMPORTED = {"picture": "report.run", "julia-setup": "distill.julia_setup"}
 
 
@@ -66,9 +67,10 @@ IMPORTED = {"picture": "report.run", "julia-setup": "distill.julia_setup"}
 def test_every_stage_imports_only_what_its_environment_lists(environment: str, stage: str, tmp_path: Path) -> None:
     hidden = fakeconda.hidden(ROOT / "envs" / f"{environment}.yaml")
     (tmp_path / "sitecustomize.py").write_text(fakeconda.HIDING.format(hidden=hidden))
-    module = IMPORTED.get(stage, f"{stage}.run")
+    modules = [IMPORTED.get(stage, f"{stage}.run"), *([f"halos.stages.{stage}"] if stage in OF_HALOS else [])]
     environ = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"}
-    subprocess.run([sys.executable, "-c", f"import distillery.cli, distillery.{module}"], check=True, env=environ)
+    wanted = ", ".join(f"distillery.{module}" for module in modules)
+    subprocess.run([sys.executable, "-c", f"import distillery.cli, {wanted}"], check=True, env=environ)
 
 
 def test_lock_has_every_dependency_of_the_package() -> None:

@@ -6,11 +6,11 @@ The JSON schema that editors complete ``config.yaml`` with is generated from the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_serializer, model_validator
 
 from distillery.errors import DistilleryError
 from distillery.halos.settings import HaloSettings
@@ -39,9 +39,13 @@ class Config(Settings):
     results: str = Field("results", min_length=1, description="Folder of everything the sweep writes.")
     systems: dict[str, System] = Field({}, description="Systems of your own, by name.")
     variants: dict[str, Model] = Field({}, description="Models of your own, by name: regularisers and their weights.")
-    experiments: tuple[ExperimentSettings, ...] = Field((), description="The data sets of interacting bodies.")
-    halos: tuple[HaloSettings, ...] = Field((), description="The data sets of dark matter halos, with their models.")
-    models: tuple[str, ...] = Field((), description="Models trained on every experiment with bodies.")
+    experiments: tuple[ExperimentSettings, ...] = Field(
+        (), min_length=1, description="The data sets of interacting bodies."
+    )
+    halos: tuple[HaloSettings, ...] = Field(
+        (), min_length=1, description="The data sets of dark matter halos, with their models."
+    )
+    models: tuple[str, ...] = Field((), min_length=1, description="Models trained on every experiment with bodies.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Training seeds.")
     simulation: SimulationSettings = Field(SimulationSettings(), description="Integration.")
     training: TrainingSettings = Field(TrainingSettings(), description="Network and training.")
@@ -64,6 +68,12 @@ class Config(Settings):
         """The built-in models and those of this configuration."""
         return {**MODELS, **self.variants}
 
+    @model_serializer(mode="wrap")
+    def _without_empty_lists(self, handler: Callable[[Any], Any]) -> dict[str, Any]:
+        """Leave out lists that were not given: what is given must not be empty."""
+        content: dict[str, Any] = handler(self)
+        return {k: v for k, v in content.items() if v or k not in ("experiments", "halos", "models")}
+
     @field_validator("systems")
     @classmethod
     def _system_names(cls, systems: dict[str, System]) -> dict[str, System]:
@@ -84,9 +94,9 @@ class Config(Settings):
     @model_validator(mode="after")
     def _something_to_do(self) -> Config:
         if not self.experiments and not self.halos:
-            raise ValueError("experiments: is missing or empty; list at least one, or one of halos")
+            raise ValueError("experiments: missing; list at least one, or one of halos")
         if self.experiments and not self.models:
-            raise ValueError("models: is missing or empty; list at least one")
+            raise ValueError("models: missing; it is required")
         return self
 
     @model_validator(mode="after")

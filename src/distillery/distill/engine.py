@@ -131,11 +131,11 @@ def require_all(sweep: Sweep, execution: ExecutionSettings | None = None) -> Non
         DistilleryError: As ``require``.
     """
     require(sweep.config.distillation, execution)
-    sections = {"experiments": sweep.settings, "halos": sweep.halos}
-    for name, section in sections.items():
-        for index, (experiment, settings) in enumerate(section.items()):
-            if settings.operators is not None:
-                require(sweep.distillation(experiment), execution, f"{name}.{index}.operators")
+    own = [(f"experiments.{k}", e, s.operators) for k, (e, s) in enumerate(sweep.settings.items())]
+    own += [(f"halos.{k}", e, s.operators) for k, (e, s) in enumerate(sweep.halos.items())]
+    for place, experiment, operators in own:
+        if operators is not None:
+            require(sweep.distillation(experiment), execution, f"{place}.operators")
 
 
 def require(

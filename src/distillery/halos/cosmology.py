@@ -12,7 +12,6 @@ import math
 import numpy as np
 from jaxtyping import Float
 from pydantic import Field, model_validator
-from scipy import special
 
 from distillery.settings import Settings
 
@@ -82,6 +81,8 @@ class Cosmology(Settings):
         Returns:
             T(k), dimensionless, 1 for k → 0; their equations 2 to 24.
         """
+        from scipy import special
+
         wave = np.asarray(k, dtype=float) * self.h
         matter, baryons = self.omega_m * self.h**2, self.omega_b * self.h**2
         share = self.omega_b / self.omega_m
@@ -147,11 +148,15 @@ class Cosmology(Settings):
 
 def top_hat(x: Float[np.ndarray, "*modes"]) -> Float[np.ndarray, "*modes"]:
     """Return the Fourier transform of a ball of unit mass, 3 (sin x - x cos x)/x³ = j₀ + j₂, at x = k·radius."""
+    from scipy import special
+
     return special.spherical_jn(0, x) + special.spherical_jn(2, x)
 
 
 def _early_growth(omega_m: float, a: float) -> float:
     """D with D → a early on."""
+    from scipy import special
+
     return a * float(special.hyp2f1(1 / 3, 1.0, 11 / 6, -(a**3) * (1 - omega_m) / omega_m))
 
 

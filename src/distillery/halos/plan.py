@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from distillery.cell import Cell, Experiment, Split
-from distillery.halos.universe import memory_mb
 from distillery.sweep import Sweep
 
 # Rough rates of one core of a small machine; they promise an order of magnitude, no more.
@@ -101,4 +100,4 @@ def growing_mb(sweep: Sweep, experiment: Experiment) -> float:
     """Return the memory in MB of a rank that grows universes, or reads a catalogue."""
     settings = sweep.halos[experiment]
     # A cube of Quijote's density, or of its transform, beside its halos.
-    return memory_mb(settings.universe) + 400 if settings.catalogue is None else 8000.0
+    return settings.universe.memory_mb + 400 if settings.catalogue is None else 8000.0

@@ -13,18 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
-from pydantic import Field, model_validator
 from scipy import fft
 
 import distillery
 from distillery.errors import DistilleryError
 from distillery.halos import mesh, overdensity, snapshot
 from distillery.halos.catalogue import Catalogue
-from distillery.halos.cosmology import Cosmology
-from distillery.settings import Settings
+from distillery.halos.settings import REDSHIFTS, Quijote
 
-# Redshift of each snapshot of Quijote, by its number.
-REDSHIFTS = (3.0, 2.0, 1.0, 0.5, 0.0)
 _HEADER = struct.Struct("<iiiQI")
 _BIG_HEADER = struct.Struct(">iiiQI")
 # Bytes of a group, without and with the columns TLen and TMass.
@@ -36,31 +32,6 @@ _MOST_FILES = 1 << 16
 _MEAN = 0.01
 # Cells of the mesh that snapshots are painted on, for each radius of the smallest filter.
 _CELLS_PER_RADIUS = 10
-
-
-class Quijote(Settings):
-    """A simulation of Quijote on disk."""
-
-    groups: str = Field(min_length=1, description="Folder of its files group_tab_SSS.k, such as …/0/groups_004.")
-    matter: str | None = Field(
-        None,
-        description="Where δ comes from: a density cube df_m_…_z=0.npy, or the folder of the files snap_SSS.k.hdf5.",
-    )
-    snapshot: int = Field(4, ge=0, lt=len(REDSHIFTS), description="Number of the snapshot, SSS; 4 is redshift 0.")
-    box: float = Field(1000.0, gt=0, description="Side of the periodic box in Mpc/h.")
-    filters: tuple[float, ...] = Field(
-        (20.0,), min_length=1, description="Radii of the top-hat filters of the overdensity in Mpc/h."
-    )
-    cosmology: Cosmology = Field(Cosmology(), description="Its parameters; by default those of latin_hypercube/0.")
-
-    @model_validator(mode="after")
-    def _filters_fit(self) -> Quijote:
-        for index, radius in enumerate(self.filters):
-            if radius in self.filters[:index]:
-                raise ValueError(f"filters: {radius:g} stands twice; remove one")
-            if not 0 < radius < self.box / 2:
-                raise ValueError(f"filters: {radius:g} Mpc/h is not between 0 and {self.box / 2:g}, half of the box")
-        return self
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -9,9 +9,80 @@ from pydantic import Field, field_validator, model_validator
 from distillery.cell import Split
 from distillery.halos.cosmology import Cosmology
 from distillery.halos.models import HALO_MODELS
-from distillery.halos.quijote import Quijote
-from distillery.halos.universe import Universe
 from distillery.settings import LARGEST_SEED, Operator, Settings, distinct
+
+# Cells of the force's mesh for each particle, per side: halos do not form on a mesh as coarse as the particles.
+FINER = 2
+# Redshift of each snapshot of Quijote, by its number.
+REDSHIFTS = (3.0, 2.0, 1.0, 0.5, 0.0)
+
+
+class Universe(Settings):
+    """Matter in a periodic box and how its halos are made."""
+
+    particles: int = Field(64, ge=8, le=1024, description="Particles per side of the box.")
+    box: float = Field(125.0, gt=0, description="Side of the periodic box in Mpc/h.")
+    steps: int = Field(30, ge=1, description="Time steps to redshift 0, evenly spread over the scale factor.")
+    start_redshift: float = Field(
+        9.0, ge=1, le=200, description="Redshift at which particles start by second-order perturbation theory."
+    )
+    minimum_particles: int = Field(20, ge=2, description="Fewest particles of a halo.")
+    filters: tuple[float, ...] = Field(
+        (20.0,), min_length=1, description="Radii of the top-hat filters of the overdensity in Mpc/h."
+    )
+    cosmology: Cosmology = Field(Cosmology(), description="Parameters of the flat ΛCDM universe.")
+
+    @property
+    def spacing(self) -> float:
+        """Mean distance between particles in Mpc/h."""
+        return self.box / self.particles
+
+    @model_validator(mode="after")
+    def _filters_fit(self) -> Universe:
+        for index, radius in enumerate(self.filters):
+            if radius in self.filters[:index]:
+                raise ValueError(f"filters: {radius:g} stands twice; remove one")
+            if not 2 * self.spacing <= radius < self.box / 2:
+                raise ValueError(
+                    f"filters: {radius:g} Mpc/h is not between {2 * self.spacing:g}, twice the distance between "
+                    f"particles, and {self.box / 2:g}, half of the box; change it, the box or particles"
+                )
+        return self
+
+    @property
+    def memory_mb(self) -> float:
+        """Memory that a realisation needs at most, about, in MB.
+
+        The force has its peak when it is differentiated: a potential, its derivative and one mesh of work space, in
+        single precision; beside them positions, momenta and two times forces of every particle.
+        """
+        cells, count = (FINER * self.particles) ** 3, self.particles**3
+        return 150 + (3 * 4 * cells + 4 * 12 * count) / 1e6
+
+
+class Quijote(Settings):
+    """A simulation of Quijote on disk."""
+
+    groups: str = Field(min_length=1, description="Folder of its files group_tab_SSS.k, such as …/0/groups_004.")
+    matter: str | None = Field(
+        None,
+        description="Where δ comes from: a density cube df_m_…_z=0.npy, or the folder of the files snap_SSS.k.hdf5.",
+    )
+    snapshot: int = Field(4, ge=0, lt=len(REDSHIFTS), description="Number of the snapshot, SSS; 4 is redshift 0.")
+    box: float = Field(1000.0, gt=0, description="Side of the periodic box in Mpc/h.")
+    filters: tuple[float, ...] = Field(
+        (20.0,), min_length=1, description="Radii of the top-hat filters of the overdensity in Mpc/h."
+    )
+    cosmology: Cosmology = Field(Cosmology(), description="Its parameters; by default those of latin_hypercube/0.")
+
+    @model_validator(mode="after")
+    def _filters_fit(self) -> Quijote:
+        for index, radius in enumerate(self.filters):
+            if radius in self.filters[:index]:
+                raise ValueError(f"filters: {radius:g} stands twice; remove one")
+            if not 0 < radius < self.box / 2:
+                raise ValueError(f"filters: {radius:g} Mpc/h is not between 0 and {self.box / 2:g}, half of the box")
+        return self
 
 
 class HaloTrainingSettings(Settings):

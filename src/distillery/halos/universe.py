@@ -14,73 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
 
 import distillery
 from distillery import files
 from distillery.errors import DistilleryError
 from distillery.halos import friends, initial, mesh, motion, overdensity
 from distillery.halos.catalogue import Catalogue, read_catalogue, write_catalogue
-from distillery.halos.cosmology import Cosmology
+from distillery.halos.settings import FINER, Universe
 from distillery.progress import progress
-from distillery.settings import Settings
 from distillery.simulate.ranks import Ranks
 
 # Linking length in units of the mean distance between particles.
 LINKING = 0.2
-# Cells of the force's mesh for each particle, per side: halos do not form on a mesh as coarse as the particles.
-_FINER = 2
 # Changes whenever the same settings and seed no longer give the same halos.
 _VERSION = 1
-
-
-class Universe(Settings):
-    """Matter in a periodic box and how its halos are made."""
-
-    particles: int = Field(64, ge=8, le=1024, description="Particles per side of the box.")
-    box: float = Field(125.0, gt=0, description="Side of the periodic box in Mpc/h.")
-    steps: int = Field(30, ge=1, description="Time steps to redshift 0, evenly spread over the scale factor.")
-    start_redshift: float = Field(
-        9.0, ge=1, le=200, description="Redshift at which particles start by second-order perturbation theory."
-    )
-    minimum_particles: int = Field(20, ge=2, description="Fewest particles of a halo.")
-    filters: tuple[float, ...] = Field(
-        (20.0,), min_length=1, description="Radii of the top-hat filters of the overdensity in Mpc/h."
-    )
-    cosmology: Cosmology = Field(Cosmology(), description="Parameters of the flat ΛCDM universe.")
-
-    @property
-    def spacing(self) -> float:
-        """Mean distance between particles in Mpc/h."""
-        return self.box / self.particles
-
-    @model_validator(mode="after")
-    def _filters_fit(self) -> Universe:
-        for index, radius in enumerate(self.filters):
-            if radius in self.filters[:index]:
-                raise ValueError(f"filters: {radius:g} stands twice; remove one")
-            if not 2 * self.spacing <= radius < self.box / 2:
-                raise ValueError(
-                    f"filters: {radius:g} Mpc/h is not between {2 * self.spacing:g}, twice the distance between "
-                    f"particles, and {self.box / 2:g}, half of the box; change it, the box or particles"
-                )
-        return self
-
 
 SMALL = Universe()
 MEDIUM = Universe(particles=128, box=250.0)
 LARGE = Universe(particles=256, box=500.0)
 PRESETS = {"small": SMALL, "medium": MEDIUM, "large": LARGE}
-
-
-def memory_mb(universe: Universe) -> float:
-    """Return about how much memory a realisation needs at most, in MB.
-
-    The force has its peak when it is differentiated: a potential, its derivative and one mesh of work space, in single
-    precision; beside them positions, momenta and two times forces of every particle.
-    """
-    cells, count = (_FINER * universe.particles) ** 3, universe.particles**3
-    return 150 + (3 * 4 * cells + 4 * 12 * count) / 1e6
 
 
 def grow(universe: Universe, seed: int, workers: int = 1, label: str | None = None) -> Catalogue:
@@ -103,7 +55,7 @@ def grow(universe: Universe, seed: int, workers: int = 1, label: str | None = No
     start = 1.0 / (1.0 + universe.start_redshift)
     matter = initial.particles(cosmology, side, box, start, seed, workers)
     times = np.linspace(start, 1.0, universe.steps + 1)
-    motion.evolve(matter, cosmology, box, _FINER * side, times, workers, show)
+    motion.evolve(matter, cosmology, box, FINER * side, times, workers, show)
     halos = friends.groups(
         matter.position, matter.velocity(1.0), box, LINKING * universe.spacing, universe.minimum_particles
     )

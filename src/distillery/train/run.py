@@ -143,4 +143,4 @@ def _write_history(path: Path, rows: Sequence[Sequence[float]]) -> None:
 
 def device_name(device: torch.device) -> str:
     """Return what a device is called in outcomes."""
-    return f"cuda ({torch.cuda.getdevice_name(device)})" if device.type == "cuda" else "cpu"
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"

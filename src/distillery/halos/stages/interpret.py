@@ -59,14 +59,14 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
         write_outcome(path, key=key, started=started, result=result, belongings=(cell.messages(sweep.results),))
 
 
-def _of_formula(graph: HaloGraph, regions: Regions, law: HaloLaw) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _of_formula(graph: HaloGraph, regions: Regions, law: HaloLaw) -> tuple[dict[str, Any], dict[str, Any]]:
     found, arrays = _measured(graph, regions, law.predict(graph, regions.test))
     return found | {"kernel": _kernel_of(law, graph), "kept": []}, arrays
 
 
 def _of_network(
     sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions, outcome: Outcome
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     trained = read_network(sweep, cell, outcome)
     measured = spectrum(trained, graph, regions.test, _KEPT)
     by_axes = measured.error_axes[1] < _CLEARLY * measured.error_std[1]
@@ -88,7 +88,7 @@ def _of_network(
 
 def _measured(
     graph: HaloGraph, regions: Regions, predicted: Float[np.ndarray, " halo"]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return errors in held-out space in the columns of all cells, and a part of what was predicted."""
     true = graph.overdensity[regions.test]
     apart = np.abs(predicted - true)
@@ -116,11 +116,11 @@ def _kept(measured: Spectrum, by_axes: bool) -> dict[str, Any]:
     return {"kept": [*kept, {"components": len(measured.std), "mae": float(measured.error)}]}
 
 
-def _samples(sweep: Sweep, cell: Cell, reading: Reading, graph: HaloGraph, regions: Regions) -> dict[str, np.ndarray]:
+def _samples(sweep: Sweep, cell: Cell, reading: Reading, graph: HaloGraph, regions: Regions) -> dict[str, Any]:
     settings = sweep.distillation(cell.experiment)
     message = message_problem(reading, graph, regions.train, regions.test, settings)
     node = node_problem(reading, graph, regions.train, regions.test, settings)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for prefix, problem in (("", message), ("node_", node)):
         held_out = np.repeat([False, True], [len(problem.target), len(problem.held_out_target)])
         target = np.concatenate([problem.target, problem.held_out_target])[:, None]

@@ -71,12 +71,12 @@ def _replaced(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions) -> t
     network = read_network(sweep, cell, trained)
     errors = {"network": _errors(network.predict(graph, regions.test), graph, regions)}
     distilled = read_outcome(cell.outcome(sweep.results, "distill"), key=sweep.key("distill", cell)).result
-    fronts = [
-        [point["expression"] for entry in distilled.get(function, ()) for point in entry["front"]]
+    messages, nodes = (
+        [str(point["expression"]) for entry in distilled.get(function, ()) for point in entry["front"]]
         for function in ("components", "node")
-    ]
+    )
     try:
-        found = laws(*fronts, graph, regions.train, regions.validation, seed=sweep.config.replacement.seed)
+        found = laws(messages, nodes, graph, regions.train, regions.validation, seed=sweep.config.replacement.seed)
     except DistilleryError as error:
         return result | {"reason": str(error), "errors": errors}, None
     chosen = found.candidates[found.chosen].law

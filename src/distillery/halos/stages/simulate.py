@@ -10,7 +10,7 @@ from distillery import files
 from distillery.cell import Experiment, Split
 from distillery.errors import DistilleryError
 from distillery.halos.catalogue import write_catalogue
-from distillery.halos.data import OTHER, READ, seeds
+from distillery.halos.places import OTHER, READ, seeds
 from distillery.halos.quijote import read_quijote
 from distillery.halos.universe import grow_all
 from distillery.outcome import running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -82,6 +83,7 @@ def _train(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions, device:
         "edges_per_second": round(trained.edges_per_second, 1),
         "scales": scales_content(trained.scales),
     }
+    belongings: tuple[Path, ...]
     if trained.reason:
         cell.weights(sweep.results).unlink(missing_ok=True)
         belongings = (write_history(cell.history(sweep.results), trained),)

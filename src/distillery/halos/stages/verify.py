@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from distillery.cell import Cell
 from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.sweep import Sweep
@@ -22,7 +24,13 @@ def verify(sweep: Sweep, cell: Cell) -> None:
         if finished(path, key):
             return
         found = read_outcome(cell.outcome(sweep.results, "distill"), key=sweep.key("distill", cell))
-        unknown = {"recovered": None, "others": [], "median_residual": None, "p90_residual": None, "constants": {}}
+        unknown: dict[str, Any] = {
+            "recovered": None,
+            "others": [],
+            "median_residual": None,
+            "p90_residual": None,
+            "constants": {},
+        }
         components = [{"component": entry["component"], **unknown} for entry in found.result.get("components", ())]
         result = {"recovered": None, "form": None, "components": components} if found.status == "ok" else {}
         write_outcome(path, key=key, started=started, result=result, status=found.status, reason=found.reason)
