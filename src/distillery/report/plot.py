@@ -125,7 +125,7 @@ def dots(
 def moving(
     x: Axis,
     y: Axis,
-    across: Float[np.ndarray, "frame point"],
+    across: Float[np.ndarray, "places point"],
     up: Float[np.ndarray, "frame point"],
     kind: str = "dots",
 ) -> str:
@@ -137,7 +137,7 @@ def moving(
     Args:
         x: The horizontal axis.
         y: The vertical axis.
-        across: Where the points stand horizontally; one frame for all if they stay there.
+        across: Where the points stand horizontally; one row if that never changes.
         up: Where they stand vertically.
         kind: Class of the path.
     """

@@ -19,7 +19,7 @@ from distillery.train.network import Network
 # The name of the steps in the file of the frames.
 STEPS = "step"
 # Before this share of the steps hardly anything happens.
-_EARLIEST = 1e-3
+_EARLIEST = 5e-3
 
 
 def moments(frames: int, steps: int) -> tuple[int, ...]:
