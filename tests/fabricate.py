@@ -15,6 +15,9 @@ from distillery.outcome import write_outcome
 from distillery.randomness import stream
 from distillery.sweep import Sweep
 
+# Steps of the frames of trainings that were filmed, and how far they have come with each.
+STEPS = [0, 3, 10, 32, 100]
+GROWN = (0.0, 0.1, 0.4, 0.9, 1.0)
 LAWS = ("2.1*dx*(1.0 - 1.0/r)", "2.1*dy*(1.0 - 1.0/r) + 0.013", "2.1*dz*(1.0 - 1.0/r)")
 
 
@@ -109,6 +112,7 @@ def results_of(sweep: Sweep, cell: Cell) -> dict[Stage, dict[str, Any]]:
             "reading": reading,
             "explained": {"std": 0.99, "principal": 0.995},
             "fits": {"std": fits(r2), "principal": fits(r2 / 2), "distilled": fits(r2)} if network else {},
+            **({"frames": {"steps": STEPS, "fits": [fits(r2 * t) for t in GROWN]}} if sweep.frames(cell) else {}),
         },
         "distill": {
             "engine": "operon",
@@ -250,7 +254,7 @@ def _results_cached(sweep: Sweep, cell: Cell, number: int) -> dict[Stage, dict[s
 
 
 def messages(sweep: Sweep, cell: Cell, samples: int = 400) -> Path:
-    """Write messages that are the true force, rotated and scaled, with a little noise."""
+    """Write messages that are the true force, rotated and scaled, a little noise added; grown while it was filmed."""
     dim = cell.experiment.dim
     draw = stream(7, "fabricated", str(cell))
     displacement = draw.normal(size=(samples, dim))
@@ -263,8 +267,11 @@ def messages(sweep: Sweep, cell: Cell, samples: int = 400) -> Path:
     message = 0.7 * force @ rotation + 0.2 + 0.01 * draw.normal(size=(samples, dim))
     path = cell.messages(sweep.results)
     path.parent.mkdir(parents=True, exist_ok=True)
+    final = message[samples // 2 :][:120]
+    filmed = {"frames": np.stack([(grown * final).astype(np.float32) for grown in GROWN])} if sweep.frames(cell) else {}
     np.savez(
         path,
+        **filmed,
         message=message,
         displacement=displacement,
         mass=mass,

@@ -51,6 +51,12 @@ def system(potential: str, **more: Any) -> dict[str, Any]:
         ({"execution": {"launcher": "srun; rm x"}}, r"execution\.launcher: .*srun"),
         ({"execution": {"modules": ["a; b"]}}, r"execution\.modules\.0: .*pattern"),
         ({"experiments": [SPRING, {**SPRING, "simulations": 7}]}, "'spring', 2, 4, 0.* stands twice"),
+        ({"training": {"frames": 1}}, r"training\.frames: 1 frame does not move; set it to 2 or more, or to 0"),
+        ({"training": {"filmed": ["*/l1-s0"]}}, "training: filmed: goes with frames"),
+        (
+            {"training": {"frames": 9, "filmed": ["*", "*/l2-s*"]}},
+            r"training\.filmed\.1: '\*/l2-s\*' fits no cell; cells are called like spring-2d-4b-s0/",
+        ),
         ({"training": {"steps": -5}}, r"training\.steps: .* \(got -5\)"),
         ({"training": {"steps": 1.5}}, r"training\.steps: .*integer"),
         ({"training": {"hidden": "many"}}, r"training\.hidden: .*integer \(got 'many'\)"),

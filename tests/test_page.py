@@ -54,7 +54,7 @@ class Parsed(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags[tag] += 1
         self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in ("meta",):
+        if tag not in ("meta", "input"):
             self._open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -124,6 +124,72 @@ def test_the_page_shows_what_was_found(sweep: Sweep) -> None:
     assert first.count("<math") == 4 + 1
     assert f"{LAWS[0][:3]}" in first
     assert len(first) < 100_000
+
+
+def moved(path: dict[str, str], at: int) -> list[tuple[int, int]]:
+    """Where the points of a path stand in a frame, as the page's script reads it."""
+
+    def places(text: str) -> list[int]:
+        frames = text.split(" ")
+        return [-1 if two == ".." else int(two, 36) for two in re.findall("..", frames[at % len(frames)])]
+
+    both = zip(places(path["data-x"]), places(path["data-y"]), strict=True)
+    return [place for place in both if -1 not in place]
+
+
+def drawn_at(path: str) -> list[tuple[int, int]]:
+    return [(int(a), int(b)) for a, b in re.findall(r"M(\d+) (\d+)h0", path)]
+
+
+def test_a_training_that_was_filmed_is_shown_as_a_film(tmp_path: Path) -> None:
+    sweep = made(tmp_path / "results", training={"frames": 5, "filmed": ["*/bottleneck-s0"]})
+    text, _ = written(sweep)
+    harmless(text)
+    parsed = Parsed(text)
+    (told,) = parsed.having("data-told")
+    assert told.split("|") == [
+        "step 0: R² 0.002, 0.002",
+        "step 3: R² 0.101, 0.101",
+        "step 10: R² 0.398, 0.398",
+        "step 32: R² 0.893, 0.893",
+        "step 100: R² 0.992, 0.992",
+    ]
+    start = text.index('<div class="film"')
+    film = text[start : text.index("<dl>", start)]
+    paths = [dict(re.findall(r'([\w-]+)="([^"]*)"', path)) for path in re.findall(r"<path [^>]*data-x[^>]*>", film)]
+    assert [path["class"] for path in paths] == ["dots", "dots", "body b0 end", "body b1 end"]
+    for path in paths:
+        # Without a script the last frame is shown.
+        assert drawn_at(path["d"]) == moved(path, 4)
+    for path in paths[:2]:
+        heights = [np.array([b for _, b in moved(path, at)]) for at in range(5)]
+        assert len(heights[0]) > 100
+        assert np.ptp(heights[0]) == 0
+        assert np.ptp(heights[1]) < np.ptp(heights[2]) < np.ptp(heights[4])
+        assert " " not in path["data-x"]
+    # There is no place for step 0 on a logarithmic axis; from then on the dots of the curves go right and up.
+    track = [moved(paths[2], at) for at in range(5)]
+    assert track[0] == []
+    across, up = np.array([place for (place,) in track[1:]]).T
+    assert np.all(np.diff(across) > 0)
+    assert np.all(np.diff(up) < 0)
+    assert len(film) < 20_000
+    assert 'class="reel" hidden' in film
+
+
+def test_pages_without_films_say_nothing_of_them(sweep: Sweep) -> None:
+    assert not Parsed(written(sweep)[0]).having("data-told")
+
+
+def test_damaged_frames_leave_a_note_in_place_of_messages(tmp_path: Path) -> None:
+    sweep = made(tmp_path / "results", models=["bottleneck", "l1"], training={"frames": 5})
+    path = sweep.cells[0].messages(sweep.results)
+    with np.load(path) as stored:
+        content = dict(stored)
+    np.savez(path, **{**content, "frames": content["frames"][:3]})
+    found = Parsed(written(sweep)[0])
+    assert "damaged or missing (frames of shape (3, 120, 2) for 5 steps)" in found.text
+    assert not found.having("data-told")
 
 
 def test_a_page_needs_nothing_beside_it(sweep: Sweep) -> None:

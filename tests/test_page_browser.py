@@ -13,6 +13,7 @@ import browser
 import sweeps
 from distillery.report.html import identifier
 from distillery.report.run import report
+from fabricate import STEPS
 from test_page import made
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -23,7 +24,8 @@ OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clie
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sweep = made(tmp_path_factory.mktemp("browser") / "results", seeds=[0, 1])
+    filmed = {"frames": 5, "filmed": ["*/bottleneck-s0", "*/flathgn-s0"]}
+    sweep = made(tmp_path_factory.mktemp("browser") / "results", seeds=[0, 1], training=filmed)
     return report(sweep.results)[0]
 
 
@@ -58,6 +60,91 @@ def test_a_link_unfolds_its_cell_and_leads_there(written: Path) -> None:
         assert height > 200
         assert 0 <= top < 844
         assert page.errors == []
+
+
+# A film and its parts, for the expressions below.
+FILM = """
+    const film = document.querySelector(".film"), range = film.querySelector("input");
+    const button = film.querySelector("button"), dots = film.querySelector(".dots[data-x]");
+    const heights = () => [...dots.getAttribute("d").matchAll(/M(\\d+) (\\d+)h0/g)].map((found) => Number(found[2]));
+    const tall = () => Math.max(...heights()) - Math.min(...heights());
+"""
+
+
+def test_the_slider_of_a_film_moves_its_dots(written: Path) -> None:
+    with browser.running() as page:
+        page.open(written, 390, 844)
+        page.value(UNFOLD)
+        assert page.value(OVERFLOW) == 0
+        assert page.value("document.querySelectorAll('.film').length") == 2
+        slide = "((at) => {" + FILM + "range.value = at; range.dispatchEvent(new Event('input'));"
+        seen = [
+            page.value(f"{slide} return [tall(), film.querySelector('.reel span').textContent]; }})({k})")
+            for k in range(5)
+        ]
+        tall = [height for height, _ in seen]
+        assert tall[0] == 0
+        assert tall == sorted(tall)
+        assert tall[4] > 100
+        assert [words.split(":")[0] for _, words in seen] == [f"step {step}" for step in STEPS]
+        # A film moves alone.
+        assert page.value("document.querySelectorAll('.film input')[1].value") == "4"
+        box = "(r => [r.width, r.right])(document.querySelector('.reel input').getBoundingClientRect())"
+        width, right = page.value(box)
+        assert width > 120
+        assert right <= 390
+        assert page.errors == []
+
+
+def test_a_film_plays_to_its_end_and_can_be_paused(written: Path) -> None:
+    with browser.running() as page:
+        page.open(written, 390, 844)
+        page.value(UNFOLD)
+        shown = page.value(
+            "(() => {" + FILM + "return [button.checkVisibility(), button.textContent, range.value]; })()"
+        )
+        assert shown == [True, "play", "4"]
+        # From the end it begins anew, at once.
+        begun = "(() => {" + FILM + "button.click(); return [button.textContent, range.value, tall()]; })()"
+        assert page.value(begun) == ["pause", "0", 0]
+        paused = "(() => {" + FILM + "button.click(); return button.textContent; })()"
+        assert page.value(paused) == "play"
+        frames = page.value(
+            "new Promise((done) => {"
+            + FILM
+            + """
+                range.value = 1; button.click();
+                const seen = [];
+                new MutationObserver(() => {
+                    seen.push([range.value, button.textContent, tall()]);
+                    if (range.value === "4") setTimeout(() => done([seen, button.textContent]));
+                }).observe(dots, { attributes: true });
+            })"""
+        )
+        seen, ended = frames
+        assert ended == "play"
+        assert [value for value, _, _ in seen] == sorted(value for value, _, _ in seen)
+        assert seen[-1][0] == "4"
+        assert [tall for _, _, tall in seen] == sorted(tall for _, _, tall in seen)
+        assert page.errors == []
+
+
+def test_who_wants_nothing_to_move_gets_the_slider_alone(written: Path) -> None:
+    with browser.running() as page:
+        page.open(written, 390, 844)
+        page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+        page.value(UNFOLD)
+        shown = "(() => {" + FILM + "return [button.checkVisibility(), range.checkVisibility()]; })()"
+        assert page.value(shown) == [False, True]
+
+
+def test_without_a_script_a_film_is_its_last_frame(written: Path) -> None:
+    with browser.running() as page:
+        page.ask("Emulation.setScriptExecutionDisabled", value=True)
+        page.open(written, 390, 844)
+        page.value(UNFOLD)
+        shown = "(() => {" + FILM + "return [range.checkVisibility(), heights().length > 50, tall() > 100]; })()"
+        assert page.value(shown) == [False, True, True]
 
 
 def test_a_script_that_came_in_would_not_run(written: Path, tmp_path: Path) -> None:

@@ -54,6 +54,17 @@ def test_trajectories_are_counted_in_bytes(make_sweep: Any) -> None:
     assert plan(sweep).missing < before
 
 
+def test_frames_are_counted_where_they_are_kept(make_sweep: Any) -> None:
+    def planned(**training: Any) -> tuple[int, float]:
+        whole = plan(make_sweep(models=["bottleneck", "l1"], training=training))
+        return whole.missing, next(entry.seconds for entry in whole.stages if entry.stage == "interpret")
+
+    none, one, both = planned(), planned(frames=20, filmed=["*/bottleneck-*"]), planned(frames=20)
+    assert none < one < both
+    edge = 12 * 64 + 2 * 64 * 64 + 64 * 2
+    assert one[0] - none[0] >= 20 * 4 * edge
+
+
 def test_too_small_a_disk_is_refused_in_one_line(make_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = make_sweep()
     require_room(sweep)

@@ -86,6 +86,23 @@ def test_the_pictures_of_a_cell(sweep: Sweep) -> None:
     assert "component 1, not the law:" in words(sweep.cells[1].picture(sweep.results, "front"))
 
 
+def test_a_filmed_training_is_drawn_below_its_messages(tmp_path: Path) -> None:
+    content = {"experiments": [{"system": "spring"}], "models": ["bottleneck"], "training": {"frames": 5}}
+    made = Sweep(parse_config(content), tmp_path / "results")
+    (cell,) = made.cells
+    fabricate(made, cell)
+    messages(made, cell)
+    fits = message_fits(made, cell)
+    for fit in fits:
+        assert [moment.step for moment in fit.moments] == [0, 3, 10, 32, 100]
+        np.testing.assert_allclose(fit.moments[-1].message, fit.message[:120], rtol=1e-6)
+        assert np.ptp(fit.moments[0].message) == 0
+    messages_figure(made, cell, tmp_path / "messages.svg")
+    text = words(tmp_path / "messages.svg")
+    assert "while it was trained, against the final combination of F\n" in text
+    assert [text.count(f"step {step}\n") for step in (0, 3, 10, 32, 100)] == [2] * 5
+
+
 def test_fronts_know_the_chosen_and_the_true(sweep: Sweep) -> None:
     first, second = pareto_fronts(sweep, sweep.cells[0])
     assert [point.chosen for point in first] == [False, False, True, False]

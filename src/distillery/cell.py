@@ -153,6 +153,10 @@ class Cell:
         """Return the trained weights."""
         return self.folder(results) / "model.safetensors"
 
+    def frames(self, results: Path) -> Path:
+        """Return the edge functions it had at moments of its training, where they are kept."""
+        return self.folder(results) / "frames.safetensors"
+
     def history(self, results: Path) -> Path:
         """Return the table of the training history."""
         return self.folder(results) / "history.csv"

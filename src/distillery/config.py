@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_serializer, model_validator
 
+from distillery.cell import Cell, Experiment
 from distillery.errors import DistilleryError
 from distillery.halos.settings import HaloSettings
 from distillery.models import MODELS, Model
@@ -126,6 +128,21 @@ class Config(Settings):
         for index, halos in enumerate(self.halos):
             if halos.name in self.known_systems:
                 raise ValueError(f"halos.{index}.name: {halos.name!r} is a system; choose another name")
+        return self
+
+    @model_validator(mode="after")
+    def _filmed_cells_known(self) -> Config:
+        if not self.training.frames or not self.experiments:
+            return self
+        names = [
+            str(Cell(Experiment(e.system, e.dim, e.bodies, e.seed), model, seed))
+            for e in self.experiments
+            for model in self.models
+            for seed in self.seeds
+        ]
+        for index, pattern in enumerate(self.training.filmed):
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ValueError(f"training.filmed.{index}: {pattern!r} fits no cell; cells are called like {names[0]}")
         return self
 
     @model_validator(mode="after")

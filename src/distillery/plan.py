@@ -22,6 +22,7 @@ COMPILING = 3.5  # seconds that each rank takes to start and to compile its inte
 TRAINED = 60e9  # floating-point operations per second in training
 TRAINING_STEP = 1.75e-3  # seconds of any training step beside them
 INTERPRETING = 3.0  # seconds per cell, beside what its network is asked
+FILMED = 3000  # samples on which each frame of a training is read
 OPERON = 1.8e7  # individuals × samples × passes per second
 PYSR = 0.5  # seconds per iteration and population
 TIDYING = 2.0  # seconds that refitting and judging a front take after any fit
@@ -320,7 +321,7 @@ def reading(sweep: Sweep, cell: Cell) -> float:
     edge, _ = _weights(sweep, cell)
     # Each receiver of a sample is put before all references of the gauge.
     asked = 2 * settings.references if settings.gauge_fixed and sweep.model(cell).kind == "graph" else 1
-    samples = settings.samples + 2 * (wanted.samples + wanted.held_out)
+    samples = settings.samples + 2 * (wanted.samples + wanted.held_out) + sweep.frames(cell) * FILMED
     return INTERPRETING + 2 * edge * samples * asked / TRAINED
 
 
@@ -366,15 +367,15 @@ def _fit(config: Config, engine: str) -> float:
 
 
 def _cell_bytes(sweep: Sweep, cell: Cell) -> int:
-    """Return the bytes of a cell's messages and weights, with a checkpoint of these and their two moments."""
+    """Return the bytes of a cell's messages, weights and frames, with a checkpoint of these and their two moments."""
     distillation, experiment = sweep.config.distillation, cell.experiment
     samples = distillation.samples + distillation.held_out
     if sweep.kind(experiment) == "halos":
         return 100 * samples + 16 * sum(_weights(sweep, cell))
     model, system, dim = sweep.model(cell), sweep.system(experiment), experiment.dim
-    counts = functions.components(model, dim)
+    counts, weights = functions.components(model, dim), _weights(sweep, cell)
     if model.kind == "control":
         numbers = len(functions.control_names(system, dim, experiment.bodies)) + dim
     else:
         numbers = 2 * dim + 5 + len(functions.node_names(model, system, dim)) + counts["node"]
-    return samples * (8 * numbers + len(counts)) + 16 * sum(_weights(sweep, cell))
+    return samples * (8 * numbers + len(counts)) + 16 * sum(weights) + 8 * sweep.frames(cell) * weights[0]

@@ -87,6 +87,32 @@ class TrainingSettings(Settings):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Arithmetic of the hidden layers; first layers and the loss are float32 always."
     )
+    frames: int = Field(
+        0,
+        ge=0,
+        description="Moments of the training at which the edge function is kept, so that the report shows how messages "
+        "turn into forces: before the first step, after the last, and so many at most in all, spread evenly on a "
+        "logarithmic scale; none with 0. A cell takes the disk of as many edge functions.",
+    )
+    filmed: tuple[str, ...] = Field(
+        ("*",),
+        min_length=1,
+        description="Cells of which frames are kept, by their names, in which * stands for anything: `*/l1-s0` for "
+        "that of every experiment. A cell that is chosen later is trained anew.",
+    )
+
+    @field_validator("frames")
+    @classmethod
+    def _frames_move(cls, frames: int) -> int:
+        if frames == 1:
+            raise ValueError("1 frame does not move; set it to 2 or more, or to 0 for none")
+        return frames
+
+    @model_validator(mode="after")
+    def _filmed_has_frames(self) -> TrainingSettings:
+        if not self.frames and self.filmed != type(self).model_fields["filmed"].default:
+            raise ValueError("filmed: goes with frames; set that to the number of frames, or leave filmed out")
+        return self
 
 
 class InterpretationSettings(Settings):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,6 +133,12 @@ class Sweep:
         """Return how an experiment's networks are trained: with its own loss, where it has one."""
         return self.config.training.model_copy(update=self._own(experiment, "loss"))
 
+    def frames(self, cell: Cell) -> int:
+        """Return how many frames of a cell's training are wanted at most; 0 where it is not to be filmed."""
+        settings = self.config.training
+        filmed = any(fnmatchcase(str(cell), pattern) for pattern in settings.filmed)
+        return settings.frames if filmed and self.model(cell).kind != "control" else 0
+
     def distillation(self, experiment: Experiment) -> DistillationSettings:
         """Return how an experiment's expressions are fitted: with its own operators and share, where it has such."""
         if experiment in self.halos:
@@ -229,7 +236,9 @@ class Sweep:
                     "data": self.data_key(cell.experiment, "train"),
                     "model": self.model(cell).model_dump(mode="json"),
                     "seed": cell.seed,
-                    "training": self.training(cell.experiment).model_dump(mode="json"),
+                    "training": self.training(cell.experiment).model_dump(mode="json", exclude={"frames", "filmed"}),
+                    # Only cells that are filmed are trained for it.
+                    **({"frames": self.frames(cell)} if self.frames(cell) else {}),
                 }
             case "interpret":
                 content |= {

@@ -8,9 +8,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from distillery.randomness import stream
+from distillery.settings import InterpretationSettings
 
 # Under this name the fits of the components that are distilled stand beside those of the readings.
 DISTILLED = "distilled"
+# Under this name stands what was found of the moments of a training, in the findings and among the samples.
+FRAMES = "frames"
+SQUARES = ("r2", "r2_robust", "r2_gauge_free")
 STARTS = 10
 SETTLE = 50
 
@@ -30,6 +34,33 @@ class Fit:
     r2: float
     r2_robust: float
     r2_gauge_free: float
+
+
+def fit_components(
+    components: Float[np.ndarray, "sample component"],
+    force: Float[np.ndarray, "sample dim"],
+    receiver_mass: Float[np.ndarray, "sample"],
+    settings: InterpretationSettings,
+) -> dict[str, dict[str, list[float]]]:
+    """Fit message components as ``fit_component`` does each.
+
+    Args:
+        components: Values of the components.
+        force: True pair forces on the receiver.
+        receiver_mass: Mass of each receiver.
+        settings: The share of samples that robust fits keep, and the bins of the receiver's mass.
+
+    Returns:
+        By target and by a name of ``SQUARES`` one number per component.
+    """
+    found = [
+        fit_component(component, force, receiver_mass, trim=settings.trim, bins=settings.mass_bins)
+        for component in components.T
+    ]
+    return {
+        target: {name: [getattr(fit[target], name) for fit in found] for name in SQUARES}
+        for target in ("force", "acceleration")
+    }
 
 
 def fit_component(

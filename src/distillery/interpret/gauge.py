@@ -16,8 +16,13 @@ import numpy as np
 from jaxtyping import Float
 
 from distillery.interpret.messages import Edges, messages_along
+from distillery.models import Model
 from distillery.randomness import stream
+from distillery.settings import InterpretationSettings
 from distillery.train.network import Network
+
+# Receivers by which the usual gauge is measured.
+_RECEIVERS = 2000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,6 +105,28 @@ class Gauge:
             return offset, np.ones(len(receivers))
         factor = np.median(np.abs(heard - offset[:, None])[:, clear] / self.usual[clear], axis=1)
         return offset, np.where(factor > 1e-6, factor, 1.0)
+
+
+def with_gauge(
+    network: Network,
+    axes: Float[np.ndarray, "message component"],
+    edges: Edges,
+    model: Model,
+    settings: InterpretationSettings,
+) -> Reading:
+    """Return how components are read of a network, its gauge fixed if that is wanted and if there is one.
+
+    Args:
+        network: A single network.
+        axes: Directions of the components.
+        edges: Where references and receivers come from.
+        model: What was trained.
+        settings: Whether the gauge is fixed, and by how many references.
+    """
+    # What is antisymmetric has no gauge: the sender, whose message it is too, knows nothing of the receiver's.
+    if not settings.gauge_fixed or model.kind != "graph" or model.antisymmetric:
+        return Reading(axes)
+    return Reading(axes, Gauge.measured(network, axes, edges.first(_RECEIVERS), settings.references))
 
 
 def _heard(

@@ -17,8 +17,9 @@ from distillery import files
 from distillery.cell import Cell
 from distillery.errors import DistilleryError
 from distillery.interpret.aligned import alignment
-from distillery.interpret.fits import DISTILLED, fit_component
-from distillery.interpret.gauge import Gauge, Reading
+from distillery.interpret.fits import DISTILLED, FRAMES, SQUARES, fit_components
+from distillery.interpret.frames import read_frames
+from distillery.interpret.gauge import Reading, with_gauge
 from distillery.interpret.messages import (
     Edges,
     choose_reading,
@@ -40,11 +41,6 @@ from distillery.train.batches import Graphs, graphs_of
 from distillery.train.hamiltonian import HamiltonianNetwork
 from distillery.train.network import Network
 from distillery.train.stack import build
-
-_SQUARES = ("r2", "r2_robust", "r2_gauge_free")
-
-# Receivers by which the usual gauge is measured.
-_RECEIVERS = 2000
 
 
 def interpret(sweep: Sweep, cell: Cell) -> None:
@@ -75,6 +71,9 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
             result, reading = read_messages(sweep, cell, network, held_out, fresh)
             samples = _samples(network, reading, known, fresh.first(sweep.config.distillation.held_out))
             samples |= _of_nodes(sweep, cell, network, reading, seen, held_out)
+            if sweep.frames(cell):
+                told, samples[FRAMES] = read_frames(sweep, cell, network, reading, fresh)
+                result[FRAMES] = _plain(told)
         with files.replacing(cell.messages(sweep.results)) as temporary, temporary.open("wb") as file:
             np.savez(file, **samples)
         write_outcome(path, key=key, started=started, result=result, belongings=(cell.messages(sweep.results),))
@@ -126,7 +125,7 @@ def read_messages(
     read = _reading(network, axes[reading], messages, edges, model, settings)
     components = {name: messages @ own for name, own in axes.items()}
     distilled = {**dict(components.items()), DISTILLED: read.along(network, edges)}
-    fits = {name: _fits(values, force, edges.mass[:, 0], settings) for name, values in distilled.items()}
+    fits = {name: fit_components(values, force, edges.mass[:, 0], settings) for name, values in distilled.items()}
     result = {
         "test_mae": errors.mean(),
         "test_medae": np.median(errors),
@@ -152,21 +151,7 @@ def _reading(
     if model.kind != "graph":
         return Reading(axes)
     turned = alignment(messages @ axes, edges.displacement) if settings.aligned else None
-    return _with_gauge(network, axes if turned is None else axes @ turned, edges, model, settings)
-
-
-def _with_gauge(
-    network: Network,
-    axes: Float[np.ndarray, "message component"],
-    edges: Edges,
-    model: Model,
-    settings: InterpretationSettings,
-) -> Reading:
-    # What is antisymmetric has no gauge: the sender, whose message it is too, knows nothing of the receiver's.
-    fixed = settings.gauge_fixed and not model.antisymmetric
-    if not fixed:
-        return Reading(axes)
-    return Reading(axes, Gauge.measured(network, axes, edges.first(_RECEIVERS), settings.references))
+    return with_gauge(network, axes if turned is None else axes @ turned, edges, model, settings)
 
 
 def reading_of(sweep: Sweep, cell: Cell, network: Network) -> Reading:
@@ -189,7 +174,7 @@ def reading_of(sweep: Sweep, cell: Cell, network: Network) -> Reading:
         raise DistilleryError(f"{path}: missing or damaged ({error}); {remedy}") from None
     held_out = graphs_of(read_trajectories(sweep, cell.experiment, "test"))
     edges = _fresh_edges(sweep, cell, held_out).first(sweep.config.interpretation.samples)
-    return _with_gauge(network, axes, edges, sweep.model(cell), sweep.config.interpretation)
+    return with_gauge(network, axes, edges, sweep.model(cell), sweep.config.interpretation)
 
 
 def _edges(sweep: Sweep, cell: Cell, seen: Graphs, held_out: Graphs) -> tuple[Edges, Edges]:
@@ -223,7 +208,7 @@ def _without_network(sweep: Sweep, cell: Cell, seen: Graphs, held_out: Graphs) -
     rows_of = functools.partial(raw_system, sweep.system(cell.experiment))
     found = node_samples(rows_of, seen, held_out, sweep.config.distillation, cell.seed)
     nothing = [None] * cell.experiment.dim
-    fits = {target: dict.fromkeys(_SQUARES, nothing) for target in ("force", "acceleration")}
+    fits = {target: dict.fromkeys(SQUARES, nothing) for target in ("force", "acceleration")}
     result = {
         "test_mae": None,
         "test_medae": None,
@@ -236,19 +221,6 @@ def _without_network(sweep: Sweep, cell: Cell, seen: Graphs, held_out: Graphs) -
     }
     samples = {"message": found["target"], "features": found["features"], "held_out": found["held_out"]}
     return _plain(result), samples
-
-
-def _fits(
-    components: np.ndarray, force: np.ndarray, receiver_mass: np.ndarray, settings: InterpretationSettings
-) -> dict[str, dict[str, list[float]]]:
-    found = [
-        fit_component(component, force, receiver_mass, trim=settings.trim, bins=settings.mass_bins)
-        for component in components.T
-    ]
-    return {
-        target: {name: [getattr(fit[target], name) for fit in found] for name in _SQUARES}
-        for target in ("force", "acceleration")
-    }
 
 
 def _samples(network: Network, reading: Reading, known: Edges, fresh: Edges) -> dict[str, Any]:

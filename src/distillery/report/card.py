@@ -13,8 +13,9 @@ from distillery.collect.text import show
 from distillery.errors import DistilleryError
 from distillery.functions import FUNCTIONS, Function, components, message_names, node_names
 from distillery.report.cells import Shown
+from distillery.report.film import film
 from distillery.report.front import Point
-from distillery.report.html import escape, folded, identifier
+from distillery.report.html import escape, figure, folded, identifier
 from distillery.report.law import law_part
 from distillery.report.mathml import equation
 from distillery.report.messages import TARGET_NAMES, MessageFit, Target, message_fits, r2_shown, share_outside, window
@@ -48,10 +49,12 @@ def card(sweep: Sweep, shown: Shown) -> str:
         shown: The cell, finished.
     """
     cell = shown.cell
+    fits, note = _fits(sweep, shown)
     content = [
         _equations(sweep, shown),
         law_part(shown),
-        f'<div class="plots">{_pictures(sweep, shown)}{"".join(predicted_paths(sweep, shown))}</div>',
+        f'<div class="plots">{note}{_pictures(sweep, shown, fits)}{"".join(predicted_paths(sweep, shown))}</div>',
+        film(fits, _sent(sweep, cell)),
         _expressions(sweep, shown),
         _numbers(shown),
     ]
@@ -146,29 +149,34 @@ def _equation(left: str, text: str, symbols: Collection[str]) -> str:
         return f"<code>{escape(readable(text))}</code>"
 
 
-def _pictures(sweep: Sweep, shown: Shown) -> str:
-    parts = []
-    if sweep.model(shown.cell).kind != "control":
-        try:
-            fits = message_fits(sweep, shown.cell, [_target(shown)])
-            parts += [_messages(sweep, shown, fit) for fit in fits if np.isfinite(fit.message).all()]
-        except DistilleryError as error:
-            parts.append(f'<p class="note">{escape(error)}</p>')
-        parts.append(_spectrum(shown) if sweep.model(shown.cell).kind == "graph" else "")
+def _fits(sweep: Sweep, shown: Shown) -> tuple[list[MessageFit], str]:
+    """Return the fits of messages that can be drawn, and a note where there should be some and are none."""
+    if sweep.model(shown.cell).kind == "control":
+        return [], ""
+    try:
+        fits = message_fits(sweep, shown.cell, [_target(shown)])
+    except DistilleryError as error:
+        return [], f'<p class="note">{escape(error)}</p>'
+    return [fit for fit in fits if np.isfinite(fit.message).all()], ""
+
+
+def _sent(sweep: Sweep, cell: Cell) -> str:
+    return "force of the energy" if sweep.model(cell).kind == "hamiltonian" else "message"
+
+
+def _pictures(sweep: Sweep, shown: Shown, fits: Collection[MessageFit]) -> str:
+    parts = [_messages(_sent(sweep, shown.cell), fit) for fit in fits]
+    if sweep.model(shown.cell).kind == "graph":
+        parts.append(_spectrum(shown))
     for function in FUNCTIONS:
         for component, front in enumerate(shown.fronts.get(function, ())):
             parts.append(_front(_label(sweep, shown.cell, function, component)[0], front))
     return "".join(parts)
 
 
-def _figure(drawn: str, caption: str) -> str:
-    return f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>"
-
-
-def _messages(sweep: Sweep, shown: Shown, fit: MessageFit) -> str:
+def _messages(sent: str, fit: MessageFit) -> str:
     low, high = window(fit)
     across = Axis(f"linear combination of {TARGET_NAMES[fit.target]} (dimensionless)", low, high)
-    sent = "force of the energy" if sweep.model(shown.cell).kind == "hamiltonian" else "message"
     up = Axis(f"{sent} (dimensionless)", low, high)
     some = np.linspace(0, len(fit.message) - 1, min(_POINTS, len(fit.message))).astype(int)
     kind = "dots" if fit.target == "force" else "dots other"
@@ -180,7 +188,7 @@ def _messages(sweep: Sweep, shown: Shown, fit: MessageFit) -> str:
     outside = share_outside(fit)
     told = f", {outside:.1%} outside" if outside else ""
     caption = f"{title}: R² {r2_shown(fit.r2)}, robust {r2_shown(fit.r2_robust)}{told}"
-    return _figure(drawing(title, across, up, marks), caption)
+    return figure(drawing(title, across, up, marks), caption)
 
 
 def _spectrum(shown: Shown) -> str:
@@ -193,7 +201,7 @@ def _spectrum(shown: Shown) -> str:
     up = Axis("std (dimensionless)", 0.0, 1.06 * float(stds[0]))
     share = float((stds[:dim] ** 2).sum() / (stds**2).sum())
     left = f", {len(stds) - _BARS} smaller ones left out" if len(stds) > _BARS else ""
-    return _figure(
+    return figure(
         drawing("spread of the message components", across, up, [bars(across, up, drawn, dim)], bare_x=True),
         f"{len(stds)} message components{left}: the first {dim} carry {share:.1%} of the variance",
     )
@@ -212,7 +220,7 @@ def _front(words: str, front: Collection[Point]) -> str:
         if mask.any():
             marks.append(dots(across, up, x[mask], y[mask], kind))
     caption = f"front of {escape(words)}; ring: the choice, green: the law"
-    return _figure(drawing(f"Pareto front, {words}", across, up, marks), caption)
+    return figure(drawing(f"Pareto front, {words}", across, up, marks), caption)
 
 
 def _expressions(sweep: Sweep, shown: Shown) -> str:

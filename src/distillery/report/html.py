@@ -69,6 +69,16 @@ def folded(summary: str, content: str, *, kind: str = "", opened: bool = False) 
     return f"<details{attributes}><summary>{summary}</summary>{content}</details>"
 
 
+def figure(drawn: str, caption: str) -> str:
+    """Return a drawing with its caption.
+
+    Args:
+        drawn: HTML of the drawing.
+        caption: HTML of the caption.
+    """
+    return f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>"
+
+
 def _marked(match: re.Match[str]) -> str:
     if match["code"] is not None:
         return f"<code>{escape(match['code'])}</code>"

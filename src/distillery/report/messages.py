@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from distillery.cell import Cell
 from distillery.collect.state import cell_states
 from distillery.errors import DistilleryError
-from distillery.interpret.fits import DISTILLED, trimmed_fit
+from distillery.interpret.fits import DISTILLED, FRAMES, trimmed_fit
 from distillery.report.style import BLUE, FAINT, ORANGE, QUIET, picture, say
 from distillery.sweep import Sweep
 
@@ -24,8 +24,27 @@ TARGETS: tuple[Target, ...] = ("force", "acceleration")
 TARGET_NAMES: dict[Target, str] = {"force": "F", "acceleration": "F/m"}
 _COLOURS: dict[Target, str] = {"force": BLUE, "acceleration": ORANGE}
 _POINTS = 2000
+# So many moments of a training stand in a picture.
+_STILLS = 6
+# Height of a row of them, in inches.
+_STRIP = 1.6
 # So many times as wide as nine tenths of them may the messages spread before their tails are left outside.
 _HEAVY = 6.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A message component at a moment of the training.
+
+    Attributes:
+        step: Steps done.
+        message: The component's value on the first of the held-out samples (dimensionless).
+        r2_robust: R² of its own linear fit then, over the best fitting share of the samples.
+    """
+
+    step: int
+    message: Float[np.ndarray, " some"]
+    r2_robust: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +58,7 @@ class MessageFit:
         message: The component's value there (dimensionless).
         r2: R² over all samples, as the cell's interpretation found it.
         r2_robust: The same over the best fitting share of them.
+        moments: What the component was on the first of the samples while the network was trained, if it was filmed.
     """
 
     component: int
@@ -47,6 +67,7 @@ class MessageFit:
     message: Float[np.ndarray, " sample"]
     r2: float
     r2_robust: float
+    moments: tuple[Moment, ...] = ()
 
 
 def messages_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
@@ -69,8 +90,14 @@ def messages_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
         return
     fits = message_fits(sweep, cell)
     components = sorted({fit.component for fit in fits})
-    with picture(path, 3.3 * len(components) + 0.2, 6.4) as figure:
-        panels = figure.subplots(len(TARGETS), len(components), squeeze=False)
+    filmed = _filmed(fits)
+    strip = _STRIP * len(filmed)
+    with picture(path, 3.3 * len(components) + 0.2, 6.4 + strip) as figure:
+        part: Any = figure
+        if filmed:
+            part, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(6.4, strip))[:, 0]
+            _draw_moments(below, filmed)
+        panels = part.subplots(len(TARGETS), len(components), squeeze=False)
         for fit in fits:
             draw_fit(panels[TARGETS.index(fit.target)][components.index(fit.component)], fit)
         figure.suptitle(f"{cell}: messages on held-out edges", x=0.01, ha="left", fontsize=11)
@@ -98,7 +125,11 @@ def message_fits(sweep: Sweep, cell: Cell, targets: Sequence[Target] = TARGETS) 
             held_out = stored["held_out"]
             message, displacement = stored["message"][held_out], stored["displacement"][held_out]
             mass, charge = stored["mass"][held_out], stored["charge"][held_out]
+            frames = stored.get(FRAMES, np.empty((0, 0, message.shape[1])))
         squares = outcome.result["fits"][DISTILLED]
+        told = outcome.result.get(FRAMES, {"steps": [], "fits": []})
+        if frames.shape != (len(told["steps"]), frames.shape[1], message.shape[1]):
+            raise ValueError(f"frames of shape {frames.shape} for {len(told['steps'])} steps")
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile) as error:
         remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
         raise DistilleryError(f"{path}: damaged or missing ({error}); {remedy}") from None
@@ -113,8 +144,16 @@ def message_fits(sweep: Sweep, cell: Cell, targets: Sequence[Target] = TARGETS) 
             _, residual = trimmed_fit(design, message[:, component], sweep.config.interpretation.trim)
             fitted = message[:, component] - residual
             r2, robust = (_value(squares[target][kind], component) for kind in ("r2", "r2_robust"))
-            fits.append(MessageFit(component, target, fitted, message[:, component], r2, robust))
+            moments = _moments(frames[:, :, component], told, target, component)
+            fits.append(MessageFit(component, target, fitted, message[:, component], r2, robust, moments))
     return fits
+
+
+def _moments(
+    values: Float[np.ndarray, "frame sample"], told: Mapping[str, Any], target: Target, component: int
+) -> tuple[Moment, ...]:
+    squares = [_value(fits[target]["r2_robust"], component) for fits in told["fits"]]
+    return tuple(Moment(*moment) for moment in zip(told["steps"], values, squares, strict=True))
 
 
 def window(fit: MessageFit) -> tuple[float, float]:
@@ -173,6 +212,30 @@ def draw_fit(axes: Any, fit: MessageFit, notes: bool = True) -> None:
         if outside:
             text += f"\n{outside:.1%} outside"
         axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=8)
+
+
+def _filmed(fits: Sequence[MessageFit]) -> list[MessageFit]:
+    """Return the fits with moments, by what fits better in the end."""
+    targets = [[fit for fit in fits if fit.target == target and fit.moments] for target in TARGETS]
+    return max(targets, key=lambda own: sum(fit.r2_robust for fit in own if not math.isnan(fit.r2_robust)))
+
+
+def _draw_moments(figure: Any, fits: Sequence[MessageFit]) -> None:
+    """Draw a few moments of the training side by side, the last one included, a row for each component."""
+    count = len(fits[0].moments)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, _STILLS)).round().astype(int))
+    rows = figure.subplots(len(fits), len(chosen), squeeze=False)
+    for row, fit in zip(rows, fits, strict=True):
+        low, high = window(fit)
+        for panel, moment in zip(row, (fit.moments[place] for place in chosen), strict=True):
+            panel.plot([low, high], [low, high], color=QUIET, lw=0.7, zorder=1)
+            across = fit.fitted[: len(moment.message)]
+            panel.scatter(across, moment.message, s=2, color=_COLOURS[fit.target], alpha=0.5, linewidth=0, zorder=2)
+            panel.set(xlim=(low, high), ylim=(low, high), box_aspect=1, xticks=[], yticks=[])
+            panel.set_title(f"step {moment.step:,}\nR² {r2_shown(moment.r2_robust)}", fontsize=7)
+        row[0].set_ylabel(f"component {fit.component + 1}", fontsize=8)
+    name = TARGET_NAMES[fits[0].target]
+    figure.suptitle(f"while it was trained, against the final combination of {name}", x=0.01, ha="left", fontsize=9)
 
 
 def _value(values: list[float | None], index: int) -> float:

@@ -17,6 +17,7 @@ from distillery.report.html import escape
 WIDTH, HEIGHT = 340, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 10, 40
 _TICKS = 5
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +122,32 @@ def dots(
     return f'<path class="{kind}" d="{"".join(f"M{a} {b}h0" for a, b in _pixels(places[inside]))}"/>'
 
 
+def moving(
+    x: Axis,
+    y: Axis,
+    across: Float[np.ndarray, "places point"],
+    up: Float[np.ndarray, "frame point"],
+    kind: str = "dots",
+) -> str:
+    """Return points that move as one path: drawn as they are in the last frame, with the data of all.
+
+    What the page's script reads is two digits of base 36 for each pixel, and two points for what lies outside of the
+    axes or is not finite; frames are apart by spaces, and places that never change stand there once.
+
+    Args:
+        x: The horizontal axis.
+        y: The vertical axis.
+        across: Where the points stand horizontally; one row if that never changes.
+        up: Where they stand vertically.
+        kind: Class of the path.
+    """
+    horizontal = [_written(x.part(frame), _horizontal) for frame in across]
+    vertical = [_written(y.part(frame), _vertical) for frame in up]
+    return dots(x, y, across[-1], up[-1], kind).replace(
+        "/>", f' data-x="{" ".join(horizontal)}" data-y="{" ".join(vertical)}"/>'
+    )
+
+
 def line(
     x: Axis, y: Axis, across: Float[np.ndarray, " point"], up: Float[np.ndarray, " point"], kind: str = "line"
 ) -> str:
@@ -207,6 +234,12 @@ def _horizontal(part: float) -> int:
 
 def _vertical(part: float) -> int:
     return round(HEIGHT - _BOTTOM - part * (HEIGHT - _TOP - _BOTTOM))
+
+
+def _written(parts: Float[np.ndarray, " point"], place: Callable[[float], int]) -> str:
+    inside = (parts >= 0) & (parts <= 1)
+    pixels = (place(part) if ok else None for part, ok in zip(parts.tolist(), inside.tolist(), strict=True))
+    return "".join(".." if pixel is None else _DIGITS[pixel // 36] + _DIGITS[pixel % 36] for pixel in pixels)
 
 
 def _placed(of: Axis, place: Callable[[float], int]) -> list[tuple[float, int]]:

@@ -194,6 +194,7 @@ def fit(
     scales: Sequence[float],
     checkpoint_every: int,
     save: Callable[[State], None],
+    watch: Callable[[int], None],
     show: Callable[[int, str], None],
 ) -> float:
     """Train from where ``state`` stands to the last step, or until every cell of the stack has diverged.
@@ -208,6 +209,7 @@ def fit(
         scales: Of each cell the mean error over its data of a network that says 0; one far above it is an explosion.
         checkpoint_every: Steps between two calls of ``save``.
         save: Called with the state between two steps.
+        watch: Called with the steps done before the first step and after each, before ``save``.
         show: Called with the steps done and a note.
 
     Returns:
@@ -215,6 +217,8 @@ def fit(
     """
     started, first = time.monotonic(), state.step
     passes = step_of(network, optimiser, batches, typical, settings.loss)
+    if state.step == 0:
+        watch(0)
     while state.step < settings.steps and not all(state.reasons):
         number = state.step // WINDOW
         nodes, acceleration = batches.window(number)
@@ -231,6 +235,7 @@ def fit(
             optimiser.step(rate, beta1)
             state.losses[place] = passes.losses
             state.step = step + 1
+            watch(state.step)
             if state.step == last:
                 _close_window(network, nodes[place], state, rate, scales)
                 show(state.step, f"loss {np.mean([rows[-1][1] for rows in state.history]):.4f}")

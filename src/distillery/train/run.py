@@ -21,6 +21,7 @@ from distillery.simulate.store import read_trajectories
 from distillery.sweep import Sweep
 from distillery.train import checkpoint, loop
 from distillery.train.batches import graphs_of
+from distillery.train.frames import STEPS
 from distillery.train.stack import Stack
 
 
@@ -98,6 +99,7 @@ def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device,
         scales=stacked.scales,
         checkpoint_every=sweep.config.execution.checkpoint_every,
         save=stacked.save,
+        watch=stacked.frames.take,
         show=progress(f"train {label}", settings.steps, "steps"),
     )
     for place, cell in enumerate(cells):
@@ -105,7 +107,8 @@ def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device,
 
 
 def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: float, speed: float) -> None:
-    weights, history = cell.weights(sweep.results), cell.history(sweep.results)
+    weights, history, frames = (of(sweep.results) for of in (cell.weights, cell.history, cell.frames))
+    filmed = stacked.frames.tensors(place)
     rows, reason = stacked.state.history[place], stacked.state.reasons[place]
     _write_history(history, rows)
     result = {
@@ -116,10 +119,16 @@ def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: fl
     }
     if reason:
         weights.unlink(missing_ok=True)
+        filmed = {}
     else:
         tensors = {name: tensor[place].cpu().contiguous() for name, tensor in stacked.network.state_dict().items()}
         with files.replacing(weights) as temporary:
             save_file(tensors, temporary)
+    if filmed:
+        with files.replacing(frames) as temporary:
+            save_file({STEPS: torch.tensor(stacked.frames.steps), **filmed}, temporary)
+    else:
+        frames.unlink(missing_ok=True)
     write_outcome(
         cell.outcome(sweep.results, "train"),
         key=sweep.key("train", cell),
@@ -127,7 +136,7 @@ def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: fl
         result=result,
         status="diverged" if reason else "ok",
         reason=reason,
-        belongings=(history,) if reason else (history, weights),
+        belongings=(history, *([] if reason else [weights]), *([frames] if filmed else [])),
         device=device_name(stacked.batches.device),
     )
     checkpoint.discard(cell.checkpoint(sweep.results))

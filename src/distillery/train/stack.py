@@ -15,9 +15,13 @@ from distillery.settings import Loss
 from distillery.sweep import Sweep
 from distillery.train import checkpoint, loop
 from distillery.train.batches import Batches, Graphs
+from distillery.train.frames import Frames, moments
 from distillery.train.hamiltonian import HamiltonianNetwork
 from distillery.train.loss import error_of, typical_size, weights_of
 from distillery.train.network import GraphNetwork, Network, Shape
+
+# Before the names of tensors of a checkpoint that are frames.
+_FRAME = "frame."
 
 
 def build(sweep: Sweep, cell: Cell, stack: int, *, precision: Literal["float32", "bfloat16"] | None = None) -> Network:
@@ -68,6 +72,8 @@ class Stack:
         self.state = loop.fresh_state(len(cells), device)
         self.typical = torch.tensor([typical_size(graphs.acceleration) for graphs in data], device=device)
         self.scales = [_scale(graphs, typical_size(graphs.acceleration), settings.loss) for graphs in data]
+        filmed = {place: sweep.frames(cell) for place, cell in enumerate(cells) if sweep.frames(cell)}
+        self.frames = Frames(self.network, list(filmed), moments(max(filmed.values(), default=0), settings.steps))
         self._keys = [sweep.key("train", cell) for cell in cells]
         self._folders = [cell.checkpoint(sweep.results) for cell in cells]
 
@@ -83,6 +89,7 @@ class Stack:
             tensors = {name: tensor[place] for name, tensor in self._changing.items()}
             tensors["losses"] = state.losses[:, :, place]
             history = torch.tensor(state.history[place], dtype=torch.float64)
+            tensors |= {_FRAME + name: tensor for name, tensor in self.frames.tensors(place).items()}
             tensors["history"] = history.reshape(-1, len(loop.COLUMNS))
             checkpoint.write(folder, key, state.step, state.reasons[place], tensors)
 
@@ -104,6 +111,8 @@ class Stack:
             self.state.losses[:, :, place] = saved["losses"].to(self.state.losses.device)
             self.state.history[place] = [tuple(row) for row in saved["history"].tolist()]
             self.state.reasons[place] = entry.reason
+            frames = {name.removeprefix(_FRAME): saved[name] for name in saved if name.startswith(_FRAME)}
+            self.frames.restore(place, frames)
         self.optimiser.resume(step)
         self.state.step = step
 
