@@ -79,6 +79,11 @@ class Catalogue:
         return row
 
 
+def path_of(folder: Path, seed: int) -> Path:
+    """Return where a realisation's catalogue is kept."""
+    return folder / f"halos-s{seed}.zarr"
+
+
 def write_catalogue(path: Path, catalogue: Catalogue) -> None:
     """Write a catalogue as a Zarr v3 group, whole or not at all; one that is there is replaced.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from distillery.cell import Experiment, Split
+from distillery.halos.catalogue import path_of
 from distillery.halos.conditions import COSMOLOGY, REALISATION
-from distillery.halos.universe import path_of
 from distillery.randomness import integer_seed
 from distillery.sweep import Sweep
 

@@ -19,7 +19,7 @@ import distillery
 from distillery import files
 from distillery.errors import DistilleryError
 from distillery.halos import friends, initial, mesh, motion, overdensity
-from distillery.halos.catalogue import Catalogue, read_catalogue, write_catalogue
+from distillery.halos.catalogue import Catalogue, path_of, read_catalogue, write_catalogue
 from distillery.halos.settings import FINER, Universe
 from distillery.progress import progress
 from distillery.simulate.ranks import Ranks
@@ -88,11 +88,6 @@ def grow(universe: Universe, seed: int, workers: int = 1, label: str | None = No
 def key(universe: Universe, seed: int) -> str:
     """Return a hash of all that a realisation's halos depend on."""
     return files.digest({"universe": universe.model_dump(mode="json"), "seed": seed, "version": _VERSION})
-
-
-def path_of(folder: Path, seed: int) -> Path:
-    """Return where a realisation's catalogue is kept."""
-    return folder / f"halos-s{seed}.zarr"
 
 
 def grow_all(universe: Universe, seeds: Sequence[int], folder: Path, crew: Ranks, workers: int = 1) -> list[Path]:

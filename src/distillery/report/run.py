@@ -11,6 +11,7 @@ from distillery.collect.state import cell_states
 from distillery.config import parse_config
 from distillery.report.cells import chosen_cells, read_shown
 from distillery.report.front import front_figure
+from distillery.report.halo_pictures import halo_fronts_figure, map_figure, predicted_figure
 from distillery.report.messages import messages_figure
 from distillery.report.page import page, page_markdown
 from distillery.report.study import read_study
@@ -19,7 +20,7 @@ from distillery.sweep import Sweep
 
 
 def draw_experiment(sweep: Sweep, experiment: Experiment) -> None:
-    """Draw the trajectories of an experiment.
+    """Draw the trajectories, or the halos, of an experiment.
 
     Args:
         sweep: The sweep.
@@ -28,7 +29,8 @@ def draw_experiment(sweep: Sweep, experiment: Experiment) -> None:
     Raises:
         DistilleryError: The trajectories are missing or damaged.
     """
-    trajectories_figure(sweep, experiment, experiment.picture(sweep.results))
+    draw = map_figure if sweep.kind(experiment) == "halos" else trajectories_figure
+    draw(sweep, experiment, experiment.picture(sweep.results))
 
 
 def draw_cell(sweep: Sweep, cell: Cell) -> None:
@@ -41,8 +43,10 @@ def draw_cell(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: The cell is not finished yet, or what it needs is damaged.
     """
-    messages_figure(sweep, cell, cell.picture(sweep.results, "messages"))
-    front_figure(sweep, cell, cell.picture(sweep.results, "front"))
+    halos = sweep.kind(cell.experiment) == "halos"
+    drawings = (predicted_figure, halo_fronts_figure) if halos else (messages_figure, front_figure)
+    for name, draw in zip(PICTURES, drawings, strict=True):
+        draw(sweep, cell, cell.picture(sweep.results, name))
 
 
 def draw_job(sweep: Sweep, job: Job) -> None:
