@@ -24,9 +24,10 @@ def force(
 ) -> Float[np.ndarray, "particles 3"]:
     """Return -∇∇⁻²δ at particles, the force in units of 3/2 Ωm H₀²/a; to first order it is D Ψ₁.
 
-    The density contrast is painted and the force read by cloud-in-cell, both as they are. The gradient is the difference
-    of four points, as in FastPM: it fades towards the mesh's shortest waves, where the exact derivative would ring along
-    the axes. Either is odd, so the forces of particles on each other are opposite and momentum is conserved to rounding.
+    The density contrast is painted and the force read by cloud-in-cell, both as they are. The gradient is the
+    difference of four points, as in FastPM: it fades towards the mesh's shortest waves, where the exact derivative
+    would ring along the axes. Either is odd, so the forces of particles on each other are opposite and momentum is
+    conserved to rounding.
 
     Args:
         position: Comoving positions in Mpc/h.
