@@ -55,7 +55,8 @@ def _difference(
     slope = np.empty_like(field)
     last = len(field) - 1
     # Plane by plane, which stay in a processor's cache.
-    for plane, out in enumerate(slope):
+    for plane in range(len(field)):
+        out = slope[plane]
         if axis == 0:
             next_, after = field[plane - last], field[plane - last + 1]
             before, last_but_one = field[plane - 1], field[plane - 2]
