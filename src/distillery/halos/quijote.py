@@ -173,8 +173,8 @@ def _plausible(count: int, total: int, parts: int) -> bool:
 
 def _inside(folder: Path, position: Float[np.ndarray, "halos 3"], box: float) -> Float[np.ndarray, "halos 3"]:
     """Check that positions lie in the box; its upper edge, where single precision leads, becomes its lower one."""
-    # Half a unit in the last place of a single-precision number of the box's size.
-    outside = (position < 0) | (position > box * (1 + 2.0**-24))
+    # A unit in the last place of single precision: what the files hold of the box's edge.
+    outside = (position < 0) | (position > box * (1 + 2.0**-23))
     if np.any(outside):
         halo, axis = (int(index) for index in np.argwhere(outside)[0])
         raise DistilleryError(
@@ -201,6 +201,8 @@ def _cube(file: Path, quijote: Quijote) -> Float[np.ndarray, "cells cells cells"
             f"fetch a cube with {int(np.ceil(2 * quijote.box / smallest))} cells per side or more"
         )
     mean = float(np.mean([plane.mean(dtype=np.float64) for plane in cube]))
+    if not np.isfinite(mean):
+        raise DistilleryError(f"{file}: holds values that are not finite; fetch it again")
     if abs(mean - 1.0) <= _MEAN:
         shift = 1.0
     elif abs(mean) <= _MEAN:

@@ -22,7 +22,7 @@ class Universe(Settings):
 
     particles: int = Field(64, ge=8, le=1024, description="Particles per side of the box.")
     box: float = Field(125.0, gt=0, description="Side of the periodic box in Mpc/h.")
-    steps: int = Field(30, ge=1, description="Time steps to redshift 0, evenly spread over the scale factor.")
+    steps: int = Field(20, ge=1, description="Time steps to redshift 0, evenly spread over the scale factor.")
     start_redshift: float = Field(
         9.0, ge=1, le=200, description="Redshift at which particles start by second-order perturbation theory."
     )
@@ -53,11 +53,11 @@ class Universe(Settings):
     def memory_mb(self) -> float:
         """Memory that a realisation needs at most, about, in MB.
 
-        The force has its peak when it is differentiated: a potential, its derivative and one mesh of work space, in
-        single precision; beside them positions, momenta and two times forces of every particle.
+        The force needs two meshes in single precision, of the density and its transform, or of the potential and its
+        derivative; beside them are positions, momenta and two times forces of every particle.
         """
         cells, count = (FINER * self.particles) ** 3, self.particles**3
-        return 150 + (3 * 4 * cells + 4 * 12 * count) / 1e6
+        return 150 + (2.1 * 4 * cells + 4 * 12 * count) / 1e6
 
 
 class Quijote(Settings):

@@ -47,7 +47,7 @@ def positions(
         ) from None
     files = _header(h5py, first, "NumFilesPerSnapshot")
     wanted = int(_header(h5py, first, "NumPart_Total", _MATTER))
-    wanted += int(_header(h5py, first, "NumPart_Total_HighWord", _MATTER, default=0)) << 32
+    wanted += int(_header(h5py, first, "NumPart_Total_HighWord", _MATTER, default=0.0)) << 32
     total = 0
     for k in range(int(files)):
         file = first if k == 0 else folder / f"snap_{number:03d}.{k}.hdf5"

@@ -1,0 +1,128 @@
+"""What growing a universe costs, each number beside a reference from the same run.
+
+- One evaluation of the force, all that a time step costs but for moving particles, against the two transforms it
+  cannot do without: SciPy's rfftn and irfftn of the same mesh in single precision.
+- Friends of friends among two million particles: a grown universe of 64³, eight times side by side, against building
+  one k-d tree of them, which is the least that a search with a tree takes.
+- The most memory that growing takes, against what `memory_mb` says.
+
+One core and its CPU time, so that a busy machine disturbs little; the best of several rounds counts.
+
+    python benchmarks/halos.py --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+from scipy import fft
+from scipy.spatial import cKDTree
+
+from distillery.halos import initial, mesh, motion
+from distillery.halos.friends import groups
+from distillery.halos.universe import LINKING, PRESETS, SMALL, memory_mb
+
+PEAK = """
+import resource, sys, time
+from distillery.halos.universe import PRESETS, grow
+begun = time.process_time()
+catalogue = grow(PRESETS[sys.argv[1]], 0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000, time.process_time() - begun, len(catalogue.mass))
+"""
+
+
+def best_of(rounds: int, *runs: Callable[[], object]) -> list[float]:
+    """Best CPU time of several alternating rounds, in seconds, for each run."""
+
+    def timed(run: Callable[[], object]) -> float:
+        begun = time.process_time()
+        run()
+        return time.process_time() - begun
+
+    return [min(times) for times in zip(*[[timed(run) for run in runs] for _ in range(rounds)], strict=True)]
+
+
+def matter(side: int, box: float) -> initial.Particles:
+    """Particles as clustered as by Zel'dovich's solution today, so that memory is read out of order as in earnest."""
+    return initial.particles(SMALL.cosmology, side, box, 1.0, seed=0)
+
+
+def force(rounds: int) -> None:
+    for side in (64, 128):
+        box, cells = SMALL.spacing * side, 2 * side
+        position = matter(side, box).position
+        field = np.random.default_rng(0).normal(size=(cells, cells, cells)).astype(np.float32)
+
+        def transforms(field: np.ndarray = field) -> None:
+            fft.irfftn(fft.rfftn(field), field.shape, overwrite_x=True)
+
+        ours, theirs = best_of(rounds, lambda p=position, b=box, c=cells: motion.force(p, b, c), transforms)
+        painting, reading = best_of(
+            rounds,
+            lambda p=position, b=box, c=cells: mesh.contrast(p, b, c),
+            lambda p=position, b=box, f=field: mesh.read([f], p, b),
+        )
+        print(
+            f"force, {side}³ particles on {cells}³: {ours:.2f} s, {ours / theirs:.1f} times its two transforms "
+            f"({theirs:.2f} s); painting {painting:.2f} s, reading one field {reading:.2f} s",
+            flush=True,
+        )
+
+
+def friends(rounds: int) -> None:
+    universe = SMALL
+    start = 1 / (1 + universe.start_redshift)
+    small = initial.particles(universe.cosmology, universe.particles, universe.box, start, seed=0)
+    times = np.linspace(start, 1.0, universe.steps + 1)
+    motion.evolve(small, universe.cosmology, universe.box, 2 * universe.particles, times)
+    corners = np.array(list(itertools.product((0.0, universe.box), repeat=3)), dtype=np.float32)
+    position = np.concatenate([small.position + corner for corner in corners])
+    velocity = np.tile(small.velocity(1.0), (8, 1))
+    box = 2 * universe.box
+    position = mesh.wrapped(position, box)
+    found: list[int] = []
+
+    def ours() -> None:
+        found.append(len(groups(position, velocity, box, LINKING * universe.spacing, 20).particles))
+
+    seconds, tree = best_of(rounds, ours, lambda: cKDTree(position.astype(np.float64), boxsize=box))
+    print(
+        f"friends of friends, {len(position):,} particles: {seconds:.1f} s for {found[0]:,} halos, "
+        f"{seconds / tree:.1f} times one k-d tree ({tree:.1f} s)",
+        flush=True,
+    )
+
+
+def peak(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, name],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    most, seconds, halos = (float(word) for word in done.stdout.split())
+    estimate = memory_mb(PRESETS[name])
+    print(f"{name}: {halos:,.0f} halos, {seconds:.0f} s, {most:,.0f} MB at most, {estimate:,.0f} MB by memory_mb")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="Rounds, of which the best counts.")
+    parser.add_argument("--grow", nargs="*", choices=sorted(PRESETS), default=["small"], help="Presets to grow.")
+    options = parser.parse_args()
+    force(options.rounds)
+    friends(options.rounds)
+    for name in options.grow:
+        peak(name)
+
+
+if __name__ == "__main__":
+    main()
