@@ -58,7 +58,17 @@ def pareto_front(
         candidate = (error, formula.to_text(expression))
         cost = complexity(expression)
         best[cost] = min(best.get(cost, candidate), candidate)
-    floor = max(_FLOOR * float(np.mean(np.abs(target - np.median(target)))), 1e-300)
+    return scored(best, float(np.mean(np.abs(target - np.median(target)))))
+
+
+def scored(best: Mapping[int, tuple[float, str]], constant: float) -> list[Point]:
+    """Return the front of the best expressions of each complexity, with their scores.
+
+    Args:
+        best: By complexity, the error and the text of an expression.
+        constant: Error of the best constant; see ``pareto_front``.
+    """
+    floor = max(_FLOOR * constant, 1e-300)
     front: list[Point] = []
     for cost, (error, text) in sorted(best.items()):
         if not front:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sympy
@@ -39,13 +40,13 @@ def line(law: Law) -> str:
     Args:
         law: The law with its constants.
     """
-    return "; ".join(f"{left} = {right}" for left, right in _equations(law, _text, "Σ {}"))
+    return "; ".join(f"{left} = {right}" for left, right in _equations(law, plain, "Σ {}"))
 
 
 def latex(law: Law) -> str:
     """Return the equations of a law in LaTeX, one line each, to stand in an ``align*`` environment."""
     names = {"a": r"\mathbf{a}_1", "H": "H"} | {f"a{axis}": f"a_{{{axis}}}" for axis in AXES}
-    lines = [f"{names.get(left, left)} &= {right}" for left, right in _equations(law, _latex, r"\sum_{{2}} {}")]
+    lines = [f"{names.get(left, left)} &= {right}" for left, right in _equations(law, in_latex, r"\sum_{{2}} {}")]
     return " \\\\\n".join(lines) + "\n"
 
 
@@ -112,12 +113,19 @@ def _bracketed(expression: sympy.Expr, show: Any) -> str:
     return f"({shown})" if isinstance(expression, sympy.Add) else shown
 
 
-def _text(expression: sympy.Expr) -> str:
+def plain(expression: sympy.Expr) -> str:
+    """Return an expression as text, with four digits of its constants."""
     return str(_Rounded({"full_prec": False}).doprint(expression))
 
 
-def _latex(expression: sympy.Expr) -> str:
-    names = {formula.symbol(name): text for name, text in _LATEX.items()}
+def in_latex(expression: sympy.Expr, special: Mapping[str, str] = _LATEX) -> str:
+    """Return an expression in LaTeX, with four digits of its constants.
+
+    Args:
+        expression: Any expression.
+        special: How names are written that LaTeX would not write so by itself.
+    """
+    names = {formula.symbol(name): text for name, text in special.items()}
     names[formula.symbol(_VECTOR)] = r"\boldsymbol{\Delta}"
     short = {number: sympy.Float(rounded(float(number)), 4) for number in expression.atoms(sympy.Float)}
     return str(sympy.latex(expression.xreplace(short), symbol_names=names))

@@ -1,0 +1,184 @@
+"""Our own law of halos: what engines found for message and node, composed, refitted on the data, and chosen.
+
+Every message of the front is put together with every node of its front (and with a linear one). All constants of such
+a pair are refitted together on overdensities, with bounds that keep denominators from changing their signs. Errors on
+validation halos and complexities make a front of laws; the paper's rule chooses from it, the largest
+-Δlog(error)/Δcomplexity. A quick refit on few halos decides which pairs are worth a full one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import sympy
+from jaxtyping import Int
+
+from distillery import formula
+from distillery.distill.complexity import complexity
+from distillery.distill.forms import cheapest
+from distillery.distill.front import Point, choose, scored
+from distillery.errors import DistilleryError
+from distillery.halos.features import HaloGraph, message_names, node_names
+from distillery.halos.generalisation import error_of
+from distillery.halos.law import HaloLaw
+from distillery.halos.poles import bounded
+from distillery.halos.refit import NotFiniteError, refit
+from distillery.progress import progress
+from distillery.replace.law import Law
+from distillery.replace.terms import named
+
+# Pairs whose quick errors are within this factor of the best of no higher complexity get a full refit.
+_NEAR = 1.1
+_QUICK_HALOS, _QUICK_EVALUATIONS = 500, 15
+_LINEAR = "0.1 + 1.1*s"
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A law of the front.
+
+    Attributes:
+        law: With refitted constants.
+        point: Its texts, complexity, validation error and score; see ``distill.front.Point``.
+        train_error: Mean |δ - δ̂| on the halos it was fitted to.
+    """
+
+    law: HaloLaw
+    point: Point
+    train_error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The front of laws.
+
+    Attributes:
+        candidates: Simplest first.
+        chosen: Index of the paper's choice.
+        tried: Pairs that were refitted.
+        left_out: Pairs that were not finite, or had poles on a domain wider than the halos.
+    """
+
+    candidates: tuple[Candidate, ...]
+    chosen: int
+    tried: int
+    left_out: int
+
+    def at(self, complexity: int) -> Candidate | None:
+        """Return the best law of at most that complexity, if there is one."""
+        return next((c for c in reversed(self.candidates) if c.point.complexity <= complexity), None)
+
+
+def composed(message: sympy.Expr, node: sympy.Expr) -> HaloLaw:
+    """Return the law that two expressions make, every number that can be fitted with a name, and bounds.
+
+    A factor of the message goes into the node where that makes the law no longer: the two cannot be told apart.
+
+    Args:
+        message: In the names of ``features.message_names``.
+        node: In those of ``features.node_names``.
+    """
+    factor, rest = message.as_coeff_Mul()
+    if not rest.is_number:
+        inside = cheapest(node.xreplace({formula.symbol("s"): factor * formula.symbol("s")}))
+        if complexity(rest) + complexity(inside) <= complexity(message) + complexity(node):
+            message, node = rest, inside
+    law = named(Law(3, (message,), (node,), {}), whole=False)
+    return bounded(HaloLaw(law.messages[0], law.nodes[0], law.constants))
+
+
+def laws(
+    messages: Iterable[str],
+    nodes: Iterable[str],
+    graph: HaloGraph,
+    train: Int[np.ndarray, " train"],
+    validation: Int[np.ndarray, " validation"],
+    *,
+    seed: int = 0,
+    halos: int = 20_000,
+    most: int = 60,
+) -> Found:
+    """Return the front of laws that fronts of messages and nodes make.
+
+    Args:
+        messages: Expressions as engines' fronts give them.
+        nodes: The same of nodes.
+        graph: The halos.
+        train: Those that constants are fitted to.
+        validation: Those on which laws are compared.
+        seed: Seed of refits.
+        halos: Most halos of a refit.
+        most: Most complex law that is tried.
+
+    Raises:
+        DistilleryError: No pair makes a law.
+    """
+    pairs = _pairs(messages, nodes, most)
+    show = progress("laws", len(pairs), "pairs")
+    quick: list[tuple[int, float, HaloLaw]] = []
+    left_out = 0
+    for done, law in enumerate(pairs, start=1):
+        try:
+            fit = refit(
+                law, graph, train, seed=seed, starts=1, halos=_QUICK_HALOS, evaluations=_QUICK_EVALUATIONS, polish=0
+            )
+            quick.append((law.complexity, fit.error, fit.law))
+        except NotFiniteError:
+            left_out += 1
+        show(done, "refitted quickly")
+    worth = _worth(quick)
+    show = progress("laws", len(worth), "pairs")
+    finished: list[Candidate] = []
+    for done, law in enumerate(worth, start=1):
+        fit = refit(law, graph, train, seed=seed, starts=2, halos=halos, polish=100)
+        error = error_of(fit.law, graph, validation).mean
+        if fit.poles or not np.isfinite(error):
+            left_out += 1
+        else:
+            text = " | ".join(formula.to_text(part) for part in fit.law.filled())
+            finished.append(Candidate(fit.law, Point(text, fit.law.complexity, error, 0.0), fit.error))
+        show(done, "refitted in full")
+    return _front(finished, graph, train, len(pairs), left_out)
+
+
+def _pairs(messages: Iterable[str], nodes: Iterable[str], most: int) -> list[HaloLaw]:
+    heard = [formula.parse(text, message_names()) for text in dict.fromkeys(messages)]
+    made = [formula.parse(text, node_names()) for text in dict.fromkeys([*nodes, _LINEAR])]
+    arriving = formula.symbol("s")
+    found: dict[tuple[sympy.Expr, sympy.Expr], HaloLaw] = {}
+    for node in made:
+        for message in heard if node.has(arriving) else [sympy.Integer(0)]:
+            law = composed(message, node)
+            if law.complexity <= most:
+                found.setdefault((law.message, law.node), law)
+    return sorted(found.values(), key=lambda law: law.complexity)
+
+
+def _worth(quick: Sequence[tuple[int, float, HaloLaw]]) -> list[HaloLaw]:
+    """Return the laws near the front of quick refits, with the constants that these came to."""
+    worth, best = [], np.inf
+    for _, error, law in sorted(quick, key=lambda one: one[:2]):
+        if error < _NEAR * best:
+            worth.append(law)
+        best = min(best, error)
+    return worth
+
+
+def _front(
+    finished: Sequence[Candidate], graph: HaloGraph, train: np.ndarray, tried: int, left_out: int
+) -> Found:
+    if not finished:
+        raise DistilleryError("laws: no pair of expressions is finite on the halos; distil with other operators")
+    by_text = {candidate.point.expression: candidate for candidate in finished}
+    best: dict[int, tuple[float, str]] = {}
+    for text, candidate in by_text.items():
+        own = (candidate.point.mae, text)
+        best[candidate.point.complexity] = min(best.get(candidate.point.complexity, own), own)
+    target = graph.overdensity[train]
+    front = scored(best, float(np.mean(np.abs(target - np.median(target)))))
+    chosen = choose(front)
+    assert chosen is not None
+    candidates = tuple(dataclasses.replace(by_text[point.expression], point=point) for point in front)
+    return Found(candidates, chosen, tried, left_out)

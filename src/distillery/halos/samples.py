@@ -1,0 +1,204 @@
+"""Samples of a network's functions, for symbolic regression: the surviving message, and the node function.
+
+The node function undoes any scale and sign of a message, so they are fixed: the message is positive on average, so that
+it increases the sum, and its standard deviation over the training edges is 1. An offset is not free: sums would change
+by the number of neighbours, which no node knows. A factor of the receiver's own, A(v_i, M_i), is free as well, for the
+node function knows the receiver. It is taken out on request: each receiver is put before the same senders, and A is how
+loud it hears them (``interpret.gauge`` does the same for forces).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from distillery.distill.engine import Problem
+from distillery.errors import DistilleryError
+from distillery.halos.features import HaloGraph, message_names, node_names
+from distillery.halos.graph import Edges
+from distillery.halos.training import Trained, evaluation
+from distillery.randomness import stream
+from distillery.settings import DistillationSettings
+
+# Senders that every receiver is put before.
+_REFERENCES = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reading:
+    """How the significant component is read of a network's messages.
+
+    Attributes:
+        trained: The network.
+        direction: Along which messages are read, see ``Spectrum.direction``.
+        scale: What it is divided by, sign included.
+        references: Scaled inputs of the edge function from the senders that receivers are put before; None where the
+            receiver's factor is left in.
+        usual: How loud these are usually heard, in messages as they are sent.
+    """
+
+    trained: Trained
+    direction: Float[np.ndarray, " message"]
+    scale: float
+    references: Float[np.ndarray, "reference input"] | None = None
+    usual: float = 1.0
+
+    def along(self, graph: HaloGraph, edges: Edges) -> Float[np.ndarray, " edge"]:
+        """Return the component along edges, its gauge fixed."""
+        scales, network = self.trained.scales, self.trained.network
+        own = scales.own(graph, next(network.parameters()).device)
+        with torch.no_grad():
+            messages = network.messages(scales.along(own, edges)).double().cpu().numpy()
+        return messages @ self.direction / (self.scale * np.repeat(self.factor(graph, edges.receivers), edges.degrees))
+
+    def sums(self, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"]) -> Float[np.ndarray, " receiver"]:
+        """Return the sums of the component over the edges that arrive at some halos."""
+        batches, network = evaluation(self.trained, graph, receivers), self.trained.network
+        unit = torch.from_numpy(self.direction).to(batches.device)
+        found = [np.zeros(0)]
+        with torch.no_grad():
+            for piece in batches.pieces(receivers):
+                along = (network.messages(piece.inputs).double() @ unit).cpu()
+                found.append(torch.segment_reduce(along, "sum", lengths=piece.degrees.cpu(), initial=0.0).numpy())
+        return np.concatenate(found) / (self.scale * self.factor(graph, receivers))
+
+    def factor(self, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"]) -> Float[np.ndarray, " receiver"]:
+        """Return each receiver's own factor, 1 where it is left in."""
+        if self.references is None:
+            return np.ones(len(receivers))
+        network, width = self.trained.network, self.trained.scales.own_width
+        device = next(network.parameters()).device
+        own = self.trained.scales.own(graph, device)
+        references = torch.from_numpy(self.references).to(device)
+        loud = np.empty(len(receivers))
+        with torch.no_grad():
+            for place, receiver in enumerate(receivers):
+                inputs = references.clone()
+                inputs[:, 4 : 4 + width] = own[int(receiver)]
+                heard = network.messages(inputs).double().cpu().numpy() @ self.direction
+                loud[place] = np.median(np.abs(heard))
+        return np.maximum(loud / self.usual, 1e-6)
+
+
+def reading_of(
+    trained: Trained,
+    graph: HaloGraph,
+    receivers: Int[np.ndarray, " receiver"],
+    direction: Float[np.ndarray, " message"],
+    *,
+    seed: int = 0,
+    edges: int = 20_000,
+    receiver_factor: bool = False,
+) -> Reading:
+    """Fix the gauge of a component of messages.
+
+    Args:
+        trained: The network.
+        graph: The halos that it was trained on.
+        receivers: Those of them that are trained on.
+        direction: Along which messages are read.
+        seed: Seed of the edges that decide.
+        edges: How many edges decide.
+        receiver_factor: Whether to take out the receiver's own factor too.
+
+    Raises:
+        DistilleryError: The component says the same along all edges.
+    """
+    raw = Reading(trained, direction, 1.0)
+    some = random_edges(graph, receivers, edges, stream(seed, "halos", "gauge"))
+    heard = raw.along(graph, some)
+    spread = float(heard.std())
+    if not spread > 0:
+        raise DistilleryError("message: says the same along all edges, there is nothing to distil; train longer")
+    if receiver_factor:
+        scales, draws = trained.scales, stream(seed, "halos", "references")
+        # The louder half: far senders are heard by no receiver, and tell nothing about any.
+        louder = np.argsort(-np.abs(heard), kind="stable")[: max(len(heard) // 2, 1)]
+        chosen = np.sort(draws.choice(louder, min(_REFERENCES, len(louder)), replace=False))
+        own = scales.own(graph)
+        raw = dataclasses.replace(raw, references=scales.along(own, some).numpy()[chosen])
+        usual = float(np.median(raw.factor(graph, np.unique(some.receivers)[:200])))
+        raw = dataclasses.replace(raw, usual=usual)
+        heard = raw.along(graph, some)
+        spread = float(heard.std())
+    return dataclasses.replace(raw, scale=spread if heard.mean() >= 0 else -spread)
+
+
+def random_edges(
+    graph: HaloGraph, receivers: Int[np.ndarray, " receiver"], count: int, draws: np.random.Generator
+) -> Edges:
+    """Draw edges that arrive at some halos, each edge as likely as any other and none twice.
+
+    Args:
+        graph: The halos.
+        receivers: Those at which edges arrive.
+        count: How many; all of them, if there are no more.
+        draws: Source of the draws.
+    """
+    neighbours = graph.neighbours
+    degrees = neighbours.degrees[receivers]
+    ends = np.cumsum(degrees)
+    total = int(ends[-1]) if len(ends) else 0
+    if total == 0:
+        raise DistilleryError("halos: have no neighbours; take a larger radius")
+    places = np.sort(draws.choice(total, min(count, total), replace=False))
+    row = np.searchsorted(ends, places, side="right")
+    sender = neighbours.senders[neighbours.starts[receivers[row]] + places - (ends - degrees)[row]]
+    displacement = neighbours.position[receivers[row]] - neighbours.position[sender]
+    displacement -= neighbours.box * np.floor(displacement / neighbours.box + 0.5)
+    # Every edge as a row of its own.
+    return Edges(receivers[row], np.ones(len(row), dtype=np.int64), sender, displacement)
+
+
+def message_problem(
+    reading: Reading,
+    graph: HaloGraph,
+    train: Int[np.ndarray, " train"],
+    held_out: Int[np.ndarray, " held_out"],
+    settings: DistillationSettings,
+) -> Problem:
+    """Return the fit of the message, as engines take it: a function of r, |v_i - v_j|, speeds and masses.
+
+    Args:
+        reading: How the message is read.
+        graph: The halos.
+        train: Receivers of the training samples.
+        held_out: Receivers of the samples on which errors are measured.
+        settings: Engine, operators, numbers of samples, seed.
+    """
+    names = message_names(reading.trained.settings.mass)
+    parts = []
+    for name, receivers, count in (("train", train, settings.samples), ("held out", held_out, settings.held_out)):
+        edges = random_edges(graph, receivers, count, stream(settings.seed, "halos", "message", name))
+        columns = graph.columns(edges)
+        parts += [np.column_stack([columns[column] for column in names]), reading.along(graph, edges)]
+    return Problem(names, *parts, settings=settings)
+
+
+def node_problem(
+    reading: Reading,
+    graph: HaloGraph,
+    train: Int[np.ndarray, " train"],
+    held_out: Int[np.ndarray, " held_out"],
+    settings: DistillationSettings,
+) -> Problem:
+    """Return the fit of the node function: what the network says, of the sum s, the speed and the mass.
+
+    Args:
+        reading: How the message is read; s is its sum.
+        graph: The halos.
+        train: Halos of the training samples.
+        held_out: Halos of the samples on which errors are measured.
+        settings: Engine, operators, numbers of samples, seed.
+    """
+    names = node_names(reading.trained.settings.mass)
+    parts = []
+    for name, halos, count in (("train", train, settings.samples), ("held out", held_out, settings.held_out)):
+        draws = stream(settings.seed, "halos", "node", name)
+        some = np.sort(draws.choice(halos, min(count, len(halos)), replace=False))
+        columns = {"s": reading.sums(graph, some), **graph.own(some)}
+        parts += [np.column_stack([columns[column] for column in names]), reading.trained.predict(graph, some)]
+    return Problem(names, *parts, settings=settings)

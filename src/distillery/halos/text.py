@@ -1,0 +1,59 @@
+"""A law of halos for the eye: one line of text, LaTeX, and a file of expressions with all digits."""
+
+from __future__ import annotations
+
+from distillery import formula
+from distillery.halos.features import MESSAGE_UNITS, NODE_UNITS
+from distillery.halos.law import HaloLaw
+from distillery.replace.text import in_latex, plain
+
+_LATEX = {
+    "r": "r_{ij}",
+    "dv": r"|\mathbf{v}_i - \mathbf{v}_j|",
+    "v1": r"|\mathbf{v}_i|",
+    "v2": r"|\mathbf{v}_j|",
+    "m1": "M_i",
+    "m2": "M_j",
+    "s": "e_i",
+    "m": "M_i",
+    "v": r"|\mathbf{v}_i|",
+}
+
+
+def line(law: HaloLaw) -> str:
+    """Return a law on one line; sums go over the neighbours 2 of halo 1.
+
+    Args:
+        law: The law with its constants.
+    """
+    message, node = law.filled()
+    return f"δ = {plain(node)}" + (f", s = Σ {_bracketed(plain(message))}" if law.hears else "")
+
+
+def latex(law: HaloLaw) -> str:
+    """Return the equations of a law in LaTeX, one line each, to stand in an ``align*`` environment."""
+    message, node = law.filled()
+    lines = [rf"\hat{{\delta}}_i &= {in_latex(node, _LATEX)}"]
+    if law.hears:
+        lines.append(rf"e_i &= \sum_{{j}} {in_latex(message, _LATEX)}")
+    return " \\\\\n".join(lines) + "\n"
+
+
+def listing(law: HaloLaw, title: str) -> str:
+    """Return a law as lines ``name = expression`` that SymPy's parser and ``formula.parse`` read, all digits kept.
+
+    Args:
+        law: The law.
+        title: What it is, for the first line.
+    """
+    used = {symbol.name for part in (law.message, law.node) for symbol in part.free_symbols}
+    units = {**MESSAGE_UNITS, **NODE_UNITS}
+    lines = [f"# {title}", f"# {line(law)}"]
+    lines += [f"# {name} in {unit}" for name, unit in units.items() if name in used and name != "s"]
+    lines += [f"{name} = {value!r}" for name, value in law.constants.items()]
+    lines += [f"message = {formula.to_text(law.message)}", f"overdensity = {formula.to_text(law.node)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _bracketed(text: str) -> str:
+    return f"({text})" if " " in text else text
