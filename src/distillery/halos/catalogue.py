@@ -183,6 +183,8 @@ def _refuse(path: Path, arrays: Mapping[str, np.ndarray], box: float, remedy: st
     for name, values in arrays.items():
         if not np.all(np.isfinite(values)):
             raise DistilleryError(f"{path / name}: holds values that are not finite; {remedy}")
+    if np.any(arrays["particles"] < 1) or np.any(arrays["mass"] <= 0):
+        raise DistilleryError(f"{path / 'particles'}: damaged, or a halo has no particles or no mass; {remedy}")
     position = arrays["position"]
     if np.any((position < 0) | (position >= box)):
         raise DistilleryError(f"{path / 'position'}: a halo lies outside of the box of {box:g} Mpc/h; {remedy}")

@@ -1,8 +1,8 @@
 """Friends of friends: halos as sets of particles, each within a linking length of another (Davis et al. 1985).
 
-The box is cut into slabs. The pairs of a slab are searched with a k-d tree and reduced at once to a forest, one edge for
-each particle that has a friend; the forests of all slabs together have the components of the whole. So memory is bounded
-by a slab's pairs, however many particles there are.
+The box is cut into slabs. The pairs of a slab are searched with a k-d tree and reduced at once to a forest, one edge
+for each particle that has a friend; the forests of all slabs together have the components of the whole. So memory is
+bounded by a slab's pairs, however many particles there are.
 """
 
 from __future__ import annotations
@@ -55,13 +55,12 @@ def friends(position: Float[np.ndarray, "particles 3"], box: float, length: floa
         # The slab, and what lies within a length beyond its upper edge.
         edge = along[stop - 1] + length
         members = order[start : max(stop, int(np.searchsorted(along, edge, side="right")))]
-        beyond = order[: min(start, int(np.searchsorted(along, edge - box, side="right")))]
+        beyond = order[: int(np.searchsorted(along, edge - box, side="right"))]
         places = position[np.concatenate([members, beyond])].astype(np.float64)
         places[len(members) :, 0] += box
         members = np.concatenate([members, beyond])
-        # The first axis is unrolled unless the slab is the whole box.
-        whole = start == 0 and stop == count
-        root, leaf = _forest(places, [box if whole else 0.0, box, box], length)
+        # The first axis is unrolled: a particle near the lower edge may be there twice, with its image.
+        root, leaf = _forest(places, [0.0, box, box], length)
         roots.append(members[root])
         leaves.append(members[leaf])
     ends = np.concatenate(roots), np.concatenate(leaves)

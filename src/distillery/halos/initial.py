@@ -12,6 +12,9 @@ from distillery.halos import mesh
 from distillery.halos.cosmology import Cosmology
 from distillery.randomness import stream
 
+# Where particles' lattice lies, in distances between them.
+LATTICE_OFFSET = 0.25
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Particles:
@@ -49,10 +52,10 @@ def gaussian_field(
         δ, dimensionless.
     """
     modes = fft.rfftn(stream(seed, "universe").standard_normal((cells, cells, cells)), workers=workers)
-    squares = [axis**2 for axis in mesh.wave_numbers(cells, box)]
-    for plane, x in zip(modes, squares[0].reshape(-1), strict=True):
-        k = np.sqrt(x + squares[1][0] + squares[2][0])
-        plane *= np.sqrt(cosmology.power(np.maximum(k, 1e-9)) / (box / cells) ** 3)
+    for plane, square in mesh.squared_planes(cells, box):
+        # The mean, k = 0, is set below.
+        power = cosmology.power(np.sqrt(np.where(square == 0, 1.0, square)))
+        modes[plane] *= np.sqrt(power / (box / cells) ** 3)
     modes[0, 0, 0] = 0
     return fft.irfftn(modes, (cells, cells, cells), overwrite_x=True, workers=workers)
 
@@ -75,15 +78,19 @@ def displacements(
     """
     cells = len(field)
     waves = mesh.derivative_numbers(cells, box)
-    square = sum(axis**2 for axis in mesh.wave_numbers(cells, box))
-    square[0, 0, 0] = np.inf
-    modes = fft.rfftn(field, workers=workers)
 
     def back(spectrum: np.ndarray) -> np.ndarray:
         found: np.ndarray = fft.irfftn(spectrum, field.shape, overwrite_x=True, workers=workers)
         return found
 
-    modes /= square
+    def inverted(source: np.ndarray) -> np.ndarray:
+        """The transform of a field over k²."""
+        modes: np.ndarray = fft.rfftn(source, workers=workers)
+        for plane, square in mesh.squared_planes(cells, box):
+            modes[plane] /= np.where(square == 0, np.inf, square)
+        return modes
+
+    modes = inverted(field)
     first = np.stack([back(1j * axis * modes).astype(np.float32) for axis in waves])
     # φ₁,ij has the transform k_i k_j δ/k².
     xx, yy, zz = (back(axis**2 * modes) for axis in waves)
@@ -91,10 +98,10 @@ def displacements(
     del xx, yy, zz
     for i, j in ((0, 1), (0, 2), (1, 2)):
         source -= back(waves[i] * waves[j] * modes) ** 2
-    modes = fft.rfftn(source, workers=workers)
+    modes = inverted(source)
     del source
-    modes /= -square
-    second = np.stack([back(1j * axis * modes).astype(np.float32) for axis in waves])
+    # φ₂ has the transform of its source over -k².
+    second = np.stack([back(-1j * axis * modes).astype(np.float32) for axis in waves])
     return first, second
 
 
@@ -103,20 +110,22 @@ def particles(cosmology: Cosmology, side: int, box: float, a: float, seed: int, 
 
     Args:
         cosmology: Gives power spectrum and growth.
-        side: Particles per side, on the points of a mesh before they are displaced.
+        side: Particles per side, on a lattice before they are displaced.
         box: Side of the box in Mpc/h.
         a: Scale factor at which they start.
         seed: Seed of the universe.
         workers: Threads of the transforms.
 
     Returns:
-        Particles in the order of their mesh points.
+        Particles in the order of the lattice.
     """
     first, second = displacements(gaussian_field(cosmology, side, box, seed, workers), box, workers)
     d1, d2 = cosmology.growth(a), cosmology.second_growth(a)
     rate = a**2 * cosmology.expansion(a)
     m1, m2 = rate * cosmology.growth_rate(a) * d1, rate * cosmology.second_growth_rate(a) * d2
-    start = np.arange(side, dtype=np.float32) * np.float32(box / side)
+    # A quarter of a distance off the mesh: so the lattice has no density contrast on a mesh twice as fine, and what
+    # its discreteness does to the forces of small displacements cancels. The field moves along with it.
+    start = (np.arange(side, dtype=np.float32) + np.float32(LATTICE_OFFSET)) * np.float32(box / side)
     position = np.empty((3, side**3), dtype=np.float32)
     momentum = np.empty_like(position)
     for axis in range(3):

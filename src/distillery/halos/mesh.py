@@ -1,7 +1,7 @@
 """Fields on a periodic mesh: painting particles by cloud-in-cell, reading at particles, wave numbers.
 
-A mesh of side n has its points at i·box/n. Particles are taken a few at a time, so that painting and reading need little
-memory beside the mesh and the particles. A mesh is painted in one order, whatever else runs: results are the same bits.
+A mesh of side n has its points at i·box/n. Particles are taken a few at a time, so that painting and reading need
+little memory beside the mesh and the particles. A mesh is painted in one order, so results are the same bits each time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def paint(
     return mesh
 
 
-def contrast(position: Float[np.ndarray, "particles 3"], box: float, cells: int) -> Float[np.ndarray, "cells cells cells"]:
+def contrast(
+    position: Float[np.ndarray, "particles 3"], box: float, cells: int
+) -> Float[np.ndarray, "cells cells cells"]:
     """Return the density contrast δ of equal particles on a mesh, by cloud-in-cell; dimensionless."""
     mesh = paint(position, box, cells, cells**3 / len(position))
     mesh -= 1.0
@@ -81,6 +83,14 @@ def wave_numbers(
     return full[:, None, None], full[None, :, None], half[None, None, :]
 
 
+def squared_planes(
+    cells: int, box: float, kind: type[np.floating] = np.float64
+) -> Iterator[tuple[int, Float[np.ndarray, "y z"]]]:
+    """Yield each plane's number along the first axis and its k², so that no array of all k² is needed."""
+    x, y, z = (axis**2 for axis in wave_numbers(cells, box, kind))
+    return ((plane, x[plane] + y[0] + z[0]) for plane in range(cells))
+
+
 def derivative_numbers(
     cells: int, box: float, kind: type[np.floating] = np.float64
 ) -> tuple[Float[np.ndarray, "x 1 1"], Float[np.ndarray, "1 y 1"], Float[np.ndarray, "1 1 z"]]:
@@ -96,7 +106,8 @@ def derivative_numbers(
 def wrapped(position: Shaped[np.ndarray, "*any"], box: float) -> Shaped[np.ndarray, "*any"]:
     """Return positions in [0, box); the box itself, where rounding leads there, becomes 0."""
     inside = np.mod(position, np.asarray(box, dtype=position.dtype))
-    inside[inside >= box] = 0
+    # Compared in double precision: the box may be no number of single precision.
+    inside[inside >= np.float64(box)] = 0
     return inside
 
 

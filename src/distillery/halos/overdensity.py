@@ -1,7 +1,8 @@
 """Overdensity δ in balls: matter on a mesh, smoothed by a spherical top-hat, read at halos.
 
-The mesh is painted and read by cloud-in-cell and neither is deconvolved: for cells of a tenth of the radius, that lowers
-fluctuations on the filter's scale by less than a hundredth, and a density cube from elsewhere need not say how it was painted.
+The mesh is painted and read by cloud-in-cell and neither is deconvolved: for cells of a tenth of the radius, that
+lowers fluctuations on the filter's scale by less than a hundredth, and a density cube from elsewhere need not say how
+it was painted.
 """
 
 from __future__ import annotations
@@ -35,12 +36,11 @@ def smoothed(
     """
     cells = len(field)
     modes = fft.rfftn(field, overwrite_x=True, workers=workers)
-    squares = [axis**2 for axis in mesh.wave_numbers(cells, box)]
     rows = []
     for number, radius in enumerate(radii):
         ball = modes if number == len(radii) - 1 else modes.copy()
-        for plane, x in zip(ball, squares[0].reshape(-1), strict=True):
-            plane *= top_hat(radius * np.sqrt(x + squares[1][0] + squares[2][0]))
+        for plane, square in mesh.squared_planes(cells, box):
+            ball[plane] *= top_hat(radius * np.sqrt(square))
         mean = fft.irfftn(ball, (cells, cells, cells), overwrite_x=True, workers=workers)
         rows.append(mesh.read([mean], position, box)[:, 0].astype(np.float64))
     return np.stack(rows)

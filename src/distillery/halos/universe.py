@@ -1,0 +1,194 @@
+"""Universes grown here: matter from its initial conditions to today, its halos, and the overdensity around each.
+
+A stand-in for simulations such as Quijote's where those are not at hand. A realisation is a seed; realisations are
+shared among MPI ranks and each is written to a catalogue of its own, so that what is finished stays when a run is
+stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+import distillery
+from distillery import files
+from distillery.errors import DistilleryError
+from distillery.halos import friends, initial, mesh, motion, overdensity
+from distillery.halos.catalogue import Catalogue, read_catalogue, write_catalogue
+from distillery.halos.cosmology import Cosmology
+from distillery.progress import progress
+from distillery.settings import Settings
+from distillery.simulate.ranks import Ranks
+
+# Linking length in units of the mean distance between particles.
+LINKING = 0.2
+# Cells of the force's mesh for each particle, per side: halos do not form on a mesh as coarse as the particles.
+_FINER = 2
+# Changes whenever the same settings and seed no longer give the same halos.
+_VERSION = 1
+
+
+class Universe(Settings):
+    """Matter in a periodic box and how its halos are made."""
+
+    particles: int = Field(64, ge=8, le=1024, description="Particles per side of the box.")
+    box: float = Field(125.0, gt=0, description="Side of the periodic box in Mpc/h.")
+    steps: int = Field(30, ge=1, description="Time steps to redshift 0, evenly spread over the scale factor.")
+    start_redshift: float = Field(
+        9.0, ge=1, le=200, description="Redshift at which particles start by second-order perturbation theory."
+    )
+    minimum_particles: int = Field(20, ge=2, description="Fewest particles of a halo.")
+    filters: tuple[float, ...] = Field(
+        (20.0,), min_length=1, description="Radii of the top-hat filters of the overdensity in Mpc/h."
+    )
+    cosmology: Cosmology = Field(Cosmology(), description="Parameters of the flat ΛCDM universe.")
+
+    @property
+    def spacing(self) -> float:
+        """Mean distance between particles in Mpc/h."""
+        return self.box / self.particles
+
+    @model_validator(mode="after")
+    def _filters_fit(self) -> Universe:
+        for index, radius in enumerate(self.filters):
+            if radius in self.filters[:index]:
+                raise ValueError(f"filters: {radius:g} stands twice; remove one")
+            if not 2 * self.spacing <= radius < self.box / 2:
+                raise ValueError(
+                    f"filters: {radius:g} Mpc/h is not between {2 * self.spacing:g}, twice the distance between "
+                    f"particles, and {self.box / 2:g}, half of the box; change it, the box or particles"
+                )
+        return self
+
+
+SMALL = Universe()
+MEDIUM = Universe(particles=128, box=250.0)
+LARGE = Universe(particles=256, box=500.0)
+PRESETS = {"small": SMALL, "medium": MEDIUM, "large": LARGE}
+
+
+def memory_mb(universe: Universe) -> float:
+    """Return about how much memory a realisation needs at most, in MB.
+
+    The force has its peak when it is differentiated: a potential, its derivative and one mesh of work space, in single
+    precision; beside them positions, momenta and two times forces of every particle.
+    """
+    cells, count = (_FINER * universe.particles) ** 3, universe.particles**3
+    return 150 + (3 * 4 * cells + 4 * 12 * count) / 1e6
+
+
+def grow(universe: Universe, seed: int, workers: int = 1, label: str | None = None) -> Catalogue:
+    """Grow a realisation from its seed and find its halos today.
+
+    Args:
+        universe: The box and how it is made.
+        seed: Seed of the initial conditions.
+        workers: Threads of the Fourier transforms.
+        label: What its progress is called; None for none at all.
+
+    Returns:
+        Its halos, by falling mass.
+
+    Raises:
+        DistilleryError: There is no halo.
+    """
+    box, cosmology, side = universe.box, universe.cosmology, universe.particles
+    show = progress(label, universe.steps, "steps") if label is not None else None
+    start = 1.0 / (1.0 + universe.start_redshift)
+    matter = initial.particles(cosmology, side, box, start, seed, workers)
+    times = np.linspace(start, 1.0, universe.steps + 1)
+    motion.evolve(matter, cosmology, box, _FINER * side, times, workers, show)
+    halos = friends.groups(
+        matter.position, matter.velocity(1.0), box, LINKING * universe.spacing, universe.minimum_particles
+    )
+    if not len(halos.particles):
+        raise DistilleryError(
+            f"universe with seed {seed}: no halo of {universe.minimum_particles} particles or more among {side}³ "
+            f"in {box:g} Mpc/h; raise box and particles, or particles alone"
+        )
+    field = mesh.contrast(matter.position, box, side)
+    return Catalogue(
+        position=halos.position,
+        velocity=halos.velocity,
+        mass=halos.particles * cosmology.particle_mass(side**3, box),
+        particles=halos.particles,
+        overdensity=overdensity.smoothed(field, box, universe.filters, halos.position, workers),
+        filters=universe.filters,
+        box=box,
+        attributes={
+            "source": f"particle mesh, {side}³ particles, {universe.steps} steps from z = {universe.start_redshift:g}",
+            "redshift": 0.0,
+            **cosmology.model_dump(),
+            "finder": f"friends of friends, b = {LINKING:g}, at least {universe.minimum_particles} particles",
+            "seed": seed,
+            "version": distillery.__version__,
+            "key": key(universe, seed),
+        },
+    )
+
+
+def key(universe: Universe, seed: int) -> str:
+    """Return a hash of all that a realisation's halos depend on."""
+    return files.digest({"universe": universe.model_dump(mode="json"), "seed": seed, "version": _VERSION})
+
+
+def path_of(folder: Path, seed: int) -> Path:
+    """Return where a realisation's catalogue is kept."""
+    return folder / f"halos-s{seed}.zarr"
+
+
+def grow_all(universe: Universe, seeds: Sequence[int], folder: Path, crew: Ranks, workers: int = 1) -> list[Path]:
+    """Grow realisations on all ranks, one at a time on each; those that are there already are kept.
+
+    What is there counts if it is whole and was made with these settings; otherwise it is made again. The catalogues do
+    not depend on the number of ranks nor on interruptions.
+
+    Args:
+        universe: The box and how it is made.
+        seeds: A seed for each realisation.
+        folder: Where catalogues are kept.
+        crew: The ranks.
+        workers: Threads of each rank's transforms.
+
+    Returns:
+        The path of each catalogue, in the order of seeds.
+
+    Raises:
+        DistilleryError: A seed stands twice, a realisation has no halo, or a catalogue cannot be written.
+    """
+    crew.first(lambda: _refuse_twins(seeds))
+    crew.first(lambda: _sweep(folder))
+
+    def do(seed: int) -> None:
+        if _is_done(universe, seed, folder):
+            return
+        label = f"universe {min(crew.taken(), len(seeds))} of {len(seeds)} (seed {seed})" if crew.rank == 0 else None
+        write_catalogue(path_of(folder, seed), grow(universe, seed, workers, label))
+
+    crew.share(seeds, do)
+    return [path_of(folder, seed) for seed in seeds]
+
+
+def _is_done(universe: Universe, seed: int, folder: Path) -> bool:
+    with contextlib.suppress(DistilleryError):
+        found: Any = read_catalogue(path_of(folder, seed)).attributes.get("key")
+        return bool(found == key(universe, seed))
+    return False
+
+
+def _refuse_twins(seeds: Sequence[int]) -> None:
+    for index, seed in enumerate(seeds):
+        if seed in seeds[:index]:
+            raise DistilleryError(f"seeds: {seed} stands twice; remove one")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed run left behind."""
+    for leftover in (*folder.glob(".halos-s*.part"), *folder.glob(".halos-s*.old")):
+        shutil.rmtree(leftover, ignore_errors=True)
