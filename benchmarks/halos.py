@@ -27,7 +27,7 @@ from scipy.spatial import cKDTree
 
 from distillery.halos import initial, mesh, motion
 from distillery.halos.friends import groups
-from distillery.halos.universe import LINKING, PRESETS, SMALL, memory_mb
+from distillery.halos.universe import LINKING, PRESETS, SMALL
 
 PEAK = """
 import resource, sys, time
@@ -109,7 +109,7 @@ def peak(name: str) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     most, seconds, halos = (float(word) for word in done.stdout.split())
-    estimate = memory_mb(PRESETS[name])
+    estimate = PRESETS[name].memory_mb
     print(f"{name}: {halos:,.0f} halos, {seconds:.0f} s, {most:,.0f} MB at most, {estimate:,.0f} MB by memory_mb")
 
 

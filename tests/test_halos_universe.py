@@ -17,7 +17,7 @@ from distillery.errors import DistilleryError
 from distillery.halos import universe as universes
 from distillery.halos.catalogue import Catalogue, read_catalogue
 from distillery.halos.cosmology import Cosmology
-from distillery.halos.universe import LARGE, MEDIUM, SMALL, Universe, grow, grow_all, memory_mb, path_of
+from distillery.halos.universe import LARGE, MEDIUM, SMALL, Universe, grow, grow_all, path_of
 from distillery.simulate.ranks import joined
 
 LIMIT = 300
@@ -110,7 +110,7 @@ def test_what_cannot_be_grown_is_refused(changes: dict[str, object], complaint: 
 
 def test_presets_have_one_spacing_and_grow_in_memory() -> None:
     assert {preset.spacing for preset in (SMALL, MEDIUM, LARGE)} == {1.953125}
-    sizes = [memory_mb(preset) for preset in (SMALL, MEDIUM, LARGE)]
+    sizes = [preset.memory_mb for preset in (SMALL, MEDIUM, LARGE)]
     assert sizes[0] < sizes[1] < 2000 < sizes[2] < 8000
 
 

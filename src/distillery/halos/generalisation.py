@@ -6,7 +6,7 @@ Networks and laws are asked alike, by ``predict(graph, receivers)``.
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from distillery.halos.features import HaloGraph
 THRESHOLD = 1.0
 
 
+@runtime_checkable
 class Model(Protocol):
     """What gives overdensities."""
 

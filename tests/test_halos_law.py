@@ -1,0 +1,258 @@
+"""Laws of halos: evaluated as by hand, refitted to known constants, without poles, found again, written and read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sympy
+
+import toyhalos
+from distillery import formula
+from distillery.distill.complexity import complexity
+from distillery.errors import DistilleryError
+from distillery.halos import refit as refitting
+from distillery.halos.features import HaloGraph, message_names, node_names
+from distillery.halos.forms import NAMES, form
+from distillery.halos.found import composed, laws
+from distillery.halos.generalisation import above, below, error_of, in_and_out
+from distillery.halos.law import HaloLaw, as_content, from_content, read_law, row_sums, sums, write_law
+from distillery.halos.poles import Domain, bounded, domain_of, guarded, has_poles
+from distillery.halos.refit import NotFiniteError, refit
+from distillery.halos.text import latex, line, listing
+
+EVERYONE = np.arange(400)
+TRUE = {
+    "simple": {"c1": -0.3, "c2": 0.4, "c3": 0.05},
+    "without mass": {"c1": -0.4, "c2": 40.0, "c3": 0.3, "c4": 1.5, "c6": 0.12, "c7": 6.0},
+    "with mass": {"c1": -0.15, "c2": 3.0, "c3": 0.5, "c4": 0.4, "c6": 0.09, "c7": 8.0},
+}
+
+
+def toy(name: str, noise: float = 0.0, halos: int = 400) -> tuple[HaloLaw, HaloGraph]:
+    law = form(name, toyhalos.SMOOTHING).having(TRUE[name])
+    return law, toyhalos.graph(halos, law=law, noise=noise)
+
+
+def law_of(message: str, node: str) -> HaloLaw:
+    return composed(formula.parse(message, message_names()), formula.parse(node, node_names()))
+
+
+def test_the_paper_s_formulas_are_what_they_say() -> None:
+    graph = toyhalos.graph()
+    edges = graph.neighbours.edges(EVERYONE)
+    columns = graph.columns(edges)
+    r, dv, m2 = columns["r"], columns["dv"], columns["m2"]
+    mass, speed = graph.mass, graph.speed
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(edges.receiver, values, minlength=400)
+
+    a = {"c5": 1.0, **TRUE["without mass"]}
+    s = total((a["c4"] + dv) / (a["c5"] + (a["c6"] * r) ** a["c7"]))
+    expected = {"without mass": a["c1"] + s / (a["c2"] + a["c3"] * s * speed)}
+    b = {"c5": 1.0, **TRUE["with mass"]}
+    s = total((b["c4"] + m2) / (b["c5"] + (b["c6"] * r) ** b["c7"]))
+    expected["with mass"] = b["c1"] + s / (b["c2"] + b["c3"] * mass)
+    expected["simple"] = -0.3 + (0.4 + 0.05 * mass) * total(m2 * (r < 10.0))
+    for name, values in expected.items():
+        assert np.allclose(form(name, 10.0).having(TRUE[name]).predict(graph, EVERYONE), values, rtol=1e-12)
+    assert form("constant", 10.0).having({"c1": 0.7}).predict(graph, EVERYONE[:3]).tolist() == [0.7] * 3
+
+
+def test_sums_in_pieces_are_those_of_the_whole() -> None:
+    law, graph = toy("with mass")
+    chosen = EVERYONE[::-3]
+    whole = sums(law.message, law.constants, graph, chosen)
+    assert sums(law.message, law.constants, graph, chosen, most=100) == pytest.approx(whole, rel=1e-12)
+    assert row_sums(np.array([1.0, 2.0, 4.0]), np.array([0, 2, 0, 0, 1, 0])).tolist() == [0, 3, 0, 0, 4, 0]
+
+
+@pytest.mark.parametrize("name", ["simple", "without mass", "with mass"])
+def test_known_constants_are_found_again(name: str) -> None:
+    true, graph = toy(name)
+    found = refit(form(name, toyhalos.SMOOTHING), graph, EVERYONE, polish=0)
+    assert found.error < 1e-4
+    for constant in TRUE[name]:
+        assert found.law.constants[constant] == pytest.approx(true.constants[constant], rel=0.02), constant
+    assert not found.poles
+
+
+def test_a_refit_minimises_the_mean_absolute_error() -> None:
+    graph = toyhalos.graph()
+    graph = dataclasses.replace(graph, overdensity=np.exp(np.random.default_rng(0).normal(size=400)))
+    found = refit(form("constant", 10.0), graph, EVERYONE)
+    # Not the mean, which is larger by half.
+    assert found.law.constants["c1"] == pytest.approx(np.median(graph.overdensity), abs=0.02)
+    assert found.error == pytest.approx(np.abs(graph.overdensity - np.median(graph.overdensity)).mean(), abs=1e-4)
+
+
+def test_noise_and_outliers_leave_constants_where_they_are() -> None:
+    true, graph = toy("with mass", noise=0.02)
+    wild = graph.overdensity.copy()
+    wild[::20] += 5.0
+    found = refit(form("with mass", 10.0), dataclasses.replace(graph, overdensity=wild), EVERYONE, polish=0)
+    good = np.setdiff1d(EVERYONE, EVERYONE[::20])
+    assert np.abs(found.law.predict(graph, good) - true.predict(graph, good)).mean() < 0.01
+
+
+def test_derivatives_are_those_of_the_law() -> None:
+    law, graph = toy("without mass")
+    problem = refitting._Problem(law, graph, EVERYONE[:50])
+    values = np.array([law.constants[name] for name in law.free]) * 1.1
+    exact = problem.jacobian(values)
+    for k, value in enumerate(values):
+        step = 1e-6 * max(abs(value), 1e-3)
+        ahead, behind = (problem.residual(values + sign * step * np.eye(len(values))[k]) for sign in (1, -1))
+        assert np.allclose((ahead - behind) / (2 * step), exact[:, k], rtol=1e-4, atol=1e-7)
+
+
+def test_what_is_not_kept_in_memory_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, graph = toy("with mass")
+    kept = refit(form("with mass", 10.0), graph, EVERYONE, starts=1, polish=0)
+    monkeypatch.setattr(refitting, "_KEPT_BYTES", 0)
+    assert refit(form("with mass", 10.0), graph, EVERYONE, starts=1, polish=0) == kept
+
+
+def test_refits_repeat_and_keep_to_bounds() -> None:
+    _, graph = toy("with mass", noise=0.1)
+    # The data want a negative C3; the form must not have one.
+    graph = dataclasses.replace(graph, overdensity=graph.overdensity + 2.0 * graph.mass)
+    first, second = (refit(form("with mass", 10.0), graph, EVERYONE, halos=200, seed=3) for _ in range(2))
+    assert first == second
+    assert first.halos == 200
+    assert "c3" in first.at_bound
+    assert first.law.constants["c3"] == pytest.approx(0.0, abs=1e-9)
+    assert first.law.constants["c5"] == 1.0
+
+
+def test_a_law_that_is_nowhere_finite_is_refused() -> None:
+    _, graph = toy("simple")
+    law = HaloLaw(formula.symbol("m2"), formula.parse("c1*log(0 - s)", ["s", "c1"]), {"c1": 1.0})
+    with pytest.raises(NotFiniteError, match="is not finite on the halos"):
+        refit(law, graph, EVERYONE)
+
+
+def test_poles_are_found_where_there_are_some() -> None:
+    domain = Domain({"r": (0.01, 25.0), "m2": (0.0, 10.0)}, {"s": (0.0, 5.0), "m": (0.0, 3.0), "v": (0.0, 1.0)})
+    clean = HaloLaw(formula.parse("1/(2 + r^2)", ["r"]), formula.parse("s/(1 + m)", ["s", "m"]), {})
+    assert not has_poles(clean, domain)
+    assert has_poles(dataclasses.replace(clean, message=formula.parse("1/(r - 2)", ["r"])), domain)
+    assert has_poles(dataclasses.replace(clean, node=formula.parse("s/(2 - m)", ["s", "m"])), domain)
+    assert has_poles(dataclasses.replace(clean, node=formula.parse("log(s - 1)", ["s"])), domain)
+    assert has_poles(dataclasses.replace(clean, message=formula.parse("(r - 2)^0.5", ["r"])), domain)
+    assert not has_poles(dataclasses.replace(clean, message=formula.parse("(r - 2)^2", ["r"])), domain)
+    assert [str(part) for part in guarded(formula.parse("1/(r + 1) + log(m2)", ["r", "m2"]))] == ["m2", "r + 1"]
+
+
+def test_the_domain_is_wider_than_the_halos() -> None:
+    law, graph = toy("with mass")
+    domain = domain_of(law, graph, EVERYONE)
+    assert domain.message["m2"] == (0.0, 2 * graph.mass.max())
+    assert domain.node["s"][1] == pytest.approx(2 * sums(law.message, law.constants, graph, EVERYONE).max())
+
+
+def test_constants_of_denominators_keep_their_signs() -> None:
+    law = law_of("(0.3 + m2)/(7.1 + (0.09*r)^8.2)", "-0.2 + 0.3*s/(1.5 + 0.4*m)")
+    names = {name for part in (*guarded(law.message), *guarded(law.node)) for name in map(str, part.free_symbols)}
+    below_bars = {name for name in names if name.startswith("c")}
+    assert len(below_bars) >= 4
+    assert set(bounded(law).bounds) == below_bars
+    for name in below_bars:
+        low, high = law.bound(name)
+        assert (low > 0) == (law.constants[name] > 0)
+        assert np.isinf(high if low > 0 else low)
+
+
+def test_a_factor_of_the_message_goes_into_the_node() -> None:
+    law = law_of("2.5*m2/(1.5 + r)", "0.1 + 0.4*s")
+    filled = law.filled()
+    assert filled[0].as_coeff_Mul()[0] == 1
+    assert float(filled[1].coeff(formula.symbol("s"))) == pytest.approx(1.0)
+    assert len(law.constants) == 3 or len(law.constants) == 2
+    graph = toyhalos.graph()
+    expected = 0.1 + 0.4 * sums(formula.parse("2.5*m2/(1.5 + r)", message_names()), {}, graph, EVERYONE)
+    assert np.allclose(law.predict(graph, EVERYONE), expected)
+
+
+def test_complexity_is_that_of_the_paper() -> None:
+    law = form("with mass", 20.0)
+    assert law.complexity == complexity(law.message) + complexity(law.node) == 13 + 9
+    assert form("constant", 20.0).complexity == 1
+
+
+def test_the_right_pair_is_chosen_from_two_fronts() -> None:
+    true, graph = toy("with mass", noise=0.01)
+    messages = ["0.2", "0.3*m2", "1/(0.3 + 0.001*r^3)", "(0.5 + m2)/(1.1 + (0.1*r)^6.5)"]
+    nodes = ["0.3", "0.2*s", "s/(2.5 + 0.4*m)", "1/(0.1 - 0.02*s)"]
+    found = laws(messages, nodes, graph, EVERYONE[:300], EVERYONE[300:])
+    best = found.candidates[-1]
+    errors = [candidate.point.mae for candidate in found.candidates]
+    costs = [candidate.point.complexity for candidate in found.candidates]
+    assert errors == sorted(errors, reverse=True)
+    assert costs == sorted(costs)
+    assert found.candidates[0].point.complexity == 1
+    assert best.point.mae < 0.02
+    assert {"m2", "r"} <= {symbol.name for symbol in best.law.message.free_symbols}
+    assert found.at(best.point.complexity) == best
+    assert found.at(1) == found.candidates[0]
+    assert found.at(0) is None
+    assert 0 <= found.chosen < len(found.candidates)
+    assert np.abs(best.law.predict(graph, EVERYONE) - true.predict(graph, EVERYONE)).mean() < 0.02
+
+
+def test_errors_in_and_out_of_the_distribution() -> None:
+    graph = dataclasses.replace(toyhalos.graph(4), overdensity=np.array([0.0, 1.0, 3.0, 6.0]))
+    model = HaloLaw(sympy.Integer(0), formula.parse("c1", ["c1"]), {"c1": 1.0})
+    everyone = np.arange(4)
+    assert below(graph, everyone).tolist() == [0, 1]
+    assert above(graph, everyone).tolist() == [2, 3]
+    inside, outside = in_and_out(model, graph, everyone)
+    assert (inside.mean, outside.mean, outside.halos) == (0.5, 3.5, 2)
+    assert outside.standard == pytest.approx(np.std([2, 5], ddof=1) / np.sqrt(2))
+    assert np.isnan(error_of(model, graph, everyone[:0]).mean)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_laws_survive_a_file(name: str, tmp_path: Path) -> None:
+    law, graph = form(name, 10.0), toyhalos.graph(50)
+    write_law(tmp_path / "law.json", law)
+    again = read_law(tmp_path / "law.json")
+    assert (again.constants, again.bounds, again.free) == (law.constants, law.bounds, law.free)
+    assert np.array_equal(again.predict(graph, np.arange(50)), law.predict(graph, np.arange(50)))
+
+
+def test_damaged_laws_are_refused_in_one_line(tmp_path: Path) -> None:
+    content = as_content(form("with mass", 10.0))
+    for change, message in (
+        ({"format": 99}, "another version"),
+        ({"message": "__import__('os')"}, "law: formula"),
+        ({"node": "c1 + velocity"}, "unknown symbol"),
+        ({"constants": None}, "lacks what it should hold"),
+    ):
+        with pytest.raises(DistilleryError, match=message) as raised:
+            from_content({**content, **change}, "law")
+        assert "\n" not in str(raised.value)
+    with pytest.raises(DistilleryError, match="lacks"):
+        from_content({"format": 1}, "law")
+    (tmp_path / "law.json").write_text(json.dumps(content)[:-20])
+    with pytest.raises(DistilleryError, match="damaged"):
+        read_law(tmp_path / "law.json")
+
+
+def test_laws_are_shown() -> None:
+    law = form("with mass", 20.0).having({"c1": -0.156, "c2": 3.8, "c3": 0.0809, "c4": 0.438, "c6": 0.05, "c7": 20.3})
+    assert line(law) == "δ = s/(0.08090*m + 3.800) - 0.1560, s = Σ ((m2 + 0.4380)/((0.05000*r)**20.30 + 1.000))"
+    shown = latex(law)
+    assert r"\hat{\delta}_i &= " in shown
+    assert r"M_j" in shown
+    assert r"\sum_{j}" in shown
+    assert line(form("constant", 20.0).having({"c1": 0.5})) == "δ = 0.5000"
+    lines = [text for text in listing(law, "a law").splitlines() if not text.startswith("#")]
+    values = dict(text.split(" = ", 1) for text in lines)
+    assert formula.parse(values["message"], (*message_names(), *law.constants)) == law.message
+    assert float(values["c7"]) == 20.3
+    assert "# m2 in 1e14 Msun/h" in listing(law, "a law")
