@@ -166,9 +166,7 @@ def _worth(quick: Sequence[tuple[int, float, HaloLaw]]) -> list[HaloLaw]:
     return worth
 
 
-def _front(
-    finished: Sequence[Candidate], graph: HaloGraph, train: np.ndarray, tried: int, left_out: int
-) -> Found:
+def _front(finished: Sequence[Candidate], graph: HaloGraph, train: np.ndarray, tried: int, left_out: int) -> Found:
     if not finished:
         raise DistilleryError("laws: no pair of expressions is finite on the halos; distil with other operators")
     by_text = {candidate.point.expression: candidate for candidate in finished}
