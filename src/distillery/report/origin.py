@@ -135,7 +135,9 @@ def _snakemake(path: Path) -> str:
 
 
 def _settings(section: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in section.items()) or "unknown"
+    # Which cells were filmed says nothing of how they were trained.
+    told = [f"{name} {value}" for name, value in section.items() if name not in ("frames", "filmed")]
+    return ", ".join(told) or "unknown"
 
 
 def _versions(cells: Iterable[Found]) -> str:
