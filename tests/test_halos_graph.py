@@ -108,7 +108,9 @@ def test_regions_without_validation_have_one_gap_less() -> None:
 
 def test_bad_regions_are_refused() -> None:
     position = toyhalos.catalogue(100).position
-    with pytest.raises(DistilleryError, match="box of 100 Mpc/h: gaps of 20 Mpc/h at both sides of 3 slabs leave 0 Mpc/h"):
+    with pytest.raises(
+        DistilleryError, match="box of 100 Mpc/h: gaps of 20 Mpc/h at both sides of 3 slabs leave 0 Mpc/h"
+    ):
         split(position, 100.0, 20.0)
     with pytest.raises(DistilleryError, match="add up to 1"):
         split(position, 100.0, 1.0, (0.5, 0.5, 0.5))

@@ -20,7 +20,9 @@ from distillery.halos.spectrum import spectrum
 from distillery.halos.training import HaloTraining, Trained, differentiate, train, untrained
 from distillery.train.loop import Optimiser
 
-SMALL = HaloTraining(hidden=16, messages=5, batch=16, max_edges=2_000, steps=30, learning_rate=5e-3, checkpoint_every=10)
+SMALL = HaloTraining(
+    hidden=16, messages=5, batch=16, max_edges=2_000, steps=30, learning_rate=5e-3, checkpoint_every=10
+)
 EVERYONE = np.arange(400)
 
 
@@ -98,7 +100,9 @@ def test_the_order_of_halos_does_not_matter() -> None:
 def test_rotations_change_what_the_network_says() -> None:
     # Directions are inputs, as in the paper; that nothing depends on them is left to be learnt.
     made, graph = toyhalos.catalogue(), toyhalos.graph()
-    turned = changed(graph, made, position=np.roll(made.position, 1, axis=1), velocity=np.roll(made.velocity, 1, axis=1))
+    turned = changed(
+        graph, made, position=np.roll(made.position, 1, axis=1), velocity=np.roll(made.velocity, 1, axis=1)
+    )
     model = toy_model(graph)
     difference = np.abs(model.predict(turned, EVERYONE) - model.predict(graph, EVERYONE))
     assert difference.max() > 0.01
@@ -137,7 +141,9 @@ def test_a_batch_in_pieces_equals_the_whole_and_the_loss_is_the_paper_s() -> Non
     model, chosen = toy_model(graph), batches_of(graph, 10**6).receivers_of(0)
     edges = graph.neighbours.edges(chosen)
     messages = model.network.messages(model.scales.along(model.scales.own(graph), edges))
-    assert whole[0][0] == pytest.approx(np.abs(model.predict(graph, chosen) - graph.overdensity[chosen]).mean(), rel=1e-5)
+    assert whole[0][0] == pytest.approx(
+        np.abs(model.predict(graph, chosen) - graph.overdensity[chosen]).mean(), rel=1e-5
+    )
     assert whole[0][1] == pytest.approx(0.1 * messages.abs().sum(1).mean().item(), rel=1e-5)
 
 

@@ -1,7 +1,7 @@
 """A law of halos as data: an expression along edges, one for halos, and constants with names and bounds.
 
-δ̂_i = node(s_i, M_i, |v_i|) with s_i = Σ_j message(r_ij, |v_i - v_j|, |v_i|, |v_j|, M_i, M_j) over the neighbours j of i;
-names and units are those of ``features``. The paper's forms (``forms``) and what is found by symbolic regression
+δ̂_i = node(s_i, M_i, |v_i|) with s_i = Σ_j message(r_ij, |v_i - v_j|, |v_i|, |v_j|, M_i, M_j) over the neighbours j of
+halo i; names and units are those of ``features``. The paper's forms (``forms``) and what is found by symbolic regression
 (``found``) are such laws alike.
 """
 
@@ -118,7 +118,9 @@ def column_pieces(
         yield graph.columns(edges, names), edges.degrees
 
 
-def row_sums(values: Float[np.ndarray, " edge"], degrees: Int[np.ndarray, " receiver"]) -> Float[np.ndarray, " receiver"]:
+def row_sums(
+    values: Float[np.ndarray, " edge"], degrees: Int[np.ndarray, " receiver"]
+) -> Float[np.ndarray, " receiver"]:
     """Return the sums over the edges of each receiver."""
     found = np.zeros(len(degrees))
     # A row without edges must not take the next row's first value, as reduceat would give it.

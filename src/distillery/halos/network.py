@@ -102,7 +102,9 @@ class HaloNetwork(nn.Module):
         return self.overdensity(own, row_sums(messages, degrees)), messages.abs().sum()
 
 
-def row_sums(values: Float[Tensor, "edge column"], degrees: Int[Tensor, " receiver"]) -> Float[Tensor, "receiver column"]:
+def row_sums(
+    values: Float[Tensor, "edge column"], degrees: Int[Tensor, " receiver"]
+) -> Float[Tensor, "receiver column"]:
     """Return the sums over the edges of each receiver, the same bits whenever they are formed again.
 
     Args:

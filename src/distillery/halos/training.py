@@ -182,7 +182,9 @@ def train(
         raise DistilleryError("train: there is no halo to train on")
     most = int(graph.neighbours.degrees[receivers].max())
     if most > settings.max_edges:
-        raise DistilleryError(f"max_edges {settings.max_edges:,}: a halo has {most:,} neighbours; allow at least so many")
+        raise DistilleryError(
+            f"max_edges {settings.max_edges:,}: a halo has {most:,} neighbours; allow at least so many"
+        )
     device = torch.device(device)
     scales = scales_of(graph, receivers, settings.mass)
     network = untrained(settings, scales).to(device)
