@@ -1,9 +1,9 @@
 """What networks and formulas predict of overdensities: ``python benchmarks/halos.py TRAIN.zarr [OTHER.zarr …]``.
 
 Trains networks on one catalogue, distils the message and the node function of the one that sees masses, refits the
-paper's formulas and our own, and prints the mean |δ - δ̂|, with its standard error, on held-out space of the same box and
-on the other catalogues; then the same for what was trained on δ ≤ 1 alone, on both sides of that. A line comes when its
-numbers are there. ``docs/halos-learning.md`` holds such a table.
+paper's formulas and our own, and prints the mean |δ - δ̂|, with its standard error, on held-out space of the same box
+and on the other catalogues; then the same for what was trained on δ ≤ 1 alone, on both sides of that. A line comes when
+its numbers are there. ``docs/halos-learning.md`` holds such a table.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class Study:
             steps=options.steps,
             batch=options.batch,
             learning_rate=options.learning_rate,
+            weight=options.weight,
             mass=mass,
+            rotations=not options.as_it_lies,
         )
         chosen = self.regions.train if receivers is None else receivers
         result = train(self.graph, chosen, settings, device=self.device)
@@ -119,7 +121,7 @@ def own_law(study: Study, trained: Trained, direction: np.ndarray) -> HaloLaw:
     reading = reading_of(trained, graph, regions.train, direction, receiver_factor=study.options.factor)
     fronts = []
     for name, make in (("message", message_problem), ("node", node_problem)):
-        result = fit_here(make(reading, graph, regions.train, regions.test, SEARCH))
+        result = fit_here(make(reading, graph, regions.train, regions.validation, SEARCH))
         say(f"  {name}: {result.status} in {result.seconds:.0f} s {result.reason}")
         for place, point in enumerate(result.front):
             mark = "→" if place == result.chosen else " "
@@ -154,6 +156,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-3)
+    parser.add_argument("--weight", type=float, default=1e-2)
+    parser.add_argument("--as-it-lies", action="store_true", help="do not turn the universe at random in each step")
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--most", type=int, default=40)
     parser.add_argument("--device", default="auto")

@@ -1,9 +1,9 @@
 """Where a law has no value: what stands below a fraction bar, under a root or in a logarithm must keep its sign.
 
 A refit may find constants with which a denominator has a zero between the halos it was fitted to. Elsewhere, for
-heavier halos or in denser places, the law then has a pole. All variables of halos are positive or zero, so an expression whose
-constants keep their signs mostly keeps its own; that gives bounds to a refit. What it came to is looked at again on a
-domain wider than the data.
+heavier halos or in denser places, the law then has a pole. All variables of halos are positive or zero, so an
+expression whose constants keep their signs mostly keeps its own; that gives bounds to a refit. What it came to is
+looked at again on a domain wider than the data.
 """
 
 from __future__ import annotations
