@@ -77,17 +77,30 @@ class HaloBatches:
         # In rising order pieces of neighbours lie closer in memory, and sums come in one order.
         return np.sort(self.receivers[order[begin : begin + self.batch]])
 
-    def pieces(self, receivers: Int[np.ndarray, " receiver"]) -> Iterator[Piece]:
+    def rotation_of(self, step: int) -> Float[Tensor, "3 3"]:
+        """Return the random rotation or reflection of a step, each as likely as any other (Stewart 1980)."""
+        drawn = stream(self.seed, "halos", "rotation", step).standard_normal((3, 3))
+        columns, triangle = np.linalg.qr(drawn)
+        return torch.from_numpy((columns * np.sign(np.diag(triangle))).astype(np.float32)).to(self.device)
+
+    def pieces(
+        self, receivers: Int[np.ndarray, " receiver"], rotation: Float[Tensor, "3 3"] | None = None
+    ) -> Iterator[Piece]:
         """Yield receivers with their edges, at most ``max_edges`` at a time.
+
+        Args:
+            receivers: Their numbers.
+            rotation: What displacements and velocities are multiplied with; nothing for as they are.
 
         Raises:
             DistilleryError: More edges arrive at a single halo.
         """
+        features = self.own if rotation is None else self.scales.turned(self.own, rotation)
         for place in self.graph.neighbours.pieces(receivers, self.max_edges):
             edges = self.graph.neighbours.edges(receivers[place])
             index = torch.from_numpy(edges.receivers).to(self.device)
             degrees = torch.from_numpy(edges.degrees).to(self.device)
-            yield Piece(self.scales.along(self.own, edges), self.own[index], degrees, self.target[index])
+            yield Piece(self.scales.along(features, edges, rotation), features[index], degrees, self.target[index])
 
     def _drawn_order(self, number: int) -> np.ndarray:
         return stream(self.seed, "halos", "order", number).permutation(len(self.receivers))

@@ -136,16 +136,27 @@ class Scales:
             columns.append((np.log10(graph.mass)[:, None] - self.mass_mean) / self.mass_spread)
         return torch.from_numpy(np.hstack(columns).astype(np.float32)).to(device)
 
-    def along(self, own: Float[Tensor, "halo feature"], edges: Edges) -> Float[Tensor, "edge input"]:
+    def turned(
+        self, own: Float[Tensor, "halo feature"], rotation: Float[Tensor, "3 3"]
+    ) -> Float[Tensor, "halo feature"]:
+        """Return the scaled features of halos whose velocities are rotated."""
+        return torch.cat([own[:, :3] @ rotation, own[:, 3:]], dim=1)
+
+    def along(
+        self, own: Float[Tensor, "halo feature"], edges: Edges, rotation: Float[Tensor, "3 3"] | None = None
+    ) -> Float[Tensor, "edge input"]:
         """Return the inputs of the edge function: Δ, r, the receiver's features, the sender's.
 
         Args:
-            own: Scaled features of all halos.
+            own: Scaled features of all halos, rotated already.
             edges: The edges.
+            rotation: What displacements are multiplied with; nothing for as they are.
         """
         apart = np.column_stack([edges.displacement, edges.distance]) / self.radius
         receiver, sender = (torch.from_numpy(side).to(own.device) for side in (edges.receiver, edges.sender))
         relative = torch.from_numpy(apart.astype(np.float32)).to(own.device)
+        if rotation is not None:
+            relative = torch.cat([relative[:, :3] @ rotation, relative[:, 3:]], dim=1)
         return torch.cat([relative, own[receiver], own[sender.long()]], dim=1)
 
 

@@ -86,7 +86,34 @@ def composed(message: sympy.Expr, node: sympy.Expr) -> HaloLaw:
         if complexity(rest) + complexity(inside) <= complexity(message) + complexity(node):
             message, node = rest, inside
     law = named(Law(3, (message,), (node,), {}), whole=False)
-    return bounded(HaloLaw(law.messages[0], law.nodes[0], law.constants))
+    constants = dict(law.constants)
+    parts = [_scaled_powers(part, constants) for part in (law.messages[0], law.nodes[0])]
+    return bounded(HaloLaw(parts[0], parts[1], constants))
+
+
+def _scaled_powers(node: sympy.Expr, constants: dict[str, float]) -> sympy.Expr:
+    """Write c·x^p as (k·x)^p, k in place of c among the constants.
+
+    Where the exponent moves, c would have to move by orders of magnitude with it; k stays what it is, a scale of x.
+    """
+    if not node.args:
+        return node
+    factors = [_scaled_powers(argument, constants) for argument in node.args]
+    powers = [f for f in factors if isinstance(f, sympy.Pow) and f.base.is_Symbol and f.exp.is_Symbol]
+    own = [f for f in factors if f.is_Symbol and constants.get(f.name, 0.0) > 0]
+    if (
+        isinstance(node, sympy.Mul)
+        and len(powers) == 1
+        and len(own) == 1
+        and constants.get(powers[0].exp.name, 0.0) > 0
+    ):
+        (power,), (factor,) = powers, own
+        scale = constants[factor.name] ** (1 / constants[power.exp.name])
+        if 0 < scale < np.inf:
+            constants[factor.name] = scale
+            rest = [f for f in factors if f not in (power, factor)]
+            return sympy.Mul((factor * power.base) ** power.exp, *rest)
+    return node.func(*factors)
 
 
 def laws(

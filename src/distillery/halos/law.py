@@ -1,8 +1,8 @@
 """A law of halos as data: an expression along edges, one for halos, and constants with names and bounds.
 
-δ̂_i = node(s_i, M_i, |v_i|) with s_i = Σ_j message(r_ij, |v_i - v_j|, |v_i|, |v_j|, M_i, M_j) over the neighbours j of i;
-names and units are those of ``features``. The paper's forms (``forms``) and what is found by symbolic regression
-(``found``) are such laws alike.
+δ̂_i = node(s_i, M_i, |v_i|) with s_i = Σ_j message(r_ij, |v_i - v_j|, |v_i|, |v_j|, M_i, M_j) over the neighbours j of
+halo i; names and units are those of ``features``. The paper's forms (``forms``) and what is found by symbolic
+regression (``found``) are such laws alike.
 """
 
 from __future__ import annotations

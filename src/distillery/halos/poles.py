@@ -1,9 +1,9 @@
 """Where a law has no value: what stands below a fraction bar, under a root or in a logarithm must keep its sign.
 
-A refit may find constants with which a denominator has a zero between the halos it was fitted to. Elsewhere, for heavier
-halos or in denser places, the law then has a pole. All variables of halos are positive or zero, so an expression whose
-constants keep their signs mostly keeps its own; that gives bounds to a refit. What it came to is looked at again on a
-domain wider than the data.
+A refit may find constants with which a denominator has a zero between the halos it was fitted to. Elsewhere, for
+heavier halos or in denser places, the law then has a pole. All variables of halos are positive or zero, so an
+expression whose constants keep their signs mostly keeps its own; that gives bounds to a refit. What it came to is
+looked at again on a domain wider than the data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from distillery.randomness import stream
 _WIDER = 2.0
 _DRAWS = 2_000
 # A constant that keeps its sign stays at least so far from zero, as a share of where it started.
-_LEAST = 1e-6
+_LEAST = 1e-12
+# Constants beyond these sizes are factors of powers, and keep their signs too: then a refit moves their logarithms.
+_EXTREME = (1e-3, 1e3)
 
 
 def guarded(expression: sympy.Expr) -> tuple[sympy.Expr, ...]:
@@ -49,7 +51,8 @@ def bounded(law: HaloLaw) -> HaloLaw:
     names = {symbol.name for part in parts for symbol in part.free_symbols}
     bounds = dict(law.bounds)
     for name, value in law.constants.items():
-        if name in names and name not in bounds and value != 0:
+        extreme = not _EXTREME[0] <= abs(value) <= _EXTREME[1]
+        if (name in names or extreme) and name not in bounds and value != 0:
             bounds[name] = (_LEAST * value, np.inf) if value > 0 else (-np.inf, _LEAST * value)
     return dataclasses.replace(law, bounds=bounds)
 

@@ -3,6 +3,9 @@
 SciPy's trust-region least squares in float64 with exact derivatives, and a loss that is quadratic only within a part of
 the usual error, which shrinks from pass to pass: so it goes over into the mean absolute error that the paper reports
 (arXiv:2006.11287, section 5). A simplex search then minimises that error itself.
+
+Constants that keep their signs are moved by their logarithms. Of c₁/(c₂ + r^c₃) the factors change by orders of
+magnitude when the exponent moves; between logarithms and exponent that is a straight line.
 """
 
 from __future__ import annotations
@@ -82,25 +85,24 @@ def refit(
     if len(receivers) > halos:
         receivers = np.sort(draws.choice(receivers, halos, replace=False))
     problem = _Problem(law, graph, receivers)
-    low, high = np.array([law.bound(name) for name in law.free]).reshape(-1, 2).T
+    low, high = problem.low, problem.high
     given = np.clip(np.array([law.constants[name] for name in law.free]), low, high)
     others = (given * np.exp(draws.normal(0.0, 0.5, given.shape)) for _ in range(starts - 1))
-    first = [np.clip(values, low, high) for values in (given, *others)]
-    found = _best(problem, first, (low, high), evaluations)
-    if polish and len(found):
-        found = _polished(problem, found, (low, high), polish)
+    first = [problem.coordinates(np.clip(values, low, high)) for values in (given, *others)]
+    inner = _best(problem, first, evaluations)
+    if polish and len(inner):
+        inner = _polished(problem, inner, polish)
+    found = problem.natural(inner)
     fitted = law.having(dict(zip(law.free, found.tolist(), strict=True)))
     near = 1e-6 * np.maximum(np.abs(found), 1e-12)
     at_bound = tuple(
         n for n, v, a, b, d in zip(law.free, found, low, high, near, strict=True) if v - a < d or b - v < d
     )
     poles = has_poles(fitted, domain_of(fitted, graph, receivers))
-    return Refitted(fitted, problem.error(found), len(receivers), at_bound, poles)
+    return Refitted(fitted, problem.error(inner), len(receivers), at_bound, poles)
 
 
-def _best(
-    problem: _Problem, starts: Sequence[np.ndarray], bounds: tuple[np.ndarray, np.ndarray], most: int
-) -> np.ndarray:
+def _best(problem: _Problem, starts: Sequence[np.ndarray], most: int) -> np.ndarray:
     """Return the end of the start from which the smallest mean absolute error was reached."""
     usable = [values for values in starts if np.isfinite(problem.error(values))]
     if not usable:
@@ -109,23 +111,21 @@ def _best(
         )
     if not problem.law.free:
         return usable[0]
-    ends = [_solved(problem, values, bounds, _SHARES[0], most) for values in usable]
+    ends = [_solved(problem, values, _SHARES[0], most) for values in usable]
     best = min(ends, key=problem.error)
     for share in _SHARES[1:]:
-        best = min((best, _solved(problem, best, bounds, share, most)), key=problem.error)
+        best = min((best, _solved(problem, best, share, most)), key=problem.error)
     return best
 
 
-def _solved(
-    problem: _Problem, start: np.ndarray, bounds: tuple[np.ndarray, np.ndarray], share: float, most: int
-) -> np.ndarray:
+def _solved(problem: _Problem, start: np.ndarray, share: float, most: int) -> np.ndarray:
     usual = 1.4826 * float(np.median(np.abs(problem.residual(start))))
     try:
         answer = scipy.optimize.least_squares(
             problem.residual,
             start,
             problem.jacobian,
-            bounds=bounds,
+            bounds=problem.bounds,
             x_scale="jac",
             loss="soft_l1",
             f_scale=max(share * usual, 1e-12),
@@ -137,20 +137,18 @@ def _solved(
     return answer.x if problem.error(answer.x) < problem.error(start) else start
 
 
-def _polished(
-    problem: _Problem, start: np.ndarray, bounds: tuple[np.ndarray, np.ndarray], most: int
-) -> Float[np.ndarray, " constant"]:
+def _polished(problem: _Problem, start: np.ndarray, most: int) -> Float[np.ndarray, " constant"]:
     size = np.where(start == 0, 1e-3, np.abs(start))
     corners = np.vstack([start, *(start + 0.02 * size * unit for unit in np.eye(len(start)))])
     answer = scipy.optimize.minimize(
         problem.error,
         start,
         method="Nelder-Mead",
-        bounds=scipy.optimize.Bounds(*bounds),
+        bounds=scipy.optimize.Bounds(*problem.bounds),
         options={
             "maxfev": most,
             "maxiter": most,
-            "initial_simplex": np.clip(corners, *bounds),
+            "initial_simplex": np.clip(corners, *problem.bounds),
             "xatol": 1e-9,
             "fatol": 1e-10,
         },
@@ -159,11 +157,21 @@ def _polished(
 
 
 class _Problem:
-    """Residuals δ̂ - δ of a law on some halos, and their derivatives by its free constants."""
+    """Residuals δ̂ - δ of a law on some halos, and their derivatives by the coordinates of its free constants.
+
+    Attributes:
+        low: Lower bounds of the free constants.
+        high: Upper bounds.
+        bounds: Both in coordinates.
+    """
 
     def __init__(self, law: HaloLaw, graph: HaloGraph, receivers: np.ndarray) -> None:
         self.law, self._graph, self._receivers = law, graph, receivers
         self._target, self._own = graph.overdensity[receivers], graph.own(receivers)
+        self.low, self.high = np.array([law.bound(name) for name in law.free]).reshape(-1, 2).T
+        self._sign = np.where(self.low > 0, 1.0, np.where(self.high < 0, -1.0, 0.0))
+        ends = np.sort([self.coordinates(self.low), self.coordinates(self.high)], axis=0)
+        self.bounds = ends[0], ends[1]
         free = [formula.symbol(name) for name in law.free]
         arriving = formula.symbol("s")
         # A constant may stand in the message, in the node, or in both.
@@ -179,6 +187,16 @@ class _Problem:
         if not self.law.hears:
             return iter(())
         return column_pieces(self.law.message, self._graph, self._receivers)
+
+    def coordinates(self, constants: Float[np.ndarray, " constant"]) -> Float[np.ndarray, " constant"]:
+        """Return the coordinates of constants: logarithms of those that keep their signs, the others themselves."""
+        with np.errstate(all="ignore"):
+            return np.where(self._sign != 0, np.log(np.abs(constants)), constants)
+
+    def natural(self, values: Float[np.ndarray, " constant"]) -> Float[np.ndarray, " constant"]:
+        """Return the constants that have these coordinates."""
+        with np.errstate(all="ignore"):
+            return np.where(self._sign != 0, self._sign * np.exp(values), values)
 
     def error(self, values: Float[np.ndarray, " constant"]) -> float:
         """Return the mean absolute error; infinite where the law is not finite."""
@@ -197,10 +215,11 @@ class _Problem:
             inner = self._summed([expression for _, expression in self._by_message], constants)
             for (k, _), column in zip(self._by_message, inner, strict=True):
                 columns[k] = columns[k] + slope * column
-        return np.column_stack(columns)
+        # By the logarithm of c: c times the derivative by c.
+        return np.column_stack(columns) * np.where(self._sign != 0, self.natural(values), 1.0)
 
     def _constants(self, values: np.ndarray) -> dict[str, float]:
-        return {**self.law.constants, **dict(zip(self.law.free, values.tolist(), strict=True))}
+        return {**self.law.constants, **dict(zip(self.law.free, self.natural(values).tolist(), strict=True))}
 
     def _node(self, expression: sympy.Expr, constants: dict[str, float], arriving: np.ndarray) -> np.ndarray:
         found = formula.evaluate(expression, {**constants, **self._own, "s": arriving})

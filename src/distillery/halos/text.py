@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sympy
+
 from distillery import formula
-from distillery.halos.law import HaloLaw
 from distillery.halos.names import MESSAGE_UNITS, NODE_UNITS
-from distillery.replace.text import in_latex, plain
+from distillery.halos.law import HaloLaw
+from distillery.replace.text import in_latex, plain, rounded
 
 _LATEX = {
     "r": "r_{ij}",
@@ -26,16 +28,17 @@ def line(law: HaloLaw) -> str:
     Args:
         law: The law with its constants.
     """
-    message, node = law.filled()
+    message, node = _shown(law)
     return f"δ = {plain(node)}" + (f", s = Σ {_bracketed(plain(message))}" if law.hears else "")
 
 
 def latex(law: HaloLaw) -> str:
     """Return the equations of a law in LaTeX, one line each, to stand in an ``align*`` environment."""
-    message, node = law.filled()
-    lines = [rf"\hat{{\delta}}_i &= {in_latex(node, _LATEX)}"]
+    message, node = _shown(law)
+    numbers = {text: text for text in map(_digits, law.constants.values())}
+    lines = [rf"\hat{{\delta}}_i &= {in_latex(node, _LATEX | numbers)}"]
     if law.hears:
-        lines.append(rf"e_i &= \sum_{{j}} {in_latex(message, _LATEX)}")
+        lines.append(rf"e_i &= \sum_{{j}} {in_latex(message, _LATEX | numbers)}")
     return " \\\\\n".join(lines) + "\n"
 
 
@@ -53,6 +56,19 @@ def listing(law: HaloLaw, title: str) -> str:
     lines += [f"{name} = {value!r}" for name, value in law.constants.items()]
     lines += [f"message = {formula.to_text(law.message)}", f"overdensity = {formula.to_text(law.node)}"]
     return "\n".join(lines) + "\n"
+
+
+def _shown(law: HaloLaw) -> tuple[sympy.Expr, sympy.Expr]:
+    """Return message and node with constants as they are read, as names, so that (0.05 r)^13 stays what it is."""
+    values = {
+        formula.symbol(name): formula.symbol(_digits(value)) * (-1 if value < 0 else 1)
+        for name, value in law.constants.items()
+    }
+    return law.message.xreplace(values), law.node.xreplace(values)
+
+
+def _digits(value: float) -> str:
+    return rounded(abs(value))
 
 
 def _bracketed(text: str) -> str:
