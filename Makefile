@@ -25,7 +25,7 @@ cluster: .venv/cluster
 
 test: lint
 	$(BIN)/python -m pytest -n 2 -m "not slow and not workflow and not slurm"
-	$(BIN)/python -m pytest -v -n 2 --dist loadfile -m "slow or workflow or slurm"
+	$(BIN)/python -m pytest -v -n 2 --dist loadfile --durations 30 -m "slow or workflow or slurm"
 
 test-fast: .venv/dev
 	$(BIN)/python -m pytest -n 2 -m "not slow and not workflow and not slurm"

@@ -95,6 +95,11 @@ class HaloTrainingSettings(Settings):
     weight: float = Field(1e-2, ge=0, description="Factor of the L1 norm of the messages in the loss.")
     fade_in: float = Field(0.3, ge=0, le=1, description="Share of the steps over which it rises to its full weight.")
     steps: int = Field(3000, ge=1, description="Optimiser steps.")
+    rotations: bool = Field(
+        True,
+        description="Whether each step sees the universe turned by a random rotation or reflection, for overdensities "
+        "have no direction; a few thousand halos are learnt by heart without.",
+    )
     batch: int = Field(64, ge=1, description="Halos per step, each with all of its neighbours.")
     max_edges: int = Field(
         50_000, ge=1, description="Most edges in memory at a time; a step works through more of them in pieces."
