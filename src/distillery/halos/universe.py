@@ -76,11 +76,11 @@ PRESETS = {"small": SMALL, "medium": MEDIUM, "large": LARGE}
 def memory_mb(universe: Universe) -> float:
     """Return about how much memory a realisation needs at most, in MB.
 
-    The force needs two meshes in single precision, of the density and its transform, or of the potential and its
-    derivative; beside them are positions, momenta and two times forces of every particle.
+    The force needs three meshes in single precision while it transforms: what comes in, what goes out, and work space;
+    beside them are positions, momenta and two times forces of every particle.
     """
     cells, count = (_FINER * universe.particles) ** 3, universe.particles**3
-    return 150 + (2.1 * 4 * cells + 4 * 12 * count) / 1e6
+    return 150 + (3 * 4 * cells + 4 * 12 * count) / 1e6
 
 
 def grow(universe: Universe, seed: int, workers: int = 1, label: str | None = None) -> Catalogue:
