@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,6 +298,37 @@ def test_snapshots_say_the_same_as_cubes(files: Files, parts: int) -> None:
     expected = read_quijote(files.quijote()).overdensity
     found = read_quijote(files.quijote(matter=str(folder))).overdensity
     np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_compressed_snapshots_are_read_with_the_plugin_or_ask_for_it(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_snapshot(files, 1)
+    expected = read_quijote(files.quijote(matter=str(folder))).overdensity
+    # Written where the plugin is loaded, so that here it is not yet.
+    pytest.importorskip("h5py")
+    if importlib.util.find_spec("hdf5plugin") is None:
+        pytest.skip("no hdf5plugin")
+    code = (
+        "import sys, h5py, hdf5plugin\n"
+        "with h5py.File(sys.argv[1], 'r+') as content:\n"
+        "    data = content['PartType1/Coordinates'][...]\n"
+        "    del content['PartType1/Coordinates']\n"
+        "    content.create_dataset('PartType1/Coordinates', data=data, **hdf5plugin.Blosc(cname='zstd'))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder / "snap_004.hdf5")], check=True, timeout=60)
+    if "hdf5plugin" not in sys.modules:
+        real = importlib.import_module
+
+        def without(name: str) -> Any:
+            if name == "hdf5plugin":
+                raise ModuleNotFoundError(name)
+            return real(name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(importlib, "import_module", without)
+            assert "if it is compressed, pip install hdf5plugin" in refused(files.quijote(matter=str(folder)))
+    np.testing.assert_array_equal(read_quijote(files.quijote(matter=str(folder))).overdensity, expected)
 
 
 @pytest.mark.parametrize(

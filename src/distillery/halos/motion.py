@@ -36,7 +36,7 @@ def force(
         workers: Threads of the transforms.
 
     Returns:
-        Forces in Mpc/h, in single precision. Memory: two meshes of cells³ times 4 bytes.
+        Forces in Mpc/h, in single precision. Memory: three meshes of cells³ times 4 bytes.
     """
     modes = fft.rfftn(mesh.contrast(position, box, cells), overwrite_x=True, workers=workers)
     for plane, square in mesh.squared_planes(cells, box, np.float32):

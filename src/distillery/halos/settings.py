@@ -53,11 +53,11 @@ class Universe(Settings):
     def memory_mb(self) -> float:
         """Memory that a realisation needs at most, about, in MB.
 
-        The force needs two meshes in single precision, of the density and its transform, or of the potential and its
-        derivative; beside them are positions, momenta and two times forces of every particle.
+        The force needs three meshes in single precision while it transforms: what comes in, what goes out, and work
+        space; beside them are positions, momenta and two times forces of every particle.
         """
         cells, count = (FINER * self.particles) ** 3, self.particles**3
-        return 150 + (2.1 * 4 * cells + 4 * 12 * count) / 1e6
+        return 150 + (3 * 4 * cells + 4 * 12 * count) / 1e6
 
 
 class Quijote(Settings):

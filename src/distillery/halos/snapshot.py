@@ -1,8 +1,14 @@
-"""Positions of matter in snapshots as Gadget writes them in HDF5: snap_SSS.hdf5, or a set of snap_SSS.k.hdf5."""
+"""Positions of matter in snapshots as Gadget writes them in HDF5: snap_SSS.hdf5, or a set of snap_SSS.k.hdf5.
+
+Quijote's snapshots are compressed with Blosc since 2023, which h5py can read once hdf5plugin is imported; both are used
+if they are there.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,8 +49,11 @@ def positions(
         h5py: Any = importlib.import_module("h5py")
     except ModuleNotFoundError:
         raise DistilleryError(
-            f"{first}: reading HDF5 needs h5py, which is not installed; pip install h5py, or name a density cube"
+            f"{first}: reading HDF5 needs h5py, which is not installed; pip install h5py hdf5plugin, or name a "
+            "density cube"
         ) from None
+    with contextlib.suppress(ModuleNotFoundError):
+        importlib.import_module("hdf5plugin")
     files = _header(h5py, first, "NumFilesPerSnapshot")
     wanted = int(_header(h5py, first, "NumPart_Total", _MATTER))
     wanted += int(_header(h5py, first, "NumPart_Total_HighWord", _MATTER, default=0.0)) << 32
@@ -103,7 +112,10 @@ def _positions(h5py: Any, file: Path, expected: int, box: float) -> Iterator[Flo
                 shape = tuple(data.shape)
                 position = np.asarray(data[start : start + _CHUNK], dtype=np.float32) / np.float32(1e3)
         except _DAMAGE as error:
-            raise DistilleryError(f"{file}: damaged ({name}: {_reason(error)}); fetch it again") from None
+            remedy = "fetch it again"
+            if "hdf5plugin" not in sys.modules:
+                remedy = "if it is compressed, pip install hdf5plugin; otherwise fetch it again"
+            raise DistilleryError(f"{file}: cannot be read ({name}: {_reason(error)}); {remedy}") from None
         if shape != (expected, 3):
             raise DistilleryError(f"{file}: {name} has the shape {shape}, expected {(expected, 3)}; fetch it again")
         if not np.all((position >= 0) & (position <= np.float32(box))):
