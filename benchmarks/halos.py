@@ -36,11 +36,11 @@ from distillery.settings import DistillationSettings, OperonSettings
 from distillery.train.run import choose_device
 
 SEARCH = DistillationSettings(
-    samples=2000,
-    held_out=1000,
+    samples=4000,
+    held_out=2000,
     operators=("+", "-", "*", "/", "^"),
     seconds=3000.0,
-    operon=OperonSettings(population=200, generations=25, samples=500, max_length=25),
+    operon=OperonSettings(population=500, generations=50, samples=1000, max_length=25),
 )
 
 
@@ -94,7 +94,10 @@ class Study:
             rotations=not options.as_it_lies,
         )
         chosen = self.regions.train if receivers is None else receivers
-        result = train(self.graph, chosen, settings, device=self.device)
+        folder = (
+            None if options.folder is None else options.folder / f"{'all' if receivers is None else 'below'}-{mass}"
+        )
+        result = train(self.graph, chosen, settings, device=self.device, folder=folder)
         say(f"  {result.edges_per_second:,.0f} edges/s{'; ' + result.reason if result.reason else ''}")
         return result
 
@@ -162,6 +165,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=40)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--factor", action="store_true", help="take the receiver's own factor out of messages")
+    parser.add_argument("--folder", type=Path, help="where networks are kept, for another run to go on from")
     parser.add_argument("--keep", type=Path, help="where our own law is written")
     options = parser.parse_args()
     torch.set_num_threads(1)
