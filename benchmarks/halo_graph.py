@@ -34,7 +34,7 @@ def main() -> None:
     edges = len(graph.senders)
     sys.stdout.write(
         f"{edges:,} edges in {seconds:.1f} s, {edges / seconds:,.0f}/s; peak {grown / 1e6:.0f} MB, "
-        f"{grown / edges:.1f} bytes an edge, of which {(graph.senders.nbytes + graph.starts.nbytes) / 1e6:.0f} MB stay\n"
+        f"{grown / edges:.1f} bytes an edge; {(graph.senders.nbytes + graph.starts.nbytes) / 1e6:.0f} MB stay\n"
     )
     started = time.process_time()
     for place in graph.pieces(np.arange(options.halos), 1_000_000):

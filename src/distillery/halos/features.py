@@ -8,6 +8,7 @@ for masses, units in which constants are of order one. arXiv:2006.11287 states n
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ class HaloGraph:
             names: Which of the names are wanted; all of them if not said.
         """
         receiver, sender = edges.receiver, edges.sender
-        made = {
+        made: dict[str, Callable[[], np.ndarray]] = {
             "r": lambda: edges.distance,
             "dv": lambda: np.linalg.norm(self.velocity[receiver] - self.velocity[sender], axis=1),
             "v1": lambda: self.speed[receiver],

@@ -111,7 +111,7 @@ def row_sums(
         values: Rows of one receiver after another.
         degrees: How many rows each has.
     """
-    return _RowSums.apply(values, degrees)
+    return _RowSums.apply(values, degrees)  # type: ignore[no-untyped-call]
 
 
 class _RowSums(torch.autograd.Function):

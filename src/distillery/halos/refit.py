@@ -11,7 +11,7 @@ magnitude when the exponent moves; between logarithms and exponent that is a str
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import scipy.optimize
@@ -183,7 +183,7 @@ class _Problem:
         self._kept = list(self._pieces()) if edges * _BYTES * (len(self._message_names) + 1) < _KEPT_BYTES else None
         self._newest: tuple[bytes, np.ndarray] | None = None
 
-    def _pieces(self):  # type: ignore[no-untyped-def]
+    def _pieces(self) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
         if not self.law.hears:
             return iter(())
         return column_pieces(self.law.message, self._graph, self._receivers)
