@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import math
 from collections.abc import Callable
@@ -33,7 +34,9 @@ def cheapest(expression: sympy.Expr) -> sympy.Expr:
     forms = [normal(expression)]
     expanded = multiplied_out(expression)
     if expanded is not None:
-        forms.append(normal(collected(expanded)))
+        # SymPy loses itself when it divides some powers with broken exponents; then there is no such form.
+        with contextlib.suppress(RecursionError):
+            forms.append(normal(collected(expanded)))
     return min(forms, key=complexity)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sympy
 
 from distillery import formula
-from distillery.halos.names import MESSAGE_UNITS, NODE_UNITS
 from distillery.halos.law import HaloLaw
+from distillery.halos.names import MESSAGE_UNITS, NODE_UNITS
 from distillery.replace.text import in_latex, plain, rounded
 
 _LATEX = {
