@@ -74,14 +74,7 @@ def _of_network(
     std = np.empty(len(measured.std))
     std[measured.order] = measured.std
     found |= {"message_std": std.tolist(), "reading": "principal" if by_axes else "std", **_kept(measured, by_axes)}
-    reading = reading_of(
-        trained,
-        graph,
-        regions.train,
-        measured.direction(axes=bool(by_axes)),
-        seed=cell.seed,
-        receiver_factor=sweep.config.interpretation.gauge_fixed,
-    )
+    reading = reading_of(trained, graph, regions.train, measured.direction(axes=bool(by_axes)), seed=cell.seed)
     found["kernel"] = _kernel(reading, graph, regions)
     return found, arrays | _samples(sweep, cell, reading, graph, regions)
 
