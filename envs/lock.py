@@ -24,7 +24,8 @@ set -e
 python -m pip install --no-deps --no-build-isolation --quiet --editable "${DISTILLERY_CHECKOUT:-$PWD}"
 """
 STAGES = {
-    "simulate": [*SHARED, "heyoka", "mpi4py", "mpich", "zarr", "xarray"],
+    # Universes are grown with SciPy.
+    "simulate": [*SHARED, "heyoka", "mpi4py", "mpich", "scipy", "zarr", "xarray"],
     # Laws that replace networks are fitted (SciPy) and tested on new simulations (heyoka) beside these networks.
     "train": [*SHARED, "heyoka", "scipy", "torch", "torch-geometric", "safetensors", "zarr", "xarray"],
     "distill": [
