@@ -180,6 +180,7 @@ def test_a_step_keeps_to_its_memory() -> None:
         assert sum(kept.values()) <= shape.bytes_per_edge * len(piece.inputs) + weights + nodes
 
 
+@pytest.mark.slow
 def test_training_learns_a_sum_over_neighbours() -> None:
     graph = toyhalos.graph()
     counts = np.array([graph.mass[graph.neighbours.edges(np.array([i])).sender].sum() for i in EVERYONE])
@@ -227,7 +228,7 @@ class Killed(Exception):
     """What ends a training between two steps."""
 
 
-@pytest.mark.parametrize("at", [7, 10, 25])
+@pytest.mark.parametrize("at", [7, 10, pytest.param(25, marks=pytest.mark.slow)])
 def test_a_training_that_was_killed_goes_on_to_the_same_bits(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +276,7 @@ def test_divergence_is_reported_with_its_step(monkeypatch: pytest.MonkeyPatch, t
     assert step == 30
 
 
+@pytest.mark.slow
 def test_an_explosion_is_a_divergence() -> None:
     graph = toyhalos.graph()
     graph = dataclasses.replace(graph, overdensity=np.sin(EVERYONE.astype(float)))

@@ -24,13 +24,12 @@ def model() -> tuple[Trained, HaloGraph]:
     return Trained(untrained(settings, scales), scales, settings, 0, "", (), 0.0), graph
 
 
-@pytest.mark.parametrize("factor", [False, True])
-def test_messages_have_unit_spread_and_increase_their_sum(factor: bool) -> None:
+def test_messages_have_unit_spread_and_increase_their_sum() -> None:
     trained, graph = model()
     direction = np.array([0.6, 0.0, -0.8, 0.0])
     edges = graph.neighbours.edges(EVERYONE)
     for sign in (1.0, -1.0):
-        reading = reading_of(trained, graph, EVERYONE, sign * direction, edges=10**6, receiver_factor=factor)
+        reading = reading_of(trained, graph, EVERYONE, sign * direction, edges=10**6)
         along = reading.along(graph, edges)
         assert along.std() == pytest.approx(1.0, rel=1e-4)
         assert along.mean() > 0

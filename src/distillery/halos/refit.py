@@ -215,8 +215,9 @@ class _Problem:
             inner = self._summed([expression for _, expression in self._by_message], constants)
             for (k, _), column in zip(self._by_message, inner, strict=True):
                 columns[k] = columns[k] + slope * column
-        # By the logarithm of c: c times the derivative by c.
-        return np.column_stack(columns) * np.where(self._sign != 0, self.natural(values), 1.0)
+        # By the logarithm of c: c times the derivative by c. What is not finite ends the start, without a warning.
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.column_stack(columns) * np.where(self._sign != 0, self.natural(values), 1.0)
 
     def _constants(self, values: np.ndarray) -> dict[str, float]:
         return {**self.law.constants, **dict(zip(self.law.free, self.natural(values).tolist(), strict=True))}

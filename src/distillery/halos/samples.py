@@ -2,9 +2,7 @@
 
 The node function undoes any scale and sign of a message, so they are fixed: the message is positive on average, so that
 it increases the sum, and its standard deviation over the training edges is 1. An offset is not free: sums would change
-by the number of neighbours, which no node knows. A factor of the receiver's own, A(v_i, M_i), is free as well, for the
-node function knows the receiver. It is taken out on request: each receiver is put before the same senders, and A is how
-loud it hears them (``interpret.gauge`` does the same for forces).
+by the number of neighbours, which no node knows.
 """
 
 from __future__ import annotations
@@ -23,8 +21,6 @@ from distillery.halos.training import Trained, evaluation
 from distillery.randomness import stream
 from distillery.settings import DistillationSettings
 
-# Senders that every receiver is put before.
-_REFERENCES = 64
 # Shells of equal thickness from which samples of messages come, and edges that are looked at for each that is taken.
 _SHELLS, _LOOKED_AT = 20, 20
 
@@ -37,16 +33,11 @@ class Reading:
         trained: The network.
         direction: Along which messages are read, see ``Spectrum.direction``.
         scale: What it is divided by, sign included.
-        references: Scaled inputs of the edge function from the senders that receivers are put before; None where the
-            receiver's factor is left in.
-        usual: How loud these are usually heard, in messages as they are sent.
     """
 
     trained: Trained
     direction: Float[np.ndarray, " message"]
     scale: float
-    references: Float[np.ndarray, "reference input"] | None = None
-    usual: float = 1.0
 
     def along(self, graph: HaloGraph, edges: Edges) -> Float[np.ndarray, " edge"]:
         """Return the component along edges, its gauge fixed."""
@@ -54,7 +45,7 @@ class Reading:
         own = scales.own(graph, next(network.parameters()).device)
         with torch.no_grad():
             messages = network.messages(scales.along(own, edges)).double().cpu().numpy()
-        return messages @ self.direction / (self.scale * np.repeat(self.factor(graph, edges.receivers), edges.degrees))
+        return messages @ self.direction / self.scale
 
     def sums(self, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"]) -> Float[np.ndarray, " receiver"]:
         """Return the sums of the component over the edges that arrive at some halos."""
@@ -65,24 +56,7 @@ class Reading:
             for piece in batches.pieces(receivers):
                 along = (network.messages(piece.inputs).double() @ unit).cpu()
                 found.append(torch.segment_reduce(along, "sum", lengths=piece.degrees.cpu(), initial=0.0).numpy())
-        return np.concatenate(found) / (self.scale * self.factor(graph, receivers))
-
-    def factor(self, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"]) -> Float[np.ndarray, " receiver"]:
-        """Return each receiver's own factor, 1 where it is left in."""
-        if self.references is None:
-            return np.ones(len(receivers))
-        network, width = self.trained.network, self.trained.scales.own_width
-        device = next(network.parameters()).device
-        own = self.trained.scales.own(graph, device)
-        references = torch.from_numpy(self.references).to(device)
-        loud = np.empty(len(receivers))
-        with torch.no_grad():
-            for place, receiver in enumerate(receivers):
-                inputs = references.clone()
-                inputs[:, 4 : 4 + width] = own[int(receiver)]
-                heard = network.messages(inputs).double().cpu().numpy() @ self.direction
-                loud[place] = np.median(np.abs(heard))
-        return np.maximum(loud / self.usual, 1e-6)
+        return np.concatenate(found) / self.scale
 
 
 def reading_of(
@@ -93,7 +67,6 @@ def reading_of(
     *,
     seed: int = 0,
     edges: int = 20_000,
-    receiver_factor: bool = False,
 ) -> Reading:
     """Fix the gauge of a component of messages.
 
@@ -104,7 +77,6 @@ def reading_of(
         direction: Along which messages are read.
         seed: Seed of the edges that decide.
         edges: How many edges decide.
-        receiver_factor: Whether to take out the receiver's own factor too.
 
     Raises:
         DistilleryError: The component says the same along all edges.
@@ -115,17 +87,6 @@ def reading_of(
     spread = float(heard.std())
     if not spread > 0:
         raise DistilleryError("message: says the same along all edges, there is nothing to distil; train longer")
-    if receiver_factor:
-        scales, draws = trained.scales, stream(seed, "halos", "references")
-        # The louder half: far senders are heard by no receiver, and tell nothing about any.
-        louder = np.argsort(-np.abs(heard), kind="stable")[: max(len(heard) // 2, 1)]
-        chosen = np.sort(draws.choice(louder, min(_REFERENCES, len(louder)), replace=False))
-        own = scales.own(graph)
-        raw = dataclasses.replace(raw, references=scales.along(own, some).numpy()[chosen])
-        usual = float(np.median(raw.factor(graph, np.unique(some.receivers)[:200])))
-        raw = dataclasses.replace(raw, usual=usual)
-        heard = raw.along(graph, some)
-        spread = float(heard.std())
     return dataclasses.replace(raw, scale=spread if heard.mean() >= 0 else -spread)
 
 

@@ -22,6 +22,10 @@ from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.sweep import Sweep
 
 
+# Most complex formula that is tried; the paper's best has 22.
+_MOST = 36
+
+
 def replace(sweep: Sweep, cell: Cell) -> None:
     """Compose the fronts of a network's functions, refit what they make, choose a formula and write it.
 
@@ -76,7 +80,15 @@ def _replaced(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions) -> t
         for function in ("components", "node")
     )
     try:
-        found = laws(messages, nodes, graph, regions.train, regions.validation, seed=sweep.config.replacement.seed)
+        found = laws(
+            messages,
+            nodes,
+            graph,
+            regions.train,
+            regions.validation,
+            seed=sweep.config.replacement.seed,
+            most=_MOST,
+        )
     except DistilleryError as error:
         return result | {"reason": str(error), "errors": errors}, None
     paper = _paper_form(sweep, graph, regions)
