@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -145,5 +146,13 @@ def test_a_universe_goes_all_the_way_to_its_table(tmp_path: Path) -> None:
         assert "paper 0.421" in text
         assert all(condition in text for condition in CONDITIONS[:3])
     assert page.count("true against predicted overdensity") == len(HALO_MODELS) - 6
+    told = subprocess.run(
+        [sweeps.BIN / "distillery", "law", "halos-3d-s0/formula-with-mass-s0", "--config", config],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert told.strip() == cells[1][3]
     again = sweeps.dry_run(tmp_path, config)
     assert set(again) <= {"all"}

@@ -160,6 +160,14 @@ def law(sweep: Sweep, cell: str, as_entry: bool) -> None:
     from distillery.replace.potential import as_system, entry_of
 
     found = sweep.find_cell(cell)
+    if sweep.kind(found.experiment) == "halos":
+        from distillery.halos import law as halo_law
+        from distillery.halos.text import line
+
+        if as_entry:
+            raise DistilleryError(f"{cell}: a formula of halos is no potential; leave out --system")
+        click.echo(line(halo_law.read_law(found.law(sweep.results, "json"))))
+        return
     read = read_law(found.law(sweep.results, "json"))
     if as_entry:
         entry = entry_of(as_system(read, sweep.system(found.experiment)))

@@ -185,4 +185,4 @@ def read_law(path: Path) -> HaloLaw:
     Raises:
         DistilleryError: The file is missing, damaged or of another version.
     """
-    return from_content(files.read_json(path, "make it again, or name another file"), str(path))
+    return from_content(files.read_json(path, "delete the cell's replace.json and run the sweep again"), str(path))

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from distillery import files
 from distillery.cell import Cell
-from distillery.errors import DistilleryError
 from distillery.halos.conditions import CONDITIONS, DENSE, HELD_OUT, THICK, THIN
 from distillery.halos.data import read_graphs, regions_of
 from distillery.halos.features import HaloGraph
 from distillery.halos.generalisation import Model, above, below
-from distillery.halos.law import from_content
+from distillery.halos.law import read_law
 from distillery.halos.trained import outcome_of, read_network
 from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.sweep import Sweep
@@ -51,10 +49,7 @@ def _predictors(sweep: Sweep, cell: Cell) -> dict[str, Model]:
         found["network"] = read_network(sweep, cell, outcome_of(sweep, cell))
     source = cell.law(sweep.results, "json")
     if source.exists():
-        content = files.read_json(source, "delete the cell's replace.json and run the sweep again")
-        if not isinstance(content, dict):
-            raise DistilleryError(f"{source}: lacks what it should hold; replace the cell again")
-        found["refitted"] = from_content(content.get("law"), str(source))
+        found["refitted"] = read_law(source)
     return found
 
 

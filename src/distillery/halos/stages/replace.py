@@ -13,14 +13,13 @@ from distillery.halos.data import read_graphs, regions_of
 from distillery.halos.features import HaloGraph
 from distillery.halos.forms import form
 from distillery.halos.found import laws
-from distillery.halos.law import HaloLaw, as_content
+from distillery.halos.law import HaloLaw, write_law
 from distillery.halos.refit import refit
 from distillery.halos.regions import Regions
 from distillery.halos.text import latex, line, listing
 from distillery.halos.trained import outcome_of, read_formula, read_network
 from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.sweep import Sweep
-
 
 # Most complex formula that is tried; the paper's best has 22.
 _MOST = 36
@@ -146,6 +145,6 @@ def _test(law: HaloLaw, graph: HaloGraph, regions: Regions) -> float | None:
 
 
 def _write(sweep: Sweep, cell: Cell, law: HaloLaw) -> None:
-    files.write_json(cell.law(sweep.results, "json"), {"cell": str(cell), "law": as_content(law)})
+    write_law(cell.law(sweep.results, "json"), law)
     files.write_text(cell.law(sweep.results, "txt"), listing(law, f"{cell}: overdensity of halos"))
     files.write_text(cell.law(sweep.results, "tex"), latex(law))
