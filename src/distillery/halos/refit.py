@@ -89,9 +89,11 @@ def refit(
     given = np.clip(np.array([law.constants[name] for name in law.free]), low, high)
     others = (given * np.exp(draws.normal(0.0, 0.5, given.shape)) for _ in range(starts - 1))
     first = [problem.coordinates(np.clip(values, low, high)) for values in (given, *others)]
-    inner = _best(problem, first, evaluations)
-    if polish and len(inner):
-        inner = _polished(problem, inner, polish)
+    # Where a law leaves the numbers, its error is infinite, and that settles it; no warning is needed.
+    with np.errstate(all="ignore"):
+        inner = _best(problem, first, evaluations)
+        if polish and len(inner):
+            inner = _polished(problem, inner, polish)
     found = problem.natural(inner)
     fitted = law.having(dict(zip(law.free, found.tolist(), strict=True)))
     near = 1e-6 * np.maximum(np.abs(found), 1e-12)
@@ -215,9 +217,8 @@ class _Problem:
             inner = self._summed([expression for _, expression in self._by_message], constants)
             for (k, _), column in zip(self._by_message, inner, strict=True):
                 columns[k] = columns[k] + slope * column
-        # By the logarithm of c: c times the derivative by c. What is not finite ends the start, without a warning.
-        with np.errstate(invalid="ignore", over="ignore"):
-            return np.column_stack(columns) * np.where(self._sign != 0, self.natural(values), 1.0)
+        # By the logarithm of c: c times the derivative by c.
+        return np.column_stack(columns) * np.where(self._sign != 0, self.natural(values), 1.0)
 
     def _constants(self, values: np.ndarray) -> dict[str, float]:
         return {**self.law.constants, **dict(zip(self.law.free, self.natural(values).tolist(), strict=True))}
