@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from distillery import files
@@ -22,11 +23,11 @@ from distillery.errors import DistilleryError
 from distillery.halos.batches import HaloBatches
 from distillery.halos.features import HaloGraph, Scales, scales_of
 from distillery.halos.network import HaloNetwork, HaloShape
+from distillery.halos.settings import HaloTrainingSettings
 from distillery.progress import progress
 from distillery.randomness import stream
 from distillery.train import checkpoint
 from distillery.train.loop import EXPLODED, Optimiser
-from distillery.train.mlp import ACTIVATIONS
 from distillery.train.schedule import faded_in, one_cycle
 
 COLUMNS = ("step", "loss", "penalty", "learning_rate")
@@ -34,57 +35,12 @@ COLUMNS = ("step", "loss", "penalty", "learning_rate")
 _WINDOW = 100
 
 
-@dataclasses.dataclass(frozen=True)
-class HaloTraining:
-    """A network and its budget; the defaults are the paper's widths and weight.
+class HaloTraining(HaloTrainingSettings):
+    """A network, its budget, and what its cell adds to the configured settings."""
 
-    Attributes:
-        hidden: Units per hidden layer.
-        layers: Hidden layers of the edge and of the node function.
-        messages: Message components.
-        activation: Activation function.
-        weight: Factor of the mean over edges of Σ_k |e_k|.
-        fade_in: Share of the steps over which the penalty rises to its full weight.
-        mass: Whether the network sees masses.
-        rotations: Whether each step sees the universe turned by a random rotation or reflection: δ has no direction.
-            The paper has 200,000 halos and does not say so; a few thousand are learnt by heart without.
-        batch: Receivers per step.
-        max_edges: Most edges in memory at a time; see ``HaloShape.bytes_per_edge``.
-        steps: Optimiser steps.
-        learning_rate: Peak of the one-cycle schedule.
-        weight_decay: Weight decay of Adam.
-        seed: Seed of weights and batches.
-        checkpoint_every: Steps between two checkpoints.
-    """
-
-    hidden: int = 500
-    layers: int = 2
-    messages: int = 100
-    activation: str = "relu"
-    weight: float = 1e-2
-    fade_in: float = 0.0
-    mass: bool = True
-    rotations: bool = True
-    batch: int = 64
-    max_edges: int = 50_000
-    steps: int = 20_000
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-8
-    seed: int = 0
-    checkpoint_every: int = 1_000
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
-        for name in ("hidden", "layers", "messages", "batch", "max_edges", "steps", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise DistilleryError(f"{name}: {getattr(self, name)} is too small; at least 1")
-        for name in ("weight", "fade_in", "weight_decay", "seed"):
-            if not getattr(self, name) >= 0:
-                raise DistilleryError(f"{name}: {getattr(self, name)} must not be negative")
-        if not self.learning_rate > 0:
-            raise DistilleryError(f"learning_rate: {self.learning_rate} must be above 0")
-        if self.activation not in ACTIVATIONS:
-            raise DistilleryError(f"activation: {self.activation!r} is not known; choose {', '.join(ACTIVATIONS)}")
+    mass: bool = Field(True, description="Whether the network sees masses.")
+    seed: int = Field(0, ge=0, description="Seed of weights and batches.")
+    checkpoint_every: int = Field(1_000, ge=1, description="Steps between two checkpoints.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -315,8 +271,7 @@ def _typical(graph: HaloGraph, receivers: np.ndarray) -> float:
 
 def _key(graph: HaloGraph, receivers: np.ndarray, settings: HaloTraining) -> str:
     """Return a hash of all that weights depend on, to the last bit; how often they are saved is no part of it."""
-    content = dataclasses.asdict(settings)
-    del content["checkpoint_every"]
+    content = settings.model_dump(mode="json", exclude={"checkpoint_every"})
     arrays = (graph.neighbours.position, graph.velocity, graph.mass, graph.overdensity, receivers)
     sha = hashlib.sha256()
     for array in arrays:
