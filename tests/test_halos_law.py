@@ -18,7 +18,7 @@ from distillery.halos import refit as refitting
 from distillery.halos.features import HaloGraph, message_names, node_names
 from distillery.halos.forms import NAMES, form
 from distillery.halos.found import composed, laws
-from distillery.halos.generalisation import above, below, error_of, in_and_out
+from distillery.halos.generalisation import above, below, error_of
 from distillery.halos.law import HaloLaw, as_content, from_content, read_law, row_sums, sums, write_law
 from distillery.halos.poles import Domain, bounded, domain_of, guarded, has_poles
 from distillery.halos.refit import NotFiniteError, refit
@@ -228,7 +228,7 @@ def test_errors_in_and_out_of_the_distribution() -> None:
     everyone = np.arange(4)
     assert below(graph, everyone).tolist() == [0, 1]
     assert above(graph, everyone).tolist() == [2, 3]
-    inside, outside = in_and_out(model, graph, everyone)
+    inside, outside = error_of(model, graph, below(graph, everyone)), error_of(model, graph, above(graph, everyone))
     assert (inside.mean, outside.mean, outside.halos) == (0.5, 3.5, 2)
     assert outside.standard == pytest.approx(np.std([2, 5], ddof=1) / np.sqrt(2))
     assert np.isnan(error_of(model, graph, everyone[:0]).mean)

@@ -294,6 +294,9 @@ def test_bad_settings_are_refused_before_any_work() -> None:
         train(graph, EVERYONE, budget(max_edges=10))
     with pytest.raises(DistilleryError, match="no halo to train on"):
         train(graph, EVERYONE[:0], SMALL)
+    smaller = halo_graph(toyhalos.catalogue(), 20.0, toyhalos.SMOOTHING)
+    with pytest.raises(DistilleryError, match="the network was trained with 25"):
+        toy_model(graph).predict(smaller, EVERYONE)
 
 
 def made_by_hand(graph: HaloGraph) -> Trained:

@@ -58,6 +58,11 @@ def test_problems_hold_what_the_network_says() -> None:
     node = node_problem(reading, graph, EVERYONE[:300], EVERYONE[300:], settings)
     assert node.names == ("s", "m", "v")
     assert (len(node.target), len(node.held_out_target)) == (100, 60)
+    known = {tuple(row) for row in np.round(reading.sums(graph, EVERYONE), 9)[:, None].tolist()}
+    assert {(round(float(s), 9),) for s in node.features[:, 0]} <= known
+    said = dict(zip(np.round(reading.sums(graph, EVERYONE), 9), trained.predict(graph, EVERYONE), strict=True))
+    for s, target in zip(np.round(node.features[:, 0], 9), node.target, strict=True):
+        assert said[s] == pytest.approx(target, rel=1e-4, abs=1e-5)
     chosen = dataclasses.replace(reading, scale=2 * reading.scale)
     assert node_problem(chosen, graph, EVERYONE[:300], EVERYONE[300:], settings).features[:, 0] == pytest.approx(
         node.features[:, 0] / 2

@@ -21,7 +21,7 @@ from distillery.halos.conditions import CONDITIONS, HELD_OUT, THICK
 from distillery.halos.data import joined
 from distillery.halos.features import halo_graph
 from distillery.halos.forms import form
-from distillery.halos.models import HALO_MODELS
+from distillery.halos.regions import split
 from distillery.plan import plan_text
 from distillery.randomness import stream
 from distillery.report.run import report
@@ -30,6 +30,7 @@ from distillery.sweep import sweep_from
 TINY: dict[str, Any] = {
     "halos": [
         {
+            "universe": {"particles": 64, "box": 125.0},
             "validation": 0.0,
             "test_realisations": 0,
             "other_cosmology": None,
@@ -53,6 +54,11 @@ def halos(**changes: Any) -> dict[str, Any]:
         (halos(smoothing=15.0), r"halos\.0: smoothing: 15 Mpc/h is none of the filters 20"),
         (halos(models=["l1"]), r"halos\.0\.models: unknown model 'l1' of halos; known are constant"),
         (halos(held_out=0.6, validation=0.5), r"halos\.0: held_out: with validation it leaves no space"),
+        (halos(validation=0.1), r"halos\.0: universe\.box: 125 Mpc/h leave too little .* raise it to 150"),
+        (halos(catalogue={"groups": "g", "matter": "m"}, test_realisations=1), r"halos\.0: catalogue: no universe"),
+        (halos(catalogue={"groups": "g"}), r"halos\.0\.catalogue\.matter: missing"),
+        ({"halos": [{}, {}]}, r"halos\.1\.name: 'halos' with seed 0 stands twice"),
+        ({**halos(), "models": ["l1"]}, r"models: are for experiments, and there are none"),
         (halos(universe={"cosmology": {"omega_m": 3.0}}), r"halos\.0\.universe\.cosmology\.omega_m: "),
         (halos(training={"weight": -1.0}), r"halos\.0\.training\.weight: "),
         (halos(name="spring"), r"halos\.0\.name: 'spring' is a system"),
@@ -87,6 +93,39 @@ def test_halos_and_bodies_share_a_sweep_and_leave_each_others_keys_alone() -> No
     text = plan_text(both)
     assert "1 data set of halos: 3 cells" in text
     assert "1 universe" in text
+
+
+def test_an_entry_without_any_key_can_be_split() -> None:
+    settings = parse_config({"halos": [{}]}).halos[0]
+    fractions = (1 - settings.validation - settings.held_out, settings.validation, settings.held_out)
+    places = stream(0, "test", "places").uniform(0, settings.box, (1000, 3))
+    found = split(places, settings.box, settings.smoothing, fractions)
+    assert min(len(found.train), len(found.validation), len(found.test)) > 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "train", "test", "learned"),
+    [
+        ({"realisations": 2}, True, False, True),
+        ({"test_realisations": 1}, False, True, False),
+        ({"seed": 1}, True, True, True),
+        ({"universe": {"particles": 32, "box": 125.0}}, True, True, True),
+        ({"held_out": 0.3}, False, False, True),
+    ],
+)
+def test_keys_change_with_what_they_stand_for(changes: dict[str, Any], train: bool, test: bool, learned: bool) -> None:
+    before, after = sweep_from(halos(), "given"), sweep_from(halos(**changes), "given")
+    (one,), (other,) = before.experiments, after.experiments
+    assert (before.data_key(one, "train") != after.data_key(other, "train")) is train
+    assert (before.data_key(one, "test") != after.data_key(other, "test")) is test
+    assert (before.key("train", before.cells[0]) != after.key("train", after.cells[0])) is learned
+
+
+def test_another_seed_of_samples_is_another_interpretation() -> None:
+    first, second = (sweep_from({**halos(), "distillation": {"seed": seed}}, "given") for seed in (0, 1))
+    cell = first.cells[-1]
+    assert first.key("train", cell) == second.key("train", cell)
+    assert first.key("interpret", cell) != second.key("interpret", cell)
 
 
 def test_what_is_learned_changes_no_universe() -> None:
@@ -145,7 +184,7 @@ def test_a_universe_goes_all_the_way_to_its_table(tmp_path: Path) -> None:
     for text in (page, markdown):
         assert "paper 0.421" in text
         assert all(condition in text for condition in CONDITIONS[:3])
-    assert page.count("true against predicted overdensity") == len(HALO_MODELS) - 6
+    assert page.count("true against predicted overdensity") == len(TINY["halos"][0]["models"])
     told = subprocess.run(
         [sweeps.BIN / "distillery", "law", "halos-3d-s0/formula-with-mass-s0", "--config", config],
         cwd=tmp_path,

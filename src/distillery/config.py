@@ -97,6 +97,10 @@ class Config(Settings):
     def _something_to_do(self) -> Config:
         if not self.experiments and not self.halos:
             raise ValueError("experiments: missing; list at least one, or one of halos")
+        if self.models and not self.experiments:
+            raise ValueError("models: are for experiments, and there are none; halos list their own, as halos.0.models")
+        if self.training.frames and not self.experiments:
+            raise ValueError("training.frames: films networks of experiments, and there are none; leave it out")
         if self.experiments and not self.models:
             raise ValueError("models: missing; it is required")
         return self
@@ -124,7 +128,10 @@ class Config(Settings):
                     f"known are {', '.join(self.known_systems)}"
                 )
         distinct(tuple((e.system, e.dim, e.bodies, e.seed) for e in self.experiments))
-        distinct(tuple((e.name, e.seed) for e in self.halos))
+        known = [(e.name, e.seed) for e in self.halos]
+        for index, entry in enumerate(known):
+            if entry in known[:index]:
+                raise ValueError(f"halos.{index}.name: {entry[0]!r} with seed {entry[1]} stands twice; change one")
         for index, halos in enumerate(self.halos):
             if halos.name in self.known_systems:
                 raise ValueError(f"halos.{index}.name: {halos.name!r} is a system; choose another name")

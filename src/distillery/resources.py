@@ -56,8 +56,7 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split) -> Need:
     """Return what a rank needs that simulates a split of an experiment."""
     execution = sweep.config.execution
     if sweep.kind(experiment) == "halos":
-        ranks = min(execution.ranks, max(halos.realisations(sweep, experiment, split), 1))
-        return Need(halos.growing_mb(sweep, experiment), plan.simulating(sweep, experiment, split) / ranks)
+        return Need(halos.growing_mb(sweep, experiment), halos.longest(sweep, experiment, split, execution.ranks))
     return Need(SIMULATING, plan.COMPILING + plan.simulating(sweep, experiment, split) / execution.ranks)
 
 
@@ -99,6 +98,8 @@ def worker_mb(config: Config) -> int:
 def verify(sweep: Sweep, job: Job) -> Need:
     """Return what judging the expressions of a job's cells needs."""
     components = sum(plan.fitted(sweep, cell) for cell in job.cells) * len(sweep.config.distillation.engines)
+    if sweep.kind(job.experiment) == "halos":
+        return Need(PYTHON, 0.0)
     # Held-out trajectories are read whole, and a part of them is judged by.
     return Need(PYTHON + JUDGED + 4 * _trajectories_mb(sweep, job.experiment), components * plan.VERIFYING * 5)
 

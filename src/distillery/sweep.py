@@ -225,7 +225,7 @@ class Sweep:
                 }
             case "interpret" if halos:
                 wanted = self.config.distillation
-                content |= {"train": self.key("train", cell), "samples": [wanted.samples, wanted.held_out]}
+                content |= {"train": self.key("train", cell), "samples": [wanted.samples, wanted.held_out, wanted.seed]}
             case "generalise" if halos:
                 content |= {
                     "replace": self.key("replace", cell),

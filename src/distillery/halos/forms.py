@@ -9,14 +9,16 @@ denominator that changes sign where halos are heavier or denser.
 from __future__ import annotations
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 
 from distillery import formula
 from distillery.halos.features import message_names, node_names
 from distillery.halos.law import HaloLaw
+from distillery.halos.models import Form
 
-NAMES = ("constant", "simple", "without mass", "with mass")
+NAMES: tuple[str, ...] = get_args(Form)
 # For a refit, a power is told from a step only as far as there are halos near the edge.
 _STEEPEST = 40.0
 

@@ -159,7 +159,12 @@ def laws(
     show = progress("laws", len(worth), "pairs")
     finished: list[Candidate] = []
     for done, law in enumerate(worth, start=1):
-        fit = refit(law, graph, train, seed=seed, starts=2, halos=halos, polish=100)
+        try:
+            fit = refit(law, graph, train, seed=seed, starts=2, halos=halos, polish=100)
+        except NotFiniteError:
+            # On more halos than the quick refit saw.
+            left_out += 1
+            continue
         error = error_of(fit.law, graph, validation).mean
         if fit.poles or not np.isfinite(error):
             left_out += 1

@@ -11,10 +11,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
+from distillery.halos.conditions import DENSE
 from distillery.halos.features import HaloGraph
-
-# The paper trains on halos of at most this overdensity, and tests on the others.
-THRESHOLD = 1.0
 
 
 @runtime_checkable
@@ -56,29 +54,14 @@ def error_of(model: Model, graph: HaloGraph, receivers: Int[np.ndarray, " receiv
 
 
 def below(
-    graph: HaloGraph, receivers: Int[np.ndarray, " receiver"], threshold: float = THRESHOLD
+    graph: HaloGraph, receivers: Int[np.ndarray, " receiver"], threshold: float = DENSE
 ) -> Int[np.ndarray, " below"]:
     """Return the halos whose overdensity is at most the threshold."""
     return receivers[graph.overdensity[receivers] <= threshold]
 
 
 def above(
-    graph: HaloGraph, receivers: Int[np.ndarray, " receiver"], threshold: float = THRESHOLD
+    graph: HaloGraph, receivers: Int[np.ndarray, " receiver"], threshold: float = DENSE
 ) -> Int[np.ndarray, " above"]:
     """Return the halos whose overdensity is above the threshold."""
     return receivers[graph.overdensity[receivers] > threshold]
-
-
-def in_and_out(
-    model: Model, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"], threshold: float = THRESHOLD
-) -> tuple[Error, Error]:
-    """Return the errors of a model, trained below the threshold, below and above it.
-
-    Args:
-        model: A trained network or a law.
-        graph: The halos.
-        receivers: Held-out ones.
-        threshold: The overdensity.
-    """
-    inside, outside = below(graph, receivers, threshold), above(graph, receivers, threshold)
-    return error_of(model, graph, inside), error_of(model, graph, outside)

@@ -32,10 +32,10 @@ class HaloShape:
 
     edge_width: int
     own_width: int
-    messages: int = 100
-    hidden: int = 500
-    layers: int = 2
-    activation: str = "relu"
+    messages: int
+    hidden: int
+    layers: int
+    activation: str
 
     @property
     def bytes_per_edge(self) -> int:

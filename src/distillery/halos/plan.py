@@ -51,6 +51,16 @@ def growing(sweep: Sweep, experiment: Experiment, split: Split) -> float:
     return each * realisations(sweep, experiment, split)
 
 
+def longest(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> float:
+    """Return the seconds until a split's universes are grown: a rank grows one at a time, another cosmology last."""
+    count = realisations(sweep, experiment, split)
+    if not count:
+        return 0.0
+    other = split == "test" and sweep.halos[experiment].other_cosmology is not None
+    rounds = math.ceil((count - other) / ranks) + other
+    return growing(sweep, experiment, split) / count * rounds
+
+
 def weights(sweep: Sweep, cell: Cell) -> tuple[int, int]:
     """Return the weights of the edge and of the node function; a formula has none."""
     if sweep.halo_model(cell).kind == "formula":

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from distillery.errors import DistilleryError
 
 # A smaller share of the box than this, all slabs together, is not worth the making of the box.
-_LEAST = 0.2
+LEAST = 0.2
 NAMES = ("train", "validation", "test")
 
 
@@ -64,10 +64,10 @@ def split(
         raise DistilleryError(f"axis {axis}: must be 0, 1 or 2")
     used = [(name, share) for name, share in zip(NAMES, fractions, strict=True) if share > 0]
     left = box - 2 * gap * len(used)
-    if not (gap >= 0 and left >= _LEAST * box):
+    if not (gap >= 0 and left >= LEAST * box):
         raise DistilleryError(
             f"box of {box:g} Mpc/h: gaps of {gap:g} Mpc/h at both sides of {len(used)} slabs leave "
-            f"{max(left, 0):g} Mpc/h; take a box of at least {2 * gap * len(used) / (1 - _LEAST):.4g} Mpc/h"
+            f"{max(left, 0):g} Mpc/h; take a box of at least {2 * gap * len(used) / (1 - LEAST):.4g} Mpc/h"
         )
     along, begin = position[:, axis], 0.0
     slabs: dict[str, tuple[float, float]] = {}

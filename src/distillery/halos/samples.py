@@ -106,7 +106,7 @@ def random_edges(
     ends = np.cumsum(degrees)
     total = int(ends[-1]) if len(ends) else 0
     if total == 0:
-        raise DistilleryError("halos: have no neighbours; take a larger radius")
+        raise DistilleryError("radius: no halo has a neighbour within it; raise it")
     places = np.sort(draws.choice(total, min(count, total), replace=False))
     row = np.searchsorted(ends, places, side="right")
     sender = neighbours.senders[neighbours.starts[receivers[row]] + places - (ends - degrees)[row]]

@@ -9,10 +9,13 @@ from pydantic import Field, field_validator, model_validator
 from distillery.cell import Split
 from distillery.halos.cosmology import Cosmology
 from distillery.halos.models import HALO_MODELS
+from distillery.halos.regions import LEAST
 from distillery.settings import LARGEST_SEED, Operator, Settings, distinct
 
 # Cells of the force's mesh for each particle, per side: halos do not form on a mesh as coarse as the particles.
 FINER = 2
+# Raised by hand whenever the same settings and seed no longer give the same halos.
+UNIVERSE_VERSION = 1
 # Redshift of each snapshot of Quijote, by its number.
 REDSHIFTS = (3.0, 2.0, 1.0, 0.5, 0.0)
 
@@ -64,8 +67,8 @@ class Quijote(Settings):
     """A simulation of Quijote on disk."""
 
     groups: str = Field(min_length=1, description="Folder of its files group_tab_SSS.k, such as …/0/groups_004.")
-    matter: str | None = Field(
-        None,
+    matter: str = Field(
+        min_length=1,
         description="Where δ comes from: a density cube df_m_…_z=0.npy, or the folder of the files snap_SSS.k.hdf5.",
     )
     snapshot: int = Field(4, ge=0, lt=len(REDSHIFTS), description="Number of the snapshot, SSS; 4 is redshift 0.")
@@ -114,7 +117,9 @@ class HaloSettings(Settings):
     name: str = Field(
         "halos", pattern=r"^[A-Za-z][A-Za-z0-9_+]*$", description="Its name, where the name of a system stands."
     )
-    universe: Universe = Field(Universe(), description="The universe that is simulated, where there is no catalogue.")
+    universe: Universe = Field(
+        Universe(particles=128, box=250.0), description="The universe that is simulated, where there is no catalogue."
+    )
     catalogue: Quijote | None = Field(None, description="A copy of the Quijote simulations, instead of one.")
     realisations: int = Field(1, ge=1, description="Universes to train on; an MPI rank simulates one at a time.")
     test_realisations: int = Field(1, ge=0, description="Further universes, on which nothing is trained.")
@@ -160,8 +165,20 @@ class HaloSettings(Settings):
             raise ValueError(f"smoothing: {self.smoothing:g} Mpc/h is none of the filters {known}; add it to them")
         if self.held_out + self.validation >= 1:
             raise ValueError("held_out: with validation it leaves no space to train in; lower one of them")
+        slabs = 2 + (self.validation > 0)
+        if self.box - 2 * slabs * self.smoothing < LEAST * self.box:
+            raise ValueError(
+                f"universe.box: {self.box:g} Mpc/h leave too little beside gaps of {self.smoothing:g} (smoothing) "
+                f"at both sides of {slabs} slabs; raise it to {2 * slabs * self.smoothing / (1 - LEAST):.4g}"
+                + (", or set validation to 0" if self.validation else "")
+            )
         if self.catalogue is not None and self.realisations > 1:
             raise ValueError("realisations: a catalogue is one universe; leave it at 1")
+        if self.catalogue is not None and (self.test_realisations or self.other_cosmology is not None):
+            raise ValueError(
+                "catalogue: no universe is grown that could stand beside it; set test_realisations to 0 and "
+                "other_cosmology to null"
+            )
         return self
 
     @property
@@ -171,9 +188,11 @@ class HaloSettings(Settings):
 
     def data_content(self, split: Split) -> dict[str, Any]:
         """Return what the halos of a split depend on."""
-        names = ("universe", "catalogue", "seed", "smoothing")
-        others = ("realisations",) if split == "train" else ("realisations", "test_realisations", "other_cosmology")
-        return {"split": split, **self.model_dump(mode="json", include={*names, *others})}
+        if split == "test":
+            names = {"universe", "seed", "test_realisations", "other_cosmology"}
+        else:
+            names = {"universe", "seed", "realisations"} if self.catalogue is None else {"catalogue"}
+        return {"split": split, "version": UNIVERSE_VERSION, **self.model_dump(mode="json", include=names)}
 
     def learning_content(self) -> dict[str, Any]:
         """Return what networks and formulas depend on, beside their data and their own entries."""

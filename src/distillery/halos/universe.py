@@ -20,14 +20,12 @@ from distillery import files
 from distillery.errors import DistilleryError
 from distillery.halos import friends, initial, mesh, motion, overdensity
 from distillery.halos.catalogue import Catalogue, path_of, read_catalogue, write_catalogue
-from distillery.halos.settings import FINER, Universe
+from distillery.halos.settings import FINER, UNIVERSE_VERSION, Universe
 from distillery.progress import progress
 from distillery.simulate.ranks import Ranks
 
 # Linking length in units of the mean distance between particles.
 LINKING = 0.2
-# Changes whenever the same settings and seed no longer give the same halos.
-_VERSION = 1
 
 SMALL = Universe()
 MEDIUM = Universe(particles=128, box=250.0)
@@ -87,7 +85,7 @@ def grow(universe: Universe, seed: int, workers: int = 1, label: str | None = No
 
 def key(universe: Universe, seed: int) -> str:
     """Return a hash of all that a realisation's halos depend on."""
-    return files.digest({"universe": universe.model_dump(mode="json"), "seed": seed, "version": _VERSION})
+    return files.digest({"universe": universe.model_dump(mode="json"), "seed": seed, "version": UNIVERSE_VERSION})
 
 
 def grow_all(universe: Universe, seeds: Sequence[int], folder: Path, crew: Ranks, workers: int = 1) -> list[Path]:

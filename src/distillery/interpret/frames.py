@@ -68,6 +68,8 @@ def read_frames(
 def networks(sweep: Sweep, cell: Cell, network: Network) -> Iterator[tuple[int, Network]]:
     """Yield the steps after which frames were taken, and the network with the edge function that it had then.
 
+    It is one network, changed from frame to frame.
+
     Args:
         sweep: The plan.
         cell: A cell that was filmed.
@@ -85,5 +87,5 @@ def networks(sweep: Sweep, cell: Cell, network: Network) -> Iterator[tuple[int, 
             one.load_state_dict({**network.state_dict(), **frame})
             yield step, one
     except (OSError, SafetensorError, RuntimeError, KeyError, IndexError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DistilleryError(f"{path}: cannot be loaded ({reason}); delete the folder {path.parent}") from None

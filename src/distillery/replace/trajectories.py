@@ -59,6 +59,8 @@ def system_of(sweep: Sweep, experiment: Experiment, law: str) -> tuple[str, Syst
     Raises:
         DistilleryError: The cell has no law, the law follows from no potential of pairs, or the formula does not parse.
     """
+    if sweep.kind(experiment) == "halos":
+        raise DistilleryError(f"{experiment}: halos do not move by a law of pairs; leave out --law")
     like = sweep.system(experiment)
     if re.match(r"[^/\s]+-\dd-\d+b-s\d+/", law):
         cell: Cell = sweep.find_cell(law)

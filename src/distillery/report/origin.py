@@ -62,6 +62,8 @@ def origin(study: Study) -> list[Block]:
             "of each the first that went well counts, in the order of the folders."
         )
         blocks.append(Paragraph(text))
+    if not study.bodies.cells:
+        return blocks
     models = [name for name in paper.LOSS_MODELS if name not in study.models]
     rows = [f"{system}-{dim}" for system, dim in paper.ROWS if (system, dim) not in {row.paper for row in study.rows}]
     lacking = [f"{what} {', '.join(names)}" for what, names in (("models", models), ("rows", rows)) if names]
@@ -109,7 +111,11 @@ def _of_store(study: Study, store: Store) -> list[Block]:
             f"engine {engine}" + (f", compared with {', '.join(compared)}" if compared else "")
         ),
         f"trained on {_few(_distinct(found.values.get('device') for found in own))}",
-        plain(f"training: {_settings(config.get('training', {}))}"),
+        *([plain(f"training: {_settings(config.get('training', {}))}")] if config.get("experiments") else []),
+        *(
+            plain(f"training of {entry.get('name', 'halos')}: {_settings(entry.get('training', {}))}")
+            for entry in config.get("halos", ())
+        ),
         plain(f"versions: {_versions(own)}"),
     ]
     if store.lacking:

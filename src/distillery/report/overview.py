@@ -28,7 +28,8 @@ def overview_figure(sweep: Sweep, path: Path, chosen: Cell | None = None) -> Non
     Raises:
         DistilleryError: No cell is finished yet, or none sends messages.
     """
-    drawn = tuple(cell for cell in ((chosen,) if chosen else sweep.cells) if sweep.model(cell).kind == "graph")
+    bodies = [cell for cell in ((chosen,) if chosen else sweep.cells) if sweep.kind(cell.experiment) == "bodies"]
+    drawn = tuple(cell for cell in bodies if sweep.model(cell).kind == "graph")
     if not drawn:
         raise DistilleryError(f"{chosen or sweep.results}: sends no messages; choose a cell of another model")
     record = best(sweep, drawn)

@@ -68,12 +68,17 @@ def _of_network(
     sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions, outcome: Outcome
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     trained = read_network(sweep, cell, outcome)
-    measured = spectrum(trained, graph, regions.test, _KEPT)
+    # What is chosen is chosen by validation; halos for the test are for errors that are reported.
+    measured = spectrum(trained, graph, regions.validation, _KEPT)
     by_axes = measured.error_axes[1] < _CLEARLY * measured.error_std[1]
     found, arrays = _measured(graph, regions, trained.predict(graph, regions.test))
     std = np.empty(len(measured.std))
     std[measured.order] = measured.std
-    found |= {"message_std": std.tolist(), "reading": "principal" if by_axes else "std", **_kept(measured, by_axes)}
+    found |= {
+        "message_std": std.tolist(),
+        "reading": "principal" if by_axes else "std",
+        **_kept(measured, bool(by_axes)),
+    }
     reading = reading_of(trained, graph, regions.train, measured.direction(axes=bool(by_axes)), seed=cell.seed)
     found["kernel"] = _kernel(reading, graph, regions)
     return found, arrays | _samples(sweep, cell, reading, graph, regions)
@@ -105,14 +110,15 @@ def _measured(
 def _kept(measured: Spectrum, by_axes: bool) -> dict[str, Any]:
     """Return the errors with the most significant components alone; at last with all."""
     errors = measured.error_axes if by_axes else measured.error_std
-    kept = [{"components": k, "mae": float(value)} for k, value in enumerate(errors) if k]
-    return {"kept": [*kept, {"components": len(measured.std), "mae": float(measured.error)}]}
+    kept = [{"components": k, "mae": float(value)} for k, value in enumerate(errors) if 0 < k < len(measured.std)]
+    whole = {"components": len(measured.std), "mae": float(measured.error)}
+    return {"kept": [*kept, whole], "enough": measured.enough(axes=by_axes)}
 
 
 def _samples(sweep: Sweep, cell: Cell, reading: Reading, graph: HaloGraph, regions: Regions) -> dict[str, Any]:
     settings = sweep.distillation(cell.experiment)
-    message = message_problem(reading, graph, regions.train, regions.test, settings)
-    node = node_problem(reading, graph, regions.train, regions.test, settings)
+    message = message_problem(reading, graph, regions.train, regions.validation, settings)
+    node = node_problem(reading, graph, regions.train, regions.validation, settings)
     arrays: dict[str, Any] = {}
     for prefix, problem in (("", message), ("node_", node)):
         held_out = np.repeat([False, True], [len(problem.target), len(problem.held_out_target)])

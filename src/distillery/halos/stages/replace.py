@@ -92,7 +92,8 @@ def _replaced(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions) -> t
         return result | {"reason": str(error), "errors": errors}, None
     paper = _paper_form(sweep, graph, regions)
     # The paper's rule stops at the first steep drop, far from the error of the network (docs/halos.md).
-    chosen = found.at(paper.complexity) or found.candidates[found.chosen]
+    short = found.at(paper.complexity)
+    chosen = short or found.candidates[found.chosen]
     told = _told(chosen.law, errors, graph, regions)
     front = [
         {
@@ -104,10 +105,11 @@ def _replaced(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions) -> t
         for candidate in found.candidates
     ]
     by_rule = found.candidates[found.chosen].law
+    what = "the best with no more than" if short else "as the paper's rule chooses, for none is as short as"
     reason = (
-        f"of complexity {chosen.law.complexity}, the best with no more than the paper's form with mass, which has "
-        f"{paper.complexity} and an error of {_shown(_test(paper, graph, regions))}; the paper's rule chooses "
-        f"complexity {by_rule.complexity}, error {_shown(_test(by_rule, graph, regions))}"
+        f"of complexity {chosen.law.complexity}, {what} the paper's form with mass, which has {paper.complexity} and "
+        f"an error in held-out space of {_shown(_test(paper, graph, regions))}; the paper's rule chooses complexity "
+        f"{by_rule.complexity}, error {_shown(_test(by_rule, graph, regions))}"
     )
     return result | told | {"front": front, "reason": reason}, chosen.law
 

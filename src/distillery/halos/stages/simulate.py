@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> 
         if crew.first(lambda: _is_done(marker, store, key)):
             return
         crew.first(lambda: marker.unlink(missing_ok=True))
-        crew.first(lambda: store.mkdir(parents=True, exist_ok=True))
+        crew.first(lambda: _prepare(store))
         _make(sweep, experiment, split, store, crew)
         crew.first(lambda: _finish(marker, store, key, started, crew.size))
 
@@ -53,6 +54,13 @@ def _is_done(marker: Path, store: Path, key: str) -> bool:
     if not isinstance(content, dict) or content.get("key") != key:
         return False
     return not content.get("files") or first_change(store, content["files"]) is None
+
+
+def _prepare(store: Path) -> None:
+    """Make the folder, and remove what a killed run left half-written in it."""
+    store.mkdir(parents=True, exist_ok=True)
+    for leftover in (*store.rglob(".*.part"), *store.rglob(".*.old")):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _make(sweep: Sweep, experiment: Experiment, split: Split, store: Path, crew: Ranks) -> None:
