@@ -17,7 +17,7 @@ from distillery.collect.table import results_table
 from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.halos.catalogue import Catalogue
-from distillery.halos.conditions import CONDITIONS, HELD_OUT, THICK
+from distillery.halos.conditions import CONDITIONS, HELD_OUT, THIN
 from distillery.halos.data import joined
 from distillery.halos.features import halo_graph
 from distillery.halos.forms import form
@@ -173,7 +173,7 @@ def test_a_universe_goes_all_the_way_to_its_table(tmp_path: Path) -> None:
     constant, formula = (errors[name, HELD_OUT, "refitted"] for name in ("constant", "formula-with-mass"))
     assert formula < constant / 2
     assert errors["network-with-mass", HELD_OUT, "network"] < constant
-    assert errors["formula-with-mass", THICK, "refitted"] < errors["constant", THICK, "refitted"] / 2
+    assert errors["formula-with-mass", THIN, "refitted"] < errors["constant", THIN, "refitted"] / 2
     cells = query(results, columns=["model", "status", "recovered", "law", "parameters"]).rows
     assert [row[:3] for row in cells] == [(name, "ok", None) for name in TINY["halos"][0]["models"]]
     assert cells[1][3].startswith("δ = ")
