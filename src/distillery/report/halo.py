@@ -251,7 +251,7 @@ def _spectrum(shown: Shown) -> str:
     )
 
 
-def _kept(kept: Sequence[Mapping[str, float]]) -> str:
+def _kept(kept: Sequence[Mapping[str, Any]]) -> str:
     if not kept:
         return ""
     x, y = (np.array([entry[name] for entry in kept], dtype=float) for name in ("components", "mae"))
