@@ -68,10 +68,6 @@ def read_quijote(quijote: Quijote, workers: int = 1) -> Catalogue:
     Raises:
         DistilleryError: A file is missing, damaged, or not what it should be.
     """
-    if quijote.matter is None:
-        raise DistilleryError(
-            "matter: not given; name a density cube (df_m_…_z=0.npy) or the folder of a snapshot (snap_004.k.hdf5)"
-        )
     matter = Path(quijote.matter)
     if not matter.exists():
         raise DistilleryError(f"{matter}: no such file or folder; fetch Quijote's density cube or snapshot there")
