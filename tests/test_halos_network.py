@@ -165,7 +165,7 @@ def test_a_step_keeps_to_its_memory() -> None:
     graph = toyhalos.graph()
     most = int(graph.neighbours.degrees.max()) + 50
     batches = batches_of(graph, most)
-    shape = HaloShape(12, 4, messages=20, hidden=64, layers=2)
+    shape = HaloShape(12, 4, messages=20, hidden=64, layers=2, activation="relu")
     network = HaloNetwork(shape)
     network.initialise(np.random.default_rng(0))
     kept: dict[int, int] = {}
