@@ -201,6 +201,7 @@ def harm_cube_cut(files: Files) -> None:
 
 
 def harm_cube_pickled(files: Files) -> None:
+    # Written to be refused: the reader loads no pickle, and this one holds a plain dictionary.
     np.save(files.cube, np.array([{"no": "cube"}], dtype=object), allow_pickle=True)
 
 

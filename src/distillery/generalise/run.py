@@ -19,13 +19,13 @@ from distillery.generalise.predictors import of_law, of_network
 from distillery.generalise.rollout import Acceleration, distance, horizon, rolled_out
 from distillery.graph import edges_of
 from distillery.interpret.run import load_network
-from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.replace.law import from_content
 from distillery.simulate.initial import Bodies
 from distillery.simulate.integrator import Integrator, Motion
 from distillery.simulate.run import integrated
 from distillery.simulate.store import Trajectories
 from distillery.sweep import Sweep
+from distillery.turn import turn
 from distillery.verify.composed import HeldOut, errors, judge_acceleration
 
 # What is followed over long times.
@@ -46,16 +46,11 @@ def generalise(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: The law or the weights are missing or damaged.
     """
-    path, key = cell.outcome(sweep.results, "generalise"), sweep.key("generalise", cell)
-    with running(path) as started:
-        if finished(path, key):
-            return
-        replaced = read_outcome(cell.outcome(sweep.results, "replace"), key=sweep.key("replace", cell))
-        if replaced.status != "ok":
-            write_outcome(path, key=key, started=started, result={}, status=replaced.status, reason=replaced.reason)
+    with turn(sweep, "generalise", cell) as now:
+        if now is None:
             return
         with torch.no_grad():
-            predictors = _predictors(sweep, cell, has_law=replaced.result.get("law") is not None)
+            predictors = _predictors(sweep, cell, has_law=now.before.result.get("law") is not None)
             result = {
                 "conditions": {
                     name: _under(sweep, cell.experiment, name, predictors)
@@ -63,7 +58,7 @@ def generalise(sweep: Sweep, cell: Cell) -> None:
                 },
                 "rollouts": _followed(sweep, cell.experiment, predictors),
             }
-        write_outcome(path, key=key, started=started, result=result)
+        now.write(result)
 
 
 def _predictors(sweep: Sweep, cell: Cell, *, has_law: bool) -> dict[str, Acceleration]:

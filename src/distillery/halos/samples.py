@@ -8,6 +8,7 @@ by the number of neighbours, which no node knows.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from distillery.settings import DistillationSettings
 
 # Shells of equal thickness from which samples of messages come, and edges that are looked at for each that is taken.
 _SHELLS, _LOOKED_AT = 20, 20
+# Columns by name, and what a function says there.
+_Sample = tuple[Mapping[str, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,14 +157,13 @@ def message_problem(
         held_out: Receivers of the samples on which errors are measured.
         settings: Engine, operators, numbers of samples, seed.
     """
+
+    def sample(receivers: np.ndarray, count: int, draws: np.random.Generator) -> _Sample:
+        edges = even_edges(graph, receivers, count, draws)
+        return graph.columns(edges), reading.along(graph, edges)
+
     names = message_names(reading.trained.settings.mass)
-    parts = []
-    for name, receivers, count in (("train", train, settings.samples), ("held out", held_out, settings.held_out)):
-        edges = even_edges(graph, receivers, count, stream(settings.seed, "halos", "message", name))
-        columns = graph.columns(edges)
-        parts.append((np.column_stack([columns[column] for column in names]), reading.along(graph, edges)))
-    (features, target), (held_out_features, held_out_target) = parts
-    return Problem(names, features, target, held_out_features, held_out_target, settings)
+    return _problem("message", names, sample, train, held_out, settings)
 
 
 def node_problem(
@@ -180,12 +182,26 @@ def node_problem(
         held_out: Halos of the samples on which errors are measured.
         settings: Engine, operators, numbers of samples, seed.
     """
-    names = node_names(reading.trained.settings.mass)
-    parts = []
-    for name, halos, count in (("train", train, settings.samples), ("held out", held_out, settings.held_out)):
-        draws = stream(settings.seed, "halos", "node", name)
+
+    def sample(halos: np.ndarray, count: int, draws: np.random.Generator) -> _Sample:
         some = np.sort(draws.choice(halos, min(count, len(halos)), replace=False))
-        columns = {"s": reading.sums(graph, some), **graph.own(some)}
-        parts.append((np.column_stack([columns[column] for column in names]), reading.trained.predict(graph, some)))
+        return {"s": reading.sums(graph, some), **graph.own(some)}, reading.trained.predict(graph, some)
+
+    names = node_names(reading.trained.settings.mass)
+    return _problem("node", names, sample, train, held_out, settings)
+
+
+def _problem(
+    function: str,
+    names: tuple[str, ...],
+    sample: Callable[[np.ndarray, int, np.random.Generator], _Sample],
+    train: np.ndarray,
+    held_out: np.ndarray,
+    settings: DistillationSettings,
+) -> Problem:
+    parts = []
+    for purpose, halos, count in (("train", train, settings.samples), ("held out", held_out, settings.held_out)):
+        columns, target = sample(halos, count, stream(settings.seed, "halos", function, purpose))
+        parts.append((np.column_stack([columns[name] for name in names]), target))
     (features, target), (held_out_features, held_out_target) = parts
     return Problem(names, features, target, held_out_features, held_out_target, settings)

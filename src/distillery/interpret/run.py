@@ -32,7 +32,6 @@ from distillery.interpret.messages import (
 )
 from distillery.interpret.samples import node_model, node_samples, pair_energy, raw_system, self_energy
 from distillery.models import Model
-from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.randomness import stream
 from distillery.settings import InterpretationSettings
 from distillery.simulate.store import read_trajectories
@@ -41,6 +40,7 @@ from distillery.train.batches import Graphs, graphs_of
 from distillery.train.hamiltonian import HamiltonianNetwork
 from distillery.train.network import Network
 from distillery.train.stack import build
+from distillery.turn import turn
 
 
 def interpret(sweep: Sweep, cell: Cell) -> None:
@@ -53,13 +53,8 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: Training is not done, or weights or trajectories are missing or damaged.
     """
-    path, key = cell.outcome(sweep.results, "interpret"), sweep.key("interpret", cell)
-    with running(path) as started:
-        if finished(path, key):
-            return
-        trained = read_outcome(cell.outcome(sweep.results, "train"), key=sweep.key("train", cell))
-        if trained.status != "ok":
-            write_outcome(path, key=key, started=started, result={}, status=trained.status, reason=trained.reason)
+    with turn(sweep, "interpret", cell) as now:
+        if now is None:
             return
         seen = graphs_of(read_trajectories(sweep, cell.experiment, "train"))
         held_out = graphs_of(read_trajectories(sweep, cell.experiment, "test"))
@@ -76,7 +71,7 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
                 result[FRAMES] = _plain(told)
         with files.replacing(cell.messages(sweep.results)) as temporary, temporary.open("wb") as file:
             np.savez(file, **samples)
-        write_outcome(path, key=key, started=started, result=result, belongings=(cell.messages(sweep.results),))
+        now.write(result, (cell.messages(sweep.results),))
 
 
 def load_network(sweep: Sweep, cell: Cell) -> Network:

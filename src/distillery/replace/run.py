@@ -14,18 +14,20 @@ from distillery import files, formula
 from distillery.cell import Cell
 from distillery.errors import DistilleryError
 from distillery.functions import components, message_names, node_names
-from distillery.outcome import finished, read_outcome, running, write_outcome
+from distillery.outcome import read_outcome
 from distillery.randomness import stream
 from distillery.replace import text
 from distillery.replace.choice import Candidate, common_choice
 from distillery.replace.clean import cleaned, fitted
 from distillery.replace.compose import composed, composed_energies
+from distillery.replace.findings import nothing
 from distillery.replace.law import Law, as_content
 from distillery.replace.problem import Data
 from distillery.replace.refit import Fit
 from distillery.replace.shown import accelerations, shown_form
 from distillery.replace.soften import softened
 from distillery.sweep import Sweep
+from distillery.turn import turn
 from distillery.verify.composed import HeldOut, drawn_graphs, errors, held_out
 
 Errors = dict[str, float | None]
@@ -42,15 +44,10 @@ def replace(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: Expressions, weights or trajectories are missing or damaged.
     """
-    path, key = cell.outcome(sweep.results, "replace"), sweep.key("replace", cell)
-    with running(path) as started:
-        if finished(path, key):
+    with turn(sweep, "replace", cell) as now:
+        if now is None:
             return
         source = cell.outcome(sweep.results, "distill")
-        judged = read_outcome(cell.outcome(sweep.results, "verify"), key=sweep.key("verify", cell))
-        if judged.status != "ok":
-            write_outcome(path, key=key, started=started, result={}, status=judged.status, reason=judged.reason)
-            return
         distilled = read_outcome(source, key=sweep.key("distill", cell))
         try:
             chosen = {of: _chosen(sweep, cell, distilled.result, of) for of in ("message", "node")}
@@ -63,8 +60,7 @@ def replace(sweep: Sweep, cell: Cell) -> None:
         for file in written:
             file.unlink(missing_ok=True)
         result = _replaced(sweep, cell, chosen)
-        belongings = tuple(written) if result["law"] is not None else ()
-        write_outcome(path, key=key, started=started, result=result, belongings=belongings)
+        now.write(result, tuple(written) if result["law"] is not None else ())
 
 
 def _chosen(sweep: Sweep, cell: Cell, distilled: dict[str, Any], of: str) -> list[sympy.Expr] | str:
@@ -98,18 +94,7 @@ def _chosen(sweep: Sweep, cell: Cell, distilled: dict[str, Any], of: str) -> lis
 
 def _replaced(sweep: Sweep, cell: Cell, chosen: dict[str, list[sympy.Expr] | str]) -> dict[str, Any]:
     """Return the stage's findings; the law's files are written on the way."""
-    result: dict[str, Any] = {
-        "replacement": "none",
-        "reason": "",
-        "law": None,
-        "text": "",
-        "refitted_text": "",
-        "clean_text": "",
-        "constants": [],
-        "refitted_constants": [],
-        "errors": {},
-        "form": "",
-    }
+    result = nothing()
     if sweep.model(cell).kind == "control":
         return result | {"reason": "a control has no network whose place a law could take"}
     from distillery.replace.mixed import network_errors

@@ -8,8 +8,9 @@ from typing import Any
 
 from distillery.cell import Cell
 from distillery.errors import DistilleryError
-from distillery.outcome import Outcome, finished, read_outcome, running, write_outcome
+from distillery.outcome import Outcome
 from distillery.sweep import Sweep
+from distillery.turn import turn
 from distillery.verify.verdict import Court, expected
 
 
@@ -24,22 +25,15 @@ def verify(sweep: Sweep, cell: Cell) -> None:
         DistilleryError: The distilled expressions, or held-out trajectories that they are tried on, are missing or
             damaged.
     """
-    path = cell.outcome(sweep.results, "verify")
-    key = sweep.key("verify", cell)
-    with running(path) as started:
-        if finished(path, key):
+    with turn(sweep, "verify", cell) as now:
+        if now is None:
             return
-        source = cell.outcome(sweep.results, "distill")
-        distilled = read_outcome(source, key=sweep.key("distill", cell))
-        if distilled.status != "ok":
-            write_outcome(path, key=key, started=started, result={}, status=distilled.status, reason=distilled.reason)
-            return
-        compared = _compared(sweep, cell, source, distilled)
+        compared = _compared(sweep, cell, cell.outcome(sweep.results, "distill"), now.before)
         court = Court(sweep, cell)
-        result = court.verdict(distilled.result)
+        result = court.verdict(now.before.result)
         if compared:
             result["compared"] = [{"engine": name, **court.verdict(found)} for name, found in compared.items()]
-        write_outcome(path, key=key, started=started, result=result)
+        now.write(result)
 
 
 def _compared(sweep: Sweep, cell: Cell, source: Path, distilled: Outcome) -> dict[str, Mapping[str, Any]]:

@@ -14,8 +14,8 @@ from distillery.halos.features import HaloGraph
 from distillery.halos.generalisation import Model, above, below
 from distillery.halos.law import read_law
 from distillery.halos.trained import outcome_of, read_network
-from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.sweep import Sweep
+from distillery.turn import turn
 
 
 def generalise(sweep: Sweep, cell: Cell) -> None:
@@ -28,19 +28,14 @@ def generalise(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: The formula, the weights or halos are missing or damaged.
     """
-    path, key = cell.outcome(sweep.results, "generalise"), sweep.key("generalise", cell)
-    with running(path) as started:
-        if finished(path, key):
-            return
-        replaced = read_outcome(cell.outcome(sweep.results, "replace"), key=sweep.key("replace", cell))
-        if replaced.status != "ok":
-            write_outcome(path, key=key, started=started, result={}, status=replaced.status, reason=replaced.reason)
+    with turn(sweep, "generalise", cell) as now:
+        if now is None:
             return
         predictors = _predictors(sweep, cell)
         conditions = {
             name: _under(predictors, graph, receivers) for name, (graph, receivers) in _halos(sweep, cell).items()
         }
-        write_outcome(path, key=key, started=started, result={"conditions": conditions})
+        now.write({"conditions": conditions})
 
 
 def _predictors(sweep: Sweep, cell: Cell) -> dict[str, Model]:

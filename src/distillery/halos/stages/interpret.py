@@ -17,10 +17,11 @@ from distillery.halos.names import MESSAGE_UNITS
 from distillery.halos.regions import Regions
 from distillery.halos.samples import Reading, message_problem, node_problem, random_edges, reading_of
 from distillery.halos.spectrum import Spectrum, spectrum
-from distillery.halos.trained import outcome_of, read_formula, read_network
-from distillery.outcome import Outcome, finished, running, write_outcome
+from distillery.halos.trained import read_formula, read_network
+from distillery.outcome import Outcome
 from distillery.randomness import stream
 from distillery.sweep import Sweep
+from distillery.turn import turn
 
 # Halos that are drawn in the report, and edges and distances from which the shape of messages is taken.
 _DRAWN, _EDGES, _BINS = 2000, 20_000, 40
@@ -40,23 +41,18 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: Training is not done, or weights or halos are missing or damaged.
     """
-    path, key = cell.outcome(sweep.results, "interpret"), sweep.key("interpret", cell)
-    with running(path) as started:
-        if finished(path, key):
-            return
-        trained = outcome_of(sweep, cell)
-        if trained.status != "ok":
-            write_outcome(path, key=key, started=started, result={}, status=trained.status, reason=trained.reason)
+    with turn(sweep, "interpret", cell) as now:
+        if now is None:
             return
         graph = read_graphs(sweep, cell.experiment, "train")[""]
         regions = regions_of(sweep, cell, graph)
         if sweep.halo_model(cell).kind == "formula":
-            result, arrays = _of_formula(graph, regions, read_formula(cell, trained))
+            result, arrays = _of_formula(graph, regions, read_formula(cell, now.before))
         else:
-            result, arrays = _of_network(sweep, cell, graph, regions, trained)
+            result, arrays = _of_network(sweep, cell, graph, regions, now.before)
         with files.replacing(cell.messages(sweep.results)) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
-        write_outcome(path, key=key, started=started, result=result, belongings=(cell.messages(sweep.results),))
+        now.write(result, (cell.messages(sweep.results),))
 
 
 def _of_formula(graph: HaloGraph, regions: Regions, law: HaloLaw) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -18,8 +18,10 @@ from distillery.halos.refit import refit
 from distillery.halos.regions import Regions
 from distillery.halos.text import latex, line, listing
 from distillery.halos.trained import outcome_of, read_formula, read_network
-from distillery.outcome import finished, read_outcome, running, write_outcome
+from distillery.outcome import read_outcome
+from distillery.replace.findings import nothing
 from distillery.sweep import Sweep
+from distillery.turn import turn
 
 # Most complex formula that is tried; the paper's best has 22.
 _MOST = 36
@@ -35,13 +37,8 @@ def replace(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: Expressions, weights or halos are missing or damaged.
     """
-    path, key = cell.outcome(sweep.results, "replace"), sweep.key("replace", cell)
-    with running(path) as started:
-        if finished(path, key):
-            return
-        judged = read_outcome(cell.outcome(sweep.results, "verify"), key=sweep.key("verify", cell))
-        if judged.status != "ok":
-            write_outcome(path, key=key, started=started, result={}, status=judged.status, reason=judged.reason)
+    with turn(sweep, "replace", cell) as now:
+        if now is None:
             return
         written = tuple(cell.law(sweep.results, suffix) for suffix in ("json", "txt", "tex"))
         for file in written:
@@ -50,24 +47,12 @@ def replace(sweep: Sweep, cell: Cell) -> None:
         result, law = _replaced(sweep, cell, graph, regions_of(sweep, cell, graph))
         if law is not None:
             _write(sweep, cell, law)
-        write_outcome(path, key=key, started=started, result=result, belongings=written if law is not None else ())
+        now.write(result, written if law is not None else ())
 
 
 def _replaced(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions) -> tuple[dict[str, Any], HaloLaw | None]:
     trained = outcome_of(sweep, cell)
-    result: dict[str, Any] = {
-        "replacement": "none",
-        "reason": "",
-        "law": None,
-        "text": "",
-        "refitted_text": "",
-        "clean_text": "",
-        "constants": [],
-        "refitted_constants": [],
-        "errors": {},
-        "form": "",
-        "front": [],
-    }
+    result = {**nothing(), "front": []}
     if sweep.halo_model(cell).kind == "formula":
         law = read_formula(cell, trained)
         return result | _told(law, {}, graph, regions), law

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from distillery.cell import Cell
-from distillery.outcome import finished, read_outcome, running, write_outcome
 from distillery.sweep import Sweep
+from distillery.turn import turn
 
 
 def verify(sweep: Sweep, cell: Cell) -> None:
@@ -19,11 +19,9 @@ def verify(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: The distilled expressions are missing or damaged.
     """
-    path, key = cell.outcome(sweep.results, "verify"), sweep.key("verify", cell)
-    with running(path) as started:
-        if finished(path, key):
+    with turn(sweep, "verify", cell) as now:
+        if now is None:
             return
-        found = read_outcome(cell.outcome(sweep.results, "distill"), key=sweep.key("distill", cell))
         unknown: dict[str, Any] = {
             "recovered": None,
             "others": [],
@@ -31,6 +29,5 @@ def verify(sweep: Sweep, cell: Cell) -> None:
             "p90_residual": None,
             "constants": {},
         }
-        components = [{"component": entry["component"], **unknown} for entry in found.result.get("components", ())]
-        result = {"recovered": None, "form": None, "components": components} if found.status == "ok" else {}
-        write_outcome(path, key=key, started=started, result=result, status=found.status, reason=found.reason)
+        components = [{"component": entry["component"], **unknown} for entry in now.before.result["components"]]
+        now.write({"recovered": None, "form": None, "components": components})
