@@ -19,15 +19,13 @@ from distillery.report.html import escape, figure, folded, identifier
 from distillery.report.law import law_part
 from distillery.report.mathml import equation
 from distillery.report.messages import TARGET_NAMES, MessageFit, Target, message_fits, r2_shown, share_outside, window
-from distillery.report.plot import Axis, axis, bars, dots, drawing, line, stairs
+from distillery.report.plot import Axis, dots, drawing, line
 from distillery.report.predicted import predicted_paths
+from distillery.report.sketches import front_sketch, spread_sketch
 from distillery.report.style import typeset
 from distillery.sweep import Sweep
 
 _POINTS = 300
-_BARS = 40
-# Below this an error is rounding; it would stretch the axis over decades of nothing.
-_FLOOR = 1e-9
 _NUMBERS = (
     ("test error", "test_mae"),
     ("its median", "test_medae"),
@@ -167,10 +165,10 @@ def _sent(sweep: Sweep, cell: Cell) -> str:
 def _pictures(sweep: Sweep, shown: Shown, fits: Collection[MessageFit]) -> str:
     parts = [_messages(_sent(sweep, shown.cell), fit) for fit in fits]
     if sweep.model(shown.cell).kind == "graph":
-        parts.append(_spectrum(shown))
+        parts.append(spread_sketch(shown.list("message_std"), shown.cell.experiment.dim))
     for function in FUNCTIONS:
         for component, front in enumerate(shown.fronts.get(function, ())):
-            parts.append(_front(_label(sweep, shown.cell, function, component)[0], front))
+            parts.append(front_sketch(_label(sweep, shown.cell, function, component)[0], front))
     return "".join(parts)
 
 
@@ -189,38 +187,6 @@ def _messages(sent: str, fit: MessageFit) -> str:
     told = f", {outside:.1%} outside" if outside else ""
     caption = f"{title}: R² {r2_shown(fit.r2)}, robust {r2_shown(fit.r2_robust)}{told}"
     return figure(drawing(title, across, up, marks), caption)
-
-
-def _spectrum(shown: Shown) -> str:
-    stds = np.sort(np.array([value for value in shown.list("message_std") if math.isfinite(value)], dtype=float))[::-1]
-    if not len(stds) or stds[0] <= 0:
-        return ""
-    dim = shown.cell.experiment.dim
-    drawn = stds[:_BARS]
-    across = Axis("message components, sorted", 0.4, len(drawn) + 0.6)
-    up = Axis("std (dimensionless)", 0.0, 1.06 * float(stds[0]))
-    share = float((stds[:dim] ** 2).sum() / (stds**2).sum())
-    left = f", {len(stds) - _BARS} smaller ones left out" if len(stds) > _BARS else ""
-    return figure(
-        drawing("spread of the message components", across, up, [bars(across, up, drawn, dim)], bare_x=True),
-        f"{len(stds)} message components{left}: the first {dim} carry {share:.1%} of the variance",
-    )
-
-
-def _front(words: str, front: Collection[Point]) -> str:
-    points = sorted((point for point in front if math.isfinite(point.mae)), key=lambda point: point.complexity)
-    if not points:
-        return ""
-    x = np.array([point.complexity for point in points], dtype=float)
-    y = np.maximum(np.array([point.mae for point in points], dtype=float), _FLOOR)
-    across, up = axis("complexity", x), axis("error (dimensionless)", y, log=True)
-    chosen, passes = (np.array([getattr(p, name) for p in points]) for name in ("chosen", "passes"))
-    marks = [stairs(across, up, x, y)]
-    for mask, kind in ((chosen, "ring"), (~passes, "point"), (passes, "point law")):
-        if mask.any():
-            marks.append(dots(across, up, x[mask], y[mask], kind))
-    caption = f"front of {escape(words)}; ring: the choice, green: the law"
-    return figure(drawing(f"Pareto front, {words}", across, up, marks), caption)
 
 
 def _expressions(sweep: Sweep, shown: Shown) -> str:

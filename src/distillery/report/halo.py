@@ -14,21 +14,23 @@ from distillery.cell import Cell, Experiment
 from distillery.collect.state import cell_states
 from distillery.collect.text import counted, show
 from distillery.errors import DistilleryError
+from distillery.functions import Function
 from distillery.halos.conditions import CONDITIONS, HELD_OUT, THICK, THIN
 from distillery.halos.models import HALO_MODELS
 from distillery.halos.names import message_names, node_names
 from distillery.report import paper
 from distillery.report.cells import Shown
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
-from distillery.report.html import escape, folded, identifier
+from distillery.report.html import escape, figure, folded, identifier
 from distillery.report.mathml import equation
-from distillery.report.plot import Axis, axis, bars, dots, drawing, line, stairs
+from distillery.report.plot import Axis, axis, dots, drawing, line
 from distillery.report.pooled import beside, loss_text, pool
+from distillery.report.sketches import front_sketch, spread_sketch
 from distillery.report.study import Found, Study
 from distillery.sweep import Sweep
 
-_BARS = 40
 _POINTS = 600
+FUNCTIONS: dict[Function, str] = {"message": "message", "node": "what a halo makes of them"}
 _NUMBERS = (
     ("constants or weights", "parameters"),
     ("training loss", "final_loss"),
@@ -182,9 +184,9 @@ def _pictures(sweep: Sweep, shown: Shown) -> str:
     if findings["kernel"]["r"]:
         parts.append(_kernel(findings["kernel"]))
     if HALO_MODELS[shown.cell.model].kind == "network":
-        parts += [_spectrum(shown), _kept(findings["kept"])]
-    for function, words in (("message", "message"), ("node", "what a halo makes of them")):
-        parts += [_front(words, front) for front in shown.fronts.get(function, ())]  # type: ignore[call-overload]
+        parts += [spread_sketch(shown.list("message_std"), 1), _kept(findings["kept"])]
+    for function, words in FUNCTIONS.items():
+        parts += [front_sketch(words, front, judged=False) for front in shown.fronts.get(function, ())]
     return "".join(parts)
 
 
@@ -211,10 +213,6 @@ def read_findings(sweep: Sweep, cell: Cell) -> tuple[Mapping[str, Any], Mapping[
     return outcome.result, arrays
 
 
-def _figure(drawn: str, caption: str) -> str:
-    return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
 def _predicted(true: Float[np.ndarray, " halo"], predicted: Float[np.ndarray, " halo"]) -> str:
     low, high = (float(edge) for edge in np.quantile(true, [0.0, 0.995]))
     room = 0.05 * (high - low) or 1.0
@@ -222,7 +220,7 @@ def _predicted(true: Float[np.ndarray, " halo"], predicted: Float[np.ndarray, " 
     ends = np.array([low, high])
     marks = [line(across, up, ends, ends, "equal"), dots(across, up, true[:_POINTS], predicted[:_POINTS])]
     error = float(np.abs(true - predicted).mean())
-    return _figure(
+    return figure(
         drawing("true against predicted overdensity", across, up, marks),
         f"{min(len(true), _POINTS)} halos in held-out space; mean error {show(error)} of {len(true)}",
     )
@@ -231,23 +229,9 @@ def _predicted(true: Float[np.ndarray, " halo"], predicted: Float[np.ndarray, " 
 def _kernel(kernel: Mapping[str, Any]) -> str:
     r, value = (np.array(kernel[name], dtype=float) for name in ("r", "value"))
     across, up = axis("distance (Mpc/h)", r), axis("message, of its largest", value)
-    return _figure(
+    return figure(
         drawing("what a neighbour says, by its distance", across, up, [line(across, up, r, value)]),
         "what a neighbour says by its distance, mean over neighbours",
-    )
-
-
-def _spectrum(shown: Shown) -> str:
-    stds = np.sort(np.array([v for v in shown.list("message_std") if math.isfinite(v)], dtype=float))[::-1]
-    if not len(stds) or stds[0] <= 0:
-        return ""
-    drawn = stds[:_BARS]
-    across = Axis("message components, sorted", 0.4, len(drawn) + 0.6)
-    up = Axis("std (dimensionless)", 0.0, 1.06 * float(stds[0]))
-    share = float(stds[0] ** 2 / (stds**2).sum())
-    return _figure(
-        drawing("spread of the message components", across, up, [bars(across, up, drawn, 1)], bare_x=True),
-        f"{len(stds)} message components: the first carries {share:.1%} of the variance",
     )
 
 
@@ -256,19 +240,7 @@ def _kept(kept: Sequence[Mapping[str, Any]]) -> str:
         return ""
     x, y = (np.array([entry[name] for entry in kept], dtype=float) for name in ("components", "mae"))
     across, up = axis("components that are kept", x), axis("mean |δ − δ̂|", y)
-    return _figure(
+    return figure(
         drawing("error when only the largest components are kept", across, up, [line(across, up, x, y)]),
         f"error with the largest component alone {show(y[0])}, with all {show(y[-1])}",
     )
-
-
-def _front(words: str, front: Sequence[Any]) -> str:
-    points = sorted((point for point in front if math.isfinite(point.mae)), key=lambda point: point.complexity)
-    if not points:
-        return ""
-    x = np.array([point.complexity for point in points], dtype=float)
-    y = np.maximum(np.array([point.mae for point in points], dtype=float), 1e-9)
-    chosen = np.array([bool(point.chosen) for point in points])
-    across, up = axis("complexity", x), axis("error (dimensionless)", y, log=True)
-    marks = [stairs(across, up, x, y), dots(across, up, x[chosen], y[chosen], "ring"), dots(across, up, x, y, "point")]
-    return _figure(drawing(f"Pareto front, {words}", across, up, marks), f"front of {words}; ring: the choice")

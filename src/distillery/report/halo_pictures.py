@@ -12,7 +12,7 @@ from distillery.halos.catalogue import read_catalogue
 from distillery.halos.models import HALO_MODELS
 from distillery.halos.places import catalogues
 from distillery.report.front import draw_front, pareto_fronts
-from distillery.report.halo import read_findings
+from distillery.report.halo import FUNCTIONS, read_findings
 from distillery.report.style import BLUE, FAINT, ORANGE, QUIET, picture, say
 from distillery.sweep import Sweep
 
@@ -100,11 +100,7 @@ def halo_fronts_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
     if HALO_MODELS[cell.model].kind == "formula":
         say(path, title, "a formula that was given; its constants were fitted, nothing was distilled")
         return
-    fronts = {
-        words: front
-        for function, words in (("message", "message"), ("node", "what a halo makes of them"))
-        for front in pareto_fronts(sweep, cell, function)  # type: ignore[arg-type]
-    }
+    fronts = {words: front for function, words in FUNCTIONS.items() for front in pareto_fronts(sweep, cell, function)}
     with picture(path, 4.0 * len(fronts) + 0.2, 3.9) as figure:
         panels = figure.subplots(1, len(fronts), squeeze=False)[0]
         for axes, (words, front) in zip(panels, fronts.items(), strict=True):

@@ -31,20 +31,19 @@ def generalise(sweep: Sweep, cell: Cell) -> None:
     with turn(sweep, "generalise", cell) as now:
         if now is None:
             return
-        predictors = _predictors(sweep, cell)
+        predictors = _predictors(sweep, cell, has_law=now.before.result["replacement"] == "whole")
         conditions = {
             name: _under(predictors, graph, receivers) for name, (graph, receivers) in _halos(sweep, cell).items()
         }
         now.write({"conditions": conditions})
 
 
-def _predictors(sweep: Sweep, cell: Cell) -> dict[str, Model]:
+def _predictors(sweep: Sweep, cell: Cell, *, has_law: bool) -> dict[str, Model]:
     found: dict[str, Model] = {}
     if sweep.halo_model(cell).kind == "network":
         found["network"] = read_network(sweep, cell, outcome_of(sweep, cell))
-    source = cell.law(sweep.results, "json")
-    if source.exists():
-        found["refitted"] = read_law(source)
+    if has_law:
+        found["refitted"] = read_law(cell.law(sweep.results, "json"))
     return found
 
 
