@@ -108,6 +108,14 @@ def test_free_coefficients_become_the_nearest_product() -> None:
     np.testing.assert_allclose(formula.evaluate(product, values), wanted, atol=0.05)
 
 
+def test_a_common_factor_that_does_not_cancel_stays() -> None:
+    m, s = formula.symbol("m"), formula.symbol("s")
+    # Constants that were fitted to nothing make 0^m of 0.1^m, and 0^m/0^m is not 1.
+    vanishing = sympy.Integer(0) ** m
+    assert forms.collected(vanishing * m - vanishing * s) == vanishing * m - vanishing * s
+    assert forms.collected(2**m * s + 2**m) == 2**m * (s + 1)
+
+
 def test_tidying_drops_what_does_not_matter_and_refits_the_rest() -> None:
     values = inputs()
     target = formula.evaluate(parse("(0.6*dx - 0.8*dy)*(1 - 1.01/r) + 0.2"), values)

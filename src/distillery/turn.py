@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distillery.cell import STAGES, Cell, Stage
-from distillery.outcome import Outcome, finished, read_outcome, running, write_outcome
+from distillery.outcome import Outcome, Status, finished, read_outcome, running, write_outcome
 from distillery.sweep import Sweep
 
 
@@ -29,14 +29,31 @@ class Turn:
     key: str
     started: float
 
-    def write(self, result: Mapping[str, Any], belongings: tuple[Path, ...] = ()) -> None:
-        """Write the outcome of a stage that went well; see ``outcome.write_outcome``.
+    def write(
+        self,
+        result: Mapping[str, Any],
+        belongings: tuple[Path, ...] = (),
+        *,
+        status: Status = "ok",
+        reason: str = "",
+    ) -> None:
+        """Write the outcome of the stage; see ``outcome.write_outcome``.
 
         Args:
             result: The findings.
             belongings: Files in the same folder whose checksums are recorded.
+            status: How it went.
+            reason: Why, where the status is not ``ok``.
         """
-        write_outcome(self.path, key=self.key, started=self.started, result=result, belongings=belongings)
+        write_outcome(
+            self.path,
+            key=self.key,
+            started=self.started,
+            result=result,
+            status=status,
+            reason=reason,
+            belongings=belongings,
+        )
 
 
 @contextlib.contextmanager

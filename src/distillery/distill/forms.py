@@ -170,6 +170,10 @@ def collected(node: Any) -> Any:
     factor = min(counts, key=lambda f: (-counts[f], str(f)))
     inside = [term / factor for term, found in zip(node.args, factors, strict=True) if factor in found]
     outside = [term for term, found in zip(node.args, factors, strict=True) if factor not in found]
+    before = sum(complexity(term) for term, found in zip(node.args, factors, strict=True) if factor in found)
+    # Powers of numbers, 0.2^(3·x), do not always cancel; dividing by them again and again would never end.
+    if sum(complexity(term) for term in inside) >= before:
+        return node
     return sympy.Mul(factor, collected(sympy.Add(*inside))) + collected(sympy.Add(*outside))
 
 

@@ -1,9 +1,9 @@
 """Our own law of halos: what engines found for message and node, composed, refitted on the data, and chosen.
 
-Every message of the front is put together with every node of its front (and with a linear one). All constants of such
-a pair are refitted together on overdensities, with bounds that keep denominators from changing their signs. Errors on
-validation halos and complexities make a front of laws; the paper's rule chooses from it, the largest
--Δlog(error)/Δcomplexity. A quick refit on few halos decides which pairs are worth a full one.
+Every message of the front, and the forms of edges beside it, are put together with every node of its front (and with a
+linear one). All constants of such a pair are refitted together on overdensities, with bounds that keep denominators
+from changing their signs. Errors on validation halos and complexities make a front of laws; the paper's rule chooses
+from it, the largest -Δlog(error)/Δcomplexity. A quick refit on few halos decides which pairs are worth a full one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from distillery.distill.complexity import complexity
 from distillery.distill.forms import cheapest
 from distillery.distill.front import Point, choose, scored
 from distillery.errors import DistilleryError
+from distillery.halos.edge import edges
 from distillery.halos.features import HaloGraph, message_names, node_names
 from distillery.halos.generalisation import error_of
 from distillery.halos.law import HaloLaw
@@ -31,6 +32,8 @@ from distillery.replace.terms import named
 
 # Pairs whose quick errors are within this factor of the best of no higher complexity get a full refit.
 _NEAR = 1.1
+# Messages whose errors with a linear node are within this factor are put together with every node.
+_GOOD = 1.2
 _QUICK_HALOS, _QUICK_EVALUATIONS = 500, 15
 _LINEAR = "0.1 + 1.1*s"
 
@@ -142,20 +145,20 @@ def laws(
     Raises:
         DistilleryError: No pair makes a law.
     """
-    pairs = _pairs(messages, nodes, most)
-    show = progress("laws", len(pairs), "pairs")
-    quick: list[tuple[int, float, HaloLaw]] = []
-    left_out = 0
-    for done, law in enumerate(pairs, start=1):
-        try:
-            fit = refit(
-                law, graph, train, seed=seed, starts=1, halos=_QUICK_HALOS, evaluations=_QUICK_EVALUATIONS, polish=0
-            )
-            quick.append((law.complexity, fit.error, fit.law))
-        except NotFiniteError:
-            left_out += 1
-        show(done, "refitted quickly")
-    worth = _worth(quick)
+    heard = [formula.parse(text, message_names()) for text in dict.fromkeys(messages)]
+    made = [formula.parse(text, node_names()) for text in dict.fromkeys([*nodes, _LINEAR])]
+    linear = formula.parse(_LINEAR, node_names())
+    show = progress("laws", 2, "passes")
+    quick = _Quick(graph, train, seed)
+    # A message tells with a linear node already what it is good for; only good ones are put together with all nodes.
+    forms = [form for message in heard for form in _forms(message, linear, graph.smoothing, most)]
+    good = _near(quick.of(form.law for form in forms), _GOOD)
+    show(1, "every message with a linear node")
+    promising = [form for form in forms if _identity(form.law) in {_identity(law) for law in good}]
+    fits = quick.of(_pairs(promising, made, graph.smoothing, most))
+    show(2, "good messages with every node")
+    left_out = quick.left_out
+    worth = _near(fits, _NEAR)
     show = progress("laws", len(worth), "pairs")
     finished: list[Candidate] = []
     for done, law in enumerate(worth, start=1):
@@ -172,30 +175,92 @@ def laws(
             text = " | ".join(formula.to_text(part) for part in fit.law.filled())
             finished.append(Candidate(fit.law, Point(text, fit.law.complexity, error, 0.0), fit.error))
         show(done, "refitted in full")
-    return _front(finished, graph, train, len(pairs), left_out)
+    return _front(finished, graph, train, quick.tried, left_out)
 
 
-def _pairs(messages: Iterable[str], nodes: Iterable[str], most: int) -> list[HaloLaw]:
-    heard = [formula.parse(text, message_names()) for text in dict.fromkeys(messages)]
-    made = [formula.parse(text, node_names()) for text in dict.fromkeys([*nodes, _LINEAR])]
-    arriving = formula.symbol("s")
+@dataclasses.dataclass(frozen=True)
+class _Form:
+    """A message, or the form beside it of that number, with some node."""
+
+    message: sympy.Expr
+    number: int
+    law: HaloLaw
+
+
+def _forms(message: sympy.Expr, node: sympy.Expr, smoothing: float, most: int) -> list[_Form]:
+    own = composed(message, node)
+    beside = [own, *(bounded(law) for law in edges(own, smoothing))]
+    return [_Form(message, number, law) for number, law in enumerate(beside) if law.complexity <= most]
+
+
+def _pairs(promising: Sequence[_Form], nodes: Sequence[sympy.Expr], smoothing: float, most: int) -> list[HaloLaw]:
+    """Return the laws of some messages and all nodes; a node that hears nothing is a law by itself."""
     found: dict[tuple[sympy.Expr, sympy.Expr], HaloLaw] = {}
-    for node in made:
-        for message in heard if node.has(arriving) else [sympy.Integer(0)]:
-            law = composed(message, node)
-            if law.complexity <= most:
-                found.setdefault((law.message, law.node), law)
+    for node in nodes:
+        if not node.has(formula.symbol("s")):
+            law = composed(sympy.Integer(0), node)
+            found.setdefault(_identity(law), law)
+            continue
+        for form in promising:
+            for other in _forms(form.message, node, smoothing, most):
+                if other.number == form.number:
+                    found.setdefault(_identity(other.law), other.law)
     return sorted(found.values(), key=lambda law: law.complexity)
 
 
-def _worth(quick: Sequence[tuple[int, float, HaloLaw]]) -> list[HaloLaw]:
-    """Return the laws near the front of quick refits, with the constants that these came to."""
-    worth, best = [], np.inf
-    for _, error, law in sorted(quick, key=lambda one: one[:2]):
-        if error < _NEAR * best:
-            worth.append(law)
+def _identity(law: HaloLaw) -> tuple[sympy.Expr, sympy.Expr]:
+    """Return what a law is, whatever the values of its constants."""
+    return law.message, law.node
+
+
+class _Quick:
+    """Quick refits, on few halos: the error of each law, and its constants to go on from."""
+
+    def __init__(self, graph: HaloGraph, train: np.ndarray, seed: int) -> None:
+        self._graph, self._train, self._seed = graph, train, seed
+        self._known: dict[tuple[sympy.Expr, sympy.Expr], tuple[float, HaloLaw]] = {}
+
+    def of(self, laws: Iterable[HaloLaw]) -> list[tuple[float, HaloLaw]]:
+        found = [self._fit(law) for law in laws]
+        return [(error, law) for error, law in found if np.isfinite(error)]
+
+    @property
+    def tried(self) -> int:
+        return len(self._known)
+
+    @property
+    def left_out(self) -> int:
+        return sum(not np.isfinite(error) for error, _ in self._known.values())
+
+    def _fit(self, law: HaloLaw) -> tuple[float, HaloLaw]:
+        known = self._known.get(_identity(law))
+        if known is None:
+            try:
+                fit = refit(
+                    law,
+                    self._graph,
+                    self._train,
+                    seed=self._seed,
+                    starts=1,
+                    halos=_QUICK_HALOS,
+                    evaluations=_QUICK_EVALUATIONS,
+                    polish=0,
+                )
+                known = fit.error, fit.law
+            except NotFiniteError:
+                known = np.inf, law
+            self._known[_identity(law)] = known
+        return known
+
+
+def _near(fits: Iterable[tuple[float, HaloLaw]], factor: float) -> list[HaloLaw]:
+    """Return the laws whose errors are within a factor of the best of no higher complexity."""
+    kept, best = [], np.inf
+    for error, law in sorted(fits, key=lambda fit: (fit[1].complexity, fit[0])):
+        if error < factor * best:
+            kept.append(law)
         best = min(best, error)
-    return worth
+    return kept
 
 
 def _front(finished: Sequence[Candidate], graph: HaloGraph, train: np.ndarray, tried: int, left_out: int) -> Found:

@@ -33,7 +33,7 @@ _BYTES = 8
 
 
 class NotFiniteError(DistilleryError):
-    """A law is not finite on the halos."""
+    """What a law or a network says is not finite on the halos."""
 
 
 @dataclasses.dataclass(frozen=True)

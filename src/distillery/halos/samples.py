@@ -82,14 +82,13 @@ def reading_of(
         edges: How many edges decide.
 
     Raises:
-        DistilleryError: The component says the same along all edges.
+        DistilleryError: No halo has a neighbour.
     """
     raw = Reading(trained, direction, 1.0)
     some = random_edges(graph, receivers, edges, stream(seed, "halos", "gauge"))
     heard = raw.along(graph, some)
-    spread = float(heard.std())
-    if not spread > 0:
-        raise DistilleryError("message: says the same along all edges, there is nothing to distil; train longer")
+    # Messages that an L1 penalty silenced have no spread; what is distilled of them is a constant.
+    spread = float(heard.std()) or 1.0
     return dataclasses.replace(raw, scale=spread if heard.mean() >= 0 else -spread)
 
 
@@ -103,6 +102,12 @@ def random_edges(
         receivers: Those at which edges arrive.
         count: How many; all of them, if there are no more.
         draws: Source of the draws.
+
+    Returns:
+        The edges, by receiver.
+
+    Raises:
+        DistilleryError: No halo has a neighbour.
     """
     neighbours = graph.neighbours
     degrees = neighbours.degrees[receivers]
@@ -132,6 +137,12 @@ def even_edges(
         receivers: Those at which edges arrive.
         count: How many at most; shells with few edges give what they have.
         draws: Source of the draws.
+
+    Returns:
+        The edges, by receiver.
+
+    Raises:
+        DistilleryError: No halo has a neighbour.
     """
     edges = random_edges(graph, receivers, _LOOKED_AT * count, draws)
     shell = np.minimum(edges.distance / graph.neighbours.radius * _SHELLS, _SHELLS - 1).astype(int)

@@ -9,11 +9,11 @@ from jaxtyping import Float
 
 from distillery import files, formula
 from distillery.cell import Cell
-from distillery.errors import DistilleryError
 from distillery.halos.data import read_graphs, regions_of
 from distillery.halos.features import HaloGraph
 from distillery.halos.law import HaloLaw
 from distillery.halos.names import MESSAGE_UNITS
+from distillery.halos.refit import NotFiniteError
 from distillery.halos.regions import Regions
 from distillery.halos.samples import Reading, message_problem, node_problem, random_edges, reading_of
 from distillery.halos.spectrum import Spectrum, spectrum
@@ -46,10 +46,15 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
             return
         graph = read_graphs(sweep, cell.experiment, "train")[""]
         regions = regions_of(sweep, cell, graph)
-        if sweep.halo_model(cell).kind == "formula":
-            result, arrays = _of_formula(graph, regions, read_formula(cell, now.before))
-        else:
-            result, arrays = _of_network(sweep, cell, graph, regions, now.before)
+        try:
+            if sweep.halo_model(cell).kind == "formula":
+                result, arrays = _of_formula(graph, regions, read_formula(cell, now.before))
+            else:
+                result, arrays = _of_network(sweep, cell, graph, regions, now.before)
+        except NotFiniteError as error:
+            cell.messages(sweep.results).unlink(missing_ok=True)
+            now.write({}, status="diverged", reason=str(error))
+            return
         with files.replacing(cell.messages(sweep.results)) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
         now.write(result, (cell.messages(sweep.results),))
@@ -66,6 +71,8 @@ def _of_network(
     trained = read_network(sweep, cell, outcome)
     # What is chosen is chosen by validation; halos for the test are for errors that are reported.
     measured = spectrum(trained, graph, regions.validation, _KEPT)
+    if not np.isfinite(measured.error):
+        raise NotFiniteError("predicted overdensities are not finite on validation halos; lower learning_rate")
     by_axes = measured.error_axes[1] < _CLEARLY * measured.error_std[1]
     found, arrays = _measured(graph, regions, trained.predict(graph, regions.test))
     std = np.empty(len(measured.std))
@@ -87,7 +94,7 @@ def _measured(
     true = graph.overdensity[regions.test]
     apart = np.abs(predicted - true)
     if not np.isfinite(apart).all():
-        raise DistilleryError("interpret: predicted overdensities are not finite; train longer, or lower learning_rate")
+        raise NotFiniteError("predicted overdensities are not finite in held-out space; lower learning_rate")
     found = {
         "test_mae": float(apart.mean()),
         "test_medae": float(np.median(apart)),

@@ -96,6 +96,9 @@ def _replaced(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions) -> t
         f"an error in held-out space of {_shown(_test(paper, graph, regions))}; the paper's rule chooses complexity "
         f"{by_rule.complexity}, error {_shown(_test(by_rule, graph, regions))}"
     )
+    if not nodes:
+        why = "; ".join(str(entry["reason"]) for entry in distilled.get("node", ()))
+        reason += f"; nothing was found for nodes ({why or 'none was fitted'}), so all are linear in s"
     return result | told | {"front": front, "reason": reason}, chosen.law
 
 
