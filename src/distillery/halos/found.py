@@ -26,6 +26,7 @@ from distillery.halos.generalisation import error_of
 from distillery.halos.law import HaloLaw
 from distillery.halos.poles import bounded
 from distillery.halos.refit import NotFiniteError, refit
+from distillery.halos.settings import MOST_HALOS
 from distillery.progress import progress
 from distillery.replace.law import Law
 from distillery.replace.terms import named
@@ -127,7 +128,7 @@ def laws(
     validation: Int[np.ndarray, " validation"],
     *,
     seed: int = 0,
-    halos: int = 20_000,
+    halos: int = MOST_HALOS,
     most: int = 60,
 ) -> Found:
     """Return the front of laws that fronts of messages and nodes make.

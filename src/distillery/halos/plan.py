@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from distillery.cell import Cell, Experiment, Split
+from distillery.halos.settings import MOST_HALOS
 from distillery.sweep import Sweep
 
 # Rough rates of one core of a small machine; they promise an order of magnitude, no more.
@@ -15,7 +16,8 @@ TRAINED = 30e9  # floating-point operations per second in training
 TRAINING_STEP = 4e-3  # seconds of any training step beside them
 ASKED = 60e9  # floating-point operations per second without derivatives
 FITTED = 4e-8  # seconds per edge and evaluation of a formula
-EVALUATIONS = 6000  # of a formula while its constants are fitted
+EVALUATIONS = 70  # of a formula while its constants are fitted
+TRIED = 1000  # of all formulas together that are tried in a network's place
 BYTES = 100  # of a halo in its catalogue
 COPIED = 20.0  # seconds in which a catalogue is read and its overdensities are taken
 
@@ -74,12 +76,17 @@ def _edges(sweep: Sweep, cell: Cell, universes: int) -> float:
     return universes * halos(sweep, cell.experiment) * neighbours(sweep, cell.experiment)
 
 
+def _fitted_edges(sweep: Sweep, cell: Cell) -> float:
+    count = sweep.halos[cell.experiment].realisations * halos(sweep, cell.experiment)
+    return min(count, MOST_HALOS) * neighbours(sweep, cell.experiment)
+
+
 def training(sweep: Sweep, cell: Cell) -> float:
     """Return the seconds of one core that training a network, or fitting a formula, takes."""
     settings = sweep.halos[cell.experiment]
     looking = _edges(sweep, cell, settings.realisations) / FOUND
     if sweep.halo_model(cell).kind == "formula":
-        return looking + EVALUATIONS * FITTED * _edges(sweep, cell, settings.realisations)
+        return looking + EVALUATIONS * FITTED * _fitted_edges(sweep, cell)
     edge, node = weights(sweep, cell)
     own = settings.training
     step = 6 * own.batch * (neighbours(sweep, cell.experiment) * edge + node) / TRAINED + TRAINING_STEP
@@ -94,10 +101,10 @@ def asking(sweep: Sweep, cell: Cell, universes: int) -> float:
 
 
 def refitting(sweep: Sweep, cell: Cell) -> float:
-    """Return the seconds of one core that refitting the constants of a found formula takes."""
+    """Return the seconds of one core that trying formulas in a network's place takes."""
     if sweep.halo_model(cell).kind == "formula":
         return 0.0
-    return EVALUATIONS * FITTED * _edges(sweep, cell, sweep.halos[cell.experiment].realisations)
+    return TRIED * FITTED * _fitted_edges(sweep, cell)
 
 
 def edges_mb(sweep: Sweep, experiment: Experiment) -> float:

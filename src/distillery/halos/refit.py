@@ -23,6 +23,7 @@ from distillery.errors import DistilleryError
 from distillery.halos.features import HaloGraph
 from distillery.halos.law import HaloLaw, column_pieces, row_sums
 from distillery.halos.poles import domain_of, has_poles
+from distillery.halos.settings import MOST_HALOS
 from distillery.randomness import stream
 
 # Of the usual error: below it the loss is quadratic, pass after pass.
@@ -62,7 +63,7 @@ def refit(
     *,
     seed: int = 0,
     starts: int = 4,
-    halos: int = 20_000,
+    halos: int = MOST_HALOS,
     evaluations: int = 60,
     polish: int = 200,
 ) -> Refitted:

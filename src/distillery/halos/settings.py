@@ -16,6 +16,8 @@ from distillery.settings import LARGEST_SEED, Operator, Settings, distinct
 FINER = 2
 # Raised by hand whenever the same settings and seed no longer give the same halos.
 UNIVERSE_VERSION = 1
+# Constants of formulas are fitted to so many halos at most.
+MOST_HALOS = 20_000
 # Redshift of each snapshot of Quijote, by its number.
 REDSHIFTS = (3.0, 2.0, 1.0, 0.5, 0.0)
 
