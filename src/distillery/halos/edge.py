@@ -1,14 +1,16 @@
 """The edge of a message: laws beside those that a search found, in which messages fall off with distance freely.
 
 A message of halos is flat out to some distance and falls steeply beyond it. Symbolic regression builds that from what
-its mutations reach, (k·r)^(c·r) or 1/r³, but seldom from a constant exponent behind a sum, 1/(1 + (k·r)^c). Such forms
-are tried beside those that were found; they are laws like any other, and the data decide.
+its mutations reach, (k·r)^(c·r), 0.8^r·(r - 2) or (r - 34)·(r - 47), but seldom from a constant exponent behind a sum,
+1/(1 + (k·r)^c). So beside each message stand one with constant exponents, and one whose factors that depend on distance
+alone are such an edge. They are laws like any other, and the data decide.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,20 +20,21 @@ from distillery import formula
 from distillery.halos.law import HaloLaw
 
 _R, _S = formula.symbol("r"), formula.symbol("s")
+# An edge begins to be fitted with this exponent.
+_STEEPNESS = 6.0
 
 
 def edges(law: HaloLaw, scale: float) -> list[HaloLaw]:
-    """Return the laws beside a law: with constant exponents, with falling powers that start from one, and with both.
+    """Return the laws beside a law: with constant exponents, and with an edge.
 
     Args:
         law: A law whose constants have names; its bounds are not looked at, and those returned have none.
         scale: A distance in Mpc/h near which messages fall; there a law and those beside it are about as large.
 
     Returns:
-        Those that differ; none of a law whose message does not know the distance.
+        Those that differ; none of a law whose message does not know the distance, or not by factors of its own.
     """
-    steady = _changed(law, _steady, scale)
-    found = [steady, _changed(law, _limited, scale), *([_changed(steady, _limited, scale)] if steady else [])]
+    found = (_changed(law, _steady, scale), _changed(law, _edged, scale))
     return [each for each in found if each]
 
 
@@ -49,9 +52,10 @@ class _Change:
 
     def at_scale(self, expression: Any) -> float | None:
         """Return what an expression of distance and constants is at the scale; nothing if it has other variables."""
-        values = {formula.symbol(name): sympy.Float(value) for name, value in self.constants.items()}
-        found = expression.xreplace({**values, _R: sympy.Float(self.scale)})
-        return float(found) if found.is_number and found.is_real and found.is_finite else None
+        if not expression.free_symbols <= {_R, *map(formula.symbol, self.constants)}:
+            return None
+        value = float(formula.evaluate(expression, {**self.constants, "r": self.scale}))
+        return value if math.isfinite(value) else None
 
 
 def _changed(law: HaloLaw, change: Callable[[Any, _Change], Any], scale: float) -> HaloLaw | None:
@@ -103,14 +107,13 @@ def _steady(node: Any, state: _Change) -> Any:
     return node.func(*(_steady(argument, state) for argument in node.args))
 
 
-def _limited(node: Any, state: _Change) -> Any:
-    """Falling powers of distance with constant exponents become 1/(1 + (k·r)^c)."""
-    if not node.args:
-        return node
-    if isinstance(node, sympy.Pow) and not node.exp.has(_R):
-        base = sympy.Mul(*(factor for factor in sympy.Mul.make_args(node.base) if not _is_constant(factor)))
-        exponent, there = state.at_scale(node.exp), state.at_scale(node.base)
-        if base == _R and exponent is not None and exponent < 0 and there is not None and there > 0:
-            state.lost *= 2.0 * there**exponent
-            return 1 / (1 + (state.new(1 / state.scale) * _R) ** state.new(-exponent))
-    return node.func(*(_limited(argument, state) for argument in node.args))
+def _edged(message: Any, state: _Change) -> Any:
+    """Factors that depend on distance alone become 1/(1 + (k·r)^c)."""
+    factors = sympy.Mul.make_args(message)
+    values = {f: state.at_scale(f) for f in factors if f.has(_R)}
+    radial = [factor for factor, value in values.items() if value]
+    if not radial:
+        return message
+    state.lost *= 2.0 * math.prod(values[factor] or 1.0 for factor in radial)
+    edge = 1 / (1 + (state.new(1 / state.scale) * _R) ** state.new(_STEEPNESS))
+    return sympy.Mul(edge, *(factor for factor in factors if factor not in radial))
