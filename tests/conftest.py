@@ -16,6 +16,8 @@ import browser
 import slurmbox
 import sweeps
 
+# Tests run side by side, one for each core; threads of PyTorch beside them only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 install_import_hook("distillery", "beartype.beartype")
 
 from distillery.config import parse_config  # noqa: E402 after the hook
