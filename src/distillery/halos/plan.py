@@ -17,7 +17,7 @@ TRAINING_STEP = 4e-3  # seconds of any training step beside them
 ASKED = 60e9  # floating-point operations per second without derivatives
 FITTED = 4e-8  # seconds per edge and evaluation of a formula
 EVALUATIONS = 70  # of a formula while its constants are fitted
-TRIED = 1000  # of all formulas together that are tried in a network's place
+TRIED = 1700  # of all formulas together that are tried in a network's place
 BYTES = 100  # of a halo in its catalogue
 COPIED = 20.0  # seconds in which a catalogue is read and its overdensities are taken
 
