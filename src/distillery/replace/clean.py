@@ -15,8 +15,9 @@ import sympy
 from distillery import formula
 from distillery.replace.law import Law
 from distillery.replace.problem import Data
-from distillery.replace.refit import Fit, refit
+from distillery.replace.refit import EVALUATIONS, Fit, refit
 from distillery.replace.sharing import as_vector
+from distillery.replace.threshold import with_thresholds
 from distillery.settings import ReplacementSettings
 
 # Simplest first: of two numbers that agree, the one that stands earlier is taken.
@@ -43,17 +44,34 @@ def simple_number(value: float, error: float) -> Fraction | None:
     return (agreeing[0] if value > 0 else -agreeing[0]) if agreeing else None
 
 
-def fitted(law: Law, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+def fitted(
+    law: Law,
+    data: Data,
+    settings: ReplacementSettings,
+    draws: np.random.Generator,
+    evaluations: int = EVALUATIONS,
+) -> Fit:
     """Fit a law's constants, shared by all axes where its components have one form and the data do not object.
+
+    Args:
+        law: The law with the constants to start from.
+        data: The graphs.
+        settings: Loss and starts.
+        draws: Source of starts.
+        evaluations: How often the law is evaluated at most, from each start.
 
     Raises:
         SingularError: The law is not finite on the data.
     """
-    separate = refit(law, data, settings, draws)
+
+    def fit(form: Law) -> Fit:
+        return with_thresholds(refit(form, data, settings, draws, evaluations), data, settings, draws)
+
+    separate = fit(law)
     vector = as_vector(separate.law)
     if vector is None:
         return separate
-    shared = refit(vector, data, settings, draws)
+    shared = fit(vector)
     return shared if shared.cost <= _DEARER * separate.cost + _ROUNDING**2 else separate
 
 
