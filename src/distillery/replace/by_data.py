@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import sympy
+from sympy.core.relational import Relational
 
 from distillery.distill.front import choose, scored
 from distillery.errors import DistilleryError
@@ -29,6 +30,7 @@ from distillery.replace.refit import Fit
 from distillery.replace.screen import Screen, rows_checked
 from distillery.replace.shown import accelerations
 from distillery.replace.soften import softened
+from distillery.replace.threshold import moved
 from distillery.replace.vector import (
     Terms,
     cost_of,
@@ -48,6 +50,8 @@ _SNAPSHOTS = 800
 _MOST_LAWS, _MOST_TERMS = 300, 8
 # How many of the best are shortened, climbed from, and fitted with all their constants.
 _SHORTENED, _CLIMBED, _FITTED = 8, 2, 3
+# Of so many with a threshold it is fitted before the others are compared with it.
+_SHARPENED = 2
 # How often a law is evaluated at most to fit its constants here.
 _EVALUATIONS = 30
 # As in ``distill.front``: of the error of no force at all, what is smaller is rounding.
@@ -80,7 +84,6 @@ def chosen_by_data(
     fronts: tuple[Sequence[Sequence[Candidate]], Sequence[Sequence[Candidate]]] | None,
     data: Data,
     settings: ReplacementSettings,
-    unit_charges: bool,
     draws: np.random.Generator,
 ) -> Chosen:
     """Return the law that the data choose among those that what was distilled makes possible.
@@ -90,7 +93,6 @@ def chosen_by_data(
         fronts: Of messages and of nodes the front of each axis, in this order; None where components have no axes.
         data: Training snapshots.
         settings: Loss.
-        unit_charges: Whether all charges are 1 or -1.
         draws: Source of starts.
 
     Raises:
@@ -111,12 +113,14 @@ def chosen_by_data(
     nothing, _ = screen.of(frozenset())
     if own_error <= _FLOOR * nothing:
         return Chosen(own, "messages", own_error, own_error)
-    on_fronts = {terms: screen.of(terms)[0] for terms in _laws(*fronts, unit_charges)}
+    on_fronts = {terms: screen.of(terms)[0] for terms in _laws(*fronts, data.unit_charges)}
+    on_fronts |= {terms: screen.of(terms)[0] for terms in _sharpened(on_fronts, screen, part)}
     for terms in _best(on_fronts)[:_SHORTENED]:
         on_fronts |= {shorter: screen.of(shorter)[0] for shorter in shortened(terms, screen)}
     tried, costs = dict(on_fronts), {terms: cost_of_terms(terms) for terms in _best(on_fronts)}
-    for start in _promising(tried, costs, nothing)[:_CLIMBED]:
-        for terms in climbed(start, screen, unit_charges):
+    starts = [] if min(tried.values(), default=0.0) <= _FLOOR * nothing else _promising(tried, costs, nothing)
+    for start in starts[:_CLIMBED]:
+        for terms in climbed(start, screen, data.unit_charges):
             tried[terms], costs[terms] = screen.of(terms)[0], cost_of_terms(terms)
     laws: dict[Terms | None, Law] = {None: own}
     errors: dict[Terms | None, float] = {None: own_error} | tried
@@ -132,6 +136,36 @@ def chosen_by_data(
     best = _by_the_rule(errors, by_cost, nothing, own_error, laws)
     source = "messages" if best is None else "fronts" if best in on_fronts else "neighbours"
     return Chosen(laws[best], source, errors[best], own_error)
+
+
+def _sharpened(tried: dict[Terms, float], screen: Screen, data: Data) -> list[Terms]:
+    """Return laws with the threshold that accelerations tell, where those with one are the best that they can be.
+
+    Networks smooth edges, so thresholds of messages are off, and that would hide all other differences between forms.
+    """
+    found: list[Terms] = []
+    with_one = [terms for terms in _best(tried) if len(_conditions(terms)) == 1]
+    for terms in with_one[:_SHARPENED]:
+        law = vector_law(terms, screen.of(terms)[1], data.graphs.position.shape[-1])
+        if law is None:
+            continue
+        (old,), new = _conditions(terms), _conditions_of(moved(law, data))
+        if new != {old}:
+            found += [
+                frozenset(term if term.condition is None else dataclasses.replace(term, condition=c) for term in other)
+                for other in with_one
+                for c in new
+                if {(own.func, own.lhs) for own in _conditions(other)} == {(c.func, c.lhs)}
+            ]
+    return found
+
+
+def _conditions(terms: Terms) -> set[Relational]:
+    return {term.condition for term in terms if term.condition is not None}
+
+
+def _conditions_of(law: Law) -> set[Relational]:
+    return {condition for message in law.messages for condition in message.atoms(Relational)}
 
 
 def _settled(law: Law, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:

@@ -55,6 +55,11 @@ class Data:
         counts = np.bincount(self.graphs.receivers, minlength=self.graphs.mass.shape[1])
         return int(counts[0]) if len(set(counts)) == 1 else None
 
+    @property
+    def unit_charges(self) -> bool:
+        """Whether all charges are 1 or -1, so that a charge is its own inverse."""
+        return bool(np.all(self.graphs.charge**2 == 1))
+
     def part(self, chosen: Bool[np.ndarray, " graph"]) -> Data:
         """Return some of the graphs."""
         arrays = ("position", "velocity", "mass", "charge", "acceleration")

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sympy
 
 from distillery import files, formula
@@ -146,16 +145,15 @@ def _with_law(
     seen, simulation = drawn_graphs(sweep, experiment, "train", settings.samples, draws)
     trained = sweep.training(experiment).loss
     data = Data(seen, simulation, trained == "relative" if settings.relative is None else settings.relative)
-    unit_charges = bool(np.all(seen.charge**2 == 1))
     if sweep.model(cell).kind == "hamiltonian":
-        law = composed_energies(messages.expressions[0], nodes.expressions[0], experiment.dim, unit_charges)
+        law = composed_energies(messages.expressions[0], nodes.expressions[0], experiment.dim, data.unit_charges)
     else:
-        law = composed(messages.expressions, nodes.expressions, data.arriving, unit_charges)
+        law = composed(messages.expressions, nodes.expressions, data.arriving, data.unit_charges)
     fronts = (messages.fronts, nodes.fronts) if messages.axes and nodes.axes else None
     found = known | {"raw": _errors(law, graphs), "refitted": dict(_NO_ERROR), "clean": dict(_NO_ERROR)}
     starts = stream(settings.seed, "replace", str(cell), "starts")
     try:
-        chosen = chosen_by_data(law, fronts, data, settings, unit_charges, starts)
+        chosen = chosen_by_data(law, fronts, data, settings, starts)
         refitted = softened(fitted(chosen.law, data, settings, starts), data, settings, starts)
     except DistilleryError as error:
         raw = text.line(law)

@@ -158,7 +158,7 @@ def ordered(terms: Terms) -> list[Term]:
 
 def cost_of(messages: sympy.Expr, own: sympy.Expr) -> int:
     """Return the complexity of a law along one axis: that of a pair's acceleration and of what the body adds."""
-    parts = [complexity(_factored(part)) for part in (messages, own) if part != 0]
+    parts = [complexity(collected(part)) for part in (messages, own) if part != 0]
     return max(sum(parts) + len(parts) - 1, 1)
 
 
@@ -166,12 +166,6 @@ def cost_of_terms(terms: Terms) -> int:
     """Return the complexity of the law of some terms, whatever its constants are."""
     # Numbers that are no products of each other, so that none is merged.
     return cost_of(*_expressions(terms, [1.37 + 0.211 * k for k in range(len(terms))], AXES[0]))
-
-
-def _factored(part: sympy.Expr) -> sympy.Expr:
-    if isinstance(part, sympy.Piecewise):
-        return sympy.Piecewise(*((_factored(value), condition) for value, condition in part.args))
-    return collected(part)
 
 
 def _expressions(terms: Terms, values: Sequence[float], axis: str) -> tuple[sympy.Expr, sympy.Expr]:
