@@ -11,22 +11,23 @@ own choice gives: that law stays where the rule prefers none with a smaller erro
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import sympy
 from sympy.core.relational import Relational
 
-from distillery.distill.front import choose, scored
+from distillery.distill.front import Point, choose, scored
 from distillery.errors import DistilleryError
 from distillery.replace.choice import Candidate
 from distillery.replace.clean import fitted
 from distillery.replace.climb import climbed, shortened
 from distillery.replace.law import Law, own_part
 from distillery.replace.problem import Data
-from distillery.replace.refit import Fit
 from distillery.replace.screen import Screen, rows_checked
 from distillery.replace.shown import accelerations
 from distillery.replace.soften import softened
@@ -59,6 +60,10 @@ _FLOOR = 1e-6
 # Of the error of the messages' own choice: what takes its place must have less.
 _BETTER = 0.9
 
+# A law by its terms; None is the messages' own choice.
+_Key = TypeVar("_Key", Terms, Terms | None)
+_Fronts = tuple[Sequence[Sequence[Candidate]], Sequence[Sequence[Candidate]]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
@@ -81,7 +86,7 @@ class Chosen:
 
 def chosen_by_data(
     own: Law,
-    fronts: tuple[Sequence[Sequence[Candidate]], Sequence[Sequence[Candidate]]] | None,
+    fronts: _Fronts | None,
     data: Data,
     settings: ReplacementSettings,
     draws: np.random.Generator,
@@ -98,44 +103,59 @@ def chosen_by_data(
     Raises:
         SingularError: The messages' own choice is not finite on the data.
     """
-    once = settings.model_copy(update={"starts": 1})
-    data = _some(data)
-    checked = rows_checked(data)
+    once, some = settings.model_copy(update={"starts": 1}), _some(data)
+    checked = rows_checked(some)
     if fronts is None or checked.all() or not checked.any():
         return Chosen(own, "messages", math.nan, math.nan)
-    screen, part = Screen(data), data.part(~checked)
+    screen, part = Screen(some), some.part(~checked)
 
     def settled(law: Law) -> tuple[Law, float]:
-        fit = _settled(law, part, once, draws)
-        return fit.law, screen.error(accelerations(fit.law, data.graphs))
+        fit = softened(fitted(law, part, once, draws, _EVALUATIONS), part, once, draws)
+        return fit.law, screen.error(accelerations(fit.law, some.graphs))
 
     _, own_error = settled(own)
     nothing, _ = screen.of(frozenset())
     if own_error <= _FLOOR * nothing:
         return Chosen(own, "messages", own_error, own_error)
-    on_fronts = {terms: screen.of(terms)[0] for terms in _laws(*fronts, data.unit_charges)}
-    on_fronts |= {terms: screen.of(terms)[0] for terms in _sharpened(on_fronts, screen, part)}
-    for terms in _best(on_fronts)[:_SHORTENED]:
-        on_fronts |= {shorter: screen.of(shorter)[0] for shorter in shortened(terms, screen)}
-    tried, costs = dict(on_fronts), {terms: cost_of_terms(terms) for terms in _best(on_fronts)}
-    starts = [] if min(tried.values(), default=0.0) <= _FLOOR * nothing else _promising(tried, costs, nothing)
-    for start in starts[:_CLIMBED]:
-        for terms in climbed(start, screen, data.unit_charges):
-            tried[terms], costs[terms] = screen.of(terms)[0], cost_of_terms(terms)
-    laws: dict[Terms | None, Law] = {None: own}
-    errors: dict[Terms | None, float] = {None: own_error} | tried
-    for terms in _promising(tried, costs, nothing)[:_FITTED]:
-        law = vector_law(terms, screen.of(terms)[1], data.graphs.position.shape[-1])
-        if law is None:
-            continue
-        try:
-            laws[terms], errors[terms] = settled(law)
-        except DistilleryError:
-            continue
-    by_cost: dict[Terms | None, int] = {None: _cost(own)} | costs
-    best = _by_the_rule(errors, by_cost, nothing, own_error, laws)
-    source = "messages" if best is None else "fronts" if best in on_fronts else "neighbours"
-    return Chosen(laws[best], source, errors[best], own_error)
+    on_fronts = _on_fronts(fronts, screen, part)
+    tried = on_fronts | _beside(on_fronts, screen, part, nothing)
+    laws: dict[Terms, Law] = {}
+    for terms in _promising(tried, nothing)[:_FITTED]:
+        law = vector_law(terms, screen.of(terms)[1], part.graphs.position.shape[-1])
+        if law is not None:
+            # What cannot be fitted with all its constants stands no better than it was.
+            with contextlib.suppress(DistilleryError):
+                laws[terms], tried[terms] = settled(law)
+    costs = {terms: cost_of_terms(terms) for terms in tried}
+    # What is hardly better than the messages' own choice speaks for it: most often it is the same form.
+    better = [
+        (point, terms if point.mae <= _BETTER * own_error else None)
+        for point, terms in _front({None: own_error} | tried, {None: _cost(own)} | costs, nothing)
+        if point.mae <= own_error and (terms in laws or point.mae > _BETTER * own_error)
+    ]
+    place = choose([point for point, _ in better])
+    best = None if place is None else better[place][1]
+    if best is None:
+        return Chosen(own, "messages", own_error, own_error)
+    return Chosen(laws[best], "fronts" if best in on_fronts else "neighbours", tried[best], own_error)
+
+
+def _on_fronts(fronts: _Fronts, screen: Screen, data: Data) -> dict[Terms, float]:
+    """Return the errors of laws made of what stands on fronts, and of what is left of the best without some terms."""
+    found = {terms: screen.of(terms)[0] for terms in _laws(*fronts, data.unit_charges)}
+    found |= {terms: screen.of(terms)[0] for terms in _sharpened(found, screen, data)}
+    for terms in _best(found)[:_SHORTENED]:
+        found |= {shorter: screen.of(shorter)[0] for shorter in shortened(terms, screen)}
+    return {terms: error for terms, error in found.items() if math.isfinite(error)}
+
+
+def _beside(on_fronts: dict[Terms, float], screen: Screen, data: Data, nothing: float) -> dict[Terms, float]:
+    """Return the errors of laws on the way from the most promising ones over their neighbours."""
+    if min(on_fronts.values(), default=0.0) <= _FLOOR * nothing:
+        return {}
+    starts = _promising(on_fronts, nothing)[:_CLIMBED]
+    found = (terms for start in starts for terms in climbed(start, screen, data.unit_charges))
+    return {terms: screen.of(terms)[0] for terms in found}
 
 
 def _sharpened(tried: dict[Terms, float], screen: Screen, data: Data) -> list[Terms]:
@@ -168,45 +188,25 @@ def _conditions_of(law: Law) -> set[Relational]:
     return {condition for message in law.messages for condition in message.atoms(Relational)}
 
 
-def _settled(law: Law, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
-    return softened(fitted(law, data, settings, draws, _EVALUATIONS), data, settings, draws)
-
-
-def _by_the_rule(
-    errors: dict[Terms | None, float],
-    costs: dict[Terms | None, int],
-    nothing: float,
-    own_error: float,
-    laws: dict[Terms | None, Law],
-) -> Terms | None:
-    """Return the law of the largest score on the front among those that are better than the messages' own choice."""
-    keys = [key for key in errors if math.isfinite(errors[key]) and key in costs]
+def _front(errors: Mapping[_Key, float], costs: Mapping[_Key, int], nothing: float) -> list[tuple[Point, _Key]]:
+    """Return the front of laws with their scores, that of no force at all being the point before the first."""
+    keys = list(errors)
     least: dict[int, tuple[float, str]] = {1: (nothing, "")}
     for number, key in enumerate(keys):
         least[costs[key]] = min(least.get(costs[key], (math.inf, "")), (errors[key], str(number)))
-    front = [
-        point
-        for point in scored(least, nothing)
-        if point.expression
-        and (point.mae <= _BETTER * own_error or keys[int(point.expression)] is None)
-        and keys[int(point.expression)] in laws
-    ]
-    place = choose(front)
-    return None if place is None else keys[int(front[place].expression)]
+    return [(point, keys[int(point.expression)]) for point in scored(least, nothing) if point.expression]
 
 
-def _promising(tried: dict[Terms, float], costs: dict[Terms, int], nothing: float) -> list[Terms]:
-    """Return the laws on the front of all that were tried, those of the largest scores first."""
-    keys = [terms for terms in tried if math.isfinite(tried[terms]) and terms in costs]
-    least: dict[int, tuple[float, str]] = {1: (nothing, "")}
-    for number, key in enumerate(keys):
-        least[costs[key]] = min(least.get(costs[key], (math.inf, "")), (tried[key], str(number)))
-    front = [point for point in scored(least, nothing) if point.expression]
-    return [keys[int(point.expression)] for point in sorted(front, key=lambda point: -point.score)]
+def _promising(tried: Mapping[Terms, float], nothing: float) -> list[Terms]:
+    """Return the laws on the front, those of the largest scores first."""
+    front = _front(tried, {terms: cost_of_terms(terms) for terms in tried}, nothing)
+    return [terms for _, terms in sorted(front, key=lambda one: -one[0].score)]
 
 
 def _best(tried: dict[Terms, float]) -> list[Terms]:
-    return sorted((t for t in tried if math.isfinite(tried[t])), key=lambda t: (tried[t], len(t), str(ordered(t))))
+    return sorted(
+        (terms for terms in tried if math.isfinite(tried[terms])), key=lambda terms: (tried[terms], str(ordered(terms)))
+    )
 
 
 def _laws(

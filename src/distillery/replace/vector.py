@@ -8,8 +8,9 @@ across the axis, or an offset, is what the network or the alignment of its messa
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import sympy
@@ -162,6 +163,7 @@ def cost_of(messages: sympy.Expr, own: sympy.Expr) -> int:
     return max(sum(parts) + len(parts) - 1, 1)
 
 
+@functools.lru_cache(maxsize=4096)
 def cost_of_terms(terms: Terms) -> int:
     """Return the complexity of the law of some terms, whatever its constants are."""
     # Numbers that are no products of each other, so that none is merged.
@@ -220,7 +222,10 @@ def products(names: Sequence[str], most: int, unit_charges: bool) -> list[sympy.
         most: How many of them at most.
         unit_charges: Whether the inverse of a charge is the charge.
     """
-    signs: Callable[[str], tuple[int, ...]] = lambda name: (1,) if unit_charges and name[0] == "q" else (1, -1)  # noqa: E731
+
+    def signs(name: str) -> tuple[int, ...]:
+        return (1,) if unit_charges and name[0] == "q" else (1, -1)
+
     return [
         sympy.Mul(*(formula.symbol(name) ** power for name, power in zip(chosen, powers, strict=True)))
         for count in range(1, most + 1)
