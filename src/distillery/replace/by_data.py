@@ -55,8 +55,8 @@ _SHORTENED, _CLIMBED, _FITTED = 8, 2, 3
 _SHARPENED = 2
 # How often a law is evaluated at most to fit its constants here.
 _EVALUATIONS = 30
-# As in ``distill.front``: of the error of no force at all, what is smaller is rounding.
-_FLOOR = 1e-6
+# Of the error of no force at all: a law that is off by less is right but for the rounding of the stored trajectories.
+_EXACT = 1e-4
 # Of the error of the messages' own choice: what takes its place must have less.
 _BETTER = 0.9
 
@@ -115,17 +115,27 @@ def chosen_by_data(
 
     _, own_error = settled(own)
     nothing, _ = screen.of(frozenset())
-    if own_error <= _FLOOR * nothing:
+    exact = _EXACT * nothing
+    if own_error <= exact:
         return Chosen(own, "messages", own_error, own_error)
     on_fronts = _on_fronts(fronts, screen, part)
-    tried = on_fronts | _beside(on_fronts, screen, part, nothing)
-    laws: dict[Terms, Law] = {}
-    for terms in _promising(tried, nothing)[:_FITTED]:
-        law = vector_law(terms, screen.of(terms)[1], part.graphs.position.shape[-1])
-        if law is not None:
-            # What cannot be fitted with all its constants stands no better than it was.
-            with contextlib.suppress(DistilleryError):
-                laws[terms], tried[terms] = settled(law)
+    tried, laws = dict(on_fronts), dict[Terms, Law]()
+
+    def none_is_exact() -> bool:
+        return all(tried[terms] > exact for terms in laws)
+
+    def fit_the_best() -> None:
+        for terms in _promising(tried, nothing)[:_FITTED]:
+            law = None if terms in laws else vector_law(terms, screen.of(terms)[1], part.graphs.position.shape[-1])
+            if law is not None and none_is_exact():
+                # What cannot be fitted with all its constants stands no better than it was.
+                with contextlib.suppress(DistilleryError):
+                    laws[terms], tried[terms] = settled(law)
+
+    fit_the_best()
+    if none_is_exact():
+        tried = _beside(on_fronts, screen, part, nothing) | tried
+        fit_the_best()
     costs = {terms: cost_of_terms(terms) for terms in tried}
     # What is hardly better than the messages' own choice speaks for it: most often it is the same form.
     better = [
@@ -151,8 +161,6 @@ def _on_fronts(fronts: _Fronts, screen: Screen, data: Data) -> dict[Terms, float
 
 def _beside(on_fronts: dict[Terms, float], screen: Screen, data: Data, nothing: float) -> dict[Terms, float]:
     """Return the errors of laws on the way from the most promising ones over their neighbours."""
-    if min(on_fronts.values(), default=0.0) <= _FLOOR * nothing:
-        return {}
     starts = _promising(on_fronts, nothing)[:_CLIMBED]
     found = (terms for start in starts for terms in climbed(start, screen, data.unit_charges))
     return {terms: screen.of(terms)[0] for terms in found}

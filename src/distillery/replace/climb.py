@@ -1,8 +1,9 @@
 """Neighbours of a vector law: what lies a step beside what was distilled, tried on accelerations.
 
 As in ``distill.neighbours`` a step changes one thing by a product of features: a term, or all terms of pairs or of
-bodies, is multiplied by it, such a product of a term is added, or a term goes. Drag, which single bodies may feel, is a
-neighbour of every law. Each step on the way is a candidate, and it is the front of all candidates that decides.
+bodies, is multiplied by it, or all of both by one of the receiver, such a product of a term is added, or a term goes.
+Drag, which single bodies may feel, is a neighbour of every law. Each step on the way is a candidate, and it is the
+front of all candidates that decides.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 import sympy
 
 from distillery.replace.screen import Screen
-from distillery.replace.vector import Term, Terms, cost_of_terms, ordered, products
+from distillery.replace.vector import Term, Terms, by_receiver, cost_of_terms, ordered, products
 
 _ROUNDS = 6
 # A step must lower the logarithm of the error by so much for each unit of complexity, as in distillation.
@@ -63,6 +64,9 @@ def _neighbours(terms: Terms, factors: dict[str, list[sympy.Expr]], unit_charges
                 yield (terms - {term}) | {other}
                 if len(terms) < _MOST_TERMS:
                     yield terms | {other}
+    if pairs and terms - pairs:
+        # Forces become accelerations all at once.
+        yield from (by_receiver(terms, factor, unit_charges) for factor in factors[""])
     if len(terms) < _MOST_TERMS:
         for factor in (sympy.Integer(1), *factors[""]):
             yield terms | {Term(factor, "v")}

@@ -124,6 +124,12 @@ def put_together(messages: Terms, factors: Iterable[sympy.Expr], own: Terms, uni
     return frozenset(term.times(factor, unit_charges) for term in messages for factor in factors) | own
 
 
+def by_receiver(terms: Terms, factor: sympy.Expr, unit_charges: bool) -> Terms:
+    """Return the terms of a law whose accelerations are multiplied by a factor in the receiver's m and q."""
+    of_pairs = factor.xreplace(_TO_PAIR)
+    return frozenset(term.times(of_pairs if term.along == "d" else factor, unit_charges) for term in terms)
+
+
 def without_numbers(terms: Terms, unit_charges: bool) -> Terms:
     """Return terms without the numbers that are added to something within them: 1/(m + 0.4) becomes 1/m."""
 
@@ -154,7 +160,13 @@ def vector_law(terms: Terms, values: Sequence[float], dim: int) -> Law | None:
 
 def ordered(terms: Terms) -> list[Term]:
     """Return terms in an order that does not change from run to run."""
-    return sorted(terms, key=lambda term: (term.along, str(term.factor), str(term.condition), term.otherwise))
+    return sorted(terms, key=text_of)
+
+
+@functools.lru_cache(maxsize=4096)
+def text_of(term: Term) -> tuple[str, str, str, bool]:
+    """Return a term as text: what terms are ordered by."""
+    return term.along, str(term.factor), str(term.condition), term.otherwise
 
 
 def cost_of(messages: sympy.Expr, own: sympy.Expr) -> int:
