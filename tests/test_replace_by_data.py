@@ -17,6 +17,7 @@ from distillery.replace.clean import cleaned, fitted
 from distillery.replace.compose import composed
 from distillery.replace.law import own_names
 from distillery.replace.problem import Data
+from distillery.replace.screen import Screen, rows_checked
 from distillery.replace.vector import Term, of_messages, of_node, without_numbers
 from test_replace import SETTINGS, error, graphs, law
 
@@ -73,6 +74,35 @@ def test_nodes_of_one_axis_serve_all() -> None:
     found = choose(right, nodes, (1, 1), data)
     assert found.error < 1e-6 < found.own_error
     assert line(found, data) == "ax = Σ dx*(-2 + 1.980/r)/m1 - 3*vx/(4*m); ay = Σ dy*(-2 + 1.980/r)/m1 - 3*vy/(4*m)"
+
+
+def test_forces_become_accelerations_in_one_step() -> None:
+    """Neither the pairs nor the drag alone would be nearer to the data for being divided by the mass."""
+    data = damped(graphs())
+    messages = tuple((*PLAIN, f"d{a}*(2.5 - 2.4/r)") for a in "xy")
+    found = choose(messages, (("-s1 - vx", "-0.4*s1"), ("-s2 - vy", "-0.4*s2")), (1, 1), data)
+    assert found.source == "neighbours"
+    assert line(found, data) == "ax = Σ dx*(-2 + 1.980/r)/m1 - 3*vx/(4*m); ay = Σ dy*(-2 + 1.980/r)/m1 - 3*vy/(4*m)"
+
+
+def test_constants_are_fitted_to_some_simulations_and_judged_on_others() -> None:
+    data = graphs()
+    r, m1 = formula.symbol("r"), formula.symbol("m1")
+    right = frozenset({Term(1 / m1, "d"), Term(1 / (m1 * r), "d")})
+    error, values = Screen(data).of(right)
+    assert error < 1e-6
+    assert values == pytest.approx([1.98, -2.0])
+    judged = rows_checked(data)
+    assert {*data.simulation[judged]}.isdisjoint(data.simulation[~judged])
+    # What the judged simulations say moves no constant.
+    other = np.where(judged[:, None, None], 3.0, 1.0) * data.graphs.acceleration
+    louder = Screen(dataclasses.replace(data, graphs=dataclasses.replace(data.graphs, acceleration=other))).of(right)
+    assert louder[0] > 0.1
+    assert louder[1] == pytest.approx(values, rel=1e-5)
+
+
+def test_a_law_that_is_not_finite_is_no_candidate() -> None:
+    assert Screen(graphs()).of(frozenset({Term(sympy.log(formula.symbol("q1")), "d")})) == (np.inf, [])
 
 
 def test_the_edge_of_a_force_is_found_with_its_form() -> None:
