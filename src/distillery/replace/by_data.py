@@ -21,6 +21,7 @@ import numpy as np
 import sympy
 from sympy.core.relational import Relational
 
+from distillery import formula
 from distillery.distill.front import Point, choose, scored
 from distillery.errors import DistilleryError
 from distillery.replace.choice import Candidate
@@ -50,7 +51,7 @@ _SNAPSHOTS = 800
 # Laws that are tried at most, those made of the simplest expressions first; terms that one may have.
 _MOST_LAWS, _MOST_TERMS = 300, 8
 # How many of the best are shortened, climbed from, and fitted with all their constants.
-_SHORTENED, _CLIMBED, _FITTED = 8, 2, 3
+_SHORTENED, _CLIMBED, _FITTED = 8, 4, 3
 # Of so many with a threshold it is fitted before the others are compared with it.
 _SHARPENED = 2
 # How often a law is evaluated at most to fit its constants here.
@@ -161,9 +162,14 @@ def _on_fronts(fronts: _Fronts, screen: Screen, data: Data) -> dict[Terms, float
 
 def _beside(on_fronts: dict[Terms, float], screen: Screen, data: Data, nothing: float) -> dict[Terms, float]:
     """Return the errors of laws on the way from the most promising ones over their neighbours."""
-    starts = _promising(on_fronts, nothing)[:_CLIMBED]
-    found = (terms for start in starts for terms in climbed(start, screen, data.unit_charges))
-    return {terms: screen.of(terms)[0] for terms in found}
+    found: dict[Terms, float] = {}
+    for start in _promising(on_fronts, nothing)[:_CLIMBED]:
+        found |= {terms: screen.of(terms)[0] for terms in climbed(start, screen, data.unit_charges)}
+        if min(found.values(), default=np.inf) <= _EXACT * nothing:
+            break
+    for terms in _best(found)[:1]:
+        found |= {shorter: screen.of(shorter)[0] for shorter in shortened(terms, screen)}
+    return found
 
 
 def _sharpened(tried: dict[Terms, float], screen: Screen, data: Data) -> list[Terms]:
@@ -224,13 +230,20 @@ def _laws(
     sent: dict[Terms, int] = {}
     for axis, front in enumerate(messages):
         for one in front:
-            terms = of_messages(one.expression, axis, len(messages), unit_charges)
-            sent[terms] = min(sent.get(terms, one.complexity), one.complexity)
-    made: dict[tuple[frozenset[sympy.Expr], Terms], int] = {}
+            # SymPy loses itself in some of what engines write; that is no candidate then.
+            with contextlib.suppress(RecursionError, TypeError):
+                terms = of_messages(one.expression, axis, len(messages), unit_charges)
+                sent[terms] = min(sent.get(terms, one.complexity), one.complexity)
+    # What messages carry may be accelerations or, by Newton's second law, forces, whatever was made of nodes.
+    made: dict[tuple[frozenset[sympy.Expr], Terms], int] = {
+        (frozenset({sympy.Integer(1)}), frozenset()): 1,
+        (frozenset({1 / formula.symbol("m1")}), frozenset()): 3,
+    }
     for axis, front in enumerate(nodes):
         for one in front:
-            node = of_node(one.expression, axis, unit_charges)
-            made[node] = min(made.get(node, one.complexity), one.complexity)
+            with contextlib.suppress(RecursionError, TypeError):
+                node = of_node(one.expression, axis, unit_charges)
+                made[node] = min(made.get(node, one.complexity), one.complexity)
     found: dict[Terms, int] = {}
     for terms, cost in sent.items():
         for (factors, own), more in made.items():

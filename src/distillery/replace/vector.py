@@ -216,8 +216,9 @@ def _cases(expression: sympy.Expr) -> Iterator[tuple[sympy.Expr, Relational | No
 
 
 def _terms(expression: sympy.Expr) -> list[sympy.Expr]:
+    """Return the terms of an expression multiplied out; none where they would be many."""
     found = multiplied_out(expression, _MOST_TERMS)
-    return terms_of(expression if found is None else found)
+    return [] if found is None else terms_of(found)
 
 
 def _unit(expression: sympy.Expr, unit_charges: bool) -> tuple[Any, sympy.Expr]:
