@@ -154,10 +154,17 @@ def chosen_by_data(
 def _on_fronts(fronts: _Fronts, screen: Screen, data: Data) -> dict[Terms, float]:
     """Return the errors of laws made of what stands on fronts, and of what is left of the best without some terms."""
     found = {terms: screen.of(terms)[0] for terms in _laws(*fronts, data.unit_charges)}
-    found |= {terms: screen.of(terms)[0] for terms in _sharpened(found, screen, data)}
-    for terms in _best(found)[:_SHORTENED]:
-        found |= {shorter: screen.of(shorter)[0] for shorter in shortened(terms, screen)}
+    # Of laws with their right thresholds other terms matter, and what is left of them has another best one.
+    for _ in range(2):
+        found |= {terms: screen.of(terms)[0] for terms in _sharpened(found, screen, data)}
+        _shorten(found, screen)
     return {terms: error for terms, error in found.items() if math.isfinite(error)}
+
+
+def _shorten(tried: dict[Terms, float], screen: Screen) -> None:
+    """Add what is left of the best laws without some of their terms."""
+    for terms in _best(tried)[:_SHORTENED]:
+        tried |= {shorter: screen.of(shorter)[0] for shorter in shortened(terms, screen)}
 
 
 def _beside(on_fronts: dict[Terms, float], screen: Screen, data: Data, nothing: float) -> dict[Terms, float]:
@@ -167,8 +174,7 @@ def _beside(on_fronts: dict[Terms, float], screen: Screen, data: Data, nothing: 
         found |= {terms: screen.of(terms)[0] for terms in climbed(start, screen, data.unit_charges)}
         if min(found.values(), default=np.inf) <= _EXACT * nothing:
             break
-    for terms in _best(found)[:1]:
-        found |= {shorter: screen.of(shorter)[0] for shorter in shortened(terms, screen)}
+    _shorten(found, screen)
     return found
 
 
@@ -183,14 +189,12 @@ def _sharpened(tried: dict[Terms, float], screen: Screen, data: Data) -> list[Te
         law = vector_law(terms, screen.of(terms)[1], data.graphs.position.shape[-1])
         if law is None:
             continue
-        (old,), new = _conditions(terms), _conditions_of(moved(law, data))
-        if new != {old}:
-            found += [
-                frozenset(term if term.condition is None else dataclasses.replace(term, condition=c) for term in other)
-                for other in with_one
-                for c in new
-                if {(own.func, own.lhs) for own in _conditions(other)} == {(c.func, c.lhs)}
-            ]
+        found += [
+            frozenset(term if term.condition is None else dataclasses.replace(term, condition=c) for term in other)
+            for other in with_one
+            for c in _conditions_of(moved(law, data))
+            if {(own.func, own.lhs) for own in _conditions(other)} == {(c.func, c.lhs)}
+        ]
     return found
 
 
