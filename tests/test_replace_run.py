@@ -83,7 +83,7 @@ def network_known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
 def test_a_law_is_refitted_written_and_not_made_twice(prepared: Any) -> None:
     sweep, cell = prepared()
     result = found(sweep, cell)
-    assert (result["replacement"], result["form"]) == ("whole", "clean")
+    assert (result["replacement"], result["form"], result["source"]) == ("whole", "clean", "messages")
     assert result["text"] == "a = Σ Δ*(-2 + 1.980/r)/m1"
     parts = result["errors"]
     assert parts["raw"]["mae"] > 0.01
@@ -215,6 +215,13 @@ def test_what_is_left_of_a_hamiltonian_network_without_pairs_is_its_energy_of_bo
     np.testing.assert_allclose(pairs, whole - own, atol=1e-5)
     assert np.abs(own).max() > 1e-3
     assert np.abs(pairs).max() > 1e-3
+
+
+@pytest.mark.usefixtures("network_known")
+def test_the_data_choose_another_form_than_the_messages_where_theirs_is_wrong(prepared: Any) -> None:
+    result = found(*prepared(("dx*(1.1 - r)", "dy*(1.1 - r)")))
+    assert (result["source"], result["form"], result["text"]) == ("neighbours", "clean", "a = Σ Δ*(-2 + 1.980/r)/m1")
+    assert result["errors"]["clean"]["mae"] < 1e-6 < result["errors"]["raw"]["mae"]
 
 
 @pytest.mark.usefixtures("network_known")

@@ -30,7 +30,7 @@ FORMATS = {
     "interpret": 4,
     "distill": 4,
     "verify": 3,
-    "replace": 1,
+    "replace": 2,
     "generalise": 1,
     "collect": 4,
 }

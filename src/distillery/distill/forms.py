@@ -160,7 +160,9 @@ def _flattened(node: Any) -> Any:
 
 
 def collected(node: Any) -> Any:
-    """Take common factors out of a sum, greedily, the most frequent first."""
+    """Take common factors out of a sum, or of each piece, greedily, the most frequent first."""
+    if isinstance(node, sympy.Piecewise):
+        return each_piece(node, collected)
     if not isinstance(node, sympy.Add):
         return node
     factors = [_factors(term) for term in node.args]

@@ -13,10 +13,12 @@ import numpy as np
 import sympy
 
 from distillery import formula
-from distillery.replace.law import Law
+from distillery.replace.compose import composed
+from distillery.replace.law import Law, sums
 from distillery.replace.problem import Data
-from distillery.replace.refit import Fit, refit
+from distillery.replace.refit import EVALUATIONS, Fit, refit
 from distillery.replace.sharing import as_vector
+from distillery.replace.threshold import with_thresholds
 from distillery.settings import ReplacementSettings
 
 # Simplest first: of two numbers that agree, the one that stands earlier is taken.
@@ -43,17 +45,34 @@ def simple_number(value: float, error: float) -> Fraction | None:
     return (agreeing[0] if value > 0 else -agreeing[0]) if agreeing else None
 
 
-def fitted(law: Law, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+def fitted(
+    law: Law,
+    data: Data,
+    settings: ReplacementSettings,
+    draws: np.random.Generator,
+    evaluations: int = EVALUATIONS,
+) -> Fit:
     """Fit a law's constants, shared by all axes where its components have one form and the data do not object.
+
+    Args:
+        law: The law with the constants to start from.
+        data: The graphs.
+        settings: Loss and starts.
+        draws: Source of starts.
+        evaluations: How often the law is evaluated at most, from each start.
 
     Raises:
         SingularError: The law is not finite on the data.
     """
-    separate = refit(law, data, settings, draws)
+
+    def fit(form: Law) -> Fit:
+        return with_thresholds(refit(form, data, settings, draws, evaluations), data, settings, draws)
+
+    separate = fit(law)
     vector = as_vector(separate.law)
     if vector is None:
         return separate
-    shared = refit(vector, data, settings, draws)
+    shared = fit(vector)
     return shared if shared.cost <= _DEARER * separate.cost + _ROUNDING**2 else separate
 
 
@@ -67,12 +86,38 @@ def cleaned(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.rando
         draws: Source of starts.
     """
     once = settings.model_copy(update={"starts": 1})
-    while (name := _least(fit)) is not None:
-        fit = refit(_with_number(fit.law, {name: Fraction(0)}), data, once, draws)
+    fit = _without_zeros(fit, data, once, draws)
+    whole = recomposed(fit.law, data)
+    if whole is not None:
+        fit = _without_zeros(fitted(whole, data, once, draws), data, once, draws)
     fit = fit if fit.law.shared else fitted(fit.law, data, once, draws)
     numbers = {name: simple_number(fit.law.constants[name], error) for name, error in fit.errors.items()}
     found = {name: number for name, number in numbers.items() if number is not None}
     return refit(_with_number(fit.law, found), data, once, draws) if found else fit
+
+
+def recomposed(law: Law, data: Data) -> Law | None:
+    """Return a law whose nodes have become linear in what arrives as one that has no nodes of its own.
+
+    Args:
+        law: A law that kept its nodes beside its messages; without some of its constants they may be simpler now.
+        data: What it is fitted to.
+
+    Returns:
+        The law with new constants; None where there is nothing to put together, or nodes are not linear.
+    """
+    if law.energies or law.added:
+        return None
+    silent = {s: sympy.Integer(0) for s, m in zip(sums(len(law.messages)), law.messages, strict=True) if m == 0}
+    nodes = [node.xreplace(silent) for node in law.filled(law.nodes)]
+    found = composed(law.filled(law.messages), nodes, data.arriving, data.unit_charges)
+    return found if found.added else None
+
+
+def _without_zeros(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+    while (name := _least(fit)) is not None:
+        fit = refit(_with_number(fit.law, {name: Fraction(0)}), data, settings, draws)
+    return fit
 
 
 def _least(fit: Fit) -> str | None:

@@ -22,7 +22,7 @@ from distillery.replace.terms import named, terms_of
 
 _M, _Q, _R = (formula.symbol(name) for name in ("m", "q", "r"))
 # What a message calls its receiver's mass and charge, and what the node calls them.
-_RECEIVER = {formula.symbol("m1"): _M, formula.symbol("q1"): _Q}
+RECEIVER = {formula.symbol("m1"): _M, formula.symbol("q1"): _Q}
 _CHARGES = tuple(formula.symbol(name) for name in ("q", "q1", "q2"))
 # A composed expression is a product of two distilled ones, and may have as many terms as both have in all.
 _MOST_TERMS = 60
@@ -44,22 +44,22 @@ def composed(
     """
     dim, inputs = len(nodes), sums(len(messages))
     factors = [[sympy.diff(node, s) for s in inputs] for node in nodes]
-    receiver = set(_RECEIVER.values())
+    receiver = set(RECEIVER.values())
     if any(factor.free_symbols - receiver for row in factors for factor in row):
-        sent = [_unit(message, unit_charges) for message in messages]
-        return named(Law(dim, tuple(sent), tuple(_unit(node, unit_charges) for node in nodes), {}), whole=False)
-    to_receiver = {own: name for name, own in _RECEIVER.items()}
+        sent = [unit_charged(message, unit_charges) for message in messages]
+        return named(Law(dim, tuple(sent), tuple(unit_charged(node, unit_charges) for node in nodes), {}), whole=False)
+    to_receiver = {own: name for name, own in RECEIVER.items()}
     own = [node.xreplace(dict.fromkeys(inputs, sympy.Integer(0))) for node in nodes]
     pairs = []
     for component, row in enumerate(factors):
         total = sympy.Add(*(f.xreplace(to_receiver) * m for f, m in zip(row, messages, strict=True)))
-        terms = terms_of(_unit(total, unit_charges))
+        terms = terms_of(unit_charged(total, unit_charges))
         if arriving is not None:
-            alone = [term for term in terms if term.free_symbols <= set(_RECEIVER)]
-            own[component] += arriving * sympy.Add(*alone).xreplace(_RECEIVER)
+            alone = [term for term in terms if term.free_symbols <= set(RECEIVER)]
+            own[component] += arriving * sympy.Add(*alone).xreplace(RECEIVER)
             terms = [term for term in terms if term not in alone]
         pairs.append(sympy.Add(*terms))
-    given = [s + sympy.Add(*terms_of(_unit(part, unit_charges))) for s, part in zip(sums(dim), own, strict=True)]
+    given = [s + sympy.Add(*terms_of(unit_charged(part, unit_charges))) for s, part in zip(sums(dim), own, strict=True)]
     return named(Law(dim, tuple(pairs), tuple(given), {}), whole=True)
 
 
@@ -78,7 +78,7 @@ def composed_energies(pair: sympy.Expr, body: sympy.Expr, dim: int, unit_charges
     moving = {_R, *(formula.symbol(f"d{axis}") for axis in AXES[:dim])}
     moved = {formula.symbol(name) for axis in AXES[:dim] for name in (axis, f"p{axis}")}
     acting = [
-        sympy.Add(*(term for term in terms_of(_unit(energy, unit_charges)) if term.free_symbols & of))
+        sympy.Add(*(term for term in terms_of(unit_charged(energy, unit_charges)) if term.free_symbols & of))
         for energy, of in ((pair, moving), (body, moved))
     ]
     law = named(Law(dim, (), (), {}, energies=tuple(acting)), whole=True)
@@ -107,8 +107,13 @@ def by_hamilton(law: Law) -> Law:
     return dataclasses.replace(law, messages=tuple(messages), nodes=tuple(nodes), velocities=tuple(velocities))
 
 
-def _unit(expression: sympy.Expr, unit_charges: bool) -> sympy.Expr:
-    """Return an expression multiplied out, with even powers of charges left out where charges are 1 or -1."""
+def unit_charged(expression: sympy.Expr, unit_charges: bool) -> sympy.Expr:
+    """Return an expression multiplied out, with even powers of charges left out where charges are 1 or -1.
+
+    Args:
+        expression: Any expression.
+        unit_charges: Whether all charges are 1 or -1.
+    """
     found = multiplied_out(expression, _MOST_TERMS)
     found = expression if found is None else found
     if unit_charges:

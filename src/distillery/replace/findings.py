@@ -18,4 +18,5 @@ def nothing() -> dict[str, Any]:
         "refitted_constants": [],
         "errors": {},
         "form": "",
+        "source": "",
     }

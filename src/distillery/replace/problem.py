@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import sympy
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from distillery import formula
 from distillery.replace.law import Law, sums
-from distillery.verify.composed import HeldOut, arriving
+from distillery.verify.composed import HeldOut
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,6 +48,23 @@ class Data:
             scale = typical + size if self.relative else np.full(size.shape, typical)
             found += [1 / scale] * values.shape[-1]
         return np.stack(found)
+
+    @property
+    def arriving(self) -> int | None:
+        """How many messages every body gets; None where that differs from body to body."""
+        counts = np.bincount(self.graphs.receivers, minlength=self.graphs.mass.shape[1])
+        return int(counts[0]) if len(set(counts)) == 1 else None
+
+    @property
+    def unit_charges(self) -> bool:
+        """Whether all charges are 1 or -1, so that a charge is its own inverse."""
+        return bool(np.all(self.graphs.charge**2 == 1))
+
+    def part(self, chosen: Bool[np.ndarray, " graph"]) -> Data:
+        """Return some of the graphs."""
+        arrays = ("position", "velocity", "mass", "charge", "acceleration")
+        graphs = dataclasses.replace(self.graphs, **{name: getattr(self.graphs, name)[chosen] for name in arrays})
+        return dataclasses.replace(self, graphs=graphs, simulation=self.simulation[chosen])
 
 
 class Problem:
@@ -130,6 +147,10 @@ class Problem:
         return dict(zip(self.free, values.tolist(), strict=True))
 
     def _state(self, values: np.ndarray) -> dict[str, Any]:
-        put = {formula.symbol(name): sympy.Float(value) for name, value in self._values(values).items()}
-        state = arriving(self._graphs, [message.xreplace(put) for message in self._messages])
-        return {**state, **self._values(values)}
+        # Constants are given as values: to put them into expressions anew in every step would take most of the time.
+        constants = self._values(values)
+        edges, state = {**self._edges, **constants}, {**self._nodes, **constants}
+        for name, message in zip(self._inputs, self._messages, strict=True):
+            along = np.broadcast_to(formula.evaluate(message, edges), self._edges["r"].shape)
+            state[name.name] = self._graphs.summed(along, self._graphs.receivers)
+        return state

@@ -29,7 +29,7 @@ _RUNAWAY = 1e3
 _BLIND = 1e-7
 # Of the typical acceleration: what is smaller is rounding of the stored trajectories (float32).
 _ROUNDING = 1e-7
-_EVALUATIONS = 100
+EVALUATIONS = 100
 
 
 class SingularError(DistilleryError):
@@ -57,7 +57,13 @@ class Fit:
     cost: float
 
 
-def refit(law: Law, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+def refit(
+    law: Law,
+    data: Data,
+    settings: ReplacementSettings,
+    draws: np.random.Generator,
+    evaluations: int = EVALUATIONS,
+) -> Fit:
     """Fit all constants of a law together.
 
     Args:
@@ -65,6 +71,7 @@ def refit(law: Law, data: Data, settings: ReplacementSettings, draws: np.random.
         data: The graphs.
         settings: Loss and number of starts.
         draws: Source of the other starts.
+        evaluations: How often the law is evaluated at most, from each start.
 
     Raises:
         SingularError: The law is not finite on the data, from whatever start.
@@ -74,7 +81,7 @@ def refit(law: Law, data: Data, settings: ReplacementSettings, draws: np.random.
     while True:
         problem = Problem(law, data, names)
         start = np.array([law.constants[name] for name in names])
-        found = _best(problem, start, settings, draws) if names else _alone(problem)
+        found = _best(problem, start, settings, draws, evaluations) if names else _alone(problem)
         blind = _blind(problem.jacobian(found.values)) if names else []
         if not blind:
             break
@@ -120,7 +127,9 @@ def _alone(problem: Problem) -> _Found:
     return _Found(nothing, residual, None, float(np.mean(residual**2)) / 2)
 
 
-def _best(problem: Problem, start: np.ndarray, settings: ReplacementSettings, draws: np.random.Generator) -> _Found:
+def _best(
+    problem: Problem, start: np.ndarray, settings: ReplacementSettings, draws: np.random.Generator, evaluations: int
+) -> _Found:
     """Return the best of several starts: the given constants, and each of them multiplied by random factors."""
     others = 0 if problem.linear else settings.starts - 1
     starts = [start, *(start * np.exp(draws.normal(0.0, 0.5, start.shape)) for _ in range(others))]
@@ -129,14 +138,14 @@ def _best(problem: Problem, start: np.ndarray, settings: ReplacementSettings, dr
     if not usable:
         raise SingularError(_where(problem, first))
     scale = _scale(problem.residual(usable[0])) if settings.robust else None
-    found = min((_solved(problem, values, scale) for values in usable), key=lambda one: one.cost)
+    found = min((_solved(problem, values, scale, evaluations) for values in usable), key=lambda one: one.cost)
     if scale is None:
         return found
     # What is usual among errors is known only now.
-    return _solved(problem, found.values, _scale(found.residual))
+    return _solved(problem, found.values, _scale(found.residual), evaluations)
 
 
-def _solved(problem: Problem, start: np.ndarray, scale: float | None) -> _Found:
+def _solved(problem: Problem, start: np.ndarray, scale: float | None, evaluations: int) -> _Found:
     loss = {"loss": "linear"} if scale is None else {"loss": "soft_l1", "f_scale": scale}
     try:
         answer = scipy.optimize.least_squares(
@@ -148,7 +157,7 @@ def _solved(problem: Problem, start: np.ndarray, scale: float | None) -> _Found:
             ftol=1e-14,
             xtol=1e-14,
             gtol=1e-14,
-            max_nfev=_EVALUATIONS,
+            max_nfev=evaluations,
             **loss,
         )
     except ValueError as error:

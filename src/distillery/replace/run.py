@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sympy
 
 from distillery import files, formula
@@ -17,6 +16,7 @@ from distillery.functions import components, message_names, node_names
 from distillery.outcome import read_outcome
 from distillery.randomness import stream
 from distillery.replace import text
+from distillery.replace.by_data import chosen_by_data
 from distillery.replace.choice import Candidate, common_choice
 from distillery.replace.clean import cleaned, fitted
 from distillery.replace.compose import composed, composed_energies
@@ -50,7 +50,7 @@ def replace(sweep: Sweep, cell: Cell) -> None:
         source = cell.outcome(sweep.results, "distill")
         distilled = read_outcome(source, key=sweep.key("distill", cell))
         try:
-            chosen = {of: _chosen(sweep, cell, distilled.result, of) for of in ("message", "node")}
+            chosen = {of: _distilled(sweep, cell, distilled.result, of) for of in ("message", "node")}
         except (KeyError, IndexError, TypeError):
             raise DistilleryError(
                 f"{source}: lacks what it should hold; delete it and run the sweep again; "
@@ -63,8 +63,27 @@ def replace(sweep: Sweep, cell: Cell) -> None:
         now.write(result, tuple(written) if result["law"] is not None else ())
 
 
-def _chosen(sweep: Sweep, cell: Cell, distilled: dict[str, Any], of: str) -> list[sympy.Expr] | str:
-    """Return the chosen expression of every component of a function, or why there are none."""
+@dataclasses.dataclass(frozen=True)
+class _Function:
+    """What was distilled of a function, of every component in their order.
+
+    Attributes:
+        fronts: The fronts.
+        places: Of each the place on it of the expression that stands for the component.
+        axes: Whether there is a component for each axis.
+    """
+
+    fronts: list[list[Candidate]]
+    places: tuple[int, ...]
+    axes: bool
+
+    @property
+    def expressions(self) -> list[sympy.Expr]:
+        return [front[place].expression for front, place in zip(self.fronts, self.places, strict=True)]
+
+
+def _distilled(sweep: Sweep, cell: Cell, distilled: dict[str, Any], of: str) -> _Function | str:
+    """Return what was distilled of a function, or why there is nothing to put in its place."""
     model, system, experiment = sweep.model(cell), sweep.system(cell.experiment), cell.experiment
     found = distilled["components" if of == "message" else "node"] if of == "message" or "node" in distilled else None
     if found is None:
@@ -78,21 +97,23 @@ def _chosen(sweep: Sweep, cell: Cell, distilled: dict[str, Any], of: str) -> lis
         "node": node_names(model, system, experiment.dim),
     }
     ordered = sorted(found, key=lambda entry: entry["component"])
-    own = [int(entry["chosen"]) for entry in ordered]
-    if expected != experiment.dim or model.kind == "hamiltonian":
-        return [formula.parse(e["front"][k]["expression"], names[of]) for e, k in zip(ordered, own, strict=True)]
+    own = tuple(int(entry["chosen"]) for entry in ordered)
+    axes = expected == experiment.dim and model.kind != "hamiltonian"
+    # Where components have no axes, only what was chosen is read.
     fronts = [
         [
             Candidate(formula.parse(p["expression"], names[of]), int(p["complexity"]), float(p["mae"]))
-            for p in e["front"]
+            for p in (e["front"] if axes else [e["front"][k]])
         ]
-        for e in ordered
+        for e, k in zip(ordered, own, strict=True)
     ]
+    if not axes:
+        return _Function(fronts, (0,) * len(own), axes)
     places = common_choice(fronts, own, unit_charges=all(abs(charge) == 1 for charge in system.charges))
-    return [front[k].expression for front, k in zip(fronts, places or own, strict=True)]
+    return _Function(fronts, places or own, axes)
 
 
-def _replaced(sweep: Sweep, cell: Cell, chosen: dict[str, list[sympy.Expr] | str]) -> dict[str, Any]:
+def _replaced(sweep: Sweep, cell: Cell, chosen: dict[str, _Function | str]) -> dict[str, Any]:
     """Return the stage's findings; the law's files are written on the way."""
     result = nothing()
     if sweep.model(cell).kind == "control":
@@ -101,7 +122,8 @@ def _replaced(sweep: Sweep, cell: Cell, chosen: dict[str, list[sympy.Expr] | str
 
     graphs = held_out(sweep, cell.experiment)
     messages, nodes = (None if isinstance(own, str) else own for own in chosen.values())
-    by_part = network_errors(sweep, cell, graphs, messages, nodes)
+    expressions = (None if own is None else own.expressions for own in (messages, nodes))
+    by_part = network_errors(sweep, cell, graphs, *expressions)
     names = {"network": "network", "messages": "expressions_then_network", "nodes": "network_then_expressions"}
     result["errors"] = {names[part]: found for part, found in by_part.items()}
     if messages is None or nodes is None:
@@ -114,8 +136,8 @@ def _with_law(
     sweep: Sweep,
     cell: Cell,
     graphs: HeldOut,
-    messages: Sequence[sympy.Expr],
-    nodes: Sequence[sympy.Expr],
+    messages: _Function,
+    nodes: _Function,
     known: dict[str, Errors],
 ) -> dict[str, Any]:
     settings, experiment = sweep.config.replacement, cell.experiment
@@ -123,16 +145,16 @@ def _with_law(
     seen, simulation = drawn_graphs(sweep, experiment, "train", settings.samples, draws)
     trained = sweep.training(experiment).loss
     data = Data(seen, simulation, trained == "relative" if settings.relative is None else settings.relative)
-    unit_charges = bool(np.all(seen.charge**2 == 1))
     if sweep.model(cell).kind == "hamiltonian":
-        law = composed_energies(messages[0], nodes[0], experiment.dim, unit_charges)
+        law = composed_energies(messages.expressions[0], nodes.expressions[0], experiment.dim, data.unit_charges)
     else:
-        counts = np.bincount(seen.receivers, minlength=experiment.bodies)
-        law = composed(messages, nodes, int(counts[0]) if len(set(counts)) == 1 else None, unit_charges)
+        law = composed(messages.expressions, nodes.expressions, data.arriving, data.unit_charges)
+    fronts = (messages.fronts, nodes.fronts) if messages.axes and nodes.axes else None
     found = known | {"raw": _errors(law, graphs), "refitted": dict(_NO_ERROR), "clean": dict(_NO_ERROR)}
     starts = stream(settings.seed, "replace", str(cell), "starts")
     try:
-        refitted = softened(fitted(law, data, settings, starts), data, settings, starts)
+        chosen = chosen_by_data(law, fronts, data, settings, starts)
+        refitted = softened(fitted(chosen.law, data, settings, starts), data, settings, starts)
     except DistilleryError as error:
         raw = text.line(law)
         return {"replacement": "singular", "reason": f"{raw}: {error}", "text": raw, "errors": found}
@@ -152,6 +174,7 @@ def _with_law(
         "reason": "; ".join(reason for reason in reasons if reason),
         "law": as_content(shown.law),
         "form": form,
+        "source": chosen.source,
         "text": text.line(shown.law),
         "refitted_text": text.line(refitted.law),
         "clean_text": text.line(clean.law),

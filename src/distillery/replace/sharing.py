@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 import sympy
+from sympy.core.relational import Relational
 
 from distillery import formula
 from distillery.functions import AXES
@@ -19,7 +20,8 @@ def as_vector(law: Law) -> Law | None:
     """Return a law whose components share their constants, or None where their forms differ.
 
     Forms are compared term by term with x exchanged for the component's own axis in displacements, velocities,
-    positions and sums; the values of constants count for nothing. Shared constants start from the components' mean.
+    positions and sums; the values of constants and thresholds count for nothing. Shared constants start from the
+    components' mean, thresholds are those of the first.
 
     Args:
         law: A law with a message and an acceleration for each axis; energies are one function already.
@@ -59,14 +61,21 @@ def _exchange(law: Law, component: int) -> dict[Any, Any]:
 def _forms(part: sympy.Expr, law: Law) -> list[tuple[Any, tuple[str, ...]]]:
     """Return each term with its constants made alike, and their names."""
     names = [formula.symbol(name) for name in law.constants]
+    alike = dict.fromkeys(names, _ANY)
     return [
         (
-            term.xreplace(dict.fromkeys(names, _ANY)),
+            _any_threshold(term.xreplace(alike)),
             tuple(sorted((s.name for s in term.free_symbols if s in names), key=lambda name: int(name[1:]))),
         )
         for term in sympy.Add.make_args(part)
         if term != 0
     ]
+
+
+def _any_threshold(term: sympy.Expr) -> sympy.Expr:
+    """Return a term with the numbers that conditions compare with made alike."""
+    conditions = {c: c.func(c.lhs, _ANY) for c in term.atoms(Relational) if c.rhs.is_number}
+    return term.xreplace(conditions)
 
 
 def _middle(values: list[float]) -> float:

@@ -99,9 +99,18 @@ def radial_part(law: Law) -> sympy.Expr | None:
         return None
     deltas = [formula.symbol(f"d{axis}") for axis in AXES[: law.dim]]
     messages = zip(law.filled(law.messages), deltas, strict=True)
-    found = [sympy.Add(*terms_of(message / delta)) for message, delta in messages]
+    found = [_without_factor(message, delta) for message, delta in messages]
     alike = all(part == found[0] for part in found[1:])
     return found[0] if alike and not found[0].free_symbols & set(deltas) else None
+
+
+def _without_factor(expression: sympy.Expr, factor: sympy.Symbol) -> sympy.Expr:
+    """Return an expression divided by a factor, in each of its cases."""
+    if isinstance(expression, sympy.Piecewise):
+        return sympy.Piecewise(*((_without_factor(value, factor), where) for value, where in expression.args))
+    return sympy.Add(
+        *(_without_factor(t, factor) if isinstance(t, sympy.Piecewise) else t / factor for t in terms_of(expression))
+    )
 
 
 def _times(vector: sympy.Symbol, factor: sympy.Expr) -> sympy.Expr:

@@ -1,0 +1,273 @@
+"""Which form of law takes a network's place is decided by the data, not by what the network's messages are like.
+
+The paper's rule chooses the form of messages by their error against the network's messages. Where the network is not
+quite right, neither is that choice, though the right form may stand further along a front, on the front of another
+axis, or a step beside. So forms of messages and nodes that stand on any axis's front are put together to laws without
+a favourite axis, their constants are fitted to accelerations, and of the errors on other simulations the paper's rule
+chooses once more: the largest fall of the logarithm of the error for each unit of complexity. A law of nature falls by
+orders of magnitude there, a better approximation by a little. What is chosen is never worse than what the messages'
+own choice gives: that law stays where the rule prefers none with a smaller error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import sympy
+from sympy.core.relational import Relational
+
+from distillery import formula
+from distillery.distill.front import Point, choose, scored
+from distillery.errors import DistilleryError
+from distillery.replace.choice import Candidate
+from distillery.replace.clean import fitted
+from distillery.replace.climb import climbed, shortened
+from distillery.replace.law import Law, own_part
+from distillery.replace.problem import Data
+from distillery.replace.screen import Screen, rows_checked
+from distillery.replace.shown import accelerations
+from distillery.replace.soften import softened
+from distillery.replace.threshold import moved
+from distillery.replace.vector import (
+    Terms,
+    cost_of,
+    cost_of_terms,
+    of_messages,
+    of_node,
+    ordered,
+    put_together,
+    vector_law,
+    without_numbers,
+)
+from distillery.settings import ReplacementSettings
+
+# Snapshots on which forms are tried, half of them to fit constants, half to judge.
+_SNAPSHOTS = 800
+# Laws that are tried at most, those made of the simplest expressions first; terms that one may have.
+_MOST_LAWS, _MOST_TERMS = 300, 8
+# How many of the best are shortened, climbed from, and fitted with all their constants.
+_SHORTENED, _CLIMBED, _FITTED = 8, 4, 3
+# Of so many with a threshold it is fitted before the others are compared with it.
+_SHARPENED = 2
+# How often a law is evaluated at most to fit its constants here.
+_EVALUATIONS = 30
+# Of the error of no force at all: a law that is off by less is right but for the rounding of the stored trajectories.
+_EXACT = 1e-4
+# Of the error of the messages' own choice: what takes its place must have less.
+_BETTER = 0.9
+
+# A law by its terms; None is the messages' own choice.
+_Key = TypeVar("_Key", Terms, Terms | None)
+_Fronts = tuple[Sequence[Sequence[Candidate]], Sequence[Sequence[Candidate]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The law whose constants are to be fitted.
+
+    Attributes:
+        law: The law.
+        source: Where its form is from: ``messages``, the choice by the network's messages; ``fronts``, another one that
+            stands on fronts; ``neighbours``, a step beside these.
+        error: Its mean error on simulations that its constants were not fitted to, relative to the size of each body's
+            acceleration and the typical one together.
+        own_error: The same of the choice by messages.
+    """
+
+    law: Law
+    source: str
+    error: float
+    own_error: float
+
+
+def chosen_by_data(
+    own: Law,
+    fronts: _Fronts | None,
+    data: Data,
+    settings: ReplacementSettings,
+    draws: np.random.Generator,
+) -> Chosen:
+    """Return the law that the data choose among those that what was distilled makes possible.
+
+    Args:
+        own: The law that the choice by messages gives.
+        fronts: Of messages and of nodes the front of each axis, in this order; None where components have no axes.
+        data: Training snapshots.
+        settings: Loss.
+        draws: Source of starts.
+
+    Raises:
+        SingularError: The messages' own choice is not finite on the data.
+    """
+    once, some = settings.model_copy(update={"starts": 1}), _some(data)
+    checked = rows_checked(some)
+    if fronts is None or checked.all() or not checked.any():
+        return Chosen(own, "messages", math.nan, math.nan)
+    screen, part = Screen(some), some.part(~checked)
+
+    def settled(law: Law) -> tuple[Law, float]:
+        fit = softened(fitted(law, part, once, draws, _EVALUATIONS), part, once, draws)
+        return fit.law, screen.error(accelerations(fit.law, some.graphs))
+
+    _, own_error = settled(own)
+    nothing, _ = screen.of(frozenset())
+    exact = _EXACT * nothing
+    if own_error <= exact:
+        return Chosen(own, "messages", own_error, own_error)
+    on_fronts = _on_fronts(fronts, screen, part)
+    tried, laws = dict(on_fronts), dict[Terms, Law]()
+
+    def none_is_exact() -> bool:
+        return all(tried[terms] > exact for terms in laws)
+
+    def fit_the_best() -> None:
+        for terms in _promising(tried, nothing)[:_FITTED]:
+            law = None if terms in laws else vector_law(terms, screen.of(terms)[1], part.graphs.position.shape[-1])
+            if law is not None and none_is_exact():
+                # What cannot be fitted with all its constants stands no better than it was.
+                with contextlib.suppress(DistilleryError):
+                    laws[terms], tried[terms] = settled(law)
+
+    fit_the_best()
+    if none_is_exact():
+        tried = _beside(on_fronts, screen, part, nothing) | tried
+        fit_the_best()
+    costs = {terms: cost_of_terms(terms) for terms in tried}
+    # What is hardly better than the messages' own choice speaks for it: most often it is the same form.
+    better = [
+        (point, terms if point.mae <= _BETTER * own_error else None)
+        for point, terms in _front({None: own_error} | tried, {None: _cost(own)} | costs, nothing)
+        if point.mae <= own_error and (terms in laws or point.mae > _BETTER * own_error)
+    ]
+    place = choose([point for point, _ in better])
+    best = None if place is None else better[place][1]
+    if best is None:
+        return Chosen(own, "messages", own_error, own_error)
+    return Chosen(laws[best], "fronts" if best in on_fronts else "neighbours", tried[best], own_error)
+
+
+def _on_fronts(fronts: _Fronts, screen: Screen, data: Data) -> dict[Terms, float]:
+    """Return the errors of laws made of what stands on fronts, and of what is left of the best without some terms."""
+    found = {terms: screen.of(terms)[0] for terms in _laws(*fronts, data.unit_charges)}
+    # Of laws with their right thresholds other terms matter, and what is left of them has another best one.
+    for _ in range(2):
+        found |= {terms: screen.of(terms)[0] for terms in _sharpened(found, screen, data)}
+        _shorten(found, screen)
+    return {terms: error for terms, error in found.items() if math.isfinite(error)}
+
+
+def _shorten(tried: dict[Terms, float], screen: Screen) -> None:
+    """Add what is left of the best laws without some of their terms."""
+    for terms in _best(tried)[:_SHORTENED]:
+        tried |= {shorter: screen.of(shorter)[0] for shorter in shortened(terms, screen)}
+
+
+def _beside(on_fronts: dict[Terms, float], screen: Screen, data: Data, nothing: float) -> dict[Terms, float]:
+    """Return the errors of laws on the way from the most promising ones over their neighbours."""
+    found: dict[Terms, float] = {}
+    for start in _promising(on_fronts, nothing)[:_CLIMBED]:
+        found |= {terms: screen.of(terms)[0] for terms in climbed(start, screen, data.unit_charges)}
+        if min(found.values(), default=np.inf) <= _EXACT * nothing:
+            break
+    _shorten(found, screen)
+    return found
+
+
+def _sharpened(tried: dict[Terms, float], screen: Screen, data: Data) -> list[Terms]:
+    """Return laws with the threshold that accelerations tell, where those with one are the best that they can be.
+
+    Networks smooth edges, so thresholds of messages are off, and that would hide all other differences between forms.
+    """
+    found: list[Terms] = []
+    with_one = [terms for terms in _best(tried) if len(_conditions(terms)) == 1]
+    for terms in with_one[:_SHARPENED]:
+        law = vector_law(terms, screen.of(terms)[1], data.graphs.position.shape[-1])
+        if law is None:
+            continue
+        found += [
+            frozenset(term if term.condition is None else dataclasses.replace(term, condition=c) for term in other)
+            for other in with_one
+            for c in _conditions_of(moved(law, data))
+            if {(own.func, own.lhs) for own in _conditions(other)} == {(c.func, c.lhs)}
+        ]
+    return found
+
+
+def _conditions(terms: Terms) -> set[Relational]:
+    return {term.condition for term in terms if term.condition is not None}
+
+
+def _conditions_of(law: Law) -> set[Relational]:
+    return {condition for message in law.messages for condition in message.atoms(Relational)}
+
+
+def _front(errors: Mapping[_Key, float], costs: Mapping[_Key, int], nothing: float) -> list[tuple[Point, _Key]]:
+    """Return the front of laws with their scores, that of no force at all being the point before the first."""
+    keys = list(errors)
+    least: dict[int, tuple[float, str]] = {1: (nothing, "")}
+    for number, key in enumerate(keys):
+        least[costs[key]] = min(least.get(costs[key], (math.inf, "")), (errors[key], str(number)))
+    return [(point, keys[int(point.expression)]) for point in scored(least, nothing) if point.expression]
+
+
+def _promising(tried: Mapping[Terms, float], nothing: float) -> list[Terms]:
+    """Return the laws on the front, those of the largest scores first."""
+    front = _front(tried, {terms: cost_of_terms(terms) for terms in tried}, nothing)
+    return [terms for _, terms in sorted(front, key=lambda one: -one[0].score)]
+
+
+def _best(tried: dict[Terms, float]) -> list[Terms]:
+    return sorted(
+        (terms for terms in tried if math.isfinite(tried[terms])), key=lambda terms: (tried[terms], str(ordered(terms)))
+    )
+
+
+def _laws(
+    messages: Sequence[Sequence[Candidate]], nodes: Sequence[Sequence[Candidate]], unit_charges: bool
+) -> list[Terms]:
+    """Return laws of all forms of messages and of nodes that stand on fronts, those of the simplest ones first."""
+    sent: dict[Terms, int] = {}
+    for axis, front in enumerate(messages):
+        for one in front:
+            # SymPy loses itself in some of what engines write; that is no candidate then.
+            with contextlib.suppress(RecursionError, TypeError):
+                terms = of_messages(one.expression, axis, len(messages), unit_charges)
+                sent[terms] = min(sent.get(terms, one.complexity), one.complexity)
+    # What messages carry may be accelerations or, by Newton's second law, forces, whatever was made of nodes.
+    made: dict[tuple[frozenset[sympy.Expr], Terms], int] = {
+        (frozenset({sympy.Integer(1)}), frozenset()): 1,
+        (frozenset({1 / formula.symbol("m1")}), frozenset()): 3,
+    }
+    for axis, front in enumerate(nodes):
+        for one in front:
+            with contextlib.suppress(RecursionError, TypeError):
+                node = of_node(one.expression, axis, unit_charges)
+                made[node] = min(made.get(node, one.complexity), one.complexity)
+    found: dict[Terms, int] = {}
+    for terms, cost in sent.items():
+        for (factors, own), more in made.items():
+            law = put_together(terms, factors, own, unit_charges)
+            for form in (law, without_numbers(law, unit_charges)):
+                if 0 < len(form) <= _MOST_TERMS:
+                    found[form] = min(found.get(form, cost + more), cost + more)
+    return sorted(found, key=lambda terms: (found[terms], len(terms), str(ordered(terms))))[:_MOST_LAWS]
+
+
+def _some(data: Data) -> Data:
+    """Return as many snapshots as forms are tried on, evenly spread."""
+    chosen = np.zeros(len(data.simulation), dtype=bool)
+    chosen[np.unique(np.linspace(0, len(chosen) - 1, _SNAPSHOTS).astype(int))] = True
+    return data.part(chosen)
+
+
+def _cost(law: Law) -> int:
+    """Return the complexity of a law: of its components the largest."""
+    if law.added:
+        parts = [(message, own_part(law, k)) for k, message in enumerate(law.filled(law.messages))]
+        return max(cost_of(message, own) for message, own in parts)
+    return max(cost_of(message, node) for message, node in zip(law.messages, law.nodes, strict=False))

@@ -1,0 +1,66 @@
+"""Thresholds of laws are fitted to accelerations."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sympy.core.relational import Relational
+
+from distillery.replace import text
+from distillery.replace.clean import cleaned, fitted
+from distillery.replace.law import Law
+from distillery.replace.threshold import moved, simplest_between
+from test_replace import SETTINGS, graphs, law
+
+NODES = ("0.8*s1/m", "0.8*s2/m")
+
+
+def thresholds(found: Law) -> set[float]:
+    return {float(c.rhs) for message in found.messages for c in message.atoms(Relational)}
+
+
+@pytest.mark.parametrize(
+    "forms", [("d{}*(-2.4 + 2.5/r) if r > {} else 0",), ("0 if r < {1} else d{0}*(-2.4 + 2.5/r)",)]
+)
+@pytest.mark.parametrize("starts", [(1.7, 2.1), (2.4, 2.4)])
+def test_the_edge_comes_back_for_all_axes_together(forms: tuple[str], starts: tuple[float, float]) -> None:
+    data, draws = graphs("discontinuous"), np.random.default_rng(0)
+    start = law(tuple(forms[0].format(axis, at) for axis, at in zip("xy", starts, strict=True)), NODES)
+    clean = cleaned(fitted(start, data, SETTINGS, draws), data, SETTINGS, draws).law
+    (edge,) = thresholds(clean)
+    # The edge at 2 with the softening of 0.01; no distance of the data lies between.
+    apart = data.graphs.edges["r"]
+    assert not np.any((apart > min(edge, 1.99)) & (apart < max(edge, 1.99)))
+    assert clean.shared
+    assert list(clean.constants.values()) == pytest.approx([1.98])
+    assert text.line(clean).startswith("a = Σ Δ*(")
+
+
+def test_a_threshold_at_the_best_place_and_laws_without_any_stay() -> None:
+    data = graphs("discontinuous")
+    right = law(("dx*(-2 + 1.98/r) if r > 1.99 else 0", "dy*(-2 + 1.98/r) if r > 1.99 else 0"), ("s1/m", "s2/m"))
+    assert moved(right, data) == right
+    whole = law(("dx", "dy"), ("s1/m", "s2/m"))
+    assert moved(whole, data) == whole
+
+
+def test_a_threshold_in_a_mass_is_found_too() -> None:
+    data = graphs()
+    heavy = np.where(data.graphs.mass > 1.3, 2.0, 1.0)
+    target = dataclasses.replace(data.graphs, acceleration=data.graphs.acceleration * heavy[..., None])
+    start = law(tuple(f"d{a}*(-4 + 3.96/r) if m1 > 0.9 else d{a}*(-2 + 1.98/r)" for a in "xy"), ("s1/m", "s2/m"))
+    found = moved(start, dataclasses.replace(data, graphs=target))
+    between = np.sort(np.unique(data.graphs.mass))
+    k = int(np.searchsorted(between, 1.3))
+    assert all(between[k - 1] < edge < between[k] for edge in thresholds(found))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "number"),
+    [(1.98967, 1.99051, 1.99), (1.2, 3.1, 2.0), (-0.3, 0.2, 0.0), (0.12341, 0.12342, 0.123415)],
+)
+def test_the_number_of_fewest_decimals_lies_between(low: float, high: float, number: float) -> None:
+    assert simplest_between(low, high) == number
+    assert low < number < high
