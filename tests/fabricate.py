@@ -13,6 +13,7 @@ from distillery import functions
 from distillery.cell import STAGES, Cell, Stage
 from distillery.outcome import write_outcome
 from distillery.randomness import stream
+from distillery.replace.findings import nothing
 from distillery.sweep import Sweep
 
 # Steps of the frames of trainings that were filmed, and how far they have come with each.
@@ -163,7 +164,15 @@ def generalised(sweep: Sweep, network: bool, error: float) -> dict[str, Any]:
 def replaced(network: bool, dim: int, error: float) -> dict[str, Any]:
     """The result of the replace stage of a cell, which has a network or is a control."""
     nothing = {"refitted_text": "", "clean_text": "", "constants": [], "refitted_constants": [], "errors": {}}
-    result = {"replacement": "none", "reason": "a control", "law": None, "text": "", "form": "", **nothing}
+    result = {
+        "replacement": "none",
+        "reason": "a control",
+        "law": None,
+        "text": "",
+        "form": "",
+        **nothing,
+        "source": "",
+    }
     if not network:
         return result
     law = {
@@ -182,6 +191,7 @@ def replaced(network: bool, dim: int, error: float) -> dict[str, Any]:
         "reason": "",
         "law": law,
         "form": "clean",
+        "source": "fronts",
         "text": "a = Σ Δ*(-2 + 1.980/r)/m1",
         "refitted_text": "a = Σ Δ*(-2.001 + 1.980/r)/m1",
         "constants": [{"name": "c1", "value": 1.98, "error": 1e-6, "state": "ok"}],

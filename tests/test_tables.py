@@ -74,6 +74,7 @@ def test_networks_stand_beside_their_laws(sweep: Sweep) -> None:
     assert laws["spring-2"]["law"] == "`a = Σ Δ·(−2 + 1.98/r)/m1`"
     # The fabricated law is a thousand times better than its network.
     assert float(laws["spring-2"]["network / refitted"].replace(",", "")) == pytest.approx(1000)
+    assert laws["spring-2"]["form from"].endswith(" fronts")
     beyond = entries(section(text, "### Beyond, bottleneck"))["spring-2"]
     assert beyond["16 bodies"].endswith("3/3")
     assert beyond["useful until"] == "3 → 10"

@@ -32,7 +32,7 @@ FORMATS = {
     "verify": 3,
     "replace": 2,
     "generalise": 1,
-    "collect": 4,
+    "collect": 5,
 }
 HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 2}
 Kind = Literal["bodies", "halos"]

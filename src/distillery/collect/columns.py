@@ -95,6 +95,7 @@ CELLS: tuple[Column, ...] = (
     Column("replacement_reason", "text", "why there is no whole law, or what is wrong with it"),
     Column("law", "text", "the law in the network's place: clean where that is as good, refitted, or as distilled"),
     Column("law_form", "text", "which one that is: clean, refitted, or raw where a refit makes its median error worse"),
+    Column("law_source", "text", "where its form is from: messages, or by the data fronts, or neighbours"),
     Column("law_shared", "flag", "whether it is one vector law, or energies, with the same constants for all axes"),
     Column("law_constants", "text", "its constants with their standard errors, JSON"),
     Column("law_refitted", "text", "the law with every constant refitted"),

@@ -222,6 +222,7 @@ def _read_replace(result: Values) -> Values:
         "replacement_reason": _text(result["reason"]),
         "law": _text(result["text"]),
         "law_form": _text(result["form"]),
+        "law_source": _text(result["source"]),
         "law_refitted": _text(result["refitted_text"]),
         "law_constants": _json(result["constants"]) if result["constants"] else "",
     }

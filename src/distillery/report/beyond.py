@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from distillery.collect.text import show
@@ -31,14 +32,15 @@ def beyond_tables(study: Study) -> list[Block]:
         Paragraph(
             "Median over bodies of held-out simulations of Σ|a - â|, the median over seeds: of the network, of the "
             "expressions as distilled, and of the law with refitted constants. The law is that of the first seed with "
-            "the least error."
+            "the least error. The form of a law is that of the messages' expressions, or the data chose another one on "
+            "their fronts, or beside these (docs/replace.md)."
         ),
     ]
     for model in models:
         if not any(found.values.get("law") for row in study.rows for found in study.at(row, model)):
             continue
         rows = [[plain(str(row)), *_law(study.at(row, model))] for row in study.rows if study.at(row, model)]
-        headings = ("", "network", "as distilled", "refitted", "network / refitted", "law")
+        headings = ("", "network", "as distilled", "refitted", "network / refitted", "form from", "law")
         parts += [Heading(3, f"Laws, {plain(model)}"), Grid(headings, rows)]
     names = list(dict.fromkeys(name for found in study.cells for name in found.beyond if name != LONG))
     if not names:
@@ -70,9 +72,11 @@ def _law(cells: Sequence[Found]) -> list[str]:
     ratio = middle[0] / middle[2] if middle[2] and not math.isnan(middle[0]) else math.nan
     texts = [DASH if math.isnan(value) else show(value) for value in (*middle, ratio)]
     if not with_law:
-        return [*texts, DASH]
+        return [*texts, DASH, DASH]
     best = min(with_law, key=lambda found: (_or_infinite(found.number("error_refitted_medae")), found.cell.seed))
-    return [*texts, code(typeset(str(best.values["law"])))]
+    sources = Counter(str(found.values.get("law_source", "")) for found in with_law)
+    told = ", ".join(f"{sources[name]} {name}" for name in ("messages", "fronts", "neighbours") if sources[name])
+    return [*texts, told or DASH, code(typeset(str(best.values["law"])))]
 
 
 def _under(cells: Sequence[Found], condition: str) -> str:

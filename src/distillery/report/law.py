@@ -23,6 +23,10 @@ _WORDS = {
     "refitted": "constants refitted",
     "clean": "simple numbers",
 }
+_SOURCES = {
+    "fronts": "of a form on the fronts that the data chose",
+    "neighbours": "of a form beside the fronts that the data chose",
+}
 _SUM = "Σ "
 # Below this an error is rounding; it would stretch the axis over decades of nothing.
 _FLOOR = 1e-9
@@ -40,7 +44,9 @@ def law_part(shown: Shown) -> str:
     note = f'<p class="note">{escape(reason)}</p>' if reason else ""
     if not shown.text("law"):
         return note
-    form = _WORDS.get(shown.text("law_form"), "")
+    form = ", ".join(
+        word for word in (_WORDS.get(shown.text("law_form"), ""), _SOURCES.get(shown.text("law_source"), "")) if word
+    )
     parts = [
         f'<div class="equation"><div class="label">the law in the network\'s place, {escape(form)}</div>',
         *(f'<div class="scroll" tabindex="0">{_line(text, shown.cell.experiment.dim)}</div>' for text in _lines(shown)),
