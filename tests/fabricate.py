@@ -163,16 +163,7 @@ def generalised(sweep: Sweep, network: bool, error: float) -> dict[str, Any]:
 
 def replaced(network: bool, dim: int, error: float) -> dict[str, Any]:
     """The result of the replace stage of a cell, which has a network or is a control."""
-    nothing = {"refitted_text": "", "clean_text": "", "constants": [], "refitted_constants": [], "errors": {}}
-    result = {
-        "replacement": "none",
-        "reason": "a control",
-        "law": None,
-        "text": "",
-        "form": "",
-        **nothing,
-        "source": "",
-    }
+    result = nothing() | {"reason": "a control"}
     if not network:
         return result
     law = {
