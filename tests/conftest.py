@@ -16,7 +16,7 @@ import browser
 import slurmbox
 import sweeps
 
-install_import_hook("distillery", "beartype.beartype")
+install_import_hook("distillery", "typechecks.when_called")
 
 from distillery.config import parse_config  # noqa: E402 after the hook
 from distillery.distill.child import Child  # noqa: E402
