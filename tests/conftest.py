@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Each worker of the tests has a core; threads of several workers, of NumPy as of PyTorch, wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
-from jaxtyping import install_import_hook
 
 import browser
 import slurmbox
 import sweeps
+import typechecks
 
-install_import_hook("distillery", "typechecks.when_called")
+typechecks.install()
 
 from distillery.config import parse_config  # noqa: E402 after the hook
 from distillery.distill.child import Child  # noqa: E402
