@@ -27,6 +27,12 @@ from distillery.sweep import Sweep  # noqa: E402
 from fakepysr import FakePysr  # noqa: E402
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with whole sweeps first, so that at the end no worker waits for another that has just begun one."""
+    sweeping = {item.path for item in items if item.get_closest_marker("workflow") or item.get_closest_marker("slurm")}
+    items.sort(key=lambda item: item.path not in sweeping)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test where the Slurm or the browser it needs is not to be had; where DISTILLERY_REQUIRE_* is set, fail."""
     for what, obstacle in (("slurm", slurmbox.obstacle), ("browser", browser.obstacle)):
