@@ -117,7 +117,7 @@ def comparable(sweep: Sweep, cell: Cell) -> Any:
 
 
 def test_a_fit_in_a_process_repeats_and_the_process_is_reused(child: Child) -> None:
-    task = spring(operon=OperonSettings(population=100, generations=8))
+    task = spring(operon=OperonSettings(population=40, generations=3))
     first = child.fit(task)
     process = fitting()
     second = child.fit(task)
