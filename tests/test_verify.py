@@ -38,7 +38,7 @@ def verdict(system: str, dim: int, text: str) -> Verdict:
     return judge(formula.parse(text, feature_names(dim)), SYSTEMS[system], dim, SETTINGS)
 
 
-@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("system", RADIAL)
 def test_every_systems_law_is_expressed_here(system: str, dim: int) -> None:
     assert set(RADIAL) == set(SYSTEMS)
