@@ -23,12 +23,16 @@ run: .venv/runtime
 cluster: TORCH_INDEX :=
 cluster: .venv/cluster
 
+# What the tests of a file share is made once: a file is one worker's. Whole sweeps come first, by tests/conftest.py.
+FAST := -n 2 --dist loadfile -m "not slow and not workflow and not slurm"
+SLOW := -n 2 --dist loadfile --no-loadscope-reorder -m "slow or workflow or slurm"
+
 test: lint
-	$(BIN)/python -m pytest -n 2 -m "not slow and not workflow and not slurm"
-	$(BIN)/python -m pytest -v -n 2 --dist loadfile --durations 30 -m "slow or workflow or slurm"
+	$(BIN)/python -m pytest --durations 15 $(FAST)
+	$(BIN)/python -m pytest -v --durations 30 $(SLOW)
 
 test-fast: .venv/dev
-	$(BIN)/python -m pytest -n 2 -m "not slow and not workflow and not slurm"
+	$(BIN)/python -m pytest $(FAST)
 
 lint: .venv/dev
 	$(BIN)/ruff check

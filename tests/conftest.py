@@ -9,21 +9,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Each worker of the tests has a core; threads of several workers, of NumPy as of PyTorch, wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
-from jaxtyping import install_import_hook
 
 import browser
 import slurmbox
 import sweeps
+import typechecks
 
-# Tests run side by side, one for each core; threads of PyTorch beside them only wait for one another.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-install_import_hook("distillery", "beartype.beartype")
+typechecks.install()
 
 from distillery.config import parse_config  # noqa: E402 after the hook
 from distillery.distill.child import Child  # noqa: E402
 from distillery.sweep import Sweep  # noqa: E402
 from fakepysr import FakePysr  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with whole sweeps first, so that at the end no worker waits for another that has just begun one."""
+    sweeping = {item.path for item in items if item.get_closest_marker("workflow") or item.get_closest_marker("slurm")}
+    items.sort(key=lambda item: item.path not in sweeping)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

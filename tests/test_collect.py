@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -47,7 +48,15 @@ def _do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(sweep: Any) -> xr.DataTree:
-    with xr.open_datatree(sweep.results / "sweep.zarr", engine="zarr") as tree:
+    """Return the store; only to be read."""
+    path = sweep.results / "sweep.zarr"
+    made = path.stat()
+    return _loaded(path, (made.st_ino, made.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: Path, _made: tuple[int, int]) -> xr.DataTree:
+    with xr.open_datatree(path, engine="zarr") as tree:
         return tree.load()
 
 

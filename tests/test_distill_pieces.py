@@ -182,6 +182,7 @@ def pieces(**settings: Any) -> Problem:
     return problem(LAW, count=1500, operators=("+", "-", "*", "/", ">", "<", "if"), operon=budget, **settings)
 
 
+@pytest.mark.slow
 def test_operon_takes_the_papers_operators_and_gives_pieces(tmp_path: Path) -> None:
     require(DistillationSettings(operators=("+", "-", "*", "/", ">", "<", "^", "exp", "log", "if")))
     found = operon.search(pieces(), tmp_path, lambda _: None)

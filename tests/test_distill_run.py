@@ -117,7 +117,7 @@ def comparable(sweep: Sweep, cell: Cell) -> Any:
 
 
 def test_a_fit_in_a_process_repeats_and_the_process_is_reused(child: Child) -> None:
-    task = spring(operon=OperonSettings(population=100, generations=8))
+    task = spring(operon=OperonSettings(population=40, generations=3))
     first = child.fit(task)
     process = fitting()
     second = child.fit(task)
@@ -127,6 +127,7 @@ def test_a_fit_in_a_process_repeats_and_the_process_is_reused(child: Child) -> N
     assert fitting() == process
 
 
+@pytest.mark.slow
 def test_a_fit_over_its_time_is_killed_and_keeps_its_best_front(child: Child) -> None:
     endless = OperonSettings(population=50, generations=10_000_000)
     result = child.fit(spring(seconds=4.0, operon=endless))
@@ -145,6 +146,7 @@ def test_a_fit_over_its_memory_is_killed(child: Child) -> None:
     assert "limit of 20 MB" in result.reason
 
 
+@pytest.mark.slow
 def test_a_crash_is_a_result_and_the_next_fit_works(child: Child) -> None:
     def kill() -> None:
         while not fitting():

@@ -32,7 +32,7 @@ def pair(system: str | System, text: str, dim: int = 2) -> Verdict:
 
 
 @pytest.mark.parametrize("offset", ["", " + 0.3*m1*q2 - log(m2)", " + 1e3*m1^2"])
-@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("system", POTENTIALS)
 def test_true_potentials_pass_with_any_offset_that_no_force_tells(system: str, dim: int, offset: str) -> None:
     assert set(POTENTIALS) == set(SYSTEMS)

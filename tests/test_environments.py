@@ -53,21 +53,31 @@ def test_every_rule_names_an_environment_that_exists() -> None:
     assert named == {path.name for path in ENVIRONMENTS}
 
 
+RULES = [rules.read_text() for rules in (ROOT / "workflow" / "rules").glob("*.smk")]
 STAGES = re.compile(r"envs/(\w+)\.yaml.*?distillery ([\w-]+) ", re.DOTALL)
 OF_HALOS = [path.stem for path in (ROOT / "src/distillery/halos/stages").glob("[a-z]*.py")]
 IMPORTED = {"picture": "report.run", "julia-setup": "distill.julia_setup"}
 
 
+STAGES_OF = {
+    path.stem: sorted(
+        {stage for rules in RULES for environment, stage in STAGES.findall(rules) if environment == path.stem}
+    )
+    for path in ENVIRONMENTS
+}
+
+
 @pytest.mark.parametrize(
-    ("environment", "stage"),
-    sorted(
-        {found for rules in (ROOT / "workflow" / "rules").glob("*.smk") for found in STAGES.findall(rules.read_text())}
-    ),
+    "environment",
+    [pytest.param(name, marks=pytest.mark.slow) if name in ("train", "report") else name for name in STAGES_OF],
 )
-def test_every_stage_imports_only_what_its_environment_lists(environment: str, stage: str, tmp_path: Path) -> None:
+def test_every_stage_imports_only_what_its_environment_lists(environment: str, tmp_path: Path) -> None:
     hidden = fakeconda.hidden(ROOT / "envs" / f"{environment}.yaml")
     (tmp_path / "sitecustomize.py").write_text(fakeconda.HIDING.format(hidden=hidden))
-    modules = [IMPORTED.get(stage, f"{stage}.run"), *([f"halos.stages.{stage}"] if stage in OF_HALOS else [])]
+    stages = STAGES_OF[environment]
+    assert stages
+    modules = [IMPORTED.get(stage, f"{stage}.run") for stage in stages]
+    modules += [f"halos.stages.{stage}" for stage in stages if stage in OF_HALOS]
     environ = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"}
     wanted = ", ".join(f"distillery.{module}" for module in modules)
     subprocess.run([sys.executable, "-c", f"import distillery.cli, {wanted}"], check=True, env=environ)

@@ -102,6 +102,7 @@ def test_the_process_that_runs_julia_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_threads_are_the_workers_cores_where_many_are_asked_for(
     fake: FakePysr, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ def test_threads_are_the_workers_cores_where_many_are_asked_for(
     assert (note["given"]["parallelism"], note["given"]["deterministic"]) == ("multithreading", False)
 
 
+@pytest.mark.slow
 def test_starting_and_compiling_do_not_count_as_the_fits_time(
     fake: FakePysr, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_starting_and_compiling_do_not_count_as_the_fits_time(
     assert len(fake.notes("given")) == 3, "a process that is warm is not warmed again"
 
 
+@pytest.mark.slow
 def test_a_start_without_end_is_a_failure_of_its_own(
     fake: FakePysr, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +199,7 @@ def test_a_fit_with_more_time_goes_on_from_the_front_that_was_kept(
     assert again.guesses == 3
 
 
+@pytest.mark.slow
 def test_guesses_that_are_refused_do_not_cost_the_fit(
     fake: FakePysr, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,7 +53,7 @@ def constant_of(fit: Fit) -> str:
     return list(fit.law.constants)[-1]
 
 
-@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("system", LAWS)
 def test_the_softening_is_found_within_its_error_and_the_law_becomes_clean(system: str, dim: int) -> None:
     strength, true = LAWS[system]

@@ -148,7 +148,7 @@ def test_damage_to_any_file_is_found(whole: Sweep, damage: str) -> None:
         assert str(path) in refusal(whole)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-        read_trajectories(whole, whole.experiments[0], "train")
+    read_trajectories(whole, whole.experiments[0], "train")
 
 
 @pytest.mark.parametrize("offset", [0, 4, 16, 40, 100, -5, -1])

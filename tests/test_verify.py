@@ -38,14 +38,14 @@ def verdict(system: str, dim: int, text: str) -> Verdict:
     return judge(formula.parse(text, feature_names(dim)), SYSTEMS[system], dim, SETTINGS)
 
 
-@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("system", RADIAL)
 def test_every_systems_law_is_expressed_here(system: str, dim: int) -> None:
     assert set(RADIAL) == set(SYSTEMS)
     assert verdict(system, dim, f"-1.7*dy*{RADIAL[system]}").recovered
 
 
-@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("system", ["spring", "r^-1", "r^-2", "charge"])
 @pytest.mark.parametrize(
     ("gauge", "form"),
@@ -281,7 +281,7 @@ def test_masses_that_are_all_equal_are_not_asked_for() -> None:
     assert not judge(formula.parse("dx*q1", feature_names(2)), system, 2, SETTINGS).recovered
 
 
-@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("law", "passes"),
     [
