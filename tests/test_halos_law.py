@@ -63,6 +63,12 @@ def test_the_paper_s_formulas_are_what_they_say() -> None:
     assert form("constant", 10.0).having({"c1": 0.7}).predict(graph, EVERYONE[:3]).tolist() == [0.7] * 3
 
 
+def test_a_scale_beyond_all_numbers_is_left_a_factor() -> None:
+    law = law_of("2.5e5*r^0.01*m2", "0.1 + 1.1*s")
+    assert all(np.isfinite(value) for value in law.constants.values())
+    assert law.message.has(formula.symbol("r"))
+
+
 def test_sums_in_pieces_are_those_of_the_whole() -> None:
     law, graph = toy("with mass")
     chosen = EVERYONE[::-3]

@@ -112,7 +112,8 @@ def _scaled_powers(node: sympy.Expr, constants: dict[str, float]) -> sympy.Expr:
         and constants.get(powers[0].exp.name, 0.0) > 0
     ):
         (power,), (factor,) = powers, own
-        scale = constants[factor.name] ** (1 / constants[power.exp.name])
+        with np.errstate(all="ignore"):
+            scale = float(np.float_power(constants[factor.name], 1 / constants[power.exp.name]))
         if 0 < scale < np.inf:
             constants[factor.name] = scale
             rest = [f for f in factors if f not in (power, factor)]
