@@ -280,3 +280,9 @@ def test_laws_are_shown() -> None:
     assert formula.parse(values["message"], (*message_names(), *law.constants)) == law.message
     assert float(values["c7"]) == 20.3
     assert "# m2 in 1e14 Msun/h" in listing(law, "a law")
+
+
+def test_errors_whose_squares_no_number_holds_end_no_refit() -> None:
+    _, graph = toy("with mass")
+    huge = dataclasses.replace(graph, overdensity=graph.overdensity * 1e170)
+    assert np.isfinite(refit(form("constant", 10.0), huge, EVERYONE, starts=1, polish=0).error)

@@ -34,7 +34,7 @@ FORMATS = {
     "generalise": 1,
     "collect": 5,
 }
-HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 2}
+HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 3}
 Kind = Literal["bodies", "halos"]
 # Where, under the results folder, the checked configuration of a run is kept for its jobs.
 RESOLVED = "config.yaml"

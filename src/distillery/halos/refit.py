@@ -134,8 +134,8 @@ def _solved(problem: _Problem, start: np.ndarray, share: float, most: int) -> np
             f_scale=max(share * usual, 1e-12),
             max_nfev=most,
         )
-    except ValueError:
-        # Not finite on the way: the start is as good as it gets.
+    except (ValueError, OverflowError):
+        # Not finite on the way, or so large that squares are not: the start is as good as it gets.
         return start
     return answer.x if problem.error(answer.x) < problem.error(start) else start
 

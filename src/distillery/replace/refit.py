@@ -160,7 +160,7 @@ def _solved(problem: Problem, start: np.ndarray, scale: float | None, evaluation
             max_nfev=evaluations,
             **loss,
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         # A derivative is not finite where the law itself is.
         raise SingularError(
             f"cannot be fitted ({str(error).splitlines()[0]}); look for a root or a power at 0"
