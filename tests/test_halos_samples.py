@@ -67,3 +67,14 @@ def test_problems_hold_what_the_network_says() -> None:
     assert node_problem(chosen, graph, EVERYONE[:300], EVERYONE[300:], settings).features[:, 0] == pytest.approx(
         node.features[:, 0] / 2
     )
+
+
+def test_silent_messages_are_read_as_they_are() -> None:
+    trained, graph = model()
+    reading = reading_of(trained, graph, EVERYONE, np.zeros(4))
+    assert reading.scale == 1.0
+    assert not reading.along(graph, graph.neighbours.edges(EVERYONE)).any()
+    problem = message_problem(
+        reading, graph, EVERYONE[:300], EVERYONE[300:], DistillationSettings(samples=100, held_out=60)
+    )
+    assert not problem.target.any()

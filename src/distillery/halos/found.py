@@ -61,14 +61,10 @@ class Found:
     Attributes:
         candidates: Simplest first.
         chosen: Index of the paper's choice.
-        tried: Pairs that were refitted.
-        left_out: Pairs that were not finite, or had poles on a domain wider than the halos.
     """
 
     candidates: tuple[Candidate, ...]
     chosen: int
-    tried: int
-    left_out: int
 
     def at(self, complexity: int) -> Candidate | None:
         """Return the best law of at most that complexity, if there is one."""
@@ -159,7 +155,6 @@ def laws(
     promising = [form for form in forms if _identity(form.law) in {_identity(law) for law in good}]
     fits = quick.of(_pairs(promising, made, graph.smoothing, most))
     show(2, "good messages with every node")
-    left_out = quick.left_out
     worth = _near(fits, _NEAR)
     show = progress("laws", len(worth), "pairs")
     finished: list[Candidate] = []
@@ -168,16 +163,13 @@ def laws(
             fit = refit(law, graph, train, seed=seed, starts=2, halos=halos, polish=100)
         except NotFiniteError:
             # On more halos than the quick refit saw.
-            left_out += 1
             continue
         error = error_of(fit.law, graph, validation).mean
-        if fit.poles or not np.isfinite(error):
-            left_out += 1
-        else:
+        if not fit.poles and np.isfinite(error):
             text = " | ".join(formula.to_text(part) for part in fit.law.filled())
             finished.append(Candidate(fit.law, Point(text, fit.law.complexity, error, 0.0), fit.error))
         show(done, "refitted in full")
-    return _front(finished, graph, train, quick.tried, left_out)
+    return _front(finished, graph, train)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,14 +218,6 @@ class _Quick:
         found = [self._fit(law) for law in laws]
         return [(error, law) for error, law in found if np.isfinite(error)]
 
-    @property
-    def tried(self) -> int:
-        return len(self._known)
-
-    @property
-    def left_out(self) -> int:
-        return sum(not np.isfinite(error) for error, _ in self._known.values())
-
     def _fit(self, law: HaloLaw) -> tuple[float, HaloLaw]:
         known = self._known.get(_identity(law))
         if known is None:
@@ -265,7 +249,7 @@ def _near(fits: Iterable[tuple[float, HaloLaw]], factor: float) -> list[HaloLaw]
     return kept
 
 
-def _front(finished: Sequence[Candidate], graph: HaloGraph, train: np.ndarray, tried: int, left_out: int) -> Found:
+def _front(finished: Sequence[Candidate], graph: HaloGraph, train: np.ndarray) -> Found:
     if not finished:
         raise DistilleryError("laws: no pair of expressions is finite on the halos; distil with other operators")
     by_text = {candidate.point.expression: candidate for candidate in finished}
@@ -278,4 +262,4 @@ def _front(finished: Sequence[Candidate], graph: HaloGraph, train: np.ndarray, t
     chosen = choose(front)
     assert chosen is not None
     candidates = tuple(dataclasses.replace(by_text[point.expression], point=point) for point in front)
-    return Found(candidates, chosen, tried, left_out)
+    return Found(candidates, chosen)

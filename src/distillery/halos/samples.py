@@ -24,6 +24,8 @@ from distillery.settings import DistillationSettings
 
 # Shells of equal thickness from which samples of messages come, and edges that are looked at for each that is taken.
 _SHELLS, _LOOKED_AT = 20, 20
+# Of its largest value: a message that varies by no more says the same along all edges.
+_SILENT = 1e-6
 # Columns by name, and what a function says there.
 _Sample = tuple[Mapping[str, np.ndarray], np.ndarray]
 
@@ -87,8 +89,10 @@ def reading_of(
     raw = Reading(trained, direction, 1.0)
     some = random_edges(graph, receivers, edges, stream(seed, "halos", "gauge"))
     heard = raw.along(graph, some)
-    # Messages that an L1 penalty silenced have no spread; what is distilled of them is a constant.
-    spread = float(heard.std()) or 1.0
+    spread = float(heard.std())
+    # Messages that an L1 penalty silenced have no spread but rounding; what is distilled of them is a constant.
+    if spread <= _SILENT * float(np.abs(heard).max(initial=0.0)):
+        spread = 1.0
     return dataclasses.replace(raw, scale=spread if heard.mean() >= 0 else -spread)
 
 
