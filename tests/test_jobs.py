@@ -164,12 +164,10 @@ def test_cells_of_several_jobs_are_worked_on_by_shape_whatever_their_system(make
     # A cell that is given twice, by itself and with its job, is worked on once.
     work_together(sweep, [spring, sweep.find_job(str(spring.cells[0])), charge, solid, weighed], do)
     assert seen == [
-        ["spring-2d-4b-s0/l1-s0", "charge-2d-4b-s0/l1-s0"],
-        ["spring-2d-4b-s0/standard-s0", "charge-2d-4b-s0/standard-s0"],
+        ["spring-2d-4b-s0/l1-s0", "charge-2d-4b-s0/l1-s0", "charge-2d-4b-s1/l1-s0"],
+        ["spring-2d-4b-s0/standard-s0", "charge-2d-4b-s0/standard-s0", "charge-2d-4b-s1/standard-s0"],
         ["spring-3d-4b-s0/l1-s0"],
         ["spring-3d-4b-s0/standard-s0"],
-        ["charge-2d-4b-s1/l1-s0"],
-        ["charge-2d-4b-s1/standard-s0"],
     ]
     for job in (spring, charge, solid, weighed):
         marker = json.loads(job.outcome(sweep.results, "train").read_text())

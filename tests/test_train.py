@@ -106,12 +106,12 @@ def test_stacked_cells_train_as_alone(tiny: Callable[..., Sweep]) -> None:
     assert not torch.allclose(together[0]["edge.last"], together[1]["edge.last"])
 
 
-def test_two_systems_in_one_command_train_as_each_alone(
+def test_two_systems_with_losses_of_their_own_train_in_one_command_as_each_alone(
     tiny: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiments = [
         {"system": "spring", "simulations": 64, "snapshots": 10},
-        {"system": "charge", "simulations": 32, "snapshots": 5},
+        {"system": "charge", "simulations": 32, "snapshots": 5, "loss": "relative"},
     ]
     training = {**TRAINING, "steps": 30, "loss": "scaled"}
     sweep = tiny(experiments=experiments, training=training)

@@ -15,7 +15,7 @@ from distillery.randomness import stream
 from distillery.settings import Loss
 from distillery.train.hamiltonian import HamiltonianNetwork, with_momenta
 from distillery.train.loop import Optimiser, differentiate
-from distillery.train.loss import error_of, weights_of
+from distillery.train.loss import error_of, weighing, weights_of
 from distillery.train.network import GraphNetwork, Network, Shape
 from distillery.train.pairs import of_senders, pair_sum, reversed_edges, to_senders
 from distillery.train.passes import Passes
@@ -203,7 +203,7 @@ def test_passes_by_hand_give_what_autograd_gives(model: str, layers: int, loss: 
     for bodies in (4, 2, 4):
         nodes, found = nodes_of(2, bodies=bodies), []
         true = nodes[..., 2:4]
-        weights = weights_of(true, torch.tensor([1.0, 2.0]), loss)
+        weights = weights_of(true, torch.tensor([weighing(loss, size) for size in (1.0, 2.0)]))
         for way in (passes, None):
             optimiser.weights.grad.fill_(torch.nan)  # whatever was there must not count
             error, penalty = differentiate(network, way, optimiser, nodes, true, weights, None)
@@ -235,11 +235,11 @@ def test_mean_cost_over_bodies_is_the_papers_mean_over_edges() -> None:
 
 def test_relative_loss_gives_every_size_of_acceleration_the_same_say() -> None:
     true = torch.tensor([0.01, 1.0, 100.0]).view(1, 1, 3, 1)
-    weights = weights_of(true, torch.tensor([1e-4]), "relative")
+    weights = weights_of(true, torch.tensor([weighing("relative", 1e-4)]))
     errors = (0.1 * true.abs().sum(-1) * weights)[0, 0]
     torch.testing.assert_close(errors, torch.full((3,), 0.1), rtol=2e-2, atol=0)
     assert error_of(1.1 * true, true, weights).item() == pytest.approx(0.1, rel=1e-2)
-    one, half = (weights_of(true, torch.tensor([2.0]), loss) for loss in ("absolute", "scaled"))
+    one, half = (weights_of(true, torch.tensor([weighing(loss, 2.0)])) for loss in ("absolute", "scaled"))
     assert error_of(0 * true, true, one) == 2 * error_of(0 * true, true, half) == pytest.approx(101.01 / 3)
 
 

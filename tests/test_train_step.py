@@ -153,7 +153,7 @@ def parts_of(sweep: Sweep) -> tuple[Network, Optimiser, Batches]:
 @pytest.mark.parametrize("model", ["l1", "kl", "flathgn"])
 def test_steps_read_their_batch_and_leave_all_memory_where_it_is(tiny: Callable[..., Sweep], model: str) -> None:
     network, optimiser, batches = parts_of(tiny(model))
-    step = step_of(network, optimiser, batches, torch.ones(2), "absolute")
+    step = step_of(network, optimiser, batches, torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
     assert (step.noise is not None) == (model == "kl")
 
     def places() -> list[int]:

@@ -83,7 +83,7 @@ _job = click.argument("job")
 def train(sweep: Sweep, jobs: tuple[str, ...]) -> None:
     """Train the networks of JOBS: cells, or jobs of several cells such as …/bottleneck-s0+9.
 
-    Of several JOBS all cells of equal shape (dimensions, bodies, graph, model, loss) train side by side.
+    Of several JOBS all cells of equal shape (dimensions, bodies, graph, model) train side by side.
     """
     from distillery.stages import carry_out, train_together
 

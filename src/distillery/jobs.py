@@ -11,7 +11,6 @@ from distillery.cell import Cell, Job, Stage
 from distillery.errors import explain
 from distillery.models import Model
 from distillery.outcome import failed, write_outcome
-from distillery.settings import TrainingSettings
 from distillery.sweep import Sweep
 
 # A GPU that has no memory left or is lost breaks the cells after it too. Known by name: PyTorch is not imported here.
@@ -108,20 +107,20 @@ def groups(sweep: Sweep, stage: Stage, job: Job) -> list[Sequence[Cell]]:
     return _by_shape(sweep, job.cells)
 
 
-Shape = tuple[int, int, str, Model, TrainingSettings] | Cell
+Shape = tuple[int, int, str, Model] | Cell
 
 
 def shape_of(sweep: Sweep, cell: Cell) -> Shape:
     """Return what cells must share to train side by side.
 
-    That is dimensions, bodies, graph, model but for its weight, and the training's settings. Halos fill a step by
+    That is dimensions, bodies, graph, and model but for its weight; each keeps its own loss. Halos fill a step by
     themselves: their cells share nothing.
     """
     experiment = cell.experiment
     if sweep.kind(experiment) == "halos":
         return cell
     graph, model = sweep.system(experiment).graph, sweep.model(cell).unweighted
-    return experiment.dim, experiment.bodies, graph, model, sweep.training(experiment)
+    return experiment.dim, experiment.bodies, graph, model
 
 
 def _by_shape(sweep: Sweep, cells: Sequence[Cell]) -> list[Sequence[Cell]]:

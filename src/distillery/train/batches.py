@@ -94,10 +94,13 @@ class Batches:
 
     def _indices(self, cell: int, number: int) -> np.ndarray:
         size, first = self.sizes[cell], number * WINDOW * self.batch
-        drawn = np.arange(first, first + WINDOW * self.batch)
-        rounds = range(first // size, (first + WINDOW * self.batch - 1) // size + 1)
-        order = np.concatenate([self._order(self.seeds[cell], size, number_of_round) for number_of_round in rounds])
-        return (self.offsets[cell] + order[drawn - rounds.start * size]).reshape(WINDOW, self.batch)
+        last = first + WINDOW * self.batch
+        # Slices, because a round of the paper's size has ten million graphs and a window a few thousand.
+        parts = [
+            self._order(self.seeds[cell], size, round_)[max(first - round_ * size, 0) : last - round_ * size]
+            for round_ in range(first // size, (last - 1) // size + 1)
+        ]
+        return (self.offsets[cell] + np.concatenate(parts)).reshape(WINDOW, self.batch)
 
     def _translations(self, seed: int, number: int, dim: int) -> np.ndarray:
         drawn = stream(seed, "train", "translation", number).standard_normal((WINDOW, self.batch, dim), np.float32)

@@ -14,7 +14,7 @@ from torch.optim.adam import adam
 
 from distillery.graph import edges_of
 from distillery.randomness import integer_seed
-from distillery.settings import Loss, TrainingSettings
+from distillery.settings import TrainingSettings
 from distillery.train.batches import WINDOW, Batches
 from distillery.train.loss import error_of, slope_of_error, weights_of
 from distillery.train.network import Network
@@ -154,22 +154,19 @@ def differentiate(
     return error.detach(), penalty.detach()
 
 
-def step_of(
-    network: Network, optimiser: Optimiser, batches: Batches, typical: Float[Tensor, "stack"], loss: Loss
-) -> Step:
+def step_of(network: Network, optimiser: Optimiser, batches: Batches, weighings: Float[Tensor, "stack 2"]) -> Step:
     """Return what a step of a stack does but for following the gradients; windows of batches are given to it.
 
     Args:
         network: The networks of the stack.
         optimiser: Their optimiser, which gets the gradients.
         batches: Their batches.
-        typical: Of each cell the typical size of its accelerations, see ``loss.typical_size``.
-        loss: How errors are weighed.
+        weighings: Of each cell how its errors are weighed, see ``loss.weighing``.
     """
     passes = Passes.of(network)
 
     def work(nodes: Tensor, true: Tensor, noise: Tensor | None, fade: Tensor) -> tuple[Tensor, Tensor]:
-        return differentiate(network, passes, optimiser, nodes, true, weights_of(true, typical, loss), noise, fade)
+        return differentiate(network, passes, optimiser, nodes, true, weights_of(true, weighings), noise, fade)
 
     _, bodies, features = batches.nodes.shape
     stack, model = len(batches.seeds), network.shape.model
@@ -190,7 +187,7 @@ def fit(
     state: State,
     settings: TrainingSettings,
     *,
-    typical: Float[Tensor, "stack"],
+    weighings: Float[Tensor, "stack 2"],
     scales: Sequence[float],
     checkpoint_every: int,
     save: Callable[[State], None],
@@ -205,7 +202,7 @@ def fit(
         batches: The batches of the stack.
         state: Where the stack stands; changed in place.
         settings: The budget.
-        typical: Of each cell the typical size of its accelerations, see ``loss.typical_size``.
+        weighings: Of each cell how its errors are weighed, see ``loss.weighing``.
         scales: Of each cell the mean error over its data of a network that says 0; one far above it is an explosion.
         checkpoint_every: Steps between two calls of ``save``.
         save: Called with the state between two steps.
@@ -216,7 +213,7 @@ def fit(
         Graphs per second, all cells of the stack together.
     """
     started, first = time.monotonic(), state.step
-    passes = step_of(network, optimiser, batches, typical, settings.loss)
+    passes = step_of(network, optimiser, batches, weighings)
     if state.step == 0:
         watch(0)
     while state.step < settings.steps and not all(state.reasons):

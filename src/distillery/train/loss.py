@@ -9,7 +9,6 @@ so that a penalty's factor means the same trade between the two whatever the los
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,24 +24,33 @@ def typical_size(acceleration: Float[np.ndarray, "graph body dim"]) -> float:
     return max(float(np.median(np.abs(acceleration).sum(-1))), float(np.finfo(np.float32).tiny))
 
 
+def weighing(loss: Loss, typical: float) -> tuple[float, float]:
+    """Return c and k of the weight 1/(c + k Σ_d |a_d|): of each body 1, 1/s or 1/(s + Σ_d |a_d|).
+
+    Args:
+        loss: How errors are weighed: ``absolute``, ``scaled`` or ``relative``.
+        typical: The size s, see ``typical_size`` (dimensionless).
+    """
+    match loss:
+        case "absolute":
+            return 1.0, 0.0
+        case "scaled":
+            return typical, 0.0
+        case "relative":
+            return typical, 1.0
+
+
 def weights_of(
-    true: Float[Tensor, "stack graph body dim"], typical: Float[Tensor, "stack"], loss: Loss
+    true: Float[Tensor, "stack graph body dim"], weighings: Float[Tensor, "stack 2"]
 ) -> Float[Tensor, "stack graph body"]:
-    """Return the weight of each body: 1, 1/s, or 1/(s + Σ_d |a_d|).
+    """Return the weight of each body.
 
     Args:
         true: True accelerations.
-        typical: Of each cell the size s, see ``typical_size``.
-        loss: How errors are weighed.
+        weighings: Of each cell how its errors are weighed, see ``weighing``.
     """
-    sizes = typical[:, None, None].expand(true.shape[:3])
-    match loss:
-        case "absolute":
-            return torch.ones_like(sizes)
-        case "scaled":
-            return 1 / sizes
-        case "relative":
-            return 1 / (sizes + true.abs().sum(-1))
+    constant, slope = weighings[:, :, None, None].unbind(1)
+    return 1 / (constant + slope * true.abs().sum(-1))
 
 
 def error_of(

@@ -32,15 +32,15 @@ def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
 
     Args:
         sweep: The plan.
-        cells: Cells of equal shape: dimensions, bodies, kind of graph, model and training settings.
+        cells: Cells of equal shape: dimensions, bodies, kind of graph, and model but for its weight.
 
     Raises:
         DistilleryError: The shapes differ, the device is not there, or trajectories or a checkpoint are damaged.
     """
     if len({shape_of(sweep, cell) for cell in cells}) > 1:
         raise DistilleryError(
-            f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model (but for its weight), or in "
-            "training settings; train cells of one shape together"
+            f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model (but for its weight); "
+            "train cells of one shape together"
         )
     device = choose_device(sweep.config.execution.device)
     with contextlib.ExitStack() as stack:
@@ -95,7 +95,7 @@ def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device,
         stacked.batches,
         stacked.state,
         settings,
-        typical=stacked.typical,
+        weighings=stacked.weighings,
         scales=stacked.scales,
         checkpoint_every=sweep.config.execution.checkpoint_every,
         save=stacked.save,

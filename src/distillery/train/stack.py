@@ -11,13 +11,12 @@ from torch import Tensor
 
 from distillery.cell import Cell
 from distillery.randomness import stream
-from distillery.settings import Loss
 from distillery.sweep import Sweep
 from distillery.train import checkpoint, loop
 from distillery.train.batches import Batches, Graphs
 from distillery.train.frames import Frames, moments
 from distillery.train.hamiltonian import HamiltonianNetwork
-from distillery.train.loss import error_of, typical_size, weights_of
+from distillery.train.loss import error_of, typical_size, weighing, weights_of
 from distillery.train.network import GraphNetwork, Network, Shape
 
 # Before the names of tensors of a checkpoint that are frames.
@@ -70,8 +69,12 @@ class Stack:
         seeds = [cell.seed for cell in cells]
         self.batches = Batches(data, seeds, settings.batch, settings.translation, device)
         self.state = loop.fresh_state(len(cells), device)
-        self.typical = torch.tensor([typical_size(graphs.acceleration) for graphs in data], device=device)
-        self.scales = [_scale(graphs, typical_size(graphs.acceleration), settings.loss) for graphs in data]
+        losses = [sweep.training(cell.experiment).loss for cell in cells]
+        weighings = [
+            weighing(loss, typical_size(graphs.acceleration)) for loss, graphs in zip(losses, data, strict=True)
+        ]
+        self.weighings = torch.tensor(weighings, device=device)
+        self.scales = [_scale(graphs, own) for graphs, own in zip(data, weighings, strict=True)]
         filmed = {place: sweep.frames(cell) for place, cell in enumerate(cells) if sweep.frames(cell)}
         self.frames = Frames(self.network, list(filmed), moments(max(filmed.values(), default=0), settings.steps))
         self._keys = [sweep.key("train", cell) for cell in cells]
@@ -117,7 +120,7 @@ class Stack:
         self.state.step = step
 
 
-def _scale(graphs: Graphs, typical: float, loss: Loss) -> float:
+def _scale(graphs: Graphs, own: tuple[float, float]) -> float:
     """Return the mean error of a network that always says 0."""
     true = torch.from_numpy(graphs.acceleration)[None]
-    return float(error_of(torch.zeros_like(true), true, weights_of(true, torch.tensor([typical]), loss)))
+    return float(error_of(torch.zeros_like(true), true, weights_of(true, torch.tensor([own]))))
