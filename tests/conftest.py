@@ -11,6 +11,8 @@ from typing import Any
 
 # Each worker of the tests has a core; threads of several workers, of NumPy as of PyTorch, wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Hundreds of processes are started; none need compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 

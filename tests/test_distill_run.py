@@ -33,7 +33,12 @@ from distillery.settings import DistillationSettings, OperonSettings
 from distillery.sweep import Sweep
 
 TOKEN = "DISTILLERY_TEST_TOKEN"
-QUICK = {"operon": {"population": 40, "generations": 3}, "samples": 100, "held_out": 100, "functions": ["message"]}
+QUICK = {
+    "operon": {"population": 40, "generations": 3, "max_length": 10},
+    "samples": 100,
+    "held_out": 100,
+    "functions": ["message"],
+}
 
 
 def messages(sweep: Sweep, cell: Cell, seed: int = 0, status: Any = "ok") -> None:
@@ -313,7 +318,7 @@ if __name__ == "__main__":
 INTERRUPTED: dict[str, Any] = {
     "experiments": [{"system": "spring", "simulations": 64, "test_simulations": 16, "snapshots": 10}],
     "models": ["bottleneck", "l1"],
-    "distillation": {**QUICK, "operon": {"population": 100, "generations": 10}},
+    "distillation": {**QUICK, "operon": {"population": 100, "generations": 10, "max_length": 10}},
     "execution": {"cells_per_job": 2},
 }
 

@@ -38,7 +38,11 @@ TINY: dict[str, Any] = {
             "models": ["constant", "formula-with-mass", "network-with-mass"],
         }
     ],
-    "distillation": {"samples": 300, "held_out": 300, "operon": {"population": 100, "generations": 10}},
+    "distillation": {
+        "samples": 300,
+        "held_out": 300,
+        "operon": {"population": 100, "generations": 10, "max_length": 15},
+    },
     "execution": {"cells_per_job": 3},
 }
 

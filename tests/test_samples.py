@@ -153,7 +153,11 @@ def tiny(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> C
         content = {
             "training": {"hidden": 8, "batch": 16, "steps": 100},
             "interpretation": {"samples": 1000},
-            "distillation": {"samples": 200, "held_out": 100, "operon": {"population": 40, "generations": 3}},
+            "distillation": {
+                "samples": 200,
+                "held_out": 100,
+                "operon": {"population": 40, "generations": 3, "max_length": 10},
+            },
             "execution": {"device": "cpu"},
         }
         return make_sweep(**{**content, **changes})

@@ -22,6 +22,7 @@ from sweeps import (
     MOMENTS,
     ROOT,
     SMOKE,
+    STORE,
     TINY,
     assert_equal_but_for_timings,
     before,
@@ -157,7 +158,7 @@ def test_a_killed_snakemake_leaves_jobs_that_resume_ends(tiny: tuple[Path, Path]
 
     # The jobs that were cut short go to Slurm again; what follows them may as well be done here.
     snakemake(tmp_path, tiny[1], *goals(stage), profile=profile())
-    snakemake(tmp_path, tiny[1])
+    snakemake(tmp_path, tiny[1], STORE)
     assert_equal_but_for_timings(store_of(tiny[0]), store_of(tmp_path))
     assert modified(tmp_path / "results", finished) == spared
     nothing_left(tmp_path)
@@ -216,7 +217,7 @@ def test_one_sweep_survives_all_that_can_be_cancelled_killed_and_switched_off(
     for stage in ("train", "distill"):
         outcomes = [json.loads(path.read_text()) for path in results.glob(f"*/*/{stage}.json")]
         assert max(outcome["provenance"]["attempts"] for outcome in outcomes) > 1, f"{stage} was never cut short"
-    snakemake(tmp_path, tiny[1])
+    snakemake(tmp_path, tiny[1], STORE)
     assert_equal_but_for_timings(store_of(tiny[0]), store_of(tmp_path))
     nothing_left(tmp_path)
 

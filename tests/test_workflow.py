@@ -19,6 +19,7 @@ from sweeps import (
     MOMENTS,
     ROOT,
     SMOKE,
+    STORE,
     TINY,
     assert_equal_but_for_timings,
     before,
@@ -136,8 +137,8 @@ def test_settings_and_jobs_may_change_and_change_back(tiny: tuple[Path, Path], t
     copy(tiny[0], tmp_path)
     other = deepcopy(TINY)
     other["verification"], other["execution"] = {"median_residual": 0.5}, {"checkpoint_every": 100, "cells_per_job": 2}
-    snakemake(tmp_path, write_config(tmp_path, other))
-    done = snakemake(tmp_path, tiny[1])
+    snakemake(tmp_path, write_config(tmp_path, other), STORE)
+    done = snakemake(tmp_path, tiny[1], STORE)
     assert "train" not in planned_jobs(done.stdout + done.stderr)
     assert_equal_but_for_timings(store_of(tiny[0]), store_of(tmp_path))
 
@@ -154,7 +155,7 @@ def test_one_bad_cell_costs_one_cell(tiny: tuple[Path, Path], tmp_path: Path) ->
     weights = bad / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:1000])
-    broken = snakemake(directory, tiny[1], check=False)
+    broken = snakemake(directory, tiny[1], STORE, check=False)
     assert broken.returncode != 0
     assert "model.safetensors: missing or damaged" in broken.stderr + broken.stdout
     cells = store_of(directory)["cells"].to_dataset()["status"]
@@ -162,7 +163,7 @@ def test_one_bad_cell_costs_one_cell(tiny: tuple[Path, Path], tmp_path: Path) ->
     assert cells.sel(model="l1").item() == "failed"
     assert "model.safetensors: missing or damaged" in broken.stdout, "the table gives the reason"
     weights.write_bytes(whole)
-    snakemake(directory, tiny[1])
+    snakemake(directory, tiny[1], STORE)
     assert_equal_but_for_timings(store_of(tiny[0]), store_of(directory))
 
 
@@ -186,7 +187,7 @@ def test_an_interrupted_sweep_resumes_to_the_same_store(
     assert process.returncode != 0, "the sweep ended before it could be interrupted"
 
     resume(tmp_path, tiny[1])
-    snakemake(tmp_path, tiny[1])
+    snakemake(tmp_path, tiny[1], STORE)
     assert_equal_but_for_timings(store_of(tiny[0]), store_of(tmp_path))
     assert modified(tmp_path / "results", finished) == spared
     assert not ours(tmp_path), "processes of the sweep were left behind"
@@ -206,8 +207,9 @@ def test_smoke_preset_runs_to_its_table(smoke: tuple[Path, str]) -> None:
 def test_the_spring_law_of_the_default_sweep_is_recovered_on_three_seeds(tmp_path: Path) -> None:
     default = yaml.safe_load((ROOT / "config.yaml").read_text())
     spring = [experiment for experiment in default["experiments"] if experiment["system"] == "spring"]
-    config = write_config(tmp_path, {**default, "experiments": spring, "models": ["bottleneck"], "seeds": [0, 1, 2]})
-    done = snakemake(tmp_path, config)
+    more = {"models": ["bottleneck"], "seeds": [0, 1, 2], "generalisation": TINY["generalisation"]}
+    config = write_config(tmp_path, {**default, "experiments": spring, **more})
+    done = snakemake(tmp_path, config, STORE)
     cells = store_of(tmp_path)["cells"].to_dataset()
     assert cells["recovered"].values.ravel().tolist() == [1.0, 1.0, 1.0], done.stdout
     # U = (r + 0.01 - 1)²: the softening makes 1.98 of the 2.
