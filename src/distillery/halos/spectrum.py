@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from distillery.halos.features import HaloGraph
 from distillery.halos.network import row_sums
+from distillery.halos.refit import NotFiniteError
 from distillery.halos.training import Trained, evaluation
 
 
@@ -71,6 +72,9 @@ def spectrum(
         graph: The halos.
         receivers: Held-out ones.
         most: Up to how many components are tried; all if not said.
+
+    Raises:
+        NotFiniteError: Messages are not finite; they have no axes.
     """
     batches, network = evaluation(trained, graph, receivers), trained.network
     width = network.shape.messages
@@ -85,6 +89,8 @@ def spectrum(
             sums.append(row_sums(messages, piece.degrees))
             own.append(piece.own)
             target.append(piece.target)
+        if not np.isfinite(squares).all():
+            raise NotFiniteError("messages are not finite on held-out halos; lower learning_rate")
         arriving, features, true = torch.cat(sums), torch.cat(own), torch.cat(target).double()
 
         def error(kept: Float[np.ndarray, "message message"]) -> float:
