@@ -16,14 +16,15 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 
-import browser
-import slurmbox
-import sweeps
 import typechecks
 
 typechecks.install()
 
-from distillery.config import parse_config  # noqa: E402 after the hook
+# After the hook, because they bring parts of the package.
+import browser  # noqa: E402
+import slurmbox  # noqa: E402
+import sweeps  # noqa: E402
+from distillery.config import parse_config  # noqa: E402
 from distillery.distill.child import Child  # noqa: E402
 from distillery.sweep import Sweep  # noqa: E402
 from fakepysr import FakePysr  # noqa: E402

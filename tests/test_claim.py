@@ -95,6 +95,7 @@ def test_a_claim_tells_who_and_goes_with_its_process(results: Path) -> None:
     assert not results.exists(), "a folder that was made for nothing goes too"
 
 
+@pytest.mark.slow
 def test_of_many_that_start_at_once_one_begins(results: Path) -> None:
     processes = [taker(results) for _ in range(6)]
     (results.parent / "go").touch()
@@ -175,6 +176,7 @@ def test_a_claim_is_kept_alive(results: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found.quiet < 5
 
 
+@pytest.mark.slow
 def test_a_run_whose_claim_was_taken_away_stops(results: Path) -> None:
     (results.parent / "go").touch()
     process = taker(results, "begin")
@@ -189,6 +191,7 @@ def test_a_run_whose_claim_was_taken_away_stops(results: Path) -> None:
     assert found.claim.token == "another", "the new claim is not touched"
 
 
+@pytest.mark.slow
 def test_a_run_whose_claim_was_away_for_a_moment_goes_on(results: Path) -> None:
     (results.parent / "go").touch()
     process = taker(results, "begin")

@@ -64,6 +64,7 @@ def at(sweep: Any, cell: Any) -> xr.Dataset:
     return opened(sweep)["cells"].to_dataset().sel(cell.coordinates)
 
 
+@pytest.mark.slow
 def test_every_finding_comes_back_at_its_coordinates(finished: Any) -> None:
     sweep = finished
     for number, cell in enumerate(sweep.cells):
@@ -116,6 +117,7 @@ def test_every_variable_is_described_and_has_units(finished: Any) -> None:
             assert (variable.dtype.kind == "f") == ("units" in variable.attrs), name
 
 
+@pytest.mark.slow
 def test_what_is_not_finished_stands_there_with_its_reason(sweep: Any) -> None:
     whole, half, diverged, failed, damaged, stale, broken, _never = sweep.cells
     fabricate(sweep, whole)
@@ -153,6 +155,7 @@ def test_what_is_not_finished_stands_there_with_its_reason(sweep: Any) -> None:
     assert at(sweep, stale).equation.values[0] == LAWS[0]
 
 
+@pytest.mark.slow
 def test_an_outcome_of_another_shape_or_version_fails_its_cell_only(sweep: Any) -> None:
     changes: list[tuple[Any, dict[str, Any]]] = [
         ("interpret", {"test_mae": "small"}),
@@ -175,6 +178,7 @@ def test_an_outcome_of_another_shape_or_version_fails_its_cell_only(sweep: Any) 
         assert "another version" in at(sweep, cell).reason.item()
 
 
+@pytest.mark.slow
 def test_fits_of_what_is_distilled_stand_beside_those_of_both_readings(sweep: Any) -> None:
     cell = sweep.cells[0]
     fabricate(sweep, cell, distill={"reading": "principal"})
@@ -190,6 +194,7 @@ def test_fits_of_what_is_distilled_stand_beside_those_of_both_readings(sweep: An
     assert found.force_r2.values[0] == 0.25
 
 
+@pytest.mark.slow
 def test_components_are_placed_by_their_number(sweep: Any) -> None:
     cell = sweep.cells[0]
     fabricate(sweep, cell)
@@ -222,6 +227,7 @@ def content(sweep: Any) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_equal_outcomes_give_equal_bytes(sweep: Any) -> None:
     for cell in sweep.cells:
         fabricate(sweep, cell)
@@ -233,6 +239,7 @@ def test_equal_outcomes_give_equal_bytes(sweep: Any) -> None:
     assert (sweep.results / "sweep.json").read_bytes() == marker
 
 
+@pytest.mark.slow
 def test_the_results_folder_can_be_moved(sweep: Any, tmp_path: Path) -> None:
     for cell in sweep.cells:
         fabricate(sweep, cell)
@@ -242,6 +249,7 @@ def test_the_results_folder_can_be_moved(sweep: Any, tmp_path: Path) -> None:
     assert results_table(tmp_path / "elsewhere") == shown
 
 
+@pytest.mark.slow
 def test_the_table_shows_each_cell_and_component(sweep: Any) -> None:
     for cell in sweep.cells[:-1]:
         fabricate(sweep, cell)
@@ -267,6 +275,7 @@ def test_the_table_shows_each_cell_and_component(sweep: Any) -> None:
     assert "4 of 8 cells recovered" in lines[-1]
 
 
+@pytest.mark.slow
 def test_the_table_says_that_a_law_was_found_but_not_chosen(sweep: Any) -> None:
     cell = sweep.cells[0]
     missed = {"component": 0, "recovered": False, "form": None, "expression": "dx", "complexity": 1}
@@ -281,6 +290,7 @@ def test_the_table_says_that_a_law_was_found_but_not_chosen(sweep: Any) -> None:
     assert "no, but on front" not in results_table(sweep.results)
 
 
+@pytest.mark.slow
 def test_models_without_messages_stand_in_store_and_table(make_sweep: Any) -> None:
     sweep = make_sweep(models=["bottleneck", "flathgn", "control"])
     for cell in sweep.cells:
@@ -329,6 +339,7 @@ def test_the_table_fits_a_terminal_and_cuts_nothing_elsewhere() -> None:
     assert long.replace("1.2345678", "1.23").replace("**", "^") in wide
 
 
+@pytest.mark.slow
 def test_the_best_law_of_every_experiment_stands_below(sweep: Any) -> None:
     for cell in sweep.cells:
         fabricate(sweep, cell)

@@ -70,6 +70,7 @@ def test_a_reader_sees_the_old_store_or_the_new_one(make_sweep: Any) -> None:
     assert len(stores(sweep.results)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_a_failed_write_leaves_the_old_store(
     make_sweep: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
@@ -102,6 +103,7 @@ def test_a_failed_write_leaves_the_old_store(
     assert read_cells(sweep.results).columns["status"].tolist() == ["missing"]
 
 
+@pytest.mark.slow
 def test_leftovers_of_a_killed_collect_are_removed(make_sweep: Any) -> None:
     sweep = make_sweep()
     collect(sweep)
@@ -113,6 +115,7 @@ def test_leftovers_of_a_killed_collect_are_removed(make_sweep: Any) -> None:
     assert len(stores(sweep.results)) == 2
 
 
+@pytest.mark.slow
 def test_a_folder_in_place_of_the_link_is_replaced(make_sweep: Any) -> None:
     sweep = make_sweep()
     (sweep.results / "sweep.zarr").mkdir(parents=True)
@@ -139,6 +142,7 @@ def test_swaps_take_turns(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob(".numbers-*"))) == 2
 
 
+@pytest.mark.slow
 def test_the_reader_outlives_a_store_that_vanishes(make_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two collects during one read take the store away under the reader; it begins again."""
     sweep = make_sweep()

@@ -44,6 +44,7 @@ def verified(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) 
     return judged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["spring", "string"])
 def test_exact_messages_and_nodes_give_the_true_acceleration(verified: Any, system: str) -> None:
     result = verified("bottleneck", MESSAGES, NODES, system=system)
@@ -55,6 +56,7 @@ def test_exact_messages_and_nodes_give_the_true_acceleration(verified: Any, syst
     assert [entry["recovered"] for entry in result["node"]["components"]] == [True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("messages", "nodes"),
     [
@@ -74,6 +76,7 @@ def test_wrong_nodes_or_messages_are_not_the_acceleration(
     assert result["composed"]["medae"] > 0.02
 
 
+@pytest.mark.slow
 def test_messages_alone_are_judged_without_trajectories(verified: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(composed, "read_trajectories", None)
     result = verified("bottleneck", MESSAGES)
@@ -82,6 +85,7 @@ def test_messages_alone_are_judged_without_trajectories(verified: Any, monkeypat
     assert "composed" not in result
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_on_a_graph_has_no_error(verified: Any) -> None:
     result = verified("bottleneck", MESSAGES, ("log(s1)", "s2"))
     assert result["composed"]["mae"] is None

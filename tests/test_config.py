@@ -97,6 +97,7 @@ def test_only_what_is_wrong_is_told() -> None:
     assert told == ["experiments.0.dim", "experiments.1.bodies", "models"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "line"),
     [

@@ -36,6 +36,7 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process.kill()
 
 
+@pytest.mark.slow
 def test_lost_scheduler_is_an_error_and_not_a_result(
     scheduler: tuple[str, subprocess.Popen[bytes]],
     tmp_path: Path,

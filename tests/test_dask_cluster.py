@@ -255,6 +255,7 @@ def test_what_slurm_refuses_is_told_in_its_words(launch: Callable[..., Run]) -> 
     assert f"4 workers of 1 cores are more than the 3 CPUs of job {small.job}" in small.text
 
 
+@pytest.mark.slow
 def test_an_allocation_is_asked_for_outside_of_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("SLURM_JOB_ID", "SLURM_JOBID"):
         monkeypatch.delenv(name, raising=False)

@@ -212,6 +212,7 @@ def test_finished_fits_are_reused_only_while_they_mean_the_same(tmp_path: Path) 
     assert fits.load_fit(path, "k", settings) is None
 
 
+@pytest.mark.slow
 def test_operon_is_deterministic_and_reads_back(tmp_path: Path) -> None:
     task = problem("(0.6*dx - 0.8*dy)*m2/r + 0.2", operon=OperonSettings(population=60, generations=6))
     reports: list[list[str]] = []
@@ -224,6 +225,7 @@ def test_operon_is_deterministic_and_reads_back(tmp_path: Path) -> None:
     assert operon.search(other, tmp_path, reports.append) != first
 
 
+@pytest.mark.slow
 def test_operons_trees_mean_what_operon_computes(tmp_path: Path) -> None:
     # With noise-free data the engine's own error is small only if the rebuilt expression is the same function.
     task = problem("1.3*dx*m2/r - 0.4", operon=OperonSettings(population=200, generations=15))

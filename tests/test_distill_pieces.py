@@ -25,6 +25,7 @@ def noisy(text: str, values: dict[str, np.ndarray], noise: float = 0.02) -> np.n
     return np.asarray(target + noise * np.std(target) * np.random.default_rng(7).normal(size=target.shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [LAW, f"{LAW} + 0.3", "m2*dx if r > 2 else -3*dy"])
 def test_the_split_that_pays_is_at_the_break(text: str) -> None:
     values = inputs(3000)
@@ -34,6 +35,7 @@ def test_the_split_that_pays_is_at_the_break(text: str) -> None:
     assert found.threshold == pytest.approx(2.0, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_break_in_any_feature_is_found_and_none_where_there_is_none() -> None:
     values = inputs(3000)
     found = split.best_split(values, noisy("dx*2 if m2 > 1.5 else dy - 3", values))
@@ -107,6 +109,7 @@ def test_piecewise_expressions_read_back_and_round(text: str) -> None:
         assert float(number) == float(f"{float(number):.6g}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "meaning"),
     [
@@ -154,6 +157,7 @@ def test_training_and_held_out_samples_are_cut_at_the_same_place() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "law"),
     [

@@ -121,6 +121,7 @@ def comparable(sweep: Sweep, cell: Cell) -> Any:
     return result
 
 
+@pytest.mark.slow
 def test_a_fit_in_a_process_repeats_and_the_process_is_reused(child: Child) -> None:
     task = spring(operon=OperonSettings(population=40, generations=3))
     first = child.fit(task)
@@ -143,6 +144,7 @@ def test_a_fit_over_its_time_is_killed_and_keeps_its_best_front(child: Child) ->
     assert not fitting()
 
 
+@pytest.mark.slow
 def test_a_fit_over_its_memory_is_killed(child: Child) -> None:
     settings = DistillationSettings().model_copy(update={"memory_mb": 20})
     task = spring()
@@ -167,6 +169,7 @@ def test_a_crash_is_a_result_and_the_next_fit_works(child: Child) -> None:
     assert child.fit(spring(operon=OperonSettings(population=50, generations=3))).status == "ok"
 
 
+@pytest.mark.slow
 def test_an_error_in_a_fit_is_its_reason(child: Child) -> None:
     nameless = dataclasses.replace(spring(), names=("dx",))
     result = child.fit(nameless)

@@ -31,6 +31,7 @@ def pair(system: str | System, text: str, dim: int = 2) -> Verdict:
     return judge_pair(formula.parse(text, feature_names(dim)), entry, dim, SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", ["", " + 0.3*m1*q2 - log(m2)", " + 1e3*m1^2"])
 @pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("system", POTENTIALS)
@@ -42,6 +43,7 @@ def test_true_potentials_pass_with_any_offset_that_no_force_tells(system: str, d
     assert found.median_residual < 2e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "text"),
     [
@@ -114,6 +116,7 @@ def test_other_energies_of_a_body_fail(text: str) -> None:
     assert not body("charge", text).recovered
 
 
+@pytest.mark.slow
 def test_an_external_potential_belongs_to_the_energy_of_a_body() -> None:
     names = ("px", "py", "m", "q", "x", "y")
     system = System(potential="q1*q2/r", body_potential="k*m*(x**2 + y**2)", constants={"k": 2.0}, time_step=0.001)

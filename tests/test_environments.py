@@ -67,6 +67,7 @@ STAGES_OF = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [pytest.param(name, marks=pytest.mark.slow) if name in ("train", "report") else name for name in STAGES_OF],

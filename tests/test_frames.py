@@ -77,6 +77,7 @@ def test_moments_are_spread_from_nothing_to_all_steps() -> None:
     assert few == (0, 1, 2, 3, 4, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["pruning", pytest.param("kl", marks=pytest.mark.slow)])
 def test_weights_have_the_same_bits_with_frames_and_without(tiny: Callable[..., Sweep], model: str) -> None:
     filmed, plain = tiny(models=[model]), tiny("plain", models=[model], training=TRAINING)
@@ -98,6 +99,7 @@ def test_weights_have_the_same_bits_with_frames_and_without(tiny: Callable[..., 
     assert not torch.equal(frames["edge.last"][0], frames["edge.last"][-1])
 
 
+@pytest.mark.slow
 def test_a_frame_is_what_the_network_was_after_that_step(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +122,7 @@ def test_a_frame_is_what_the_network_was_after_that_step(
 
 
 # The second checkpoint of a single cell; of two cells the first one's third, which the second one lacks.
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "writes"), [([0], 2), pytest.param([0, 1], 7, marks=pytest.mark.slow)])
 def test_frames_survive_a_break(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, seeds: list[int], writes: int
@@ -133,6 +136,7 @@ def test_frames_survive_a_break(
         assert checksum(cell.frames(broken.results)) == checksum(cell.frames(whole.results))
 
 
+@pytest.mark.slow
 def test_of_a_stack_only_chosen_cells_are_filmed_and_others_keep_their_keys(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny(seeds=[0, 1], training={**FILMED, "filmed": ["*-s1"]})
     train(sweep, sweep.cells)
@@ -148,6 +152,7 @@ def test_of_a_stack_only_chosen_cells_are_filmed_and_others_keep_their_keys(tiny
     assert not second.frames(sweep.results).exists()
 
 
+@pytest.mark.slow
 def test_what_diverged_or_has_no_network_is_not_filmed(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny(training={**FILMED, "learning_rate": 1e30})
     train(sweep, sweep.cells)
@@ -161,6 +166,7 @@ def test_what_diverged_or_has_no_network_is_not_filmed(tiny: Callable[..., Sweep
     assert control.key("train", control.cells[0]) == plain.key("train", plain.cells[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["bottleneck", *(pytest.param(m, marks=pytest.mark.slow) for m in ("l1", "flathgn"))])
 def test_frames_are_read_as_the_trained_network_is(tiny: Callable[..., Sweep], model: str) -> None:
     sweep = tiny(models=[model])
@@ -180,6 +186,7 @@ def test_frames_are_read_as_the_trained_network_is(tiny: Callable[..., Sweep], m
         assert last == pytest.approx(result["fits"]["distilled"][target]["r2_robust"], abs=0.15)
 
 
+@pytest.mark.slow
 def test_a_frame_says_what_a_network_says_that_was_trained_no_further(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +210,7 @@ def test_a_frame_says_what_a_network_says_that_was_trained_no_further(
         assert step == moments(5, 150)[place]
 
 
+@pytest.mark.slow
 def test_damaged_frames_are_refused_with_their_remedy(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny()
     (cell,) = sweep.cells

@@ -79,6 +79,7 @@ def test_masses_beyond_reason_are_refused() -> None:
         varied(SYSTEMS["spring"], ConditionSettings(masses=4.0))
 
 
+@pytest.mark.slow
 def test_condition_that_no_simulation_survives_has_a_reason(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Integrator.propagate
 
@@ -110,6 +111,7 @@ def pairs(count: int = 5, bodies: int = 3) -> Bodies:
     )
 
 
+@pytest.mark.slow
 def test_rollout_under_the_true_law_is_the_true_motion() -> None:
     bodies, times = pairs(), np.linspace(0.0, 2.0, 5)
     position, velocity, integrator = moved("spring", bodies, times, 200)
@@ -121,6 +123,7 @@ def test_rollout_under_the_true_law_is_the_true_motion() -> None:
     assert horizon(off, times, 0.1) == times[-1]
 
 
+@pytest.mark.slow
 def test_rollout_is_of_fourth_order() -> None:
     bodies, times = pairs(), np.linspace(0.0, 2.0, 3)
     errors = []

@@ -56,6 +56,7 @@ def found(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     return read_outcome(cell.outcome(sweep.results, "generalise"), key=sweep.key("generalise", cell)).result
 
 
+@pytest.mark.slow
 def test_the_true_law_holds_under_every_condition_and_an_untrained_network_under_none(prepared: Any) -> None:
     sweep, cell = prepared()
     result = found(sweep, cell)
@@ -80,6 +81,7 @@ def test_the_true_law_holds_under_every_condition_and_an_untrained_network_under
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_two_cells_of_an_experiment_are_tested_on_the_same_states(prepared: Any) -> None:
     one, other = (found(*prepared()) for _ in range(2))
     assert one == other
@@ -95,6 +97,7 @@ def test_rollouts_may_be_left_out(prepared: Any) -> None:
     assert found(*prepared(rollouts=0))["rollouts"]["predictors"] == {}
 
 
+@pytest.mark.slow
 def test_condition_without_trajectories_has_its_reason_and_the_others_go_on(prepared: Any) -> None:
     conditions = {"too heavy": {"masses": 4.0}, **CONDITIONS}
     result = found(*prepared(conditions=conditions))["conditions"]

@@ -101,6 +101,7 @@ def test_missing_foreign_and_other_versions_are_one_line(tmp_path: Path) -> None
         read_catalogue(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["position", "velocity", "mass", "particles", "overdensity", "filter"])
 def test_any_damage_is_found(tmp_path: Path, name: str) -> None:
     path = tmp_path / "halos.zarr"

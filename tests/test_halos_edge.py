@@ -62,6 +62,7 @@ def test_forms_beside_a_law_are_as_large_as_it_at_the_scale(message: str, node: 
         assert named - set(message_names()) - set(node_names()) == set(beside.constants)
 
 
+@pytest.mark.slow
 def test_a_steep_edge_is_found_from_what_a_search_makes_of_it() -> None:
     true = form("with mass", toyhalos.SMOOTHING).having(
         {"c1": -0.15, "c2": 3.0, "c3": 0.0, "c4": 0.4, "c6": 0.09, "c7": 8.0}

@@ -96,6 +96,7 @@ def test_a_refit_minimises_the_mean_absolute_error() -> None:
     assert found.error == pytest.approx(np.abs(graph.overdensity - np.median(graph.overdensity)).mean(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_noise_and_outliers_leave_constants_where_they_are() -> None:
     true, graph = toy("with mass", noise=0.02)
     wild = graph.overdensity.copy()
@@ -126,6 +127,7 @@ def test_what_is_not_kept_in_memory_is_made_again(monkeypatch: pytest.MonkeyPatc
     assert refit(form("with mass", 10.0), graph, EVERYONE, starts=1, polish=0) == kept
 
 
+@pytest.mark.slow
 def test_refits_repeat_and_keep_to_bounds() -> None:
     _, graph = toy("with mass", noise=0.1)
     # The data want a negative C3; the form must not have one.
@@ -208,6 +210,7 @@ def test_complexity_is_that_of_the_paper() -> None:
     assert form("constant", 20.0).complexity == 1
 
 
+@pytest.mark.slow
 def test_the_right_pair_is_chosen_from_two_fronts() -> None:
     true, graph = toy("with mass", noise=0.01)
     messages = ["0.3*m2", "(0.5 + m2)/(1.1 + (0.1*r)^6.5)"]

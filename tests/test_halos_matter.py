@@ -142,6 +142,7 @@ def test_a_plane_wave_grows_as_zeldovich_says(cosmology: Cosmology, steps: int) 
     )
 
 
+@pytest.mark.slow
 def test_large_scales_grow_linearly_and_momentum_is_kept() -> None:
     side, box = 32, 640.0
     seeds = 2

@@ -232,6 +232,7 @@ class Killed(Exception):
     """What ends a training between two steps."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [10, *(pytest.param(at, marks=pytest.mark.slow) for at in (7, 25))])
 def test_a_training_that_was_killed_goes_on_to_the_same_bits(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,7 @@ def test_a_wave_is_damped_by_the_transform_of_the_ball() -> None:
     assert np.abs(found[1]).max() > np.abs(found[0]).max()
 
 
+@pytest.mark.slow
 def test_it_is_what_counting_particles_says() -> None:
     random = np.random.default_rng(3)
     box, cells, radius, count = 100.0, 64, 15.0, 40_000

@@ -292,6 +292,7 @@ def write_snapshot(files: Files, parts: int = 2, **header: Any) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_snapshots_say_the_same_as_cubes(files: Files, parts: int) -> None:
     folder = write_snapshot(files, parts)

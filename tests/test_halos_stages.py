@@ -157,6 +157,7 @@ def kept(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(file.relative_to(folder)): (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
 
 
+@pytest.mark.slow
 def test_data_are_made_once(tmp_path: Path) -> None:
     grown: list[int] = []
 
@@ -274,6 +275,7 @@ def test_a_network_that_says_what_is_not_finite_ends_as_diverged(
     assert carry_out(sweep, cell, *STAGES[2:]).reason == outcome.reason
 
 
+@pytest.mark.slow
 def test_other_cells_of_the_job_go_on_when_one_is_not_finite(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     def nowhere(trained: Trained, graph: HaloGraph, receivers: np.ndarray) -> np.ndarray:
         return np.full(len(receivers), np.nan)
@@ -335,6 +337,7 @@ def by_hand(sweep: Sweep, cell: Cell, kept: np.ndarray | None = None) -> tuple[n
     return messages, float(np.abs(said - graph.overdensity[halos]).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "reading"), [(_one_speaks, "std"), (_three_say_the_same, "principal")])
 def test_interpretation_tells_what_components_carry(
     sweep: Sweep, change: Callable[[dict[str, Tensor]], None], reading: str
@@ -483,6 +486,7 @@ def test_what_was_found_for_a_network_is_composed_and_refitted(sweep: Sweep) -> 
     assert np.abs(law.predict(graph, test) - LAW.predict(graph, test)).mean() < 2 * NOISE
 
 
+@pytest.mark.slow
 def test_expressions_that_are_nowhere_finite_leave_the_network_without_a_law(sweep: Sweep) -> None:
     cell = cell_of(sweep, NETWORK)
     carry_out(sweep, cell, "interpret")
@@ -497,6 +501,7 @@ def test_expressions_that_are_nowhere_finite_leave_the_network_without_a_law(swe
     assert all(set(entry["predictors"]) == {"network"} for entry in conditions.values())
 
 
+@pytest.mark.slow
 def test_generalisation_asks_under_every_condition(sweep: Sweep) -> None:
     graph = halos_of(sweep)
     test = regions_of(sweep, sweep.cells[0], graph).test
@@ -520,6 +525,7 @@ def test_generalisation_asks_under_every_condition(sweep: Sweep) -> None:
         assert errors[FORMULA][condition] < min(3 * NOISE, errors[CONSTANT][condition] / 5), condition
 
 
+@pytest.mark.slow
 def test_only_conditions_that_there_are_have_rows(tmp_path: Path) -> None:
     def thin(universe: Universe, seeds: Sequence[int], folder: Path, crew: Ranks) -> None:
         for seed in seeds:

@@ -121,6 +121,7 @@ def test_settings_and_seed_are_in_the_key() -> None:
     assert universes.key(Universe(), 0) == universes.key(SMALL, 0)
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept_and_what_is_stale_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grown: list[int] = []
     real = universes.grow

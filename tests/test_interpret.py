@@ -190,6 +190,7 @@ def test_stage_writes_findings_and_samples(tiny: Callable[..., Sweep], model: st
         assert np.array_equal(samples["message"], first)
 
 
+@pytest.mark.slow
 def test_divergence_is_passed_on(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny(training={"hidden": 8, "batch": 16, "steps": 200, "learning_rate": 1e30})
     (cell,) = sweep.cells
@@ -201,6 +202,7 @@ def test_divergence_is_passed_on(tiny: Callable[..., Sweep]) -> None:
     assert not cell.messages(sweep.results).exists()
 
 
+@pytest.mark.slow
 def test_missing_and_damaged_training_is_refused(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny()
     (cell,) = sweep.cells

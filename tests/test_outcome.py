@@ -82,6 +82,7 @@ def test_failure_leaves_its_reason_and_success_clears_it(tmp_path: Path) -> None
     assert not failure_note.exists()
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     program = (

@@ -108,6 +108,7 @@ def written(sweep: Sweep, limit: int | None = None) -> tuple[str, str]:
     return page(sweep, study, shown, TODAY), page_markdown(sweep, study, shown, TODAY)
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_was_found(sweep: Sweep) -> None:
     text, _ = written(sweep)
     found = Parsed(text)
@@ -141,6 +142,7 @@ def drawn_at(path: str) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in re.findall(r"M(\d+) (\d+)h0", path)]
 
 
+@pytest.mark.slow
 def test_a_training_that_was_filmed_is_shown_as_a_film(tmp_path: Path) -> None:
     sweep = made(tmp_path / "results", training={"frames": 5, "filmed": ["*/bottleneck-s0"]})
     text, _ = written(sweep)
@@ -181,6 +183,7 @@ def test_pages_without_films_say_nothing_of_them(sweep: Sweep) -> None:
     assert not Parsed(written(sweep)[0]).having("data-told")
 
 
+@pytest.mark.slow
 def test_damaged_frames_leave_a_note_in_place_of_messages(tmp_path: Path) -> None:
     sweep = made(tmp_path / "results", models=["bottleneck", "l1"], training={"frames": 5})
     path = sweep.cells[0].messages(sweep.results)
@@ -220,6 +223,7 @@ def harmless(text: str) -> None:
     assert not [value for value in found.having("href") if not value.startswith(("#", "https://arxiv.org/"))]
 
 
+@pytest.mark.slow
 def test_nothing_from_a_store_becomes_markup(tmp_path: Path) -> None:
     sweep = made(tmp_path / "results")
     cell = sweep.cells[0]
@@ -274,6 +278,7 @@ def test_names_of_systems_and_models_become_no_markup(sweep: Sweep) -> None:
     assert not re.search(r"(?<!\\)<img", outside_of_code)
 
 
+@pytest.mark.slow
 def test_a_page_of_many_cells_shows_the_first_seeds_and_says_so(tmp_path: Path) -> None:
     sweep = made(tmp_path / "results", models=["l1", "control"], seeds=[0, 1, 2])
     text, in_markdown = written(sweep, limit=3)
@@ -284,6 +289,7 @@ def test_a_page_of_many_cells_shows_the_first_seeds_and_says_so(tmp_path: Path) 
     assert "distillery report --cells 5" in in_markdown
 
 
+@pytest.mark.slow
 def test_a_store_without_what_lies_beside_it_is_still_reported(tmp_path: Path) -> None:
     sweep = made(tmp_path / "results")
     for cell in sweep.cells:
@@ -371,6 +377,7 @@ def test_drawings_leave_out_what_lies_outside() -> None:
     assert axis("x", np.array([2.0, 2.0])).high > 2.0
 
 
+@pytest.mark.slow
 def test_the_command_writes_both_files(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["report", "--results", str(sweep.results)])

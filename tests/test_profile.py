@@ -117,6 +117,7 @@ def test_known_sections_are_what_snakemake_reads() -> None:
     assert {*re.findall(r'"([\w-]+)"', listed), "set-resources"} == keys.MAPPINGS
 
 
+@pytest.mark.slow
 def test_shipped_profile_has_no_unknown_word() -> None:
     assert list(misspelt(yaml.safe_load(SHIPPED))) == []
 

@@ -67,6 +67,7 @@ def test_the_installed_pysr_knows_all_that_is_passed() -> None:
     assert "pysr" not in sys.modules
 
 
+@pytest.mark.slow
 def test_a_fit_runs_offline_from_the_depot_in_a_process_without_torch(
     fake: FakePysr, child: Child, tmp_path: Path
 ) -> None:

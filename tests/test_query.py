@@ -119,6 +119,7 @@ def test_the_best_law_of_each_system_is_asked_for_in_sql(sweep: Sweep) -> None:
     assert found == (("r^-1", str(sweep.cells[4]), law), ("spring", str(sweep.cells[0]), law))
 
 
+@pytest.mark.slow
 def test_sql_on_cells_and_equations(sweep: Sweep) -> None:
     table = query(
         sweep.results,
@@ -142,6 +143,7 @@ def test_sql_on_cells_and_equations(sweep: Sweep) -> None:
     assert spread.rows == ((2,), (100,))
 
 
+@pytest.mark.slow
 def test_filters_come_before_sql(sweep: Sweep) -> None:
     count = "SELECT (SELECT count(*) FROM cells), (SELECT count(*) FROM equations)"
     assert query(sweep.results, sql=count).rows == ((8, 2 * 4 * (4 + 2) + 3 * 3 * (4 + 2)),)
@@ -235,6 +237,7 @@ def test_the_quick_reader_agrees_with_xarray(sweep: Sweep) -> None:
         assert (recovered is None) == np.isnan(there.recovered.item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "metadata"])
 def test_a_damaged_store_is_named(make_sweep: Any, damage: str) -> None:
     sweep = make_sweep()
@@ -259,6 +262,7 @@ def test_a_damaged_store_is_named(make_sweep: Any, damage: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_asking_imports_nothing_heavy(sweep: Sweep) -> None:
     heavy = ("torch", "xarray", "zarr", "pandas", "sympy", "pydantic", "matplotlib", "scipy", "dask")
     script = (

@@ -139,6 +139,7 @@ def test_components_that_the_data_tell_apart_do_not_share() -> None:
     assert sorted(found.constants.values())[:2] == pytest.approx([-3.0, -2.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [pytest.param(SETTINGS, marks=pytest.mark.slow), SQUARES])
 def test_standard_errors_are_those_of_repeated_measurements(settings: ReplacementSettings) -> None:
     start = law(("dx*(-2 + 1.98/r)", "dy*(-2 + 1.98/r)"), ("s1/m", "s2/m"))

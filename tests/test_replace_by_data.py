@@ -51,6 +51,7 @@ def damped(data: Data) -> Data:
     return dataclasses.replace(data, graphs=dataclasses.replace(of, acceleration=slower))
 
 
+@pytest.mark.slow
 def test_the_right_form_on_the_front_of_one_axis_becomes_the_law_of_all() -> None:
     data = graphs()
     messages = ((*PLAIN, "dx*r", "dx*(1.1 - r)"), (*PLAIN, "dy*r", "-2.6*dy + 2.5*dy/r + 0.02*dx + 0.1"))
@@ -60,6 +61,7 @@ def test_the_right_form_on_the_front_of_one_axis_becomes_the_law_of_all() -> Non
     assert line(found, data) == "a = Σ Δ*(-2 + 1.980/r)/m1"
 
 
+@pytest.mark.slow
 def test_a_form_beside_those_on_fronts_is_found() -> None:
     data = graphs()
     found = choose(((*PLAIN, "-1.2*dx"), (*PLAIN, "-1.2*dy")), OVER_MASS, (1, 1), data)
@@ -67,6 +69,7 @@ def test_a_form_beside_those_on_fronts_is_found() -> None:
     assert line(found, data) == "a = Σ Δ*(-2 + 1.980/r)/m1"
 
 
+@pytest.mark.slow
 def test_nodes_of_one_axis_serve_all() -> None:
     data = damped(graphs())
     right = tuple((*PLAIN, f"d{a}*(2.5 - 2.4/r)") for a in "xy")
@@ -76,6 +79,7 @@ def test_nodes_of_one_axis_serve_all() -> None:
     assert line(found, data) == "ax = Σ dx*(-2 + 1.980/r)/m1 - 3*vx/(4*m); ay = Σ dy*(-2 + 1.980/r)/m1 - 3*vy/(4*m)"
 
 
+@pytest.mark.slow
 def test_forces_become_accelerations_in_one_step() -> None:
     """Neither the pairs nor the drag alone would be nearer to the data for being divided by the mass."""
     data = damped(graphs())
@@ -105,6 +109,7 @@ def test_a_law_that_is_not_finite_is_no_candidate() -> None:
     assert Screen(graphs()).of(frozenset({Term(sympy.log(formula.symbol("q1")), "d")})) == (np.inf, [])
 
 
+@pytest.mark.slow
 def test_the_edge_of_a_force_is_found_with_its_form() -> None:
     data, fresh = graphs("discontinuous"), graphs("discontinuous", seed=1)
     messages = (
@@ -137,6 +142,7 @@ def test_a_better_approximation_alone_does_not_take_a_laws_place() -> None:
     assert found.own_error < 1e-6
 
 
+@pytest.mark.slow
 def test_a_node_that_becomes_linear_is_put_into_the_messages() -> None:
     data = graphs()
     start = law(("dx*(-2.6 + 2.5/r)", "dy*(-2.6 + 2.5/r)"), ("0.8*s1/(m + 0.05*s1)", "0.8*s2/(m + 0.05*s2)"))

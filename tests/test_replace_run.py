@@ -79,6 +79,7 @@ def network_known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("network_known")
 def test_a_law_is_refitted_written_and_not_made_twice(prepared: Any) -> None:
     sweep, cell = prepared()
@@ -164,6 +165,7 @@ def with_network(sweep: Sweep, cell: Cell) -> Any:
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["spring", "string"])
 def test_a_network_that_gets_its_own_messages_back_is_itself(
     prepared: Any, monkeypatch: pytest.MonkeyPatch, system: str
@@ -217,6 +219,7 @@ def test_what_is_left_of_a_hamiltonian_network_without_pairs_is_its_energy_of_bo
     assert np.abs(pairs).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("network_known")
 def test_the_data_choose_another_form_than_the_messages_where_theirs_is_wrong(prepared: Any) -> None:
     result = found(*prepared(("dx*(1.1 - r)", "dy*(1.1 - r)")))
@@ -224,6 +227,7 @@ def test_the_data_choose_another_form_than_the_messages_where_theirs_is_wrong(pr
     assert result["errors"]["clean"]["mae"] < 1e-6 < result["errors"]["raw"]["mae"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("network_known")
 def test_distances_are_softened_where_the_data_want_it(prepared: Any) -> None:
     result = found(*prepared(("-0.9*m2*dx/r^2", "-0.95*m2*dy/r^2"), ("s1", "s2"), system="r^-1"))

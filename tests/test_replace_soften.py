@@ -53,6 +53,7 @@ def constant_of(fit: Fit) -> str:
     return list(fit.law.constants)[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("system", LAWS)
 def test_the_softening_is_found_within_its_error_and_the_law_becomes_clean(system: str, dim: int) -> None:
@@ -99,6 +100,7 @@ def test_a_spring_makes_up_for_it(noise: float) -> None:
     assert text.line(clean.law) == "a = Σ Δ*(-2 + 1.980/r)/m1"
 
 
+@pytest.mark.slow
 def test_energies_are_softened_too() -> None:
     data = data_of("r^-2")
     pair, body = (

@@ -21,6 +21,7 @@ def thresholds(found: Law) -> set[float]:
     return {float(c.rhs) for message in found.messages for c in message.atoms(Relational)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "forms", [("d{}*(-2.4 + 2.5/r) if r > {} else 0",), ("0 if r < {1} else d{0}*(-2.4 + 2.5/r)",)]
 )

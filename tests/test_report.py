@@ -86,6 +86,7 @@ def test_the_pictures_of_a_cell(sweep: Sweep) -> None:
     assert "component 1, not the law:" in words(sweep.cells[1].picture(sweep.results, "front"))
 
 
+@pytest.mark.slow
 def test_a_filmed_training_is_drawn_below_its_messages(tmp_path: Path) -> None:
     content = {"experiments": [{"system": "spring"}], "models": ["bottleneck"], "training": {"frames": 5}}
     made = Sweep(parse_config(content), tmp_path / "results")
@@ -111,6 +112,7 @@ def test_fronts_know_the_chosen_and_the_true(sweep: Sweep) -> None:
     assert not any(point.passes for point in pareto_fronts(sweep, sweep.cells[1])[0])
 
 
+@pytest.mark.slow
 def test_the_picture_of_an_experiment(sweep: Sweep) -> None:
     experiment = sweep.experiments[0]
     draw_experiment(sweep, experiment)
@@ -152,6 +154,7 @@ def test_damaged_messages_are_named(make_sweep: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "picture.svg").exists()
 
 
+@pytest.mark.slow
 def test_the_same_data_give_the_same_bytes(sweep: Sweep, tmp_path: Path) -> None:
     cell, experiment = sweep.cells[0], sweep.experiments[0]
     for attempt in ("first", "second"):
@@ -162,6 +165,7 @@ def test_the_same_data_give_the_same_bytes(sweep: Sweep, tmp_path: Path) -> None
     assert len(list((tmp_path / "first").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_svgs_carry_no_date(sweep: Sweep, tmp_path: Path) -> None:
     front_figure(sweep, sweep.cells[0], tmp_path / "front.svg")
     assert not re.search(r"20\d\d-\d\d-\d\d|matplotlib v", (tmp_path / "front.svg").read_text(encoding="utf-8"))

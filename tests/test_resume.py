@@ -124,6 +124,7 @@ def test_lock_and_claim_of_a_killed_run_go_and_those_of_another_sweep_stay(make_
     assert resumed(sweep) == []
 
 
+@pytest.mark.slow
 def test_processes_of_the_killed_run_are_ended_and_no_others(make_sweep: Any, started: Any) -> None:
     sweep = make_sweep()
     ours, stubborn, another = started(TOKEN), started(TOKEN, "sh", "-c", "trap '' TERM; sleep 60"), started("other")
@@ -138,6 +139,7 @@ def test_processes_of_the_killed_run_are_ended_and_no_others(make_sweep: Any, st
     assert another.poll() is None
 
 
+@pytest.mark.slow
 def test_with_wait_processes_come_to_their_end(make_sweep: Any, started: Any) -> None:
     sweep = make_sweep()
     process = started(TOKEN, "sh", "-c", "sleep 1; touch finished")

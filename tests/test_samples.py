@@ -183,6 +183,7 @@ def test_the_control_is_interpreted_without_a_network(tiny: Callable[..., Sweep]
     assert found["message", 1].features.shape[1] == 3 * 5 + 4
 
 
+@pytest.mark.slow
 def test_samples_of_nodes_are_needed_only_where_asked_for(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny()
     (cell,) = sweep.cells

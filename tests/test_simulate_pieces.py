@@ -257,6 +257,7 @@ def test_accelerations_are_the_forces_that_verify_knows() -> None:
     np.testing.assert_allclose(found, expected / bodies.mass[..., None], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_simulation_does_not_depend_on_its_companions() -> None:
     bodies, times = drawn(EDGE, count=11), np.arange(30) * 0.3
     together = integrator(EDGE).propagate(bodies, times)
@@ -276,6 +277,7 @@ def test_bodies_that_slide_along_a_kink_are_given_up_and_spoil_no_other() -> Non
     assert not motion.reached.all()
 
 
+@pytest.mark.slow
 def test_an_interrupted_simulation_ends_the_same(
     make_sweep: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -213,6 +213,7 @@ def test_a_full_disk_is_one_line(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_ranks_that_do_not_find_each_other_end_before_the_time_limit() -> None:
     """As when a launcher loses a message: one task waits in MPI's start for another, which does not come."""
     wait = "import os, time; time.sleep(60) if os.environ['PMI_RANK'] == '1' else None; "

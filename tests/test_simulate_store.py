@@ -71,6 +71,7 @@ def test_trajectories_come_back_as_integrated(whole: Sweep) -> None:
     np.testing.assert_array_equal(found.acceleration, motion.acceleration.astype("f4"))
 
 
+@pytest.mark.slow
 def test_xarray_reads_the_store_without_a_word(whole: Sweep) -> None:
     path, marker = paths(whole)
     data = xr.open_zarr(path, chunks=None)
@@ -95,6 +96,7 @@ def test_xarray_reads_the_store_without_a_word(whole: Sweep) -> None:
     assert record["provenance"]["versions"]["heyoka"]
 
 
+@pytest.mark.slow
 def test_splits_have_trajectories_of_their_own(sweep: Sweep) -> None:
     for split in SPLITS:
         simulate(sweep, sweep.experiments[0], split, 1)
@@ -126,6 +128,7 @@ def test_the_estimate_bounds_the_size(whole: Sweep) -> None:
     assert 0.5 * size < estimate < 2 * size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "remove", "lengthen"])
 def test_damage_to_any_file_is_found(whole: Sweep, damage: str) -> None:
     path, _ = paths(whole)
@@ -229,6 +232,7 @@ def test_a_whole_store_is_left_alone(whole: Sweep, monkeypatch: pytest.MonkeyPat
     assert (contents(path), marker.read_bytes()) == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_simulation_goes_on_with_what_is_missing(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_a_killed_rerun_is_interrupted_though_its_stale_outcome_is_there(sweep: 
     assert shown(sweep, cell)[0] == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_stage_whose_files_are_gone_is_not_done(sweep: Any) -> None:
     cell = sweep.cells[0]
     fabricate(sweep, cell)

@@ -247,6 +247,7 @@ def test_the_command_names_the_configuration_with_the_stores_hash(
     assert "--configfile workflow/presets/study.yaml`" in study_text(study, TODAY)
 
 
+@pytest.mark.slow
 def test_a_study_split_over_folders_counts_each_cell_once(sweep: Sweep, tmp_path: Path) -> None:
     other = Sweep(
         parse_config({"experiments": [{"system": "string"}, {"system": "r^-2"}], "models": ["standard"], "seeds": [0]}),
@@ -264,6 +265,7 @@ def test_a_study_split_over_folders_counts_each_cell_once(sweep: Sweep, tmp_path
     assert f"1 cell in several folders ({sweep.cells[0]})" in study_text(study, TODAY)
 
 
+@pytest.mark.slow
 def test_columns_that_only_later_versions_have_are_read(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +302,7 @@ def test_columns_that_only_later_versions_have_are_read(
     assert "Left out" not in text
 
 
+@pytest.mark.slow
 def test_an_older_store_leaves_a_part_out_and_says_so(tmp_path: Path) -> None:
     made = fabricated(tmp_path / "results")
     for name in ("test_medae", "on_front"):
@@ -310,6 +313,7 @@ def test_an_older_store_leaves_a_part_out_and_says_so(tmp_path: Path) -> None:
     assert entries(section(text, "### Table 5, newton"))["spring-2"]["on front"] == "–, 3 without a value"
 
 
+@pytest.mark.slow
 def test_engines_that_were_compared_are_counted_on_their_own(tmp_path: Path) -> None:
     made = Sweep(
         parse_config(
@@ -356,6 +360,7 @@ def test_a_folder_without_a_store_is_refused_in_one_line(
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_would_print(
     sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

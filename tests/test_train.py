@@ -52,6 +52,7 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
         assert torch.equal(tensor, other[name]), name
 
 
+@pytest.mark.slow
 def test_training_learns_and_leaves_weights_history_and_outcome(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny()
     (cell,) = sweep.cells
@@ -75,6 +76,7 @@ def test_training_learns_and_leaves_weights_history_and_outcome(tiny: Callable[.
     assert cell.weights(sweep.results).stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_chain_trains_by_message_passing(tiny: Callable[..., Sweep]) -> None:
     chain = {"potential": "(r - 1)**2", "time_step": 0.01, "graph": "chain"}
     experiment = {"system": "rope", "simulations": 64, "snapshots": 10, "bodies": 3}
@@ -106,6 +108,7 @@ def test_stacked_cells_train_as_alone(tiny: Callable[..., Sweep]) -> None:
     assert not torch.allclose(together[0]["edge.last"], together[1]["edge.last"])
 
 
+@pytest.mark.slow
 def test_two_systems_with_losses_of_their_own_train_in_one_command_as_each_alone(
     tiny: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +209,7 @@ def interrupted(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> Path:
     return sweep.cells[0].checkpoint(sweep.results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
 def test_damaged_checkpoint_is_refused_with_its_remedy(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, suffix: str
@@ -245,6 +249,7 @@ def test_checkpoint_of_other_settings_is_not_taken(
     assert_same(weights_of(changed), weights_of(fresh))
 
 
+@pytest.mark.slow
 def test_divergence_is_a_result(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny(training={**TRAINING, "learning_rate": 1e30})
     (cell,) = sweep.cells
@@ -257,6 +262,7 @@ def test_divergence_is_a_result(tiny: Callable[..., Sweep]) -> None:
     assert not cell.weights(sweep.results).exists()
 
 
+@pytest.mark.slow
 def test_first_step_that_is_not_finite_is_named(tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
     real = loop.error_of
     calls: list[int] = []

@@ -60,6 +60,7 @@ def assert_same(one: list[dict[str, torch.Tensor]], other: list[dict[str, torch.
             assert same, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "system", "training"),
     [
@@ -86,6 +87,7 @@ def test_played_back_training_is_the_plain_one(
     assert_same(plain, played)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_recorded_is_launched_and_said_in_one_line(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

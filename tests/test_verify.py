@@ -38,6 +38,7 @@ def verdict(system: str, dim: int, text: str) -> Verdict:
     return judge(formula.parse(text, feature_names(dim)), SYSTEMS[system], dim, SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("system", RADIAL)
 def test_every_systems_law_is_expressed_here(system: str, dim: int) -> None:
@@ -142,6 +143,7 @@ def test_what_is_not_finite_everywhere_fails_with_that_reason(text: str) -> None
     assert "not finite" in found.reason
 
 
+@pytest.mark.slow
 def test_the_laws_constants_are_reported() -> None:
     assert verdict("spring", 2, "dx*(1 - 1.03/r)").constants["rest_length"] == pytest.approx(1.03, abs=0.02)
     found = verdict("r^-2", 2, "m2*dx/(r*(r + 0.02)^2)").constants
@@ -212,6 +214,7 @@ def test_a_cell_is_recovered_when_all_components_are(make_sweep: Callable[..., S
     assert result["components"][1]["expression"] is None
 
 
+@pytest.mark.slow
 def test_the_same_direction_twice_is_not_the_whole_force(make_sweep: Callable[..., Sweep]) -> None:
     law = "(dx + 0.2*dy)*(1 - 1/r)"
     result = verified(make_sweep(), component(0, law), component(1, f"-2*{law} + 0.1")).result
@@ -257,6 +260,7 @@ def test_statuses_pass(make_sweep: Callable[..., Sweep]) -> None:
     assert (outcome.status, outcome.reason, outcome.result) == ("diverged", "why", {})
 
 
+@pytest.mark.slow
 def test_a_piecewise_law_with_many_constants_on_a_chain_is_judged() -> None:
     system = System(
         potential="k*(r - rest)**2 if r > rest else (stiff*(r - near)**2*m1*m2 if r < near else 0)",
