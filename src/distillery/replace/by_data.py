@@ -117,7 +117,9 @@ def chosen_by_data(
     _, own_error = settled(own)
     nothing, _ = screen.of(frozenset())
     exact = _EXACT * nothing
-    if own_error <= exact:
+    # What is right and yet has nodes of its own is a law in disguise, such as c s/(c' + s) with a c' beyond all sums.
+    disguised = own_error <= exact and not own.added and not own.energies
+    if own_error <= exact and not disguised:
         return Chosen(own, "messages", own_error, own_error)
     on_fronts = _on_fronts(fronts, screen, part)
     tried, laws = dict(on_fronts), dict[Terms, Law]()
@@ -134,6 +136,12 @@ def chosen_by_data(
                     laws[terms], tried[terms] = settled(law)
 
     fit_the_best()
+    if disguised:
+        plain = [terms for terms in laws if tried[terms] <= exact]
+        if not plain:
+            return Chosen(own, "messages", own_error, own_error)
+        best = min(plain, key=lambda terms: (cost_of_terms(terms), str(ordered(terms))))
+        return Chosen(laws[best], "fronts", tried[best], own_error)
     if none_is_exact():
         tried = _beside(on_fronts, screen, part, nothing) | tried
         fit_the_best()
@@ -145,10 +153,10 @@ def chosen_by_data(
         if point.mae <= own_error and (terms in laws or point.mae > _BETTER * own_error)
     ]
     place = choose([point for point, _ in better])
-    best = None if place is None else better[place][1]
-    if best is None:
+    chosen = None if place is None else better[place][1]
+    if chosen is None:
         return Chosen(own, "messages", own_error, own_error)
-    return Chosen(laws[best], "fronts" if best in on_fronts else "neighbours", tried[best], own_error)
+    return Chosen(laws[chosen], "fronts" if chosen in on_fronts else "neighbours", tried[chosen], own_error)
 
 
 def _on_fronts(fronts: _Fronts, screen: Screen, data: Data) -> dict[Terms, float]:
