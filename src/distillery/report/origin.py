@@ -100,12 +100,11 @@ def _of_store(study: Study, store: Store) -> list[Block]:
     compared = distillation.get("compare") or ()
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(store.counts.items()))
     engine = str(distillation.get("engine", "unknown"))
-    commits = _distinct(found.values.get("commit") for found in own)
     told = f"{counted(sum(store.counts.values()), 'cell')} ({plain(counts)})"
     lines = [
         f"command: {_command(store)}",
         f"configuration {plain(store.config_hash)}; collected at commit {plain(store.commit)}, "
-        f"cells made at {_few(commits)}",
+        f"cells made at {_commits(found.values.get('commit') for found in own)}",
         plain(
             f"seeds {', '.join(str(seed) for seed in config.get('seeds', ()))}; "
             f"engine {engine}" + (f", compared with {', '.join(compared)}" if compared else "")
@@ -156,6 +155,17 @@ def _versions(cells: Iterable[Found]) -> str:
 
 def _distinct(texts: Iterable[Any]) -> list[str]:
     return list(dict.fromkeys(str(text) for text in texts if text))
+
+
+def _commits(texts: Iterable[Any]) -> str:
+    """Return the commits of each stage; a cell whose stages were all made at one names it alone."""
+    of_stages: dict[str, list[str]] = {}
+    for text in _distinct(texts):
+        for part in text.split(", "):
+            *stage, commit = part.split(" ")
+            of_stages.setdefault("".join(stage), []).append(commit)
+    parts = [f"{plain(stage)} {_few(_distinct(own))}".strip() for stage, own in of_stages.items()]
+    return "; ".join(parts) if parts else "unknown"
 
 
 def _few(texts: Iterable[str]) -> str:
