@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from plain import BATCH, DIM, graphs, plain_steps
@@ -129,7 +130,7 @@ def main() -> None:
         plain = plain_speed(shape, data, device, arguments.seconds)
         print(f"{name:<12}{plain:>12,.0f}", end="", flush=True)
         for cells in STACKS:
-            speed = _or_nan(lambda n=cells, s=shape: our_speed(s, data, n, device, arguments.seconds))
+            speed = _or_nan(partial(our_speed, shape, data, cells, device, arguments.seconds))
             if cells == 1:
                 ratios.append(speed / plain)
             print(f"{speed:>11,.0f} {f'({speed / plain:.1f}×)':>8}", end="", flush=True)

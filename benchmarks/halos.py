@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from scipy import fft
@@ -67,11 +68,9 @@ def force(rounds: int) -> None:
         def transforms(field: np.ndarray = field) -> None:
             fft.irfftn(fft.rfftn(field), field.shape, overwrite_x=True)
 
-        ours, theirs = best_of(rounds, lambda p=position, b=box, c=cells: motion.force(p, b, c), transforms)
+        ours, theirs = best_of(rounds, partial(motion.force, position, box, cells), transforms)
         painting, reading = best_of(
-            rounds,
-            lambda p=position, b=box, c=cells: mesh.contrast(p, b, c),
-            lambda p=position, b=box, f=field: mesh.read([f], p, b),
+            rounds, partial(mesh.contrast, position, box, cells), partial(mesh.read, [field], position, box)
         )
         print(
             f"force, {side}³ particles on {cells}³: {ours:.2f} s, {ours / theirs:.1f} times its two transforms "

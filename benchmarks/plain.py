@@ -74,7 +74,7 @@ class PlainHamiltonian(MessagePassing):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
         """Return accelerations and the error of the velocities."""
-        position, velocity, rest = x.split([DIM, DIM, 2], dim=1)
+        position, velocity, rest = torch.split(x, [DIM, DIM, 2], dim=1)
         mass = rest[:, 1:]
         position, momentum = position.detach().requires_grad_(), (mass * velocity).detach().requires_grad_()
         phase = torch.cat([position, momentum, rest], dim=1)

@@ -16,6 +16,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distillery.sweep import Sweep
 
 # The made-up outcomes are those that the tests use.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -38,7 +42,7 @@ REFERENCE = (
 )
 
 
-def sweep_in(folder: Path):
+def sweep_in(folder: Path) -> Sweep:
     from distillery.config import parse_config
     from distillery.sweep import Sweep
 
@@ -96,7 +100,7 @@ def main() -> int:
     return 1 if slow else 0
 
 
-def prepare(sweep) -> None:
+def prepare(sweep: Sweep) -> None:
     from distillery.collect.run import collect
     from fabricate import fabricate_quickly
 

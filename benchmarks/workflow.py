@@ -93,8 +93,8 @@ def pretend(sweep: Sweep) -> None:
         job.outcome(sweep.results, "train").parent.mkdir(exist_ok=True)
         for stage in STAGES:
             if len(job.cells) > 1:
-                marker = {"key": sweep.job_key(stage, job), "failed": []}
-                job.outcome(sweep.results, stage).write_text(json.dumps(marker))
+                record: dict[str, object] = {"key": sweep.job_key(stage, job), "failed": []}
+                job.outcome(sweep.results, stage).write_text(json.dumps(record))
         for picture in PICTURES:
             job.picture(sweep.results, picture).write_text("<svg/>")
 

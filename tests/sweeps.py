@@ -152,7 +152,7 @@ def before(stage: str, unbroken: Path, directory: Path) -> None:
     copy(unbroken, directory)
     # Snakemake does not miss an outcome as long as those that were made of it are there.
     after = STAGES[STAGES.index(stage) :]
-    missing = ["fits", "sweep.json", "*/*/*.svg", *(f"*/*/{each}.json" for each in after)]
+    missing = ["fits", "sweep.json", "report.*", "*/*/*.svg", *(f"*/*/{each}.json" for each in after)]
     if stage == "train":
         missing += ["*/*/checkpoint", "*/*/model.safetensors"]
     for pattern in missing:

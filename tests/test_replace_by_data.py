@@ -61,6 +61,7 @@ def test_the_right_form_on_the_front_of_one_axis_becomes_the_law_of_all() -> Non
     assert line(found, data) == "a = Σ Δ*(-2 + 1.980/r)/m1"
 
 
+@pytest.mark.slow
 def test_a_right_law_in_disguise_is_shown_without_it() -> None:
     data = graphs()
     messages = ((*PLAIN, "dx*(1.1 - r)", "dx*(2.4/r - 2.5)"), (*PLAIN, "dy*(1.1 - r)", "dy*(2.4/r - 2.5)"))
@@ -68,6 +69,11 @@ def test_a_right_law_in_disguise_is_shown_without_it() -> None:
     found = choose(messages, nodes, (2, 2), data)
     assert found.own_error < 1e-4, "it is right as it is"
     assert found.source == "fronts"
+    assert line(found, data) == "a = Σ Δ*(-2 + 1.980/r)/m1"
+    # A node that is linear but for a constant that is zero is none.
+    nodes = (*OVER_MASS[0], "0.8*s1/(m + 0.001*s1)"), (*OVER_MASS[1], "0.8*s2/m")
+    found = choose(messages, nodes, (2, 2), data)
+    assert found.source == "messages"
     assert line(found, data) == "a = Σ Δ*(-2 + 1.980/r)/m1"
 
 

@@ -24,6 +24,7 @@ from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.report import paper
 from distillery.report.document import Grid, markdown
+from distillery.report.origin import _commits
 from distillery.report.pooled import Pooled, beside, figures, loss_text, pool, r2_text, share_text
 from distillery.report.study import FITS, READINGS, Found, RowName, Store, Study, read_study
 from distillery.report.tables import study_text, table_1, table_3, tables_text
@@ -375,3 +376,17 @@ def test_the_command_writes_what_it_would_print(
 def test_rows_are_named_by_their_bodies_where_there_are_not_four() -> None:
     assert str(RowName("r^-1", 2, 4)) == "r^-1-2"
     assert str(RowName("r^-1", 3, 8)) == "r^-1-3, 8 bodies"
+
+
+@pytest.mark.parametrize(
+    ("of_cells", "line"),
+    [
+        ([], "unknown"),
+        (["a", None, "a"], "a"),
+        (["train a, interpret b", "train c, interpret b"], "train a, c; interpret b"),
+        (["train a, interpret b", "d"], "train a; interpret b; all stages d"),
+        ([f"train {commit}" for commit in "abcdefg"], "train a, b, c, d, e and 2 more"),
+    ],
+)
+def test_commits_of_cells_are_told_by_stage(of_cells: list[str | None], line: str) -> None:
+    assert _commits(of_cells) == line

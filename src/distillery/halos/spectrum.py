@@ -90,7 +90,7 @@ def spectrum(
             own.append(piece.own)
             target.append(piece.target)
         if not np.isfinite(squares).all():
-            raise NotFiniteError("messages are not finite on held-out halos; lower learning_rate")
+            raise NotFiniteError("messages are not finite on validation halos; lower learning_rate")
         arriving, features, true = torch.cat(sums), torch.cat(own), torch.cat(target).double()
 
         def error(kept: Float[np.ndarray, "message message"]) -> float:

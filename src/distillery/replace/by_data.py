@@ -6,7 +6,8 @@ axis, or a step beside. So forms of messages and nodes that stand on any axis's 
 a favourite axis, their constants are fitted to accelerations, and of the errors on other simulations the paper's rule
 chooses once more: the largest fall of the logarithm of the error for each unit of complexity. A law of nature falls by
 orders of magnitude there, a better approximation by a little. What is chosen is never worse than what the messages'
-own choice gives: that law stays where the rule prefers none with a smaller error.
+own choice gives: that law stays where the rule prefers none with a smaller error. Only a law that is right but for
+rounding gives way to a plainer one that is as right.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from distillery import formula
 from distillery.distill.front import Point, choose, scored
 from distillery.errors import DistilleryError
 from distillery.replace.choice import Candidate
-from distillery.replace.clean import fitted
+from distillery.replace.clean import cleaned, fitted
 from distillery.replace.climb import climbed, shortened
 from distillery.replace.law import Law, own_part
 from distillery.replace.problem import Data
+from distillery.replace.refit import Fit
 from distillery.replace.screen import Screen, rows_checked
 from distillery.replace.shown import accelerations
 from distillery.replace.soften import softened
@@ -60,6 +62,9 @@ _EVALUATIONS = 30
 _EXACT = 1e-4
 # Of the error of the messages' own choice: what takes its place must have less.
 _BETTER = 0.9
+# A plain law takes the place of one in disguise whose error is so many times smaller, or, of the error of no force at
+# all, below what stored trajectories can tell.
+_AS_RIGHT, _ROUNDING = 10.0, 1e-6
 
 # A law by its terms; None is the messages' own choice.
 _Key = TypeVar("_Key", Terms, Terms | None)
@@ -110,15 +115,15 @@ def chosen_by_data(
         return Chosen(own, "messages", math.nan, math.nan)
     screen, part = Screen(some), some.part(~checked)
 
-    def settled(law: Law) -> tuple[Law, float]:
+    def settled(law: Law) -> tuple[Fit, float]:
         fit = softened(fitted(law, part, once, draws, _EVALUATIONS), part, once, draws)
-        return fit.law, screen.error(accelerations(fit.law, some.graphs))
+        return fit, screen.error(accelerations(fit.law, some.graphs))
 
-    _, own_error = settled(own)
+    own_fit, own_error = settled(own)
     nothing, _ = screen.of(frozenset())
     exact = _EXACT * nothing
-    # What is right and yet has nodes of its own is a law in disguise, such as c s/(c' + s) with a c' beyond all sums.
-    disguised = own_error <= exact and not own.added and not own.energies
+    # What is right and keeps nodes of its own is a law in disguise, such as c s/(c' + s) with a c' beyond all sums.
+    disguised = own_error <= exact and not own.energies and not cleaned(own_fit, part, once, draws).law.added
     if own_error <= exact and not disguised:
         return Chosen(own, "messages", own_error, own_error)
     on_fronts = _on_fronts(fronts, screen, part)
@@ -133,15 +138,15 @@ def chosen_by_data(
             if law is not None and none_is_exact():
                 # What cannot be fitted with all its constants stands no better than it was.
                 with contextlib.suppress(DistilleryError):
-                    laws[terms], tried[terms] = settled(law)
+                    fit, tried[terms] = settled(law)
+                    laws[terms] = fit.law
 
     fit_the_best()
     if disguised:
-        plain = [terms for terms in laws if tried[terms] <= exact]
-        if not plain:
-            return Chosen(own, "messages", own_error, own_error)
-        best = min(plain, key=lambda terms: (cost_of_terms(terms), str(ordered(terms))))
-        return Chosen(laws[best], "fronts", tried[best], own_error)
+        plain = [terms for terms in laws if tried[terms] <= max(_AS_RIGHT * own_error, _ROUNDING * nothing)]
+        if plain:
+            return Chosen(laws[plain[0]], "fronts", tried[plain[0]], own_error)
+        return Chosen(own, "messages", own_error, own_error)
     if none_is_exact():
         tried = _beside(on_fronts, screen, part, nothing) | tried
         fit_the_best()

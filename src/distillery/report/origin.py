@@ -158,13 +158,15 @@ def _distinct(texts: Iterable[Any]) -> list[str]:
 
 
 def _commits(texts: Iterable[Any]) -> str:
-    """Return the commits of each stage; a cell whose stages were all made at one names it alone."""
+    """Return the commits of each stage; cells whose stages were all made at one commit name it alone."""
     of_stages: dict[str, list[str]] = {}
     for text in _distinct(texts):
         for part in text.split(", "):
-            *stage, commit = part.split(" ")
-            of_stages.setdefault("".join(stage), []).append(commit)
-    parts = [f"{plain(stage)} {_few(_distinct(own))}".strip() for stage, own in of_stages.items()]
+            stage, _, commit = part.rpartition(" ")
+            of_stages.setdefault(stage or "all stages", []).append(commit)
+    if list(of_stages) == ["all stages"]:
+        return _few(of_stages["all stages"])
+    parts = [f"{plain(stage)} {_few(_distinct(own))}" for stage, own in of_stages.items()]
     return "; ".join(parts) if parts else "unknown"
 
 

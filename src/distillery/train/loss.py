@@ -25,11 +25,14 @@ def typical_size(acceleration: Float[np.ndarray, "graph body dim"]) -> float:
 
 
 def weighing(loss: Loss, typical: float) -> tuple[float, float]:
-    """Return c and k of the weight 1/(c + k Σ_d |a_d|): of each body 1, 1/s or 1/(s + Σ_d |a_d|).
+    """Say how the errors of a cell are weighed.
 
     Args:
-        loss: How errors are weighed: ``absolute``, ``scaled`` or ``relative``.
+        loss: ``absolute``, ``scaled`` or ``relative``: each body weighs 1, 1/s or 1/(s + Σ_d |a_d|).
         typical: The size s, see ``typical_size`` (dimensionless).
+
+    Returns:
+        c and k of the weight 1/(c + k Σ_d |a_d|) (dimensionless).
     """
     match loss:
         case "absolute":
