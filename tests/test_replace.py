@@ -223,7 +223,7 @@ def test_simple_numbers_are_those_within_the_error(value: float, error: float, n
 
 def test_a_law_is_a_system_that_has_its_forces() -> None:
     found = law(("dx*m2*(-2/r + 3/r^2 - 0.5)", "dy*m2*(-2/r + 3/r^2 - 0.5)"), ("s1", "s2"))
-    system = as_system(found, SYSTEMS["spring"])
+    system = as_system(found, SYSTEMS["spring"], 4)
     assert parse_config({**PLAIN, "systems": {"found": entry_of(system)}}).systems["found"] == system
     delta, mass = np.array([[0.3, -0.4]]), (np.array([2.0]), np.array([3.0]))
     force = system.pair_force(delta, mass, (np.ones(1), np.ones(1)))
@@ -232,7 +232,7 @@ def test_a_law_is_a_system_that_has_its_forces() -> None:
 
 def test_energies_are_a_system_too() -> None:
     pair, body = formula.parse("r*(r - 1.98)", feature_names(2)), formula.parse("px^2/(2*m)", momentum_names(2))
-    system = as_system(composed_energies(pair, body, 2, unit_charges=True), SYSTEMS["charge"])
+    system = as_system(composed_energies(pair, body, 2, unit_charges=True), SYSTEMS["charge"], 4)
     assert system.time_step == SYSTEMS["charge"].time_step
     assert formula.parse(system.potential, ("r",)) == formula.parse("1.0*r^2 - 1.98*r", ("r",))
 
@@ -241,14 +241,17 @@ def test_energies_are_a_system_too() -> None:
     ("messages", "nodes", "reason"),
     [
         (("dx", "2*dy"), ("s1", "s2"), "no sum of central forces"),
-        (("dx", "dy"), ("s1 - 0.1*vx", "s2 - 0.1*vy"), "no sum of central forces"),
+        (("dx/m1", "dy/m1"), ("s1 - 0.1*vx/m", "s2 - 0.2*vy/m"), "drag of 0.1, 0.2 over the mass"),
+        (("dx/m1", "dy/m1"), ("s1 - 0.1*vx", "s2 - 0.1*vy"), "only one number for all axes"),
+        (("dx/m1", "dy/m1"), ("s1 + y", "s2 - x"), "neither drag nor a force that depends on x alone"),
+        (("dx/m1", "dy/m1"), ("s1 + vx/m", "s2 + vy/m"), "greater than or equal to 0"),
         (("dx/m2", "dy/m2"), ("s1", "s2"), "another for bodies 1 and 2 exchanged"),
         (("dx*exp(-r)/m1", "dy*exp(-r)/m1"), ("s1", "s2"), "no power of r"),
     ],
 )
 def test_laws_that_follow_from_no_potential_are_no_system(messages: Any, nodes: Any, reason: str) -> None:
     with pytest.raises(DistilleryError, match=reason):
-        as_system(law(messages, nodes), SYSTEMS["spring"])
+        as_system(law(messages, nodes), SYSTEMS["spring"], 4)
 
 
 def test_laws_are_rebuilt_from_text_alone() -> None:

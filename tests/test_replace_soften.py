@@ -77,7 +77,7 @@ def test_without_noise_the_law_is_the_true_one(system: str) -> None:
     assert error(clean.law, graphs(system, seed=1)) < 1e-8
     assert "(r + 0.01" in text.latex(clean.law).replace(r"\left(", "(")
     assert from_content(as_content(clean.law), "law.json") == clean.law
-    entry = as_system(clean.law, SYSTEMS[system])
+    entry = as_system(clean.law, SYSTEMS[system], 4)
     assert parse_config({**PLAIN, "systems": {"found": entry_of(entry)}}).systems["found"] == entry
     given = np.array([[0.03, -0.02]]), (np.array([2.0]), np.array([3.0])), (np.ones(1), -np.ones(1))
     np.testing.assert_allclose(entry.pair_force(*given), SYSTEMS[system].pair_force(*given), rtol=1e-9)

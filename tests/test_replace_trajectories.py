@@ -54,6 +54,31 @@ def test_the_law_of_a_cell_is_simulated(charged: Sweep) -> None:
     assert simulate_law(charged, cell.experiment, "test", str(cell)).distance.max() < 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("system", "message", "nodes"),
+    [
+        ("damped", "{}*(-2 + 1.98/r)/m1", ("s1 - 0.75*vx/m", "s2 - 0.75*vy/m")),
+        ("discontinuous", "{}*(-2 + 1.98/r)/m1 if r > 1.99 else 0", ("s1", "s2")),
+        ("string", "{}*(-2 + 1.98/r)/m1", ("s1", "s2 - 1")),
+        ("r^-1", "-{}*m2/(r^2 + 0.01*r)", ("s1", "s2")),
+    ],
+)
+def test_laws_with_drag_with_cases_and_with_forces_from_outside_are_simulated(
+    make_sweep: Callable[..., Sweep], system: str, message: str, nodes: tuple[str, str]
+) -> None:
+    pytest.importorskip("heyoka")
+    sweep = make_sweep(experiments=[{"system": system, **SMALL}])
+    (cell,) = sweep.cells
+    simulate(sweep, cell.experiment, "test", 1)
+    right = law((message.format("dx"), message.format("dy")), nodes)
+    wrong = law((message.format("1.1*dx"), message.format("1.1*dy")), nodes)
+    files.write_json(cell.law(sweep.results, "json"), {"law": as_content(right)})
+    assert simulate_law(sweep, cell.experiment, "test", str(cell)).distance.max() < 1e-5
+    files.write_json(cell.law(sweep.results, "json"), {"law": as_content(wrong)})
+    assert simulate_law(sweep, cell.experiment, "test", str(cell)).distance[-1] > 1e-4
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -170,7 +170,7 @@ def law(sweep: Sweep, cell: str, as_entry: bool) -> None:
         return
     read = read_law(found.law(sweep.results, "json"))
     if as_entry:
-        entry = entry_of(as_system(read, sweep.system(found.experiment)))
+        entry = entry_of(as_system(read, sweep.system(found.experiment), found.experiment.bodies))
         click.echo(yaml.safe_dump({"systems": {f"{found.experiment.system}-found": entry}}, sort_keys=False), nl=False)
     else:
         click.echo(text.line(read))

@@ -1,7 +1,7 @@
 """Trajectories by a law from the initial conditions of an experiment's simulations, to be compared with the true ones.
 
-They are integrated as the true ones are (see ``simulate.integrator``), so only systems that follow from a potential of
-pairs can be; what is beside them tells how far they depart from the true ones.
+They are integrated as the true ones are (see ``simulate.integrator``), so only laws that follow from potentials can
+be, and drag; what is beside them tells how far they depart from the true ones.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def system_of(sweep: Sweep, experiment: Experiment, law: str) -> tuple[str, Syst
     like = sweep.system(experiment)
     if re.match(r"[^/\s]+-\dd-\d+b-s\d+/", law):
         cell: Cell = sweep.find_cell(law)
-        return str(cell).replace("/", "-"), as_system(read_law(cell.law(sweep.results, "json")), like)
+        return str(cell).replace("/", "-"), as_system(
+            read_law(cell.law(sweep.results, "json")), like, experiment.bodies
+        )
     entry = {**like.model_dump(), "potential": law, "constants": {}, "softening": 0.0, "damping": 0.0}
     try:
         system = System.model_validate({**entry, "body_potential": None})
