@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -107,6 +108,29 @@ def assert_equal_but_for_timings(one: xarray.DataTree, other: xarray.DataTree) -
         a, b = one[group].to_dataset(), other[group].to_dataset()
         timed = [name for name in a.variables if "seconds" in str(name) or name == "commit"]
         xarray.testing.assert_equal(a.drop_vars(timed), b.drop_vars(timed))
+
+
+def goals(stage: str) -> list[str]:
+    """Return the outputs of a stage of the tiny sweep."""
+    experiment = "results/spring-2d-4b-s0"
+    if stage == "simulate":
+        return [f"{experiment}/train.json"]
+    return [f"{experiment}/{cell}/{stage}.json" for cell in ("bottleneck-s0", "l1-s0")]
+
+
+def outcomes(directory: Path) -> dict[str, Any]:
+    """Return what training, reading, distilling and verifying of the tiny sweep gave, without when and how fast."""
+    paths = [path for stage in STAGES[: STAGES.index("verify") + 1] for path in goals(stage)]
+    return {path: _timeless(json.loads((directory / path).read_text())) for path in paths}
+
+
+def _timeless(content: Any) -> Any:
+    if isinstance(content, list):
+        return [_timeless(part) for part in content]
+    if not isinstance(content, dict):
+        return content
+    timed = {name for name in content if "second" in name or name == "provenance"}
+    return {name: _timeless(part) for name, part in content.items() if name not in timed}
 
 
 def started(directory: Path, config: Path, *more: str, profile: Sequence[str] = LOCAL) -> subprocess.Popen[str]:
