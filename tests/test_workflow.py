@@ -219,7 +219,7 @@ def test_the_spring_law_of_the_default_sweep_is_recovered_on_three_seeds(tmp_pat
     default = yaml.safe_load((ROOT / "config.yaml").read_text())
     spring = [experiment for experiment in default["experiments"] if experiment["system"] == "spring"]
     more = {"models": ["bottleneck"], "seeds": [0, 1, 2], "generalisation": TINY["generalisation"]}
-    # Side by side they train in half the time.
+    # They train side by side, which is faster.
     more["execution"] = {**default.get("execution", {}), "stacked": True, "cells_per_job": 3}
     config = write_config(tmp_path, {**default, "experiments": spring, **more})
     done = snakemake(tmp_path, config, STORE)
