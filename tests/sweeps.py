@@ -110,17 +110,26 @@ def assert_equal_but_for_timings(one: xarray.DataTree, other: xarray.DataTree) -
         xarray.testing.assert_equal(a.drop_vars(timed), b.drop_vars(timed))
 
 
-def goals(stage: str) -> list[str]:
+CELLS = ("bottleneck-s0", "l1-s0")
+
+
+def goals(stage: str, cells: Sequence[str] = CELLS) -> list[str]:
     """Return the outputs of a stage of the tiny sweep."""
     experiment = "results/spring-2d-4b-s0"
     if stage == "simulate":
         return [f"{experiment}/train.json"]
-    return [f"{experiment}/{cell}/{stage}.json" for cell in ("bottleneck-s0", "l1-s0")]
+    return [f"{experiment}/{cell}/{stage}.json" for cell in cells]
 
 
-def outcomes(directory: Path) -> dict[str, Any]:
-    """Return what training, reading, distilling and verifying of the tiny sweep gave, without when and how fast."""
-    paths = [path for stage in STAGES[: STAGES.index("verify") + 1] for path in goals(stage)]
+def outcomes(directory: Path, last: str = "verify", cells: Sequence[str] = CELLS) -> dict[str, Any]:
+    """Return what the stages of the tiny sweep gave, without when and how fast.
+
+    Args:
+        directory: Where it was run.
+        last: The last of the stages.
+        cells: The cells.
+    """
+    paths = [path for stage in STAGES[: STAGES.index(last) + 1] for path in goals(stage, cells)]
     return {path: _timeless(json.loads((directory / path).read_text())) for path in paths}
 
 

@@ -97,14 +97,17 @@ def test_lock_has_every_dependency_of_the_package() -> None:
 def test_every_stage_works_with_what_its_environment_lists(
     tiny: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole sweep under --sdm conda; only conda is a stand-in, which hides what an environment does not list."""
+    """A cell all the way under --sdm conda; only conda is a stand-in, which hides what an environment does not list."""
     unbroken, _ = tiny
     monkeypatch.setenv("PATH", str(fakeconda.install(tmp_path / "conda")), prepend=":")
-    sweeps.snakemake(tmp_path, sweeps.write_config(tmp_path, sweeps.TINY), "--sdm", "conda")
+    config = sweeps.write_config(tmp_path, {**sweeps.TINY, "models": ["bottleneck"]})
+    sweeps.snakemake(tmp_path, config, "--sdm", "conda")
     made = sorted((tmp_path / ".snakemake" / "conda").glob("*/bin/distillery"))
     assert len(made) == len(ENVIRONMENTS)
     # What is not listed is hidden indeed: without this the test would show nothing.
     asked = [[file.with_name("python"), "-c", "import torch"] for file in made]
     seen = [subprocess.run(words, capture_output=True, check=False) for words in asked]
     assert sorted(done.returncode for done in seen) == [0, 1, 1, 1]
-    sweeps.assert_equal_but_for_timings(sweeps.store_of(unbroken), sweeps.store_of(tmp_path))
+    last, cells = "generalise", ["bottleneck-s0"]
+    assert sweeps.outcomes(tmp_path, last, cells) == sweeps.outcomes(unbroken, last, cells)
+    assert sweeps.store_of(tmp_path)["cells"]["status"].item() == "ok"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 
 from distillery import workflow
 from distillery.errors import DistilleryError
-from distillery.slurm import asking, commands, judging, require, setup
+from distillery.slurm import asking, commands, judging, probe, require, setup
 from distillery.slurm.findings import Finding
 from distillery.slurm.partitions import Partition, minutes, parse
 from distillery.slurm.profile import shipped
@@ -227,6 +227,34 @@ def test_launcher_that_does_not_join_ranks_names_one_that_does() -> None:
     assert "set ranks to 1" in finding.text
     (finding,) = judging.judge_mpi(chosen, [{**works, "hosts": ["a", "a", "a", "a"]}])
     assert (finding.level, "on 1 of 2 nodes (a)" in finding.text) == ("warning", True)
+    (finding,) = judging.judge_mpi(chosen, [{**works, "first_said": "no answer in 60 s"}])
+    assert (finding.level, "at the second attempt (at the first: no answer in 60 s)" in finding.text) == (
+        "warning",
+        True,
+    )
+
+
+@pytest.mark.parametrize("recovers", [True, False])
+def test_launcher_that_was_silent_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recovers: bool
+) -> None:
+    started: list[str] = []
+
+    def launch(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
+        started.append(words[0])
+        if words[0] == "first" and (len(started) == 1 or not recovers):
+            return {"status": None, "silent": True, "said": "no answer"}
+        told = next(word for word in words if ".ranks-" in word)
+        Path(told).write_text('["a", "b"]')
+        return {"status": 0, "silent": False, "said": ""}
+
+    monkeypatch.setattr(probe, "_launch", launch)
+    tried = probe.launchers(tmp_path / "mpi.json", ["first", "second", "third"], nodes=2, ranks=2)
+    assert started == ["first", "second", "first"]
+    assert [(entry["launcher"], entry["works"]) for entry in tried] == (
+        [("first", True)] if recovers else [("first", False), ("second", True)]
+    )
+    assert (tried[0].get("first_said") == "no answer") is recovers
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,13 @@ def judge_mpi(site: Site, tried: Sequence[Mapping[str, Any]]) -> Iterator[Findin
             where = f"on {len(names)} of {site.execution.nodes} nodes ({', '.join(names)})"
             text = f"{chosen['launcher']}: {ranks} ranks, but {where}; set ranks to a multiple of nodes"
             yield Finding("warning", "MPI", text)
+            return
+        text = f"{chosen['launcher']}: {len(hosts)} ranks on {', '.join(names)}"
+        if "first_said" in chosen:
+            text = f"{text}, but at the second attempt (at the first: {chosen['first_said']}); such jobs are sent again"
+            yield Finding("warning", "MPI", text)
         else:
-            yield Finding("ok", "MPI", f"{chosen['launcher']}: {len(hosts)} ranks on {', '.join(names)}")
+            yield Finding("ok", "MPI", text)
         return
     text = f"{chosen['launcher']} does not join {ranks} ranks ({chosen['said'].removeprefix('MPI: ')})"
     if last["works"]:
