@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ import pytest
 import typechecks
 
 typechecks.install()
+# Half a million objects of imported libraries live until the end; looking for garbage among them takes seconds.
+gc.disable()
 
 # After the hook, because they bring parts of the package.
 import browser  # noqa: E402
@@ -34,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files with whole sweeps first, so that at the end no worker waits for another that has just begun one."""
     sweeping = {item.path for item in items if item.get_closest_marker("workflow") or item.get_closest_marker("slurm")}
     items.sort(key=lambda item: item.path not in sweeping)
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is looked for, but not among what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -62,6 +71,14 @@ def _slurm_that_answers(request: pytest.FixtureRequest) -> None:
     marks = {mark.name for item in request.session.items for mark in item.iter_markers()}
     if marks & {"slurm", "workflow"} and slurmbox.obstacle() is None:
         request.getfixturevalue("slurm")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _do_not_wait_for_the_disk() -> Iterator[None]:
+    """What tests write themselves need not outlive a power failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _handle: None)
+        yield
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -40,11 +39,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
         fabricate(sweep, cell)
     assert collect(sweep) == {"ok": 8}
     return sweep
-
-
-@pytest.fixture(autouse=True)
-def _do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _handle: None)
 
 
 def opened(sweep: Any) -> xr.DataTree:

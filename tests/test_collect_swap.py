@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,6 @@ from distillery.collect.run import collect
 from distillery.collect.swap import swapping
 from distillery.errors import DistilleryError
 from fabricate import fabricate
-
-
-@pytest.fixture(autouse=True)
-def _do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _handle: None)
 
 
 def stores(results: Path) -> list[Path]:

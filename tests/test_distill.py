@@ -116,6 +116,7 @@ def test_a_common_factor_that_does_not_cancel_stays() -> None:
     assert forms.collected(2**m * s + 2**m) == 2**m * (s + 1)
 
 
+@pytest.mark.slow
 def test_tidying_drops_what_does_not_matter_and_refits_the_rest() -> None:
     values = inputs()
     target = formula.evaluate(parse("(0.6*dx - 0.8*dy)*(1 - 1.01/r) + 0.2"), values)

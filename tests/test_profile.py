@@ -122,6 +122,7 @@ def test_shipped_profile_has_no_unknown_word() -> None:
     assert list(misspelt(yaml.safe_load(SHIPPED))) == []
 
 
+@pytest.mark.slow
 def test_every_misspelt_word_is_told() -> None:
     wrong = {
         "jobz": 3,

@@ -171,6 +171,7 @@ def test_svgs_carry_no_date(sweep: Sweep, tmp_path: Path) -> None:
     assert not re.search(r"20\d\d-\d\d-\d\d|matplotlib v", (tmp_path / "front.svg").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_overview_shows_the_best_cell(sweep: Sweep, tmp_path: Path) -> None:
     assert best(sweep, sweep.cells).cell == sweep.cells[0]
     overview_figure(sweep, tmp_path / "overview.svg")

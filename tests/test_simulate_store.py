@@ -25,6 +25,7 @@ from distillery.sweep import Sweep
 # Two whole blocks and a part of a third.
 SPRING = {"system": "spring", "simulations": 20, "test_simulations": 5, "snapshots": 10, "steps": 100}
 BLOCK = {"simulation": {"block": 8}}
+DAMAGED = ("", "[]", "{}", '{"format": 0}', '"text"')
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_an_experiment_not_simulated_is_refused(sweep: Sweep) -> None:
     assert "no such file" in refusal(sweep)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 0}', '"text"'])
+@pytest.mark.parametrize("content", ["{", *(pytest.param(other, marks=pytest.mark.slow) for other in DAMAGED)])
 def test_a_damaged_marker_is_refused(whole: Sweep, content: str) -> None:
     _, marker = paths(whole)
     marker.write_text(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +33,7 @@ RADIAL = {
 }
 ROTATED = {2: "(0.6*dx - 0.8*dy)", 3: "(0.6*dx - 0.5*dy + 0.3*dz)"}
 SETTINGS = VerificationSettings()
+slowly = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 def verdict(system: str, dim: int, text: str) -> Verdict:
@@ -39,15 +41,15 @@ def verdict(system: str, dim: int, text: str) -> Verdict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dim", [2, slowly(3)])
 @pytest.mark.parametrize("system", RADIAL)
 def test_every_systems_law_is_expressed_here(system: str, dim: int) -> None:
     assert set(RADIAL) == set(SYSTEMS)
     assert verdict(system, dim, f"-1.7*dy*{RADIAL[system]}").recovered
 
 
-@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("system", ["spring", "r^-1", "r^-2", "charge"])
+@pytest.mark.parametrize("dim", [2, slowly(3)])
+@pytest.mark.parametrize("system", ["spring", slowly("r^-1"), slowly("r^-2"), "charge"])
 @pytest.mark.parametrize(
     ("gauge", "form"),
     [
@@ -158,7 +160,7 @@ def test_the_laws_constants_are_reported() -> None:
         ("r^-2", "m2*dx/(r*(r + 0.2)^2)", "m2*dx/(r*(r + 0.3)^2)"),
     ],
 )
-@pytest.mark.parametrize("max_softening", [0.03, 0.0])
+@pytest.mark.parametrize("max_softening", [0.03, slowly(0.0)])
 def test_a_law_is_recovered_with_its_own_large_softening(
     system: str, law: str, near_miss: str, max_softening: float
 ) -> None:
@@ -285,20 +287,20 @@ def test_masses_that_are_all_equal_are_not_asked_for() -> None:
     assert not judge(formula.parse("dx*q1", feature_names(2)), system, 2, SETTINGS).recovered
 
 
-@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dim", [2, slowly(3)])
 @pytest.mark.parametrize(
     ("law", "passes"),
     [
         ("(({rotated}*(1 - 1/r)) if r > 2 else 0) + 0.3", True),
-        ("({rotated}*(1 - 1/r) + 0.3) if r > 2 else 0.3", True),
+        slowly("({rotated}*(1 - 1/r) + 0.3) if r > 2 else 0.3", True),
         ("({rotated}*(1 - 1/r)) if r > 2.04 else 0", True),
-        ("({rotated}*(1 - 1/r)) if r > 1.96 else 0", True),
-        ("({rotated}*(1.02 - 1/r) + 0.001*dx) if r > 1.98 else 0.001", True),
+        slowly("({rotated}*(1 - 1/r)) if r > 1.96 else 0", True),
+        slowly("({rotated}*(1.02 - 1/r) + 0.001*dx) if r > 1.98 else 0.001", True),
         ("({rotated}*(1 - 1/r)) if r > 2.4 else 0", False),
-        ("({rotated}*(1 - 1/r)) if r > 1.6 else 0", False),
+        slowly("({rotated}*(1 - 1/r)) if r > 1.6 else 0", False),
         ("{rotated}*(1 - 1/r)", False),
         ("{rotated} if r > 2 else 0", False),
-        ("(({rotated}*(1 - 1/r)) if r > 2 else 0.3) + 0.1", False),
+        slowly("(({rotated}*(1 - 1/r)) if r > 2 else 0.3) + 0.1", False),
     ],
 )
 def test_a_piecewise_law_passes_with_its_edge_and_its_offset(dim: int, law: str, passes: bool) -> None:
