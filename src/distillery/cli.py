@@ -17,13 +17,15 @@ import click
 from distillery import __version__
 from distillery.cell import SPLITS, Stage
 from distillery.errors import DistilleryError
+from distillery.importing import importing
 
 if TYPE_CHECKING:
     from distillery.sweep import Sweep
 
 
 def _sweep(_context: click.Context, _parameter: click.Parameter, path: Path) -> Sweep:
-    from distillery.sweep import load_sweep
+    with importing():
+        from distillery.sweep import load_sweep
 
     return load_sweep(path)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from distillery.cell import Cell, Experiment, Job, Split, Stage
 from distillery.errors import DistilleryError
+from distillery.importing import importing
 from distillery.jobs import work, work_together
 from distillery.sweep import Kind, Sweep
 
@@ -68,6 +69,7 @@ def _doing(sweep: Sweep, stage: Stage, job: Job) -> Callable[[Sequence[Cell]], N
 
 
 def _function(kind: Kind, stage: str) -> Callable[..., Any]:
-    module = importlib.import_module(_HOMES["bodies" if stage in _COMMON else kind].format(stage=stage))
+    with importing():
+        module = importlib.import_module(_HOMES["bodies" if stage in _COMMON else kind].format(stage=stage))
     function: Callable[..., Any] = getattr(module, stage)
     return function

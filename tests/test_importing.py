@@ -1,0 +1,25 @@
+"""Importing: garbage is looked for again afterwards, whatever happens."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from distillery.importing import importing
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_garbage_is_looked_for_as_before(on: bool) -> None:
+    (gc.enable if on else gc.disable)()
+    with pytest.raises(ImportError), importing():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled() is on
