@@ -14,13 +14,16 @@ from distillery.cell import Cell
 from distillery.errors import DistilleryError
 from distillery.functions import feature_names
 from distillery.generalise import LONG, PREDICTORS
+from distillery.generalise.predictors import of_law
 from distillery.generalise.run import generalise
 from distillery.outcome import read_outcome
 from distillery.randomness import stream
 from distillery.replace.law import Law, as_content
+from distillery.settings import VerificationSettings
 from distillery.sweep import Sweep
 from distillery.train.stack import build
 from fabricate import fabricate
+from test_replace import KINETIC, graphs, hamiltonian
 
 CONDITIONS = {"as trained": {}, "many": {"bodies": 6}, "wider": {"positions": 3.0}}
 
@@ -79,6 +82,13 @@ def test_the_true_law_holds_under_every_condition_and_an_untrained_network_under
     before = path.read_bytes()
     generalise(sweep, cell)
     assert path.read_bytes() == before
+
+
+def test_a_law_holds_where_bodies_move_as_it_says_in_every_direction() -> None:
+    data, settings = graphs().graphs, VerificationSettings()
+    for body, holds in ((KINETIC, True), ("py^2/(2*m)", False), (f"{KINETIC} + 0.3*m*px", False)):
+        predictor = of_law(hamiltonian(body))
+        assert predictor.holds(data, predictor.acceleration(data), settings) is holds
 
 
 @pytest.mark.slow

@@ -17,10 +17,12 @@ from distillery.replace import text
 from distillery.replace.clean import cleaned, fitted, simple_number
 from distillery.replace.compose import composed, composed_energies
 from distillery.replace.law import Law, as_content, from_content, momentum_names, own_names
+from distillery.replace.motion import flaw_of_velocities, moved
 from distillery.replace.potential import as_system, entry_of
 from distillery.replace.problem import Data, Problem
 from distillery.replace.refit import SingularError, refit
-from distillery.settings import ReplacementSettings
+from distillery.replace.shown import accelerations
+from distillery.settings import ReplacementSettings, VerificationSettings
 from distillery.systems import SYSTEMS
 from distillery.verify.composed import HeldOut, errors, through_nodes
 
@@ -230,6 +232,54 @@ def test_a_law_is_a_system_that_has_its_forces() -> None:
     np.testing.assert_allclose(force, 2.0 * 3.0 * (-2 / 0.5 + 3 / 0.25 - 0.5) * delta)
 
 
+def hamiltonian(body: str, pair: str = "r*(r - 1.98)") -> Law:
+    parsed = formula.parse(pair, feature_names(2)), formula.parse(body, momentum_names(2))
+    return composed_energies(*parsed, 2, unit_charges=True)
+
+
+KINETIC = "px^2/(2*m) + py^2/(2*m)"
+
+
+@pytest.mark.parametrize(
+    ("body", "factors", "flaw"),
+    [
+        (KINETIC, (1.0, 1.0), ""),
+        ("py^2/(2*m)", (0.0, 1.0), "median residual"),
+        ("0.8*px^2/m + 0.8*py^2/m", (1.6, 1.6), "median residual 0.6 is over"),
+        (f"{KINETIC} + 0.3*m*px", (1.0, 1.0), "median residual"),
+        (f"-({KINETIC})", (-1.0, -1.0), "median residual 2 is over"),
+        ("0*px", (0.0, 0.0), "median residual 1 is over"),
+    ],
+)
+def test_bodies_move_by_hamiltons_equations_of_the_whole_energy(
+    body: str, factors: tuple[float, float], flaw: str
+) -> None:
+    data, found = graphs(), hamiltonian(body)
+    np.testing.assert_allclose(accelerations(found, data.graphs), data.graphs.acceleration * factors, atol=1e-9)
+    told = flaw_of_velocities(found, data.graphs, VerificationSettings())
+    assert flaw in told
+    assert bool(told) == bool(flaw)
+
+
+def test_energies_in_which_momenta_and_places_meet_move_bodies_by_their_total_derivative() -> None:
+    """Of (p - 0.2·m·y·e_x)²/2m, a field across the plane; the law is read again from what is written of it."""
+    found = hamiltonian("(px - 0.2*m*y)^2/(2*m) + py^2/(2*m)", "0*r")
+    again = from_content(as_content(found), "law.json")
+    assert moved(again) == moved(found)
+    data = graphs()
+    speed = data.graphs.velocity
+    # With p = m·v at the start: ẋ = vx - 0.2·y, ẏ = vy; d/dt of both, ṗy = 0.2·m·ẋ.
+    there = speed[..., 0] - 0.2 * data.graphs.position[..., 1]
+    expected = np.stack([-0.2 * speed[..., 1], 0.2 * there], axis=-1)
+    np.testing.assert_allclose(accelerations(found, data.graphs), expected, atol=1e-9)
+
+
+def test_a_law_with_the_kinetic_energy_has_the_accelerations_that_it_always_had() -> None:
+    for body in (KINETIC, "0.5*px^2/m + 0.5*py^2/m"):
+        found = hamiltonian(body)
+        assert moved(found) is found.nodes
+
+
 def test_energies_are_a_system_too() -> None:
     pair, body = formula.parse("r*(r - 1.98)", feature_names(2)), formula.parse("px^2/(2*m)", momentum_names(2))
     system = as_system(composed_energies(pair, body, 2, unit_charges=True), SYSTEMS["charge"], 4)
@@ -275,9 +325,11 @@ def test_the_module_gives_the_same_accelerations_and_learns() -> None:
     found = law(("dx*(-2 + 1.98/r) if r > 1 else 0", "dy*abs(1.5 - 1.2/r)*exp(-0.1*m2)"), ("s1/m + 0.1*vx", "s1*s2"))
     module = LawModule(found)
     g = data.graphs
+    still = LawModule(hamiltonian("py^2/(2*m)"))
     nodes = np.concatenate([g.position, g.velocity, np.stack([g.charge, g.mass], axis=-1)], axis=-1)
     expected = through_nodes(g, found.filled(found.messages), found.filled(found.nodes))
     given = module(torch.from_numpy(nodes))
     np.testing.assert_allclose(given.detach().numpy(), expected, rtol=1e-10)
+    assert not still(torch.from_numpy(nodes))[..., 0].any()
     given.square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad != 0 for parameter in module.parameters())

@@ -15,8 +15,8 @@ from distillery.errors import DistilleryError
 from distillery.generalise import PREDICTORS
 from distillery.generalise.conditions import trajectories
 from distillery.generalise.energy import drift, total_energy
-from distillery.generalise.predictors import of_law, of_network
-from distillery.generalise.rollout import Acceleration, distance, horizon, rolled_out
+from distillery.generalise.predictors import Predictor, of_law, of_network
+from distillery.generalise.rollout import distance, horizon, rolled_out
 from distillery.graph import edges_of
 from distillery.interpret.run import load_network
 from distillery.replace.law import from_content
@@ -26,7 +26,7 @@ from distillery.simulate.run import integrated
 from distillery.simulate.store import Trajectories
 from distillery.sweep import Sweep
 from distillery.turn import turn
-from distillery.verify.composed import HeldOut, errors, judge_acceleration
+from distillery.verify.composed import HeldOut, errors
 
 # What is followed over long times.
 _FOLLOWED = ("network", "refitted")
@@ -61,8 +61,8 @@ def generalise(sweep: Sweep, cell: Cell) -> None:
         now.write(result)
 
 
-def _predictors(sweep: Sweep, cell: Cell, *, has_law: bool) -> dict[str, Acceleration]:
-    found: dict[str, Acceleration] = {}
+def _predictors(sweep: Sweep, cell: Cell, *, has_law: bool) -> dict[str, Predictor]:
+    found: dict[str, Predictor] = {}
     if sweep.model(cell).kind != "control":
         found["network"] = of_network(load_network(sweep, cell))
     if has_law:
@@ -92,20 +92,20 @@ def _flat(found: Trajectories, graph: Any) -> HeldOut:
     return HeldOut(position, velocity, mass, charge, acceleration, receivers, senders)
 
 
-def _under(sweep: Sweep, experiment: Experiment, name: str, predictors: dict[str, Acceleration]) -> dict[str, Any]:
+def _under(sweep: Sweep, experiment: Experiment, name: str, predictors: dict[str, Predictor]) -> dict[str, Any]:
     """Return the errors of every predictor under a condition, and whether it holds there as a law must."""
     graphs = _states(sweep, experiment, name)
     if isinstance(graphs, str):
         return {"reason": graphs, "predictors": {}}
     found = {}
-    for predictor, accelerations in predictors.items():
-        given = accelerations(graphs)
-        verdict = judge_acceleration(graphs, given, sweep.config.verification)
-        found[predictor] = {**errors(graphs, given), "holds": verdict.recovered}
+    for kind, predictor in predictors.items():
+        given = predictor.acceleration(graphs)
+        holds = predictor.holds(graphs, given, sweep.config.verification)
+        found[kind] = {**errors(graphs, given), "holds": holds}
     return {"reason": "", "predictors": found}
 
 
-def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Acceleration]) -> dict[str, Any]:
+def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Predictor]) -> dict[str, Any]:
     """Return how a network and its law follow bodies over long times."""
     settings = sweep.config.generalisation
     followed = {name: predictors[name] for name in _FOLLOWED if name in predictors}
@@ -131,8 +131,8 @@ def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Accele
     kinetic = 0.5 * (bodies.mass[..., None] * bodies.velocity**2).sum(axis=(1, 2))
     steps = max(round((times[1] - times[0]) / (_STEP * system.time_step)), 1)
     found, paths = {}, {"true": _drawn(true[:, 0])}
-    for name, accelerations in followed.items():
-        position, velocity = rolled_out(accelerations, bodies, np.stack([senders, receivers]), times, steps)
+    for name, predictor in followed.items():
+        position, velocity = rolled_out(predictor.acceleration, bodies, np.stack([senders, receivers]), times, steps)
         paths[name] = _drawn(position[:, 0])
         off = distance(position, true)
         found[name] = {

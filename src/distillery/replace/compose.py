@@ -18,6 +18,7 @@ from distillery import formula
 from distillery.distill.forms import multiplied_out
 from distillery.functions import AXES
 from distillery.replace.law import Law, sums
+from distillery.replace.motion import at_velocities
 from distillery.replace.terms import named, terms_of
 
 _M, _Q, _R = (formula.symbol(name) for name in ("m", "q", "r"))
@@ -89,6 +90,7 @@ def by_hamilton(law: Law) -> Law:
     """Return a Hamiltonian law with its messages, accelerations and velocities, derived from its energies.
 
     The energy of a pair is the mean of what its expression says either way round (see ``verify.composed``).
+    Accelerations are those of bodies with the kinetic energy p²/2m; ``motion.moved`` asks what the energy has.
     """
     pair, body = law.energies
     axes = AXES[: law.dim]
@@ -102,7 +104,7 @@ def by_hamilton(law: Law) -> Law:
         slope = sympy.diff(pair, delta) + sympy.diff(pair, _R) * delta / _R
         both = -(slope - slope.xreplace(back)) / 2 / formula.symbol("m1")
         messages.append(sympy.Add(*terms_of(both)))
-        nodes.append(s - sympy.diff(body, formula.symbol(axis)) / _M)
+        nodes.append(at_velocities(s - sympy.diff(body, formula.symbol(axis)) / _M, law.dim))
         velocities.append(sympy.diff(body, formula.symbol(f"p{axis}")))
     return dataclasses.replace(law, messages=tuple(messages), nodes=tuple(nodes), velocities=tuple(velocities))
 

@@ -29,7 +29,8 @@ class Law:
     Attributes:
         dim: Dimensions of space.
         messages: Expressions along edges, in dx, dy (dz), r, m1, m2, q1, q2 and the constants; 1 receives.
-        nodes: Accelerations in s1, s2 …, m, q, the velocity, the position and the constants.
+        nodes: Accelerations in s1, s2 …, m, q, the velocity, the position and the constants; of a Hamiltonian law
+            those of bodies with the kinetic energy p²/2m (see ``motion``).
         constants: Values of the constants, by name.
         velocities: Of a Hamiltonian law, the velocities ∂H/∂p in px, py (pz), m, q, the position and the constants.
         energies: Of a Hamiltonian law, the energy of a pair and that of a single body.

@@ -16,6 +16,7 @@ from distillery.errors import DistilleryError
 from distillery.functions import AXES, feature_names
 from distillery.graph import edges_of
 from distillery.replace.law import Law, read_law
+from distillery.replace.motion import moved
 
 
 class LawModule(nn.Module):
@@ -34,7 +35,7 @@ class LawModule(nn.Module):
             graph: The kind of graph, see ``graph.edges_of``.
         """
         super().__init__()
-        self.law, self.graph = law, graph
+        self.law, self.graph, self._nodes = law, graph, moved(law)
         values = {name: nn.Parameter(torch.tensor(value, dtype=torch.float64)) for name, value in law.constants.items()}
         self.constants = nn.ParameterDict(values)
 
@@ -57,7 +58,7 @@ class LawModule(nn.Module):
         for k, message in enumerate(self.law.messages):
             sent = torch.as_tensor(evaluate(message, along), dtype=torch.float64).expand(delta.shape[:2])
             state[f"s{k + 1}"] = torch.zeros_like(nodes[..., 0]).index_add(1, receivers, sent)
-        found = [torch.as_tensor(evaluate(node, state), dtype=torch.float64) for node in self.law.nodes]
+        found = [torch.as_tensor(evaluate(node, state), dtype=torch.float64) for node in self._nodes]
         return torch.stack([own.expand(nodes.shape[:2]) for own in found], dim=-1)
 
 

@@ -22,6 +22,7 @@ from distillery.replace.clean import cleaned, fitted
 from distillery.replace.compose import composed, composed_energies
 from distillery.replace.findings import nothing
 from distillery.replace.law import Law, as_content
+from distillery.replace.motion import flaw_of_velocities
 from distillery.replace.problem import Data
 from distillery.replace.refit import Fit
 from distillery.replace.shown import accelerations, shown_form
@@ -168,7 +169,8 @@ def _with_law(
     shown = {"raw": Fit(law, {}, {}, (), (), math.nan), "refitted": refitted, "clean": clean}[form]
     _write(cell, sweep.results, shown.law, {"raw": law, "refitted": refitted.law, "clean": clean.law})
     away = sorted({*refitted.running_away, *clean.running_away})
-    reasons = [worse, f"{', '.join(away)} grew without bound" if away else ""]
+    flaw = flaw_of_velocities(shown.law, seen, sweep.config.verification)
+    reasons = [worse, f"{', '.join(away)} grew without bound" if away else "", flaw]
     return {
         "replacement": "whole",
         "reason": "; ".join(reason for reason in reasons if reason),

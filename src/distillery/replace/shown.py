@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from distillery.replace.law import Law
+from distillery.replace.motion import moved
 from distillery.verify.composed import HeldOut, errors, through_nodes
 
 # By how much more of the median error a clean form may have and still be the law that is shown.
@@ -44,7 +45,7 @@ def shown_form(laws: Mapping[str, Law], graphs: HeldOut) -> tuple[str, str]:
 
 def accelerations(law: Law, graphs: HeldOut) -> Float[np.ndarray, "graph body dim"]:
     """Return the accelerations that a law gives to all bodies of some graphs (dimensionless)."""
-    return through_nodes(graphs, law.filled(law.messages), law.filled(law.nodes))
+    return through_nodes(graphs, law.filled(law.messages), law.filled(moved(law)))
 
 
 def _median(law: Law, graphs: HeldOut) -> float:

@@ -1,0 +1,65 @@
+"""How bodies move by a law: of a Hamiltonian one by Hamilton's equations, whatever its energy makes of momenta.
+
+``ẋ = ∂H/∂p`` and ``ṗ = -∂H/∂x`` (arXiv:2006.11287, section 4), so the acceleration is
+``d/dt ∂H/∂p = Σ_j (∂²H/∂p∂p_j · ṗ_j + ∂²H/∂p∂x_j · ẋ_j)``, at momenta p = m·v. Of H = p²/2m + … that is ṗ/m; a body
+whose energy lacks the momentum along an axis never moves along it, however right the forces are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import sympy
+
+from distillery import formula
+from distillery.functions import AXES
+from distillery.replace.law import Law
+from distillery.settings import VerificationSettings
+from distillery.verify.composed import HeldOut
+from distillery.verify.gauge import not_finite, typical_where_zero, within_limits
+
+_M = formula.symbol("m")
+
+
+def moved(law: Law) -> tuple[sympy.Expr, ...]:
+    """Return the accelerations of a law's nodes, in s1, s2 …, m, q, the velocity, the position and the constants.
+
+    Args:
+        law: The law; of one that is not Hamiltonian, or has p²/2m, they are its ``nodes``.
+    """
+    axes = AXES[: law.dim]
+    momenta = [formula.symbol(f"p{axis}") for axis in axes]
+    newton = (sympy.expand(_M * v - p) == 0 for v, p in zip(law.filled(law.velocities), momenta, strict=False))
+    if not law.velocities or all(newton):
+        return law.nodes
+    found = []
+    for velocity in law.velocities:
+        by_force = (sympy.diff(velocity, p) * _M * node for p, node in zip(momenta, law.nodes, strict=True))
+        by_place = (
+            sympy.diff(velocity, formula.symbol(axis)) * other for axis, other in zip(axes, law.velocities, strict=True)
+        )
+        found.append(at_velocities(sympy.Add(*by_force, *by_place), law.dim))
+    return tuple(found)
+
+
+def at_velocities(expression: sympy.Expr, dim: int) -> sympy.Expr:
+    """Return an expression with m·v in the place of momenta."""
+    return expression.xreplace({formula.symbol(f"p{axis}"): _M * formula.symbol(f"v{axis}") for axis in AXES[:dim]})
+
+
+def flaw_of_velocities(law: Law, graphs: HeldOut, settings: VerificationSettings) -> str:
+    """Return in what way ∂H/∂p of a Hamiltonian law is not the velocity of bodies; nothing where it is.
+
+    Args:
+        law: Any law; others have no energy that could be wrong.
+        graphs: Where.
+        settings: Limits of residuals, relative to each velocity.
+    """
+    if not law.velocities:
+        return ""
+    given = [np.broadcast_to(formula.evaluate(v, graphs.nodes), graphs.mass.shape) for v in law.filled(law.velocities)]
+    size = typical_where_zero(np.linalg.norm(graphs.velocity, axis=-1))
+    with np.errstate(invalid="ignore", over="ignore"):
+        residual = np.linalg.norm(np.stack(given, axis=-1) - graphs.velocity, axis=-1) / size
+    refusal = not_finite(residual, "bodies")
+    reason = refusal.reason if refusal else within_limits(residual, settings)[2]
+    return f"its energy does not move bodies as they move: of dH/dp as their velocity, {reason}" if reason else ""
