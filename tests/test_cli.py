@@ -8,6 +8,8 @@ import pytest
 
 from distillery import files
 from distillery.cli import main
+from distillery.sweep import load_sweep
+from fabricate import fabricate
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,27 @@ def test_results_below_a_file_are_told_in_one_line(tmp_path: Path, capsys: pytes
     (told,) = capsys.readouterr().err.splitlines()
     assert f"{tmp_path}/results" in told
     assert "not a directory" in told
+
+
+def test_ranks_are_refused_with_a_law(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"results: {tmp_path}/results\nexperiments: [{{system: spring}}]\nmodels: [l1]\n")
+    given = ["--split", "test", "--law", "r**2", "--ranks", "2", "--config", str(config)]
+    with pytest.raises(SystemExit) as end:
+        main(["simulate", "spring-2d-4b-s0", *given])
+    assert end.value.code == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("distillery: --ranks 2: trajectories by a law are integrated by one process")
+
+
+def test_a_cell_without_a_law_has_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"results: {tmp_path}/results\nexperiments: [{{system: spring}}]\nmodels: [l1]\n")
+    sweep = load_sweep(config)
+    (cell,) = sweep.cells
+    fabricate(sweep, cell, until="replace", replace={"law": None, "replacement": "singular", "reason": "1/0 is not"})
+    for option in ((), ("--system",)):
+        with pytest.raises(SystemExit):
+            main(["law", str(cell), *option, "--config", str(config)])
+        (told,) = capsys.readouterr().err.splitlines()
+        assert told == f"distillery: {cell}: has no law (singular): 1/0 is not"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy
 
 from distillery import formula
 from distillery.config import parse_config
@@ -281,8 +282,7 @@ def test_a_law_with_the_kinetic_energy_has_the_accelerations_that_it_always_had(
 
 
 def test_energies_are_a_system_too() -> None:
-    pair, body = formula.parse("r*(r - 1.98)", feature_names(2)), formula.parse("px^2/(2*m)", momentum_names(2))
-    system = as_system(composed_energies(pair, body, 2, unit_charges=True), SYSTEMS["charge"], 4)
+    system = as_system(hamiltonian(KINETIC), SYSTEMS["charge"], 4)
     assert system.time_step == SYSTEMS["charge"].time_step
     assert formula.parse(system.potential, ("r",)) == formula.parse("1.0*r^2 - 1.98*r", ("r",))
 
@@ -296,12 +296,38 @@ def test_energies_are_a_system_too() -> None:
         (("dx/m1", "dy/m1"), ("s1 + y", "s2 - x"), "neither drag nor a force that depends on x alone"),
         (("dx/m1", "dy/m1"), ("s1 + vx/m", "s2 + vy/m"), "greater than or equal to 0"),
         (("dx/m2", "dy/m2"), ("s1", "s2"), "another for bodies 1 and 2 exchanged"),
-        (("dx*exp(-r)/m1", "dy*exp(-r)/m1"), ("s1", "s2"), "no power of r"),
+        (("dx*exp(-r)/m2", "dy*exp(-r)/m2"), ("s1", "s2"), "another for bodies 1 and 2 exchanged"),
+        (("dx*(1.98/r - 2)/m1", "dy*(1.97/r - 2)/m1"), ("s1", "s2"), r"central forces of pairs \(.*1.980.*1.970"),
+        (("dx/m1", "dy/m1"), ("s1/(m + 0.1*s1)", "s2/(m + 0.1*s2)"), r"central forces of pairs \(s1/\(m"),
     ],
 )
 def test_laws_that_follow_from_no_potential_are_no_system(messages: Any, nodes: Any, reason: str) -> None:
     with pytest.raises(DistilleryError, match=reason):
         as_system(law(messages, nodes), SYSTEMS["spring"], 4)
+
+
+def test_components_whose_constants_agree_to_rounding_are_one_force_in_spite_of_gravity() -> None:
+    messages = ("dx*(-2.00000002 + 1.98000001/r)/m1", "dy*(-2 + 1.97999999/r)/m1")
+    system = as_system(law(messages, ("s1", "s2 - 1")), SYSTEMS["string"], 4)
+    assert (system.graph, system.body_potential) == ("chain", "m*y")
+    pair = sympy.Poly(formula.parse(system.potential, ("r",)), formula.symbol("r")).all_coeffs()
+    assert [float(number) for number in pair] == pytest.approx([1.0, -1.98, 0.0], abs=2e-8)
+    dragged = law(messages, ("s1 - 0.3000001*vx/m", "s2 - 0.2999999*vy/m - 1"))
+    assert as_system(dragged, SYSTEMS["string"], 4).damping == pytest.approx(0.4)
+
+
+def test_energies_with_a_place_are_a_system_and_with_other_momenta_are_none() -> None:
+    system = as_system(hamiltonian(f"{KINETIC} + m*y"), SYSTEMS["string"], 4)
+    assert system.body_potential is not None
+    assert formula.parse(system.body_potential, ("m", "y")) == formula.parse("1.0*m*y", ("m", "y"))
+    for body in ("0.8*px^2/m + 0.8*py^2/m", f"{KINETIC} + 0.3*m*px", f"-({KINETIC})", "m*y + py^2/(2*m)", "0*px"):
+        with pytest.raises(
+            DistilleryError, match=r"its kinetic energy is .*; only bodies with p\*\*2/\(2\*m\)"
+        ) as refused:
+            as_system(hamiltonian(body), SYSTEMS["string"], 4)
+        assert "\n" not in str(refused.value)
+    with pytest.raises(DistilleryError, match="depends on directions"):
+        as_system(hamiltonian(KINETIC, "dx^2"), SYSTEMS["string"], 4)
 
 
 def test_laws_are_rebuilt_from_text_alone() -> None:
@@ -330,6 +356,8 @@ def test_the_module_gives_the_same_accelerations_and_learns() -> None:
     expected = through_nodes(g, found.filled(found.messages), found.filled(found.nodes))
     given = module(torch.from_numpy(nodes))
     np.testing.assert_allclose(given.detach().numpy(), expected, rtol=1e-10)
+    chain = LawModule(found, "chain")(torch.from_numpy(nodes))
+    assert not torch.allclose(chain, given)
     assert not still(torch.from_numpy(nodes))[..., 0].any()
     given.square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad != 0 for parameter in module.parameters())

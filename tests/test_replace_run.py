@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 import orbits
-from distillery import formula
+from distillery import files, formula
 from distillery.cell import Cell
 from distillery.errors import DistilleryError
 from distillery.interpret import run as interpreting
@@ -21,6 +21,7 @@ from distillery.outcome import read_outcome, write_outcome
 from distillery.randomness import stream
 from distillery.replace import mixed, run
 from distillery.replace.law import read_law
+from distillery.replace.module import load_module
 from distillery.replace.run import replace
 from distillery.sweep import Sweep
 from distillery.train.stack import build
@@ -235,6 +236,23 @@ def test_distances_are_softened_where_the_data_want_it(prepared: Any) -> None:
     (softening,) = result["constants"]
     assert softening["value"] == pytest.approx(0.01, rel=1e-6)
     assert result["errors"]["clean"]["mae"] < 1e-6 < result["errors"]["raw"]["mae"]
+
+
+@pytest.mark.usefixtures("network_known")
+def test_a_law_says_on_which_graph_it_holds_and_its_module_takes_it(prepared: Any) -> None:
+    sweep, cell = prepared(system="string")
+    found(sweep, cell)
+    file = cell.law(sweep.results, "json")
+    assert load_module(file).graph == "chain"
+    assert load_module(file, "complete").graph == "complete"
+    content = files.read_json(file, "")
+    for graph, kind in ((None, "complete"), ("ring", None)):
+        files.write_json(file, {k: v for k, v in {**content, "graph": graph}.items() if v is not None})
+        if kind is not None:
+            assert load_module(file).graph == kind
+            continue
+        with pytest.raises(DistilleryError, match="'ring' is not known"):
+            load_module(file)
 
 
 @pytest.mark.usefixtures("network_known")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +12,13 @@ import pytest
 import zarr
 
 from distillery import files
+from distillery.cell import Cell
 from distillery.errors import DistilleryError
-from distillery.replace.law import as_content
+from distillery.outcome import write_outcome
+from distillery.replace.law import Law, as_content
+from distillery.replace.potential import entry_of
 from distillery.replace.soften import with_softening
+from distillery.replace.stored import file_of_law
 from distillery.replace.trajectories import simulate_law, system_of
 from distillery.simulate.run import simulate
 from distillery.simulate.store import read_trajectories
@@ -21,6 +26,20 @@ from distillery.sweep import Sweep
 from test_replace import law
 
 SMALL = {"simulations": 4, "test_simulations": 4, "snapshots": 10, "steps": 100}
+
+
+def write(sweep: Sweep, cell: Cell, found: Law | None, key: str | None = None, **outcome: Any) -> None:
+    """Write the outcome of the stage replace, and a law with it."""
+    file = cell.law(sweep.results, "json")
+    if found is not None:
+        files.write_json(file, {"law": as_content(found)})
+    write_outcome(
+        cell.outcome(sweep.results, "replace"),
+        key=key or sweep.key("replace", cell),
+        started=time.monotonic(),
+        belongings=(file,) if found is not None else (),
+        **{"result": {}, **outcome},
+    )
 
 
 @pytest.fixture
@@ -50,7 +69,7 @@ def test_the_law_of_a_cell_is_simulated(charged: Sweep) -> None:
     soft = with_softening(law(("dx*q1*q2/(m1*r^3)", "dy*q1*q2/(m1*r^3)"), ("s1", "s2")))
     assert soft is not None
     found = soft.having({list(soft.constants)[-1]: 0.01})
-    files.write_json(cell.law(charged.results, "json"), {"law": as_content(found)})
+    write(charged, cell, found)
     assert simulate_law(charged, cell.experiment, "test", str(cell)).distance.max() < 1e-5
 
 
@@ -73,9 +92,9 @@ def test_laws_with_drag_with_cases_and_with_forces_from_outside_are_simulated(
     simulate(sweep, cell.experiment, "test", 1)
     right = law((message.format("dx"), message.format("dy")), nodes)
     wrong = law((message.format("1.1*dx"), message.format("1.1*dy")), nodes)
-    files.write_json(cell.law(sweep.results, "json"), {"law": as_content(right)})
+    write(sweep, cell, right)
     assert simulate_law(sweep, cell.experiment, "test", str(cell)).distance.max() < 1e-5
-    files.write_json(cell.law(sweep.results, "json"), {"law": as_content(wrong)})
+    write(sweep, cell, wrong)
     assert simulate_law(sweep, cell.experiment, "test", str(cell)).distance[-1] > 1e-4
 
 
@@ -84,6 +103,7 @@ def test_laws_with_drag_with_cases_and_with_forces_from_outside_are_simulated(
     [
         ("m1/r", "another for bodies 1 and 2 exchanged"),
         ("mass/r", "unknown symbol 'mass'"),
+        ("tan(r)", "pair .formula 'tan.r.': 'tan.r.' is not allowed; .*exp, log, max, min, sqrt.; write it"),
         ("charge-2d-4b-s0/l1-s0", "is not in this configuration"),
     ],
 )
@@ -92,3 +112,52 @@ def test_what_is_no_potential_is_refused_in_one_line(make_sweep: Any, text: str,
     with pytest.raises(DistilleryError, match=reason) as refused:
         system_of(sweep, sweep.experiments[0], text)
     assert "\n" not in str(refused.value)
+    assert "input_value" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        # Yukawa, and the softened force of two masses multiplied out: of neither is the potential looked for.
+        "m2*{}*exp(-0.5*r)*(1/r^3 + 0.5/r^2)",
+        "-m2*{}/(r^3 + 0.02*r^2 + 0.0001*r)",
+    ],
+)
+def test_a_force_without_a_known_potential_is_simulated(make_sweep: Callable[..., Sweep], message: str) -> None:
+    pytest.importorskip("heyoka")
+    sweep = make_sweep(experiments=[{"system": "r^-2", **SMALL}])
+    (cell,) = sweep.cells
+    simulate(sweep, cell.experiment, "test", 1)
+    write(sweep, cell, law((message.format("dx"), message.format("dy")), ("s1", "s2")))
+    found = simulate_law(sweep, cell.experiment, "test", str(cell))
+    potential = "m1*m2*exp(-0.5*r)/r" if "exp" in message else "-m1*m2/(r + 0.01)"
+    same = simulate_law(sweep, cell.experiment, "test", potential)
+    np.testing.assert_allclose(found.distance, same.distance, rtol=1e-3, atol=1e-5)
+    assert json.loads((found.folder / "test.json").read_text())["system"]["force"]
+    with pytest.raises(DistilleryError, match="no entry of a configuration"):
+        entry_of(system_of(sweep, cell.experiment, str(cell))[1])
+
+
+def test_a_law_that_its_outcome_does_not_answer_for_is_not_served(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep(experiments=[{"system": "charge", **SMALL}])
+    (cell,) = sweep.cells
+    right = law(("dx*q1*q2/(m1*r^3)", "dy*q1*q2/(m1*r^3)"), ("s1", "s2"))
+    write(sweep, cell, right)
+    assert file_of_law(sweep, cell) == cell.law(sweep.results, "json")
+    for outcome, reason in (
+        ({"key": "another"}, "made with other settings"),
+        ({"status": "failed", "reason": "no memory"}, "has no law; it failed: no memory"),
+        ({"status": "diverged", "reason": "at step 7"}, "has no law; it diverged: at step 7"),
+    ):
+        write(sweep, cell, right, **outcome)
+        with pytest.raises(DistilleryError, match=reason):
+            file_of_law(sweep, cell)
+        with pytest.raises(DistilleryError, match=reason):
+            system_of(sweep, cell.experiment, str(cell))
+    cell.law(sweep.results, "json").unlink()
+    write(sweep, cell, None, result={"replacement": "singular", "reason": "a = 1/0 is not finite"})
+    with pytest.raises(DistilleryError, match=r"has no law \(singular\): a = 1/0 is not finite"):
+        file_of_law(sweep, cell)
+    cell.outcome(sweep.results, "replace").unlink()
+    with pytest.raises(DistilleryError, match="has no law yet; run the sweep"):
+        file_of_law(sweep, cell)

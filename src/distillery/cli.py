@@ -67,6 +67,10 @@ def simulate(sweep: Sweep, experiment: str, split: Any, ranks: int, law: str | N
 
         stage(sweep, sweep.find_experiment(experiment), split, ranks)
         return
+    if ranks != 1:
+        raise DistilleryError(
+            f"--ranks {ranks}: trajectories by a law are integrated by one process; leave out --ranks"
+        )
     from distillery.replace.trajectories import simulate_law
 
     found = simulate_law(sweep, sweep.find_experiment(experiment), split, law)
@@ -160,6 +164,7 @@ def law(sweep: Sweep, cell: str, as_entry: bool) -> None:
     from distillery.replace import text
     from distillery.replace.law import read_law
     from distillery.replace.potential import as_system, entry_of
+    from distillery.replace.stored import file_of_law
 
     found = sweep.find_cell(cell)
     if sweep.kind(found.experiment) == "halos":
@@ -168,9 +173,9 @@ def law(sweep: Sweep, cell: str, as_entry: bool) -> None:
 
         if as_entry:
             raise DistilleryError(f"{cell}: a formula of halos is no potential; leave out --system")
-        click.echo(line(halo_law.read_law(found.law(sweep.results, "json"))))
+        click.echo(line(halo_law.read_law(file_of_law(sweep, found))))
         return
-    read = read_law(found.law(sweep.results, "json"))
+    read = read_law(file_of_law(sweep, found))
     if as_entry:
         entry = entry_of(as_system(read, sweep.system(found.experiment), found.experiment.bodies))
         click.echo(yaml.safe_dump({"systems": {f"{found.experiment.system}-found": entry}}, sort_keys=False), nl=False)

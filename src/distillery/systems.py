@@ -79,8 +79,8 @@ class System(BaseModel):
     @model_validator(mode="after")
     def _formulas_parse(self) -> System:
         try:
-            for potential in (self.softened_potential, self.external_potential):
-                pieces.require_comparisons(potential)
+            for expression in (self._of_pair, self.external_potential):
+                pieces.require_comparisons(expression)
             self._refuse_what_has_no_force()
         except DistilleryError as error:
             raise ValueError(str(error)) from None
@@ -95,11 +95,11 @@ class System(BaseModel):
         given |= {f"{name}{body + 1}": values[body] for name, values in bodies.items() for body in (0, 1)}
         swapped = given | {"m1": given["m2"], "m2": given["m1"], "q1": given["q2"], "q2": given["q1"]}
         there, back = (formula.evaluate(self.radial_force, values) for values in (given, swapped))
-        finite = np.isfinite(there) & np.isfinite(formula.evaluate(self.softened_potential, given))
-        _refuse(self.potential, "it or its force is not finite", ~finite, given, PAIR_SYMBOLS)
+        finite = np.isfinite(there) & np.isfinite(formula.evaluate(self._of_pair, given))
+        _refuse(self.pair_text, "it or its force is not finite", ~finite, given, PAIR_SYMBOLS)
         # Every stage takes F_12 = -F_21: a pair has one potential.
         unequal = np.abs(there - back) > 1e-9 * (np.abs(there) + np.abs(back))
-        _refuse(self.potential, "it is another for bodies 1 and 2 exchanged", unequal, given, PAIR_SYMBOLS)
+        _refuse(self.pair_text, "it is another for bodies 1 and 2 exchanged", unequal, given, PAIR_SYMBOLS)
         if self.body_potential is not None:
             given = {**self.parameters, **place, **{name: values[0] for name, values in bodies.items()}}
             value = formula.evaluate(self.external_potential, given)
@@ -113,6 +113,15 @@ class System(BaseModel):
             if getattr(self, name) == type(self).model_fields[name].default:
                 del content[name]
         return content
+
+    @property
+    def pair_text(self) -> str:
+        """The formula that says how pairs interact, as it was written."""
+        return self.potential
+
+    @property
+    def _of_pair(self) -> sympy.Expr:
+        return self.softened_potential
 
     @property
     def softened_potential(self) -> sympy.Expr:
@@ -134,7 +143,7 @@ class System(BaseModel):
     @property
     def is_piecewise(self) -> bool:
         """Whether a potential has cases (``if``, abs, min, max), across which no Taylor series holds."""
-        return any(potential.has(sympy.Piecewise) for potential in (self.softened_potential, self.external_potential))
+        return any(expression.has(sympy.Piecewise) for expression in (self._of_pair, self.external_potential))
 
     @property
     def is_singular(self) -> bool:
@@ -172,6 +181,36 @@ class System(BaseModel):
         return (strength / distance)[..., None] * displacement
 
 
+class ForceSystem(System):
+    """A system given by the force of a pair, of a potential that nobody wrote down; its energy is not known.
+
+    It is integrated like any other. No configuration has one: whatever asks for the potential is refused.
+    """
+
+    potential: str = ""
+    softening: float = 0.0
+    force: str = Field(description="Force on body 1 of a pair away from body 2, in r, m1, m2, q1, q2.")
+
+    @property
+    def pair_text(self) -> str:
+        """The formula of the force."""
+        return self.force
+
+    @property
+    def _of_pair(self) -> sympy.Expr:
+        return self.radial_force
+
+    @property
+    def softened_potential(self) -> sympy.Expr:
+        """Refused: there is none."""
+        raise DistilleryError(f"force {self.force!r}: the potential of this force is not known")
+
+    @property
+    def radial_force(self) -> sympy.Expr:
+        """The force itself: positive where the pair repels."""
+        return _force(self.force)
+
+
 def _refuse(text: str, what: str, where: Any, values: Mapping[str, Any], names: tuple[str, ...]) -> None:
     """Raise DistilleryError with the first place where something holds, if there is any."""
     found = np.flatnonzero(np.broadcast_to(where, (_TRIALS,)))
@@ -189,6 +228,11 @@ def _softened(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
 @functools.cache
 def _radial_force(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
     return -sympy.diff(_softened(potential, constants), formula.symbol("r"))
+
+
+@functools.cache
+def _force(text: str) -> sympy.Expr:
+    return pieces.in_cases(formula.parse(text, PAIR_SYMBOLS))
 
 
 SYSTEMS: dict[str, System] = {

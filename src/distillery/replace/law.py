@@ -133,5 +133,19 @@ def read_law(path: Path) -> Law:
     Raises:
         DistilleryError: The file is missing, damaged or of another version.
     """
+    return from_content(_content(path).get("law"), str(path))
+
+
+def read_graph(path: Path) -> str:
+    """Return on which kind of graph (see ``graph.edges_of``) a law that the stage ``replace`` has written holds.
+
+    Raises:
+        DistilleryError: The file is missing or damaged.
+    """
+    # Files of earlier versions do not say it; most graphs are complete.
+    return str(_content(path).get("graph", "complete"))
+
+
+def _content(path: Path) -> dict[str, Any]:
     content = files.read_json(path, "run the sweep again, or name another file")
-    return from_content(content.get("law") if isinstance(content, dict) else None, str(path))
+    return content if isinstance(content, dict) else {}

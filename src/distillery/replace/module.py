@@ -15,7 +15,7 @@ from distillery import formula
 from distillery.errors import DistilleryError
 from distillery.functions import AXES, feature_names
 from distillery.graph import edges_of
-from distillery.replace.law import Law, read_law
+from distillery.replace.law import Law, read_graph, read_law
 from distillery.replace.motion import moved
 
 
@@ -33,8 +33,12 @@ class LawModule(nn.Module):
         Args:
             law: The law.
             graph: The kind of graph, see ``graph.edges_of``.
+
+        Raises:
+            DistilleryError: The kind of graph is not known.
         """
         super().__init__()
+        edges_of(graph, 2)
         self.law, self.graph, self._nodes = law, graph, moved(law)
         values = {name: nn.Parameter(torch.tensor(value, dtype=torch.float64)) for name, value in law.constants.items()}
         self.constants = nn.ParameterDict(values)
@@ -62,17 +66,18 @@ class LawModule(nn.Module):
         return torch.stack([own.expand(nodes.shape[:2]) for own in found], dim=-1)
 
 
-def load_module(path: Path, graph: str = "complete") -> LawModule:
+def load_module(path: Path, graph: str | None = None) -> LawModule:
     """Return the module of a law that the stage ``replace`` has written.
 
     Args:
         path: A cell's ``law.json``.
-        graph: The kind of graph.
+        graph: The kind of graph; None for that of the cell (of files of earlier versions, which do not name it, the
+            complete one).
 
     Raises:
         DistilleryError: The file is missing, damaged or of another version.
     """
-    return LawModule(read_law(path), graph)
+    return LawModule(read_law(path), graph or read_graph(path))
 
 
 def evaluate(node: Any, values: Mapping[str, Tensor]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
 import sympy
@@ -167,7 +166,7 @@ def _with_law(
     found |= {"refitted": _errors(refitted.law, graphs), "clean": _errors(clean.law, graphs)}
     form, worse = shown_form({"raw": law, "refitted": refitted.law, "clean": clean.law}, seen)
     shown = {"raw": Fit(law, {}, {}, (), (), math.nan), "refitted": refitted, "clean": clean}[form]
-    _write(cell, sweep.results, shown.law, {"raw": law, "refitted": refitted.law, "clean": clean.law})
+    _write(sweep, cell, shown.law, {"raw": law, "refitted": refitted.law, "clean": clean.law})
     away = sorted({*refitted.running_away, *clean.running_away})
     flaw = flaw_of_velocities(shown.law, seen, sweep.config.verification)
     reasons = [worse, f"{', '.join(away)} grew without bound" if away else "", flaw]
@@ -203,8 +202,10 @@ def _described(name: str, fit: Fit) -> dict[str, Any]:
     }
 
 
-def _write(cell: Cell, results: Path, shown: Law, laws: dict[str, Law]) -> None:
-    content = {"cell": str(cell), "law": as_content(shown), **{name: as_content(law) for name, law in laws.items()}}
+def _write(sweep: Sweep, cell: Cell, shown: Law, laws: dict[str, Law]) -> None:
+    results, graph = sweep.results, sweep.system(cell.experiment).graph
+    forms = {"law": shown, **laws}
+    content = {"cell": str(cell), "graph": graph, **{name: as_content(law) for name, law in forms.items()}}
     files.write_json(cell.law(results, "json"), content)
     titles = {"raw": "as distilled", "refitted": "constants refitted", "clean": "clean form"}
     parts = [text.listing(laws[name], f"{cell}: {title}") for name, title in titles.items()]

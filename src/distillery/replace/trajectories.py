@@ -1,7 +1,7 @@
 """Trajectories by a law from the initial conditions of an experiment's simulations, to be compared with the true ones.
 
-They are integrated as the true ones are (see ``simulate.integrator``), so only laws that follow from potentials can
-be, and drag; what is beside them tells how far they depart from the true ones.
+They are integrated as the true ones are (see ``simulate.integrator``), so only laws of central forces can be, with drag
+and forces from outside (see ``potential``); what is beside them tells how far they depart from the true ones.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import zarr
 from jaxtyping import Float
+from pydantic import ValidationError
 
 from distillery import files
 from distillery.cell import Cell, Experiment, Split
 from distillery.errors import DistilleryError
 from distillery.provenance import provenance
 from distillery.replace.law import read_law
-from distillery.replace.potential import as_system, entry_of
+from distillery.replace.potential import as_system, fields_of, why
+from distillery.replace.stored import file_of_law
 from distillery.simulate import store as stores
 from distillery.simulate.initial import draw
 from distillery.simulate.integrator import Integrator
@@ -57,23 +59,21 @@ def system_of(sweep: Sweep, experiment: Experiment, law: str) -> tuple[str, Syst
         law: A cell, or a potential U in r, m1, m2, q1, q2, read by ``formula.parse``; no softening is added to it.
 
     Raises:
-        DistilleryError: The cell has no law, the law follows from no potential of pairs, or the formula does not parse.
+        DistilleryError: The cell has no law, or one of no central forces of pairs, or the formula does not parse.
     """
     if sweep.kind(experiment) == "halos":
         raise DistilleryError(f"{experiment}: halos do not move by a law of pairs; leave out --law")
     like = sweep.system(experiment)
     if re.match(r"[^/\s]+-\dd-\d+b-s\d+/", law):
         cell: Cell = sweep.find_cell(law)
-        return str(cell).replace("/", "-"), as_system(
-            read_law(cell.law(sweep.results, "json")), like, experiment.bodies
-        )
+        found = read_law(file_of_law(sweep, cell))
+        return str(cell).replace("/", "-"), as_system(found, like, experiment.bodies)
     entry = {**like.model_dump(), "potential": law, "constants": {}, "softening": 0.0, "damping": 0.0}
     try:
         system = System.model_validate({**entry, "body_potential": None})
-    except ValueError as error:
-        reason = str(error).splitlines()[-2 if "\n" in str(error) else 0].strip()
+    except ValidationError as error:
         raise DistilleryError(
-            f"--law {law!r}: is neither a cell nor the potential of a pair ({reason}); write it like '-m1*m2/r'"
+            f"--law {law!r}: is neither a cell nor the potential of a pair ({why(error)}); write it like '-m1*m2/r'"
         ) from None
     return f"{_NO_PATH.sub('_', law)[:40]}-{files.digest({'law': law})[:8]}", system
 
@@ -116,13 +116,13 @@ def simulate_law(sweep: Sweep, experiment: Experiment, split: Split, law: str) -
     apart = np.linalg.norm(found - true.position, axis=-1)
     reached = np.isfinite(apart).all(axis=(1, 2))
     departed = np.median(apart[reached], axis=(0, 2)) if reached.any() else np.full(len(true.time), np.nan)
-    content: dict[str, Any] = {"law": law, "system": entry_of(system), "lost": lost, "time": true.time.tolist()}
+    content: dict[str, Any] = {"law": law, "system": fields_of(system), "lost": lost, "time": true.time.tolist()}
     content["median_distance"] = [float(value) if np.isfinite(value) else None for value in departed]
     files.write_json(marker, content | {"provenance": provenance()})
     return Departure(folder, true.time, departed, lost)
 
 
 def _attributes(plan: stores.Layout, law: str, system: System) -> dict[str, Any]:
-    given = {"title": f"{plan.attributes['title']} by the law {law}", "formula": system.potential}
+    given = {"title": f"{plan.attributes['title']} by the law {law}", "formula": system.pair_text}
     given |= {"key": files.digest({"true": plan.attributes["key"], "system": system.model_dump(mode="json")})}
     return {**plan.attributes, **given, "constants": {}, "softening": 0.0, "damping": 0.0}
