@@ -13,7 +13,7 @@ from distillery import formula
 from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.sweep import sweep_from
-from distillery.systems import SYSTEMS, System
+from distillery.systems import SYSTEMS, ForceSystem, System
 
 PAIRS = 200
 
@@ -166,3 +166,16 @@ def test_fields_that_were_added_later_change_no_key_where_they_say_nothing() -> 
     assert changed.data_key(mine, "train") != "c30d1f13fd8a662a"
     again = parse_config(yaml.safe_load(yaml.safe_dump(changed.config.model_dump(mode="json"))))
     assert again == changed.config
+
+
+def test_a_system_may_be_given_by_a_force_whose_potential_is_not_known() -> None:
+    given = ForceSystem(force="m1*m2*exp(-r) if r > 1 else -abs(q1*q2)", time_step=0.01)
+    delta, ones = np.array([[0.0, 2.0], [0.6, 0.0]]), np.ones(2)
+    force = given.pair_force(delta, (2 * ones, 3 * ones), (ones, -ones))
+    np.testing.assert_allclose(force, [[0.0, 6 * np.exp(-2)], [-1.0, 0.0]])
+    assert given.is_piecewise
+    with pytest.raises(DistilleryError, match="potential of this force is not known"):
+        _ = given.softened_potential
+    for wrong, reason in (("m1/r", "another for bodies 1 and 2 exchanged"), ("1/(r - r)", "not a finite")):
+        with pytest.raises(ValueError, match=reason):
+            ForceSystem(force=wrong, time_step=0.01)
