@@ -1,0 +1,87 @@
+"""Halos in the report and its pictures: the paper's messages beside ours, components by both readings."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distillery.cell import Cell
+from distillery.config import parse_config
+from distillery.outcome import write_outcome
+from distillery.report.halo_kernel import caption, edge, kernel_sketch, paper_kernels
+from distillery.report.halo_pictures import predicted_figure
+from distillery.sweep import Sweep
+
+R = np.linspace(0.5, 49.5, 50)
+SETTINGS: dict[str, Any] = {
+    "universe": {"particles": 64, "box": 125.0},
+    "validation": 0.0,
+    "models": ["formula-with-mass", "network-with-mass"],
+}
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return Sweep(parse_config({"halos": [SETTINGS]}), tmp_path)
+
+
+def cell_of(sweep: Sweep, model: str) -> Cell:
+    return next(cell for cell in sweep.cells if cell.model == model)
+
+
+def kernel() -> dict[str, list[float]]:
+    return {"r": R.tolist(), "value": (1 / (1 + (R / 20) ** 9)).tolist()}
+
+
+def interpreted(sweep: Sweep, cell: Cell, **result: Any) -> None:
+    """Write what interpreting a cell leaves."""
+    messages = cell.messages(sweep.results)
+    messages.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(messages, true=np.linspace(-0.5, 1.0, 30), predicted=np.linspace(-0.4, 0.9, 30))
+    found = {"test_mae": 0.05, "kernel": kernel(), "kept": [], **result}
+    path, key = cell.outcome(sweep.results, "interpret"), sweep.key("interpret", cell)
+    write_outcome(path, key=key, started=time.monotonic(), result=found, belongings=(messages,))
+
+
+# The paper's messages
+
+
+def test_the_papers_messages_fall_near_the_radius_of_its_filter() -> None:
+    for name in ("with mass", "without mass"):
+        assert edge(name) == pytest.approx(20.5, abs=0.1)
+        (place,) = np.array([edge(name)])
+        near, half = (paper_kernels(np.array([r]), np.array([1.0]))[name] for r in (1.0, place))
+        # A single distance is met exactly, whatever the scale.
+        assert near == half == pytest.approx(1.0)
+        curve = paper_kernels(np.array([1.0, place]), np.array([2.0, 1.0]))[name]
+        assert curve == pytest.approx([2.0, 1.0], rel=1e-6)
+
+
+def test_the_papers_messages_are_scaled_to_ours_and_keep_their_shape() -> None:
+    value = -0.7 / (1 + (R / 20) ** 9) + 0.05 * np.sin(R)
+    for curve in paper_kernels(R, value).values():
+        # What least squares leave is orthogonal to the curve.
+        assert (value - curve) @ curve == pytest.approx(0.0, abs=1e-12)
+        assert curve[0] < 0
+        assert abs(curve[-1]) < 1e-3 * abs(curve[0])
+
+
+def test_the_page_shows_the_papers_messages_with_a_legend_and_says_how_they_are_scaled() -> None:
+    shown = kernel_sketch(kernel())
+    assert shown.count('class="paper"') == shown.count('class="paper dotted"') == 2
+    for words in ("paper, with mass", "paper, without mass", "this cell", "least squares", "20.5 Mpc/h"):
+        assert words in shown
+    assert "no unit of length" in caption()
+
+
+def test_the_picture_of_a_cell_shows_them_too(sweep: Sweep) -> None:
+    cell = cell_of(sweep, "formula-with-mass")
+    interpreted(sweep, cell)
+    path = sweep.results / "messages.svg"
+    predicted_figure(sweep, cell, path)
+    text = path.read_text(encoding="utf-8")
+    assert all(words in text for words in ("paper, with mass", "paper, without mass", "this cell", "scaled to it"))
