@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 
 from distillery.cell import Cell
+from distillery.collect.columns import CELLS
+from distillery.collect.query import query
+from distillery.collect.record import read_record
+from distillery.collect.run import collect
 from distillery.config import parse_config
 from distillery.outcome import write_outcome
+from distillery.report.halo_kept import kept_errors, kept_sketch
 from distillery.report.halo_kernel import caption, edge, kernel_sketch, paper_kernels
 from distillery.report.halo_pictures import predicted_figure
 from distillery.sweep import Sweep
@@ -85,3 +90,50 @@ def test_the_picture_of_a_cell_shows_them_too(sweep: Sweep) -> None:
     predicted_figure(sweep, cell, path)
     text = path.read_text(encoding="utf-8")
     assert all(words in text for words in ("paper, with mass", "paper, without mass", "this cell", "scaled to it"))
+
+
+# Few components
+
+KEPT = [{"components": 1, "mae": 0.09}, {"components": 2, "mae": 0.07}, {"components": 4, "mae": 0.06}]
+FOUND: dict[str, Any] = {
+    **{"test_medae": 0.04, "label_std": 0.4, "message_std": [0.1, 0.2, 0.0, 0.0], "fits": {}},
+    **{"reading": "principal", "kept": KEPT},
+}
+BOTH = {"kept_std": [0.15, 0.12], "kept_principal": [0.09, 0.07]}
+
+
+def test_both_readings_are_shown_and_called_by_their_names() -> None:
+    shown = kept_sketch({**FOUND, **BOTH})
+    assert "the component of largest std alone 0.15" in shown
+    assert "the strongest principal axis alone 0.09" in shown
+    assert "all 4 0.06" in shown
+    assert "distilled is the strongest axis" in shown
+    assert shown.count('class="line"') == shown.count('class="paper"') == 2
+
+
+def test_results_with_one_reading_are_called_by_its_name() -> None:
+    assert {name: own.tolist() for name, own in kept_errors(FOUND).items()} == {"principal": [0.09, 0.07]}
+    shown = kept_sketch(FOUND)
+    assert "the strongest principal axis alone 0.09" in shown
+    assert "largest std" not in shown
+    assert kept_sketch({**FOUND, "reading": "", "kept": []}) == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "std", "principal"),
+    [({**FOUND, **BOTH}, [0.15, 0.12], [0.09, 0.07]), (FOUND, None, [0.09, 0.07])],
+)
+def test_errors_with_few_components_are_kept_in_the_store(
+    sweep: Sweep, found: dict[str, Any], std: list[float] | None, principal: list[float]
+) -> None:
+    cell = cell_of(sweep, "network-with-mass")
+    interpreted(sweep, cell, **found)
+    assert read_record(sweep, cell, {}).values["kept_all"] == 0.06
+    collect(sweep)
+    names = ["kept_std", "kept_principal", "kept_all"]
+    assert set(names) <= {column.name for column in CELLS}
+    where = ["model=network-with-mass"]
+    ((one, other, whole),) = query(sweep.results, where=where, columns=names).rows
+    assert (one or None, other, whole) == (std, principal, 0.06)
+    asked = "select kept_principal[1] from cells where model = 'network-with-mass'"
+    assert query(sweep.results, sql=asked).rows[0][0] == 0.09

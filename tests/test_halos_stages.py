@@ -359,6 +359,13 @@ def test_interpretation_tells_what_components_carry(
     assert alone == pytest.approx(whole, rel=1e-3)
     assert result["enough"] == 1
     _, third = by_hand(sweep, cell, np.diag([0.0, 0.0, 1.0, 0.0]))
+    assert result[f"kept_{reading}"] == [entry["mae"] for entry in result["kept"][:-1]]
+    largest = np.zeros(MESSAGES)
+    largest[np.argmax(result["message_std"])] = 1.0
+    assert result["kept_std"][0] == pytest.approx(by_hand(sweep, cell, np.diag(largest))[1], rel=1e-4)
+    assert result["kept_principal"][0] == pytest.approx(
+        by_hand(sweep, cell, np.outer(*2 * (vectors[:, -1],)))[1], rel=1e-4
+    )
     assert (third > 1.05 * whole) is (reading == "principal")
 
 
