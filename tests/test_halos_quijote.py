@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 import struct
 import subprocess
@@ -16,11 +17,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from distillery import stages
+from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.halos import mesh
 from distillery.halos.catalogue import read_catalogue, write_catalogue
 from distillery.halos.cosmology import Cosmology
+from distillery.halos.places import catalogues
 from distillery.halos.quijote import Quijote, read_quijote
+from distillery.plan import plan_text
+from distillery.sweep import Sweep
 
 BOX = 100.0
 CELLS = 16
@@ -381,3 +387,72 @@ def test_without_h5py_snapshots_are_refused_in_one_line(files: Files, monkeypatc
     assert "reading HDF5 needs h5py, which is not installed; pip install h5py" in refused(
         files.quijote(matter=str(folder))
     )
+
+
+# Files that are replaced
+
+
+def sweep_of(files: Files) -> Sweep:
+    catalogue = {"groups": str(files.groups), "matter": str(files.cube), "box": BOX, "filters": [12.5]}
+    own = {"catalogue": catalogue, "test_realisations": 0, "other_cosmology": None, "radius": 40.0, "smoothing": 12.5}
+    return Sweep(parse_config({"halos": [{**own, "validation": 0.0, "models": ["constant"]}]}), files.folder / "results")
+
+
+def key_of(files: Files) -> str:
+    sweep = sweep_of(files)
+    return sweep.data_key(sweep.experiments[0], "train")
+
+
+def touched(file: Path) -> None:
+    """Give a file a time of modification that it did not have, a nanosecond later."""
+    before = file.stat().st_mtime_ns
+    os.utime(file, ns=(before, before + 1))
+
+
+def test_a_file_that_was_replaced_makes_the_catalogue_anew(files: Files) -> None:
+    sweep, keys = sweep_of(files), [key_of(files)]
+    (cell,) = sweep.cells
+    trained = sweep.key("train", cell)
+    assert key_of(files) == keys[0]
+    for file in (files.cube, files.file(2)):
+        touched(file)
+        keys.append(key_of(files))
+    (files.groups / "group_tab_003.0").touch()
+    assert key_of(files) == keys[2]
+    assert len(set(keys)) == 3
+    after = sweep_of(files)
+    assert after.key("train", cell) != trained
+    assert after.data_key(cell.experiment, "test") == sweep.data_key(cell.experiment, "test")
+
+
+def test_a_finished_catalogue_is_made_again_when_its_file_was_replaced(files: Files) -> None:
+    def made() -> np.ndarray:
+        sweep = sweep_of(files)
+        stages.simulate(sweep, sweep.experiments[0], "train", 1)
+        (path,) = catalogues(sweep, sweep.experiments[0], "train")[""]
+        return read_catalogue(path).overdensity
+
+    first = made()
+    np.save(files.cube, 1 - 0.5 * files.contrast)
+    touched(files.cube)
+    np.testing.assert_allclose(made(), -0.5 * first, atol=1e-6)
+
+
+def test_a_finished_catalogue_outlives_its_files(files: Files) -> None:
+    sweep = sweep_of(files)
+    stages.simulate(sweep, sweep.experiments[0], "train", 1)
+    before = key_of(files)
+    files.cube.rename(files.folder / "put away")
+    assert key_of(files) == before
+    (files.folder / "put away").rename(files.cube)
+    assert key_of(files) == before
+    touched(files.cube)
+    assert key_of(files) != before
+
+
+def test_files_that_are_not_there_are_planned_and_then_asked_for(files: Files) -> None:
+    files.cube.unlink()
+    sweep = sweep_of(files)
+    assert "halos" in plan_text(sweep)
+    with pytest.raises(DistilleryError, match=r"df_m_CIC_z=0\.npy: no such file or folder; fetch Quijote's"):
+        stages.simulate(sweep, sweep.experiments[0], "train", 1)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distillery import workflow
 from distillery.cell import Cell
 from distillery.collect.columns import CELLS
 from distillery.collect.query import query
@@ -137,3 +138,33 @@ def test_errors_with_few_components_are_kept_in_the_store(
     assert (one or None, other, whole) == (std, principal, 0.06)
     asked = "select kept_principal[1] from cells where model = 'network-with-mass'"
     assert query(sweep.results, sql=asked).rows[0][0] == 0.09
+
+
+# Captions of the workflow's own report
+
+CAPTIONS = Path(__file__).parents[1] / "workflow" / "report"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("messages", "predicted against true overdensities"),
+        ("trajectories", "coloured by the overdensity"),
+        ("front", "what a halo makes of them"),
+        ("workflow", "formulas are judged by their errors"),
+    ],
+)
+def test_captions_are_true_of_halos_too(name: str, words: str) -> None:
+    text = " ".join((CAPTIONS / f"{name}.rst").read_text(encoding="utf-8").split())
+    assert words in text
+    # What is true of bodies alone says so before.
+    for other in ("dimensionless", "force components"):
+        assert "Bodies: " in text.partition(other)[0] or other not in text
+
+
+def test_pictures_of_halos_are_not_filed_under_trajectories(sweep: Sweep) -> None:
+    (experiment,) = sweep.experiments
+    assert workflow.category(sweep, str(experiment)) == "Halos"
+    bodies = parse_config({"experiments": [{"system": "spring", "bodies": 4}], "models": ["l1"]})
+    other = Sweep(bodies, sweep.results)
+    assert workflow.category(other, str(other.experiments[0])) == "Trajectories"
