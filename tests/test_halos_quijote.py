@@ -188,6 +188,21 @@ def harm_not_finite(files: Files) -> None:
     files.write_groups()
 
 
+def harm_mass_infinite(files: Files) -> None:
+    files.mass[3] = np.inf
+    files.write_groups()
+
+
+def harm_units(files: Files) -> None:
+    # Positions in Mpc/h, which would be read as kpc/h: all halos in one corner.
+    files.counts, count = (200, 0, 200), 400
+    random = np.random.default_rng(12)
+    files.length, files.mass = np.full(count, 30, "<i4"), np.full(count, 1e3, "<f4")
+    files.position = random.uniform(0, BOX, (count, 3)).astype("<f4")
+    files.velocity = np.zeros((count, 3), "<f4")
+    files.write_groups()
+
+
 def harm_no_particles(files: Files) -> None:
     files.length[1] = 0
     files.write_groups()
@@ -209,6 +224,27 @@ def harm_cube_cut(files: Files) -> None:
 def harm_cube_pickled(files: Files) -> None:
     # Written to be refused: the reader loads no pickle, and this one holds a plain dictionary.
     np.save(files.cube, np.array([{"no": "cube"}], dtype=object), allow_pickle=True)
+
+
+def harm_cube_snapshot(files: Files) -> None:
+    files.cube.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+
+
+def harm_cube_text(files: Files) -> None:
+    files.cube.write_text("see the folder beside\n")
+
+
+def harm_cube_empty(files: Files) -> None:
+    files.cube.write_bytes(b"")
+
+
+def harm_cube_archive(files: Files) -> None:
+    with files.cube.open("wb") as file:
+        np.savez(file, cube=files.contrast)
+
+
+def harm_cube_negative(files: Files) -> None:
+    np.save(files.cube, 5 * files.contrast)
 
 
 def harm_cube_flat(files: Files) -> None:
@@ -239,12 +275,23 @@ def harm_cube_coarse(files: Files) -> None:
         (harm_missing_all, "group_tab_004.0", "no such file; fetch the folder groups_004"),
         (harm_wrong_total, "group_tab_004.0", "13 groups expected in 3 files, 12 are there"),
         (harm_mixed_sets, "group_tab_004.2", "of different sets"),
-        (harm_outside, "groups_004", r"halo 6 lies at z = 100.001 Mpc/h, outside of the box of 100"),
-        (harm_not_finite, "group_tab_004.2", "no numbers to use"),
+        (harm_outside, "group_tab_004.2", r"halo 1 lies at z = 100.001 Mpc/h, outside of the box of 100"),
+        (harm_not_finite, "group_tab_004.2", "velocities that are no numbers to use"),
+        (harm_mass_infinite, "group_tab_004.0", "masses that are no numbers to use"),
+        (
+            harm_units,
+            "group_tab_004.0",
+            r"of 400 halos none lies beyond 0.09\d+ Mpc/h along any axis, in a box of 100; set",
+        ),
         (harm_no_particles, "group_tab_004.0", "0 particles"),
         (harm_no_halos, "group_tab_004.0", "no halos"),
         (harm_no_cube, "df_m_CIC_z=0.npy", "no such file or folder"),
         (harm_cube_cut, "df_m_CIC_z=0.npy", "no NumPy array or cut short"),
+        (harm_cube_snapshot, "df_m_CIC_z=0.npy", "is an HDF5 file; .* name the folder .*; expected a density cube"),
+        (harm_cube_text, "df_m_CIC_z=0.npy", r"is no NumPy file; expected a density cube \(\.npy\), or the folder"),
+        (harm_cube_empty, "df_m_CIC_z=0.npy", "is no NumPy file"),
+        (harm_cube_archive, "df_m_CIC_z=0.npy", "is an archive; save the cube alone"),
+        (harm_cube_negative, "df_m_CIC_z=0.npy", r"δ falls to -[\d.]+, and matter cannot be less than none"),
         (harm_cube_pickled, "df_m_CIC_z=0.npy", "no NumPy array or cut short"),
         (harm_cube_flat, "df_m_CIC_z=0.npy", "expected a cube"),
         (harm_cube_counts, "df_m_CIC_z=0.npy", r"its mean is 40; expected 1 .* or 0"),
@@ -271,6 +318,14 @@ def test_filters_fit_into_the_box() -> None:
     for filters, complaint in (((60.0,), "half of the box"), ((9.0, 9.0), "twice")):
         with pytest.raises(ValidationError, match=complaint):
             Quijote(groups="groups_004", matter="df_m.npy", box=BOX, filters=filters)
+
+
+def test_many_halos_are_read_wherever_they_reach_the_far_side(files: Files) -> None:
+    harm_units(files)
+    files.position *= np.float32(1e3)
+    files.position[:, :2] *= np.float32(0.5)
+    files.write_groups()
+    assert len(read_quijote(files.quijote()).mass) == 400
 
 
 # Snapshots in HDF5
@@ -347,6 +402,10 @@ def test_compressed_snapshots_are_read_with_the_plugin_or_ask_for_it(
         ({"Redshift": 0.5}, "Redshift is 0.5, but 0 was expected; correct snapshot"),
         ({"Omega0": 0.3175}, "Omega0 is 0.3175, but 0.1755 was expected; correct cosmology.omega_m"),
         ({"NumFilesPerSnapshot": 3}, r"snap_004.2.hdf5: missing; snap_004.0.hdf5 says the set has 3 files"),
+        (
+            {"NumFilesPerSnapshot": 0},
+            r"snap_004.0.hdf5: says the set has 0 files .*, expected at least 1; fetch it again",
+        ),
         ({"NumPart_Total": np.full(6, 9, "u4")}, "9 particles expected in 2 files, 4000 are there"),
         ({"NumPart_ThisFile": np.full(6, 9, "i4")}, r"has the shape \(2000, 3\), expected \(9, 3\)"),
     ],
@@ -395,7 +454,9 @@ def test_without_h5py_snapshots_are_refused_in_one_line(files: Files, monkeypatc
 def sweep_of(files: Files) -> Sweep:
     catalogue = {"groups": str(files.groups), "matter": str(files.cube), "box": BOX, "filters": [12.5]}
     own = {"catalogue": catalogue, "test_realisations": 0, "other_cosmology": None, "radius": 40.0, "smoothing": 12.5}
-    return Sweep(parse_config({"halos": [{**own, "validation": 0.0, "models": ["constant"]}]}), files.folder / "results")
+    return Sweep(
+        parse_config({"halos": [{**own, "validation": 0.0, "models": ["constant"]}]}), files.folder / "results"
+    )
 
 
 def key_of(files: Files) -> str:
@@ -433,9 +494,9 @@ def test_a_finished_catalogue_is_made_again_when_its_file_was_replaced(files: Fi
         return read_catalogue(path).overdensity
 
     first = made()
-    np.save(files.cube, 1 - 0.5 * files.contrast)
+    np.save(files.cube, 1 + 0.5 * files.contrast)
     touched(files.cube)
-    np.testing.assert_allclose(made(), -0.5 * first, atol=1e-6)
+    np.testing.assert_allclose(made(), 0.5 * first, atol=1e-6)
 
 
 def test_a_finished_catalogue_outlives_its_files(files: Files) -> None:
