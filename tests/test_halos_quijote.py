@@ -29,7 +29,7 @@ from distillery.plan import plan_text
 from distillery.sweep import Sweep
 
 BOX = 100.0
-CELLS = 16
+CELLS = 40
 
 
 class Files:
@@ -261,7 +261,7 @@ def harm_cube_holes(files: Files) -> None:
 
 
 def harm_cube_coarse(files: Files) -> None:
-    np.save(files.cube, np.ones((8, 8, 8)))
+    np.save(files.cube, np.ones((24, 24, 24)))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,11 @@ def harm_cube_coarse(files: Files) -> None:
         (harm_cube_flat, "df_m_CIC_z=0.npy", "expected a cube"),
         (harm_cube_counts, "df_m_CIC_z=0.npy", r"its mean is 40; expected 1 .* or 0"),
         (harm_cube_holes, "df_m_CIC_z=0.npy", "not finite"),
-        (harm_cube_coarse, "df_m_CIC_z=0.npy", "too coarse for a filter of 20"),
+        (
+            harm_cube_coarse,
+            "df_m_CIC_z=0.npy",
+            "too coarse for a filter of 20 and would lower δ; fetch a cube with 25 cells per side or more",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_one_line(

@@ -38,8 +38,9 @@ _OTHERS = {
     b"\x89HDF": "is an HDF5 file; of a snapshot name the folder that holds its files",
     b"PK\x03\x04": "is an archive; save the cube alone, with numpy.save",
 }
-# Cells of the mesh that snapshots are painted on, for each radius of the smallest filter.
-_CELLS_PER_RADIUS = 10
+# Cells for each radius of the smallest filter: of a cube at least, and of the mesh that snapshots are painted on.
+# Windows of painting and reading are not undone; five cells lower δ by 2 or 3 %, ten by 0.5 % (docs/halos.md).
+_LEAST_CELLS_PER_RADIUS, _CELLS_PER_RADIUS = 5, 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -220,10 +221,11 @@ def _cube(file: Path, quijote: Quijote) -> Float[np.ndarray, "cells cells cells"
         what = f"{cube.dtype} of shape {cube.shape}" if isinstance(cube, np.ndarray) else "several arrays"
         raise DistilleryError(f"{file}: holds {what}; expected a cube of floating-point numbers, equal on all sides")
     smallest = min(quijote.filters)
-    if quijote.box / len(cube) > smallest / 2:
+    if _LEAST_CELLS_PER_RADIUS * quijote.box > smallest * len(cube):
+        least = int(np.ceil(_LEAST_CELLS_PER_RADIUS * quijote.box / smallest))
         raise DistilleryError(
-            f"{file}: its cells of {quijote.box / len(cube):g} Mpc/h are too coarse for a filter of {smallest:g}; "
-            f"fetch a cube with {int(np.ceil(2 * quijote.box / smallest))} cells per side or more"
+            f"{file}: its cells of {quijote.box / len(cube):g} Mpc/h are too coarse for a filter of {smallest:g} and "
+            f"would lower δ; fetch a cube with {least} cells per side or more"
         )
     mean = float(np.mean([plane.mean(dtype=np.float64) for plane in cube]))
     if not np.isfinite(mean):
