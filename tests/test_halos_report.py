@@ -16,10 +16,12 @@ from distillery.collect.query import query
 from distillery.collect.record import read_record
 from distillery.collect.run import collect
 from distillery.config import parse_config
+from distillery.errors import DistilleryError
 from distillery.outcome import write_outcome
 from distillery.report.halo_kept import kept_errors, kept_sketch
 from distillery.report.halo_kernel import caption, edge, kernel_sketch, paper_kernels
-from distillery.report.halo_pictures import predicted_figure
+from distillery.report.halo_pictures import map_figure, predicted_figure
+from distillery.report.overview import overview_figure
 from distillery.sweep import Sweep
 
 R = np.linspace(0.5, 49.5, 50)
@@ -168,3 +170,21 @@ def test_pictures_of_halos_are_not_filed_under_trajectories(sweep: Sweep) -> Non
     bodies = parse_config({"experiments": [{"system": "spring", "bodies": 4}], "models": ["l1"]})
     other = Sweep(bodies, sweep.results)
     assert workflow.category(other, str(other.experiments[0])) == "Trajectories"
+
+
+# What halos have not
+
+
+def test_halos_have_no_overview(sweep: Sweep) -> None:
+    for chosen in (cell_of(sweep, "network-with-mass"), None):
+        with pytest.raises(DistilleryError, match=r"is of halos, which have no overview; "):
+            overview_figure(sweep, sweep.results / "o.svg", chosen)
+
+
+def test_the_map_of_a_catalogue_asks_for_nothing_that_is_refused(tmp_path: Path) -> None:
+    own = {"catalogue": {"groups": "g", "matter": "m"}, "test_realisations": 0, "other_cosmology": None}
+    read = Sweep(parse_config({"halos": [{**own, "models": ["constant"]}]}), tmp_path)
+    map_figure(read, read.experiments[0], tmp_path / "map.svg")
+    text = (tmp_path / "map.svg").read_text(encoding="utf-8")
+    assert "a catalogue is one universe" in text
+    assert "test_realisations" not in text

@@ -35,7 +35,10 @@ def map_figure(sweep: Sweep, experiment: Experiment, path: Path) -> None:
     """
     drawn = {condition: paths[0] for condition, paths in catalogues(sweep, experiment, "test").items()}
     if not drawn:
-        say(path, f"{experiment}: halos", "no universe is kept apart from training; raise test_realisations")
+        why = "raise test_realisations"
+        if sweep.halos[experiment].catalogue is not None:
+            why = "a catalogue is one universe, and errors are those of its held-out space"
+        say(path, f"{experiment}: halos", f"no universe is kept apart from training; {why}")
         return
     smoothing = sweep.halos[experiment].smoothing
     with picture(path, 4.4 * len(drawn), 4.0) as figure:
