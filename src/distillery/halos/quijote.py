@@ -241,10 +241,10 @@ def _cube(file: Path, quijote: Quijote) -> Float[np.ndarray, "cells cells cells"
         )
     field = np.array(cube, dtype=np.float32)
     field -= np.float32(shift)
-    least = float(field.min())
-    if least < -1.0 - _MEAN:
+    lowest = float(field.min())
+    if lowest < -1.0 - _MEAN:
         raise DistilleryError(
-            f"{file}: δ falls to {least:.4g}, and matter cannot be less than none, δ = -1; expected a density over its "
+            f"{file}: δ falls to {lowest:.4g}, and matter cannot be less than none, δ = -1; expected a density over its "
             "mean, or its overdensity"
         )
     return field
