@@ -56,6 +56,16 @@ def test_xarray_opens_it_with_units(tmp_path: Path) -> None:
         np.testing.assert_array_equal(data.overdensity.sel(filter=20.0), catalogue().overdensity[1])
 
 
+def test_the_box_has_a_unit_and_catalogues_without_are_read(tmp_path: Path) -> None:
+    write_catalogue(tmp_path / "halos.zarr", catalogue())
+    with xarray.open_zarr(tmp_path / "halos.zarr") as data:
+        assert (data.attrs["box"], data.attrs["box_units"]) == (125.0, "Mpc/h")
+    group = zarr.open_group(str(tmp_path / "halos.zarr"), mode="r+", zarr_format=3)
+    before = read_catalogue(tmp_path / "halos.zarr").attributes
+    del group.attrs["box_units"]
+    assert read_catalogue(tmp_path / "halos.zarr").attributes == before
+
+
 def test_zeros_are_kept(tmp_path: Path) -> None:
     written = catalogue(3, velocity=np.zeros((3, 3)), overdensity=np.zeros((2, 3)))
     write_catalogue(tmp_path / "halos.zarr", written)

@@ -285,6 +285,22 @@ def test_laws_are_shown() -> None:
     assert "# m2 in 1e14 Msun/h" in listing(law, "a law")
 
 
+def test_constants_at_a_bound_are_named_and_leave_no_noise() -> None:
+    known = {"c1": -0.188, "c2": 11.67, "c3": 2.2280656733240186e-20, "c4": 0.27, "c6": 0.05131, "c7": 8.8}
+    law = form("with mass", 20.0).having(known)
+    assert law.at_bound == {"c3": 0.0}
+    shown = line(law)
+    assert shown == ("δ = -0.1880 + s/11.67, s = Σ ((0.2700 + m2)/(1.000 + (0.05131*r)**8.800)) (c3 = 0: at a bound)")
+    assert "e-20" not in latex(law)
+    # All digits stay in the file.
+    assert "c3 = 2.2280656733240186e-20" in listing(law, "a law")
+    steep = line(law.having({"c3": 0.1, "c7": 40.0}))
+    assert steep.endswith("(0.05131*r)**40.00)) (c7 = 40: at a bound)")
+    # Nothing that would divide by zero is left out.
+    harsh = HaloLaw(formula.parse("c4/r", ("r", "c4")), formula.parse("s/c5", ("s", "c5")), {"c4": 1.0, "c5": 1e-30})
+    assert "zoo" not in line(dataclasses.replace(harsh, bounds={"c5": (0.0, 1.0)}))
+
+
 def test_errors_whose_squares_no_number_holds_end_no_refit() -> None:
     _, graph = toy("with mass")
     huge = dataclasses.replace(graph, overdensity=graph.overdensity * 1e170)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from distillery.halos import mesh
+from distillery.halos.cosmology import Cosmology, top_hat
 from distillery.halos.overdensity import smoothed
 
 
@@ -47,3 +48,28 @@ def test_its_mean_over_the_box_is_zero() -> None:
     (found,) = smoothed(field, 50.0, (8.0,), points)
     assert found.std() > 0.01
     assert found.mean() == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(("per_radius", "lost"), [(5, 0.009), (10, 0.0023)])
+def test_reading_lowers_fluctuations_as_much_as_the_guide_says(per_radius: int, lost: float) -> None:
+    # Linear fluctuations on a mesh of that many cells for each radius, read between its points. What is said there is
+    # the size of their projection on what an exact reading would find, a wave at a time.
+    radius, cells = 20.0, 32
+    box = cells * radius / per_radius
+    places = np.random.default_rng(0).uniform(0, box, (20_000, 3))
+    line = np.arange(cells) * box / cells
+    mesh_points = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1)
+    for mode in ((1, 0, 0), (2, 1, 0), (3, 2, 1)):
+        k = 2 * np.pi / box * np.array(mode)
+        (found,) = smoothed(np.cos(mesh_points @ k), box, (radius,), places)
+        exact = top_hat(np.array([radius * np.linalg.norm(k)]))[0] * np.cos(places @ k)
+        window = np.sinc(k * box / cells / (2 * np.pi)).prod() ** 2
+        assert (found @ exact) / (exact @ exact) == pytest.approx(window, abs=2e-3)
+    # The same window over the spectrum of linear theory.
+    waves = np.geomspace(1e-4, 3.0, 400)
+    draws = np.random.default_rng(1).normal(size=(100, 3))
+    along = draws / np.linalg.norm(draws, axis=1)[:, None]
+    read = np.sinc(waves[:, None, None] * along * radius / per_radius / (2 * np.pi)).prod(-1) ** 4
+    power = Cosmology().power(waves) * top_hat(waves * radius) ** 2 * waves**3
+    kept, whole = (np.trapezoid(power * share, np.log(waves)) for share in (read.mean(1), 1.0))
+    assert 1 - np.sqrt(kept / whole) == pytest.approx(lost, rel=0.1)

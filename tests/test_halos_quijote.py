@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 import struct
 import subprocess
@@ -16,14 +17,19 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from distillery import stages
+from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.halos import mesh
 from distillery.halos.catalogue import read_catalogue, write_catalogue
 from distillery.halos.cosmology import Cosmology
+from distillery.halos.places import catalogues
 from distillery.halos.quijote import Quijote, read_quijote
+from distillery.plan import plan_text
+from distillery.sweep import Sweep
 
 BOX = 100.0
-CELLS = 16
+CELLS = 40
 
 
 class Files:
@@ -182,6 +188,21 @@ def harm_not_finite(files: Files) -> None:
     files.write_groups()
 
 
+def harm_mass_infinite(files: Files) -> None:
+    files.mass[3] = np.inf
+    files.write_groups()
+
+
+def harm_units(files: Files) -> None:
+    # Positions in Mpc/h, which would be read as kpc/h: all halos in one corner.
+    files.counts, count = (200, 0, 200), 400
+    random = np.random.default_rng(12)
+    files.length, files.mass = np.full(count, 30, "<i4"), np.full(count, 1e3, "<f4")
+    files.position = random.uniform(0, BOX, (count, 3)).astype("<f4")
+    files.velocity = np.zeros((count, 3), "<f4")
+    files.write_groups()
+
+
 def harm_no_particles(files: Files) -> None:
     files.length[1] = 0
     files.write_groups()
@@ -205,6 +226,27 @@ def harm_cube_pickled(files: Files) -> None:
     np.save(files.cube, np.array([{"no": "cube"}], dtype=object), allow_pickle=True)
 
 
+def harm_cube_snapshot(files: Files) -> None:
+    files.cube.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+
+
+def harm_cube_text(files: Files) -> None:
+    files.cube.write_text("see the folder beside\n")
+
+
+def harm_cube_empty(files: Files) -> None:
+    files.cube.write_bytes(b"")
+
+
+def harm_cube_archive(files: Files) -> None:
+    with files.cube.open("wb") as file:
+        np.savez(file, cube=files.contrast)
+
+
+def harm_cube_negative(files: Files) -> None:
+    np.save(files.cube, 5 * files.contrast)
+
+
 def harm_cube_flat(files: Files) -> None:
     np.save(files.cube, files.contrast[0])
 
@@ -219,7 +261,7 @@ def harm_cube_holes(files: Files) -> None:
 
 
 def harm_cube_coarse(files: Files) -> None:
-    np.save(files.cube, np.ones((8, 8, 8)))
+    np.save(files.cube, np.ones((24, 24, 24)))
 
 
 @pytest.mark.parametrize(
@@ -233,17 +275,32 @@ def harm_cube_coarse(files: Files) -> None:
         (harm_missing_all, "group_tab_004.0", "no such file; fetch the folder groups_004"),
         (harm_wrong_total, "group_tab_004.0", "13 groups expected in 3 files, 12 are there"),
         (harm_mixed_sets, "group_tab_004.2", "of different sets"),
-        (harm_outside, "groups_004", r"halo 6 lies at z = 100.001 Mpc/h, outside of the box of 100"),
-        (harm_not_finite, "group_tab_004.2", "no numbers to use"),
+        (harm_outside, "group_tab_004.2", r"halo 1 lies at z = 100.001 Mpc/h, outside of the box of 100"),
+        (harm_not_finite, "group_tab_004.2", "velocities that are no numbers to use"),
+        (harm_mass_infinite, "group_tab_004.0", "masses that are no numbers to use"),
+        (
+            harm_units,
+            "group_tab_004.0",
+            r"of 400 halos none lies beyond 0.09\d+ Mpc/h along any axis, in a box of 100; set",
+        ),
         (harm_no_particles, "group_tab_004.0", "0 particles"),
         (harm_no_halos, "group_tab_004.0", "no halos"),
         (harm_no_cube, "df_m_CIC_z=0.npy", "no such file or folder"),
         (harm_cube_cut, "df_m_CIC_z=0.npy", "no NumPy array or cut short"),
+        (harm_cube_snapshot, "df_m_CIC_z=0.npy", "is an HDF5 file; .* name the folder .*; expected a density cube"),
+        (harm_cube_text, "df_m_CIC_z=0.npy", r"is no NumPy file; expected a density cube \(\.npy\), or the folder"),
+        (harm_cube_empty, "df_m_CIC_z=0.npy", "is no NumPy file"),
+        (harm_cube_archive, "df_m_CIC_z=0.npy", "is an archive; save the cube alone"),
+        (harm_cube_negative, "df_m_CIC_z=0.npy", r"δ falls to -[\d.]+, and matter cannot be less than none"),
         (harm_cube_pickled, "df_m_CIC_z=0.npy", "no NumPy array or cut short"),
         (harm_cube_flat, "df_m_CIC_z=0.npy", "expected a cube"),
         (harm_cube_counts, "df_m_CIC_z=0.npy", r"its mean is 40; expected 1 .* or 0"),
         (harm_cube_holes, "df_m_CIC_z=0.npy", "not finite"),
-        (harm_cube_coarse, "df_m_CIC_z=0.npy", "too coarse for a filter of 20"),
+        (
+            harm_cube_coarse,
+            "df_m_CIC_z=0.npy",
+            "too coarse for a filter of 20 and would lower δ; fetch a cube with 25 cells per side or more",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_one_line(
@@ -265,6 +322,14 @@ def test_filters_fit_into_the_box() -> None:
     for filters, complaint in (((60.0,), "half of the box"), ((9.0, 9.0), "twice")):
         with pytest.raises(ValidationError, match=complaint):
             Quijote(groups="groups_004", matter="df_m.npy", box=BOX, filters=filters)
+
+
+def test_many_halos_are_read_wherever_they_reach_the_far_side(files: Files) -> None:
+    harm_units(files)
+    files.position *= np.float32(1e3)
+    files.position[:, :2] *= np.float32(0.5)
+    files.write_groups()
+    assert len(read_quijote(files.quijote()).mass) == 400
 
 
 # Snapshots in HDF5
@@ -341,6 +406,10 @@ def test_compressed_snapshots_are_read_with_the_plugin_or_ask_for_it(
         ({"Redshift": 0.5}, "Redshift is 0.5, but 0 was expected; correct snapshot"),
         ({"Omega0": 0.3175}, "Omega0 is 0.3175, but 0.1755 was expected; correct cosmology.omega_m"),
         ({"NumFilesPerSnapshot": 3}, r"snap_004.2.hdf5: missing; snap_004.0.hdf5 says the set has 3 files"),
+        (
+            {"NumFilesPerSnapshot": 0},
+            r"snap_004.0.hdf5: says the set has 0 files .*, expected at least 1; fetch it again",
+        ),
         ({"NumPart_Total": np.full(6, 9, "u4")}, "9 particles expected in 2 files, 4000 are there"),
         ({"NumPart_ThisFile": np.full(6, 9, "i4")}, r"has the shape \(2000, 3\), expected \(9, 3\)"),
     ],
@@ -381,3 +450,74 @@ def test_without_h5py_snapshots_are_refused_in_one_line(files: Files, monkeypatc
     assert "reading HDF5 needs h5py, which is not installed; pip install h5py" in refused(
         files.quijote(matter=str(folder))
     )
+
+
+# Files that are replaced
+
+
+def sweep_of(files: Files) -> Sweep:
+    catalogue = {"groups": str(files.groups), "matter": str(files.cube), "box": BOX, "filters": [12.5]}
+    own = {"catalogue": catalogue, "test_realisations": 0, "other_cosmology": None, "radius": 40.0, "smoothing": 12.5}
+    return Sweep(
+        parse_config({"halos": [{**own, "validation": 0.0, "models": ["constant"]}]}), files.folder / "results"
+    )
+
+
+def key_of(files: Files) -> str:
+    sweep = sweep_of(files)
+    return sweep.data_key(sweep.experiments[0], "train")
+
+
+def touched(file: Path) -> None:
+    """Give a file a time of modification that it did not have, a nanosecond later."""
+    before = file.stat().st_mtime_ns
+    os.utime(file, ns=(before, before + 1))
+
+
+def test_a_file_that_was_replaced_makes_the_catalogue_anew(files: Files) -> None:
+    sweep, keys = sweep_of(files), [key_of(files)]
+    (cell,) = sweep.cells
+    trained = sweep.key("train", cell)
+    assert key_of(files) == keys[0]
+    for file in (files.cube, files.file(2)):
+        touched(file)
+        keys.append(key_of(files))
+    (files.groups / "group_tab_003.0").touch()
+    assert key_of(files) == keys[2]
+    assert len(set(keys)) == 3
+    after = sweep_of(files)
+    assert after.key("train", cell) != trained
+    assert after.data_key(cell.experiment, "test") == sweep.data_key(cell.experiment, "test")
+
+
+def test_a_finished_catalogue_is_made_again_when_its_file_was_replaced(files: Files) -> None:
+    def made() -> np.ndarray:
+        sweep = sweep_of(files)
+        stages.simulate(sweep, sweep.experiments[0], "train", 1)
+        (path,) = catalogues(sweep, sweep.experiments[0], "train")[""]
+        return read_catalogue(path).overdensity
+
+    first = made()
+    np.save(files.cube, 1 + 0.5 * files.contrast)
+    touched(files.cube)
+    np.testing.assert_allclose(made(), 0.5 * first, atol=1e-6)
+
+
+def test_a_finished_catalogue_outlives_its_files(files: Files) -> None:
+    sweep = sweep_of(files)
+    stages.simulate(sweep, sweep.experiments[0], "train", 1)
+    before = key_of(files)
+    files.cube.rename(files.folder / "put away")
+    assert key_of(files) == before
+    (files.folder / "put away").rename(files.cube)
+    assert key_of(files) == before
+    touched(files.cube)
+    assert key_of(files) != before
+
+
+def test_files_that_are_not_there_are_planned_and_then_asked_for(files: Files) -> None:
+    files.cube.unlink()
+    sweep = sweep_of(files)
+    assert "halos" in plan_text(sweep)
+    with pytest.raises(DistilleryError, match=r"df_m_CIC_z=0\.npy: no such file or folder; fetch Quijote's"):
+        stages.simulate(sweep, sweep.experiments[0], "train", 1)

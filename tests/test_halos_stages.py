@@ -359,6 +359,13 @@ def test_interpretation_tells_what_components_carry(
     assert alone == pytest.approx(whole, rel=1e-3)
     assert result["enough"] == 1
     _, third = by_hand(sweep, cell, np.diag([0.0, 0.0, 1.0, 0.0]))
+    assert result[f"kept_{reading}"] == [entry["mae"] for entry in result["kept"][:-1]]
+    largest = np.zeros(MESSAGES)
+    largest[np.argmax(result["message_std"])] = 1.0
+    assert result["kept_std"][0] == pytest.approx(by_hand(sweep, cell, np.diag(largest))[1], rel=1e-4)
+    assert result["kept_principal"][0] == pytest.approx(
+        by_hand(sweep, cell, np.outer(*2 * (vectors[:, -1],)))[1], rel=1e-4
+    )
     assert (third > 1.05 * whole) is (reading == "principal")
 
 
@@ -629,6 +636,23 @@ def test_halos_that_are_missing_or_damaged_are_refused(sweep: Sweep) -> None:
     marker = formula.experiment.marker(sweep.results, "train")
     marker.unlink()
     refused(sweep, formula, "train", marker)
+
+
+def test_halos_that_are_too_few_are_named_with_their_file_or_data_set(tmp_path: Path) -> None:
+    def few(count: int) -> Sweep:
+        def grow(universe: Universe, seeds: Sequence[int], folder: Path, crew: Ranks) -> None:
+            own = ruled(0)
+            kept = {name: getattr(own, name)[:count] for name in ("position", "velocity", "mass", "particles")}
+            halos = Catalogue(**{**vars(own), **kept, "overdensity": own.overdensity[:, :count]})
+            crew.first(lambda: [write_catalogue(path_of(folder, seed), halos) for seed in seeds])
+
+        return made(tmp_path / str(count), grow)
+
+    with pytest.raises(DistilleryError, match=r"halos-s\d+\.zarr: has 1 halos, too few for a graph"):
+        halos_of(few(1))
+    sweep = few(2)
+    with pytest.raises(DistilleryError, match=r"halos-3d-s0: \w+: no halo in its slab"):
+        regions_of(sweep, sweep.cells[0], halos_of(sweep))
 
 
 def test_halos_of_other_settings_are_refused(sweep: Sweep) -> None:

@@ -19,6 +19,7 @@ from distillery.config import Config, load_config, parse_config
 from distillery.errors import DistilleryError
 from distillery.halos.models import HALO_MODELS, HaloModel
 from distillery.halos.settings import HaloSettings
+from distillery.halos.sources import sources
 from distillery.models import Model
 from distillery.settings import DistillationSettings, ExperimentSettings, TrainingSettings
 from distillery.systems import System
@@ -193,7 +194,8 @@ class Sweep:
     def data_key(self, experiment: Experiment, split: Split) -> str:
         """Return the key of an experiment's trajectories or halos."""
         if experiment in self.halos:
-            return files.digest({"format": HALO_FORMATS["simulate"], **self.halos[experiment].data_content(split)})
+            content = {"format": HALO_FORMATS["simulate"], **self.halos[experiment].data_content(split)}
+            return files.digest(content | self._sources(experiment, split))
         settings = self.settings[experiment]
         return files.digest(
             {
@@ -209,6 +211,13 @@ class Sweep:
                 **self._dumped("simulation"),
             }
         )
+
+    def _sources(self, experiment: Experiment, split: Split) -> dict[str, Any]:
+        """Return what the files of a catalogue are told by; paths alone do not tell that they were replaced."""
+        catalogue = self.halos[experiment].catalogue
+        if split != "train" or catalogue is None:
+            return {}
+        return {"sources": sources(catalogue, experiment.marker(self.results, split))}
 
     @functools.cache
     def key(self, stage: Stage, cell: Cell) -> str:

@@ -220,6 +220,11 @@ def pictures(sweep: Sweep) -> list[str]:
     return [str(file) for file in of_experiments + of_jobs]
 
 
+def category(sweep: Sweep, experiment: str) -> str:
+    """Return under which heading of Snakemake's report the picture of an experiment stands."""
+    return "Halos" if sweep.kind(Experiment.parse(experiment)) == "halos" else "Trajectories"
+
+
 def ended(sweep: Sweep) -> list[str]:
     """Return the last outcomes of all jobs."""
     return [str(job.outcome(sweep.results, STAGES[-1])) for job in sweep.jobs.values()]

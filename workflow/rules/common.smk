@@ -41,6 +41,10 @@ def test_data_key(wildcards):
     return house.data_key(SWEEP, wildcards.experiment, "test")
 
 
+def category(wildcards):
+    return house.category(SWEEP, wildcards.experiment)
+
+
 def job_key(stage):
     return lambda wildcards: house.job_key(
         SWEEP, stage, wildcards.experiment, wildcards.member

@@ -5,7 +5,7 @@ rule picture_experiment:
         report(
             house.path(SWEEP, house.EXPERIMENT_PICTURE),
             caption="../report/trajectories.rst",
-            category="Trajectories",
+            category=category,
             labels={"experiment": "{experiment}"},
         ),
     log:

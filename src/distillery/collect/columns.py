@@ -67,6 +67,13 @@ CELLS: tuple[Column, ...] = (
     Column("test_medae", "number", "median of the same"),
     Column("label_std", "number", "standard deviation of the true accelerations"),
     Column("message_std", "number", "standard deviation of each message component", ("message",)),
+    *(
+        Column(
+            f"kept_{reading}", "number", f"halos: validation error with the first 1, 2, 3 … {what} alone", ("message",)
+        )
+        for reading, what in (("std", "components by std"), ("principal", "principal axes"))
+    ),
+    Column("kept_all", "number", "halos: the same error with all components"),
     Column("reading", "text", "how message components were read: std or principal"),
     Column("force_r2", "number", f"{_R2} the true force", _PER_COMPONENT),
     Column("force_r2_robust", "number", f"{_R2} the true force, best 90 % of samples", _PER_COMPONENT),

@@ -238,7 +238,8 @@ def _wanted(filters: Sequence[_Filter], sql: str | None, columns: Sequence[str] 
     if sql is None and columns:
         return [*filtered, *columns]
     usual = [column.name for column in CELLS if column.dims != ("message",)]
-    return [*usual, *filtered, *(["message_std"] if sql is not None and "message_std" in sql.lower() else [])]
+    named = [c.name for c in CELLS if c.dims == ("message",) and sql is not None and c.name in sql.lower()]
+    return [*usual, *filtered, *named]
 
 
 def _filtered(frame: Frame, filters: Sequence[_Filter]) -> Frame:

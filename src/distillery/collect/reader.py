@@ -64,7 +64,7 @@ def read_cells(results: Path, names: Sequence[str] | None = None) -> Frame:
 
     Args:
         results: The results folder.
-        names: Columns wanted beside the coordinates; all but ``message_std`` by default.
+        names: Columns wanted beside the coordinates; all but those of every message component by default.
 
     Raises:
         DistilleryError: There is no store, or it is damaged or of another version.

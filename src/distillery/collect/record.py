@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distillery.cell import STAGES, Cell, Split, Stage
+from distillery.collect.columns import READINGS
 from distillery.collect.state import StageState, cell_states
 from distillery.functions import Function
 from distillery.generalise import LONG, PREDICTORS
@@ -116,11 +117,24 @@ def _read_interpret(result: Values) -> Values:
     found: Values = {name: _number(result[name]) for name in ("test_mae", "test_medae", "label_std")}
     found["message_std"] = [_number(value) for value in result["message_std"]]
     found["reading"] = _text(result["reading"])
+    found |= _kept(result)
     for reading, fits in result["fits"].items():
         for against in ("force", "acceleration"):
             for kind in ("r2", "r2_robust", "r2_gauge_free"):
                 found[f"{reading}:{against}_{kind}"] = [_number(value) for value in fits[against][kind]]
     return found
+
+
+def _kept(result: Values) -> Values:
+    """Return the errors of halos with few components, as far as they were measured; those of bodies are not."""
+    kept = result.get("kept") or ()
+    if not kept:
+        return {}
+    # Before both readings were written, only that of what is distilled was.
+    own = {result["reading"]: [entry["mae"] for entry in kept[:-1]]}
+    both = {name: result.get(f"kept_{name}", own.get(name, ())) for name in READINGS}
+    lists: Values = {f"kept_{name}": [_number(error) for error in errors] for name, errors in both.items() if errors}
+    return lists | {"kept_all": _number(kept[-1]["mae"])}
 
 
 def _choose_reading(values: Values) -> None:

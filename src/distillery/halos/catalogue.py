@@ -100,7 +100,7 @@ def write_catalogue(path: Path, catalogue: Catalogue) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
-        attributes = {**catalogue.attributes, "box": float(catalogue.box), "format": _FORMAT}
+        attributes = {**catalogue.attributes, "box": float(catalogue.box), "box_units": "Mpc/h", "format": _FORMAT}
         _fill(fresh, arrays, attributes)
         files.sync_tree(fresh)
         umask = os.umask(0)
@@ -144,6 +144,8 @@ def read_catalogue(path: Path) -> Catalogue:
         if arrays[name].shape != tuple(sizes[dimension] for dimension in dimensions):
             raise DistilleryError(f"{path / name}: damaged (its length is not that of the others); {remedy}")
     box = attributes.pop("box", None)
+    # For readers from elsewhere; here it is always the same.
+    attributes.pop("box_units", None)
     if not isinstance(box, (int, float)) or isinstance(box, bool) or not box > 0:
         raise DistilleryError(f"{path}: damaged (box is {box!r}); {remedy}")
     _refuse(path, arrays, box, remedy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from distillery.halos.generalisation import below
 from distillery.halos.graph import Neighbours
 from distillery.halos.places import catalogues
 from distillery.halos.regions import Regions, split
+from distillery.halos.settings import HaloSettings
 from distillery.simulate.store import first_change
 from distillery.sweep import Sweep
 
@@ -42,9 +44,17 @@ def read_graphs(sweep: Sweep, experiment: Experiment, of: Split) -> dict[str, Ha
         raise DistilleryError(f"{store / changed}: missing or damaged; {remedy}")
     settings = sweep.halos[experiment]
     return {
-        condition: joined([halo_graph(read_catalogue(path), settings.radius, settings.smoothing) for path in paths])
+        condition: joined([_graph(path, settings) for path in paths])
         for condition, paths in catalogues(sweep, experiment, of).items()
     }
+
+
+def _graph(path: Path, settings: HaloSettings) -> HaloGraph:
+    catalogue = read_catalogue(path)
+    try:
+        return halo_graph(catalogue, settings.radius, settings.smoothing)
+    except DistilleryError as error:
+        raise DistilleryError(f"{path}: {str(error).removeprefix('catalogue: ')}") from None
 
 
 def joined(graphs: Sequence[HaloGraph]) -> HaloGraph:
@@ -91,7 +101,10 @@ def regions_of(sweep: Sweep, cell: Cell, graph: HaloGraph) -> Regions:
     """
     settings, limit = sweep.halos[cell.experiment], sweep.halo_model(cell).below
     fractions = (1 - settings.validation - settings.held_out, settings.validation, settings.held_out)
-    found = split(graph.neighbours.position, graph.neighbours.box, settings.smoothing, fractions)
+    try:
+        found = split(graph.neighbours.position, graph.neighbours.box, settings.smoothing, fractions)
+    except DistilleryError as error:
+        raise DistilleryError(f"{cell.experiment}: {error}") from None
     train, validation = found.train, found.validation if settings.validation else found.train
     if limit is not None:
         train, validation = below(graph, train, limit), below(graph, validation, limit)

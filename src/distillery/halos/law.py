@@ -52,6 +52,18 @@ class HaloLaw:
         """Return the bounds of a constant."""
         return self.bounds.get(name, (-np.inf, np.inf))
 
+    @property
+    def at_bound(self) -> dict[str, float]:
+        """Free constants that stand at a bound, to within what a fit can tell, and that bound."""
+        found = {}
+        for name in self.free:
+            value = self.constants[name]
+            near = 1e-6 * max(abs(value), 1e-12)
+            for bound in self.bound(name):
+                if abs(value - bound) < near:
+                    found[name] = bound
+        return found
+
     def having(self, constants: Mapping[str, float]) -> HaloLaw:
         """Return the law with other values of some constants."""
         return dataclasses.replace(self, constants={**self.constants, **constants})

@@ -1,8 +1,9 @@
 """Overdensity δ in balls: matter on a mesh, smoothed by a spherical top-hat, read at halos.
 
 The mesh is painted and read by cloud-in-cell and neither is deconvolved: for cells of a tenth of the radius, that
-lowers fluctuations on the filter's scale by less than a hundredth, and a density cube from elsewhere need not say how
-it was painted.
+lowers fluctuations on the filter's scale by 0.5 %, for a fifth by 1.8 %, half by reading and half by painting. A
+density cube from elsewhere need not say how it was painted. Reading is exact on points of the mesh and most off between
+them; dividing by its window, which is an average, would trade one error for another.
 """
 
 from __future__ import annotations

@@ -28,10 +28,19 @@ _GROUP = 36
 _GROUP_BY_TYPE = 84
 # More files than any set has.
 _MOST_FILES = 1 << 16
-# How far a cube's mean may be from 1 or 0.
+# How far a cube's mean may be from 1 or 0, and how far its density below 0: windows that were undone overshoot.
 _MEAN = 0.01
-# Cells of the mesh that snapshots are painted on, for each radius of the smallest filter.
-_CELLS_PER_RADIUS = 10
+# So many halos reach beyond this share of the box along one axis at least, wherever they cluster.
+_MANY, _REACHED = 300, 0.9
+_NUMPY = b"\x93NUMPY"
+# What else a file that is no cube may be, by how it begins.
+_OTHERS = {
+    b"\x89HDF": "is an HDF5 file; of a snapshot name the folder that holds its files",
+    b"PK\x03\x04": "is an archive; save the cube alone, with numpy.save",
+}
+# Cells for each radius of the smallest filter: of a cube at least, and of the mesh that snapshots are painted on.
+# Windows of painting and reading are not undone; five cells lower δ by 2 or 3 %, ten by 0.5 % (docs/halos.md).
+_LEAST_CELLS_PER_RADIUS, _CELLS_PER_RADIUS = 5, 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,6 +48,7 @@ class _Part:
     """The groups of one file, in the file's units.
 
     Attributes:
+        file: Which one.
         total: Groups in all files.
         files: How many files there are.
         length: Particles of each group.
@@ -47,6 +57,7 @@ class _Part:
         velocity: Velocities in km/s over 1 + z.
     """
 
+    file: Path
     total: int
     files: int
     length: Int[np.ndarray, "groups"]
@@ -73,10 +84,8 @@ def read_quijote(quijote: Quijote, workers: int = 1) -> Catalogue:
         raise DistilleryError(f"{matter}: no such file or folder; fetch Quijote's density cube or snapshot there")
     parts = _read_parts(Path(quijote.groups), quijote.snapshot)
     redshift = REDSHIFTS[quijote.snapshot]
-    position, velocity = (
-        np.concatenate([getattr(part, name) for part in parts]).astype(np.float64) for name in ("position", "velocity")
-    )
-    position = _inside(Path(quijote.groups), position / 1e3, quijote.box)
+    position = _placed(parts, quijote)
+    velocity = np.concatenate([part.velocity for part in parts]).astype(np.float64)
     field = _cube(matter, quijote) if matter.is_file() else _painted(matter, quijote)
     return Catalogue(
         position=position,
@@ -158,30 +167,51 @@ def _read_part(file: Path) -> _Part:
     length, _, mass, position, velocity = columns
     if np.any(length < 1):
         raise DistilleryError(f"{file}: a group has {length.min()} particles, expected at least 1; fetch it again")
-    if not (np.all(np.isfinite(position)) and np.all(np.isfinite(velocity)) and np.all(mass > 0)):
-        raise DistilleryError(f"{file}: masses, positions or velocities are no numbers to use; fetch it again")
-    return _Part(total, parts, length, mass, position, velocity)
+    usable = {
+        "masses": np.isfinite(mass) & (mass > 0),
+        "positions": np.isfinite(position),
+        "velocities": np.isfinite(velocity),
+    }
+    for name, good in usable.items():
+        if not np.all(good):
+            raise DistilleryError(f"{file}: {name} that are no numbers to use (not finite, or no mass); fetch it again")
+    return _Part(file, total, parts, length, mass, position, velocity)
 
 
 def _plausible(count: int, total: int, parts: int) -> bool:
     return 0 <= count <= total and 1 <= parts <= _MOST_FILES
 
 
-def _inside(folder: Path, position: Float[np.ndarray, "halos 3"], box: float) -> Float[np.ndarray, "halos 3"]:
-    """Check that positions lie in the box; its upper edge, where single precision leads, becomes its lower one."""
+def _placed(parts: list[_Part], quijote: Quijote) -> Float[np.ndarray, "halos 3"]:
+    """Return positions in Mpc/h that lie in the box, and all over it."""
+    box = quijote.box
+    position = np.concatenate([_inside(part, box) for part in parts])
+    largest = float(position.max())
+    if len(position) > _MANY and largest < _REACHED * box:
+        raise DistilleryError(
+            f"{parts[0].file}: of {len(position)} halos none lies beyond {largest:g} Mpc/h along any axis, in a box of "
+            f"{box:g}; set box to that of the simulation, or fetch files with positions in kpc/h"
+        )
+    return mesh.wrapped(position, box)
+
+
+def _inside(part: _Part, box: float) -> Float[np.ndarray, "halos 3"]:
+    """Return the positions of a file in Mpc/h; its box's upper edge, where single precision leads, is inside."""
+    position = part.position.astype(np.float64) / 1e3
     # A unit in the last place of single precision: what the files hold of the box's edge.
     outside = (position < 0) | (position > box * (1 + 2.0**-23))
     if np.any(outside):
         halo, axis = (int(index) for index in np.argwhere(outside)[0])
         raise DistilleryError(
-            f"{folder}: halo {halo} lies at {'xyz'[axis]} = {position[halo, axis]:g} Mpc/h, outside of the box of "
+            f"{part.file}: halo {halo} lies at {'xyz'[axis]} = {position[halo, axis]:g} Mpc/h, outside of the box of "
             f"{box:g}; set box to that of the simulation"
         )
-    return mesh.wrapped(position, box)
+    return position
 
 
 def _cube(file: Path, quijote: Quijote) -> Float[np.ndarray, "cells cells cells"]:
     """Read a density cube, of density over its mean or of δ, and return δ."""
+    _require_numpy(file)
     try:
         cube = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -191,10 +221,11 @@ def _cube(file: Path, quijote: Quijote) -> Float[np.ndarray, "cells cells cells"
         what = f"{cube.dtype} of shape {cube.shape}" if isinstance(cube, np.ndarray) else "several arrays"
         raise DistilleryError(f"{file}: holds {what}; expected a cube of floating-point numbers, equal on all sides")
     smallest = min(quijote.filters)
-    if quijote.box / len(cube) > smallest / 2:
+    if _LEAST_CELLS_PER_RADIUS * quijote.box > smallest * len(cube):
+        least = int(np.ceil(_LEAST_CELLS_PER_RADIUS * quijote.box / smallest))
         raise DistilleryError(
-            f"{file}: its cells of {quijote.box / len(cube):g} Mpc/h are too coarse for a filter of {smallest:g}; "
-            f"fetch a cube with {int(np.ceil(2 * quijote.box / smallest))} cells per side or more"
+            f"{file}: its cells of {quijote.box / len(cube):g} Mpc/h are too coarse for a filter of {smallest:g} and "
+            f"would lower δ; fetch a cube with {least} cells per side or more"
         )
     mean = float(np.mean([plane.mean(dtype=np.float64) for plane in cube]))
     if not np.isfinite(mean):
@@ -210,7 +241,27 @@ def _cube(file: Path, quijote: Quijote) -> Float[np.ndarray, "cells cells cells"
         )
     field = np.array(cube, dtype=np.float32)
     field -= np.float32(shift)
+    lowest = float(field.min())
+    if lowest < -1.0 - _MEAN:
+        raise DistilleryError(
+            f"{file}: δ falls to {lowest:.4g}, and matter cannot be less than none, δ = -1; expected a density over its "
+            "mean, or its overdensity"
+        )
     return field
+
+
+def _require_numpy(file: Path) -> None:
+    """Refuse what is no array of NumPy; its reader would speak of pickles."""
+    try:
+        with file.open("rb") as content:
+            start = content.read(len(_NUMPY))
+    except OSError as error:
+        raise DistilleryError(f"{file}: cannot be read ({error.strerror or error}); fetch it again") from None
+    if start != _NUMPY:
+        what = next((words for begin, words in _OTHERS.items() if start.startswith(begin)), "is no NumPy file")
+        raise DistilleryError(
+            f"{file}: {what}; expected a density cube (.npy), or the folder of the files snap_SSS.k.hdf5"
+        )
 
 
 def _painted(folder: Path, quijote: Quijote) -> Float[np.ndarray, "cells cells cells"]:

@@ -97,12 +97,8 @@ def refit(
             inner = _polished(problem, inner, polish)
     found = problem.natural(inner)
     fitted = law.having(dict(zip(law.free, found.tolist(), strict=True)))
-    near = 1e-6 * np.maximum(np.abs(found), 1e-12)
-    at_bound = tuple(
-        n for n, v, a, b, d in zip(law.free, found, low, high, near, strict=True) if v - a < d or b - v < d
-    )
     poles = has_poles(fitted, domain_of(fitted, graph, receivers))
-    return Refitted(fitted, problem.error(inner), len(receivers), at_bound, poles)
+    return Refitted(fitted, problem.error(inner), len(receivers), tuple(fitted.at_bound), poles)
 
 
 def _best(problem: _Problem, starts: Sequence[np.ndarray], most: int) -> np.ndarray:

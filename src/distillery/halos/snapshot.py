@@ -55,6 +55,10 @@ def positions(
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module("hdf5plugin")
     files = _header(h5py, first, "NumFilesPerSnapshot")
+    if not files >= 1:
+        raise DistilleryError(
+            f"{first}: says the set has {files:g} files (NumFilesPerSnapshot), expected at least 1; fetch it again"
+        )
     wanted = int(_header(h5py, first, "NumPart_Total", _MATTER))
     wanted += int(_header(h5py, first, "NumPart_Total_HighWord", _MATTER, default=0.0)) << 32
     total = 0

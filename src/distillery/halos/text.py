@@ -25,11 +25,15 @@ _LATEX = {
 def line(law: HaloLaw) -> str:
     """Return a law on one line; sums go over the neighbours 2 of halo 1.
 
+    What a constant at its bound 0 is a factor of is left out; constants at bounds are named.
+
     Args:
         law: The law with its constants.
     """
     message, node = _shown(law)
-    return f"δ = {plain(node)}" + (f", s = Σ {_bracketed(plain(message))}" if law.hears else "")
+    heard = f", s = Σ {_bracketed(plain(message))}" if law.hears else ""
+    bounds = ", ".join(f"{name} = {bound:g}" for name, bound in law.at_bound.items())
+    return f"δ = {plain(node)}{heard}" + (f" ({bounds}: at a bound)" if bounds else "")
 
 
 def latex(law: HaloLaw) -> str:
@@ -64,7 +68,14 @@ def _shown(law: HaloLaw) -> tuple[sympy.Expr, sympy.Expr]:
         formula.symbol(name): formula.symbol(_digits(value)) * (-1 if value < 0 else 1)
         for name, value in law.constants.items()
     }
-    return law.message.xreplace(values), law.node.xreplace(values)
+    gone = {formula.symbol(name): sympy.Integer(0) for name, bound in law.at_bound.items() if bound == 0}
+    message, node = (_where_finite(part, gone).xreplace(values) for part in (law.message, law.node))
+    return message, node
+
+
+def _where_finite(expression: sympy.Expr, values: dict[sympy.Symbol, sympy.Expr]) -> sympy.Expr:
+    found = expression.xreplace(values)
+    return expression if found.has(sympy.zoo, sympy.nan, sympy.oo) else found
 
 
 def _digits(value: float) -> str:

@@ -21,9 +21,11 @@ from distillery.halos.names import message_names, node_names
 from distillery.report import paper
 from distillery.report.cells import Shown
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
+from distillery.report.halo_kept import kept_sketch
+from distillery.report.halo_kernel import kernel_sketch
 from distillery.report.html import escape, figure, folded, identifier
 from distillery.report.mathml import equation
-from distillery.report.plot import Axis, axis, dots, drawing, line
+from distillery.report.plot import Axis, dots, drawing, line
 from distillery.report.pooled import beside, loss_text, pool
 from distillery.report.sketches import front_sketch, spread_sketch
 from distillery.report.study import Found, Study
@@ -182,9 +184,9 @@ def _pictures(sweep: Sweep, shown: Shown) -> str:
         return f'<p class="note">{escape(error)}</p>'
     parts = [_predicted(arrays["true"], arrays["predicted"])]
     if findings["kernel"]["r"]:
-        parts.append(_kernel(findings["kernel"]))
+        parts.append(kernel_sketch(findings["kernel"]))
     if HALO_MODELS[shown.cell.model].kind == "network":
-        parts += [spread_sketch(shown.list("message_std"), 1), _kept(findings["kept"])]
+        parts += [spread_sketch(shown.list("message_std"), 1), kept_sketch(findings)]
     for function, words in FUNCTIONS.items():
         parts += [front_sketch(words, front, judged=False) for front in shown.fronts.get(function, ())]
     return "".join(parts)
@@ -223,24 +225,4 @@ def _predicted(true: Float[np.ndarray, " halo"], predicted: Float[np.ndarray, " 
     return figure(
         drawing("true against predicted overdensity", across, up, marks),
         f"{min(len(true), _POINTS)} halos in held-out space; mean error {show(error)} of {len(true)}",
-    )
-
-
-def _kernel(kernel: Mapping[str, Any]) -> str:
-    r, value = (np.array(kernel[name], dtype=float) for name in ("r", "value"))
-    across, up = axis("distance (Mpc/h)", r), axis("message, of its largest", value)
-    return figure(
-        drawing("what a neighbour says, by its distance", across, up, [line(across, up, r, value)]),
-        "what a neighbour says by its distance, mean over neighbours",
-    )
-
-
-def _kept(kept: Sequence[Mapping[str, Any]]) -> str:
-    if not kept:
-        return ""
-    x, y = (np.array([entry[name] for entry in kept], dtype=float) for name in ("components", "mae"))
-    across, up = axis("components that are kept", x), axis("mean |δ − δ̂|", y)
-    return figure(
-        drawing("error when only the largest components are kept", across, up, [line(across, up, x, y)]),
-        f"error with the largest component alone {show(y[0])}, with all {show(y[-1])}",
     )

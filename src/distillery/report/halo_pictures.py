@@ -13,7 +13,8 @@ from distillery.halos.models import HALO_MODELS
 from distillery.halos.places import catalogues
 from distillery.report.front import draw_front, pareto_fronts
 from distillery.report.halo import FUNCTIONS, read_findings
-from distillery.report.style import BLUE, FAINT, ORANGE, QUIET, picture, say
+from distillery.report.halo_kernel import draw_kernel
+from distillery.report.style import BLUE, FAINT, QUIET, picture, say
 from distillery.sweep import Sweep
 
 # Share of the box, along the line of sight, that a map shows.
@@ -34,7 +35,10 @@ def map_figure(sweep: Sweep, experiment: Experiment, path: Path) -> None:
     """
     drawn = {condition: paths[0] for condition, paths in catalogues(sweep, experiment, "test").items()}
     if not drawn:
-        say(path, f"{experiment}: halos", "no universe is kept apart from training; raise test_realisations")
+        why = "raise test_realisations"
+        if sweep.halos[experiment].catalogue is not None:
+            why = "a catalogue is one universe, and errors are those of its held-out space"
+        say(path, f"{experiment}: halos", f"no universe is kept apart from training; {why}")
         return
     smoothing = sweep.halos[experiment].smoothing
     with picture(path, 4.4 * len(drawn), 4.0) as figure:
@@ -74,8 +78,7 @@ def predicted_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
         panels[0].scatter(arrays["true"][:_POINTS], arrays["predicted"][:_POINTS], s=6, color=BLUE, alpha=0.4, lw=0)
         panels[0].set(xlabel="true δ", ylabel="predicted δ", title=f"mean |δ − δ̂| {findings['test_mae']:.4f}")
         if kernel["r"]:
-            panels[1].plot(kernel["r"], kernel["value"], color=ORANGE, lw=1.6)
-            panels[1].set(xlabel="distance (Mpc/h)", ylabel="message, of its largest", title="by distance, on average")
+            draw_kernel(panels[1], kernel)
         for axes in panels:
             axes.grid(color=FAINT, lw=0.6)
             axes.set_axisbelow(True)

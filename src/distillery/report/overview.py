@@ -26,10 +26,13 @@ def overview_figure(sweep: Sweep, path: Path, chosen: Cell | None = None) -> Non
         chosen: The cell; the best one if none is given.
 
     Raises:
-        DistilleryError: No cell is finished yet, or none sends messages.
+        DistilleryError: No cell is finished yet, none sends messages, or all are of halos.
     """
     bodies = [cell for cell in ((chosen,) if chosen else sweep.cells) if sweep.kind(cell.experiment) == "bodies"]
     drawn = tuple(cell for cell in bodies if sweep.model(cell).kind == "graph")
+    if not bodies:
+        remedy = "draw it with `distillery picture`" if chosen else "choose a sweep of bodies"
+        raise DistilleryError(f"{chosen or sweep.results}: is of halos, which have no overview; {remedy}")
     if not drawn:
         raise DistilleryError(f"{chosen or sweep.results}: sends no messages; choose a cell of another model")
     record = best(sweep, drawn)

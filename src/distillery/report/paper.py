@@ -8,6 +8,7 @@ paper's kl has a weight of 1, as the variant kl-paper of the preset paper; its n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeVar
@@ -87,6 +88,13 @@ HALOS: Mapping[str, float] = MappingProxyType(
 HALOS_BELOW: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"network-with-mass-below": (0.0634, 0.142), "formula-with-mass-below": (0.0811, 0.0892)}
 )
+# What its best formulas say along an edge, by distance: C5, C6, C7 of 1/(C5 + (C6 r)^C7).
+HALO_KERNELS: Mapping[str, tuple[float, float, float]] = MappingProxyType(
+    {"with mass": (7.06, 15.5, 20.3), "without mass": (50.165, 18.94, 13.21)}
+)
+# Its unit of length in Mpc/h, which it does not state: the standard deviation of positions even over a box of
+# 1000 Mpc/h, a guess that puts the edge of both messages near the radius of its filter, 20 Mpc/h.
+LENGTH = 1000 / math.sqrt(12)
 
 
 def value(table: Entries[_T], row: Row, model: str) -> _T | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -161,6 +161,20 @@ def line(
         kind: Class of the path.
     """
     return f'<path class="{kind}" d="{_path(_pixels(_places(x, y, across, up)))}"/>'
+
+
+def legend(names: Mapping[str, str]) -> str:
+    """Return what lines stand for, in the upper right corner of a drawing.
+
+    Args:
+        names: By class of the line, what it is.
+    """
+    right, parts = WIDTH - _RIGHT, []
+    for row, (kind, name) in enumerate(names.items()):
+        height = _TOP + 10 + 15 * row
+        parts.append(f'<path class="{kind}" d="M{right - 24} {height}H{right - 2}"/>')
+        parts.append(f'<text class="tick" x="{right - 30}" y="{height + 4}" text-anchor="end">{escape(name)}</text>')
+    return "".join(parts)
 
 
 def stairs(x: Axis, y: Axis, across: Float[np.ndarray, " point"], up: Float[np.ndarray, " point"]) -> str:

@@ -111,11 +111,18 @@ def _measured(
 
 
 def _kept(measured: Spectrum, by_axes: bool) -> dict[str, Any]:
-    """Return the errors with the most significant components alone; at last with all."""
-    errors = measured.error_axes if by_axes else measured.error_std
-    kept = [{"components": k, "mae": float(value)} for k, value in enumerate(errors) if 0 < k < len(measured.std)]
+    """Return the errors with the most significant components alone, by either reading; at last with all."""
+    both = {
+        name: [float(value) for k, value in enumerate(errors) if 0 < k < len(measured.std)]
+        for name, errors in (("std", measured.error_std), ("principal", measured.error_axes))
+    }
+    own = both["principal" if by_axes else "std"]
     whole = {"components": len(measured.std), "mae": float(measured.error)}
-    return {"kept": [*kept, whole], "enough": measured.enough(axes=by_axes)}
+    return {
+        "kept": [*({"components": k, "mae": value} for k, value in enumerate(own, start=1)), whole],
+        **{f"kept_{name}": errors for name, errors in both.items()},
+        "enough": measured.enough(axes=by_axes),
+    }
 
 
 def _samples(sweep: Sweep, cell: Cell, reading: Reading, graph: HaloGraph, regions: Regions) -> dict[str, Any]:

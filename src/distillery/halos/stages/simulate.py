@@ -13,6 +13,7 @@ from distillery.errors import DistilleryError
 from distillery.halos.catalogue import write_catalogue
 from distillery.halos.places import OTHER, READ, seeds
 from distillery.halos.quijote import read_quijote
+from distillery.halos.sources import Sources, present
 from distillery.halos.universe import grow_all
 from distillery.outcome import running
 from distillery.provenance import provenance
@@ -36,6 +37,8 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> 
     with joined(ranks) as crew, contextlib.ExitStack() as stack:
         marker, store = experiment.marker(sweep.results, split), experiment.store(sweep.results, split)
         started, key = time.monotonic(), sweep.data_key(experiment, split)
+        catalogue = sweep.halos[experiment].catalogue
+        made_from = present(catalogue) if catalogue is not None and split == "train" else None
         if crew.rank == 0:
             started = stack.enter_context(running(marker))
         if crew.first(lambda: _is_done(marker, store, key)):
@@ -43,7 +46,7 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> 
         crew.first(lambda: marker.unlink(missing_ok=True))
         crew.first(lambda: _prepare(store))
         _make(sweep, experiment, split, store, crew)
-        crew.first(lambda: _finish(marker, store, key, started, crew.size))
+        crew.first(lambda: _finish(marker, store, key, started, crew.size, made_from))
 
 
 def _is_done(marker: Path, store: Path, key: str) -> bool:
@@ -77,7 +80,7 @@ def _make(sweep: Sweep, experiment: Experiment, split: Split, store: Path, crew:
         grow_all(other, seeds(sweep, experiment, OTHER, 1), store / OTHER, crew)
 
 
-def _finish(marker: Path, store: Path, key: str, started: float, ranks: int) -> None:
+def _finish(marker: Path, store: Path, key: str, started: float, ranks: int, made_from: Sources | None) -> None:
     files.sync_tree(store)
     files.write_json(
         marker,
@@ -87,5 +90,6 @@ def _finish(marker: Path, store: Path, key: str, started: float, ranks: int) -> 
             "ranks": ranks,
             "provenance": provenance(),
             "files": manifest(store),
+            **({} if made_from is None else {"sources": made_from}),
         },
     )
