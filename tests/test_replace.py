@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy
 
 from distillery import formula
 from distillery.config import parse_config
@@ -265,6 +266,25 @@ def test_laws_are_rebuilt_from_text_alone() -> None:
         from_content({**as_content(found), "format": 0}, "law.json")
     with pytest.raises(DistilleryError, match="lacks what it should hold"):
         from_content({"format": 1, "dim": 2}, "law.json")
+
+
+def test_the_file_of_a_law_is_read_by_sympy_cases_included() -> None:
+    case = "(-2 + 1.98/r)/m1 if r > 1.9900000000000002 else abs(m2)*r**2"
+    found = law((f"dx*({case})", f"dy*({case})"), ("s1 - 0.5*vx", "s2"))
+    lines = dict(line.split(" = ") for line in text.listing(found, "a law").splitlines() if not line.startswith("#"))
+    constants = {formula.symbol(name): value for name, value in found.constants.items()}
+    names = {name: formula.symbol(name) for name in (*feature_names(2), *own_names(2), "s1", "s2", *found.constants)}
+    for name, expression in (
+        *((f"message_{k + 1}", message) for k, message in enumerate(found.messages)),
+        *((f"acceleration_{k + 1}", node) for k, node in enumerate(found.nodes)),
+    ):
+        read = sympy.sympify(lines[name], locals=names)
+        for r in (1.5, 1.9900000000000002, 1.9900000000000004, 3.0):
+            values = {formula.symbol(n): v for n, v in {"r": r, "m1": 0.7, "m2": 1.3, "dx": 0.4, "dy": 0.2}.items()}
+            assert (
+                float((read - expression).subs({**constants, **values, **dict.fromkeys(read.free_symbols, 1.0)})) == 0
+            )
+    assert "Piecewise((" in lines["message_1"]
 
 
 def test_the_module_gives_the_same_accelerations_and_learns() -> None:
