@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -310,3 +311,15 @@ def test_the_law_stands_in_the_listing_of_conditions(sweep: Sweep) -> None:
     shown = answer(sweep.results, ["condition=16 bodies", "predictor=clean", "seed=0"], rows="conditions")
     assert shown.splitlines()[0].endswith("law")
     assert shown.splitlines()[2].endswith("a = Σ Δ*(-2 + 1.980/r)/m1")
+
+
+def test_a_store_of_an_earlier_version_has_no_doubling_times(sweep: Sweep, tmp_path: Path) -> None:
+    where = ["condition=long times", "predictor=network", "system=spring", "seed=0"]
+    asked = {"where": where, "rows": "conditions", "columns": ["horizon", "doubling_time"]}
+    assert query(sweep.results, **asked).rows == ((3.0, 0.7),) * 2
+    shutil.copytree(sweep.results / "sweep.zarr", tmp_path / "sweep.zarr")
+    shutil.rmtree(tmp_path / "sweep.zarr" / "conditions" / "doubling_time")
+    assert query(tmp_path, **asked).rows == ((3.0, None),) * 2
+    shutil.rmtree(tmp_path / "sweep.zarr" / "conditions" / "horizon")
+    with pytest.raises(DistilleryError, match="damaged, or written by another version"):
+        query(tmp_path, **asked)

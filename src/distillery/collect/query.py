@@ -58,6 +58,7 @@ BRIEF_CONDITIONS = (
     "mae",
     "medae",
     "horizon",
+    "doubling_time",
     "distance",
     "energy_drift",
     "reason",
