@@ -80,7 +80,7 @@ def test_networks_stand_beside_their_laws(sweep: Sweep) -> None:
     median, least, most = (float(x) for x in re.findall(r"[\d.e-]+", laws["spring-2"]["network"]))
     assert least <= median <= most
     assert least < most
-    assert float(laws["spring-2"]["clean"].split()[0]) == pytest.approx(9e-4 * median, rel=1e-3)
+    assert float(laws["spring-2"]["clean"].split()[0]) == pytest.approx(9e-4 * median, rel=1e-2)
     beyond = entries(section(text, "### Beyond, bottleneck"))["spring-2"]
     assert beyond["16 bodies"].endswith("3/3")
     assert beyond["useful until"] == "3 → 10"

@@ -84,11 +84,9 @@ def _with_spread(values: Sequence[float]) -> str:
     known = sorted(value for value in values if not math.isnan(value))
     if not known:
         return DASH
-    ends = [f"{end:.2g}" for end in (known[0], known[-1])]
-    spread = f" ({ends[0]} to {ends[1]})" if len(known) > 1 and ends[0] != ends[1] else ""
-    return f"{show(statistics.median(known))}{spread}" + (
-        f", {len(known)} of {len(values)}" if len(known) < len(values) else ""
-    )
+    middle, least, most = (f"{value:.3g}" for value in (statistics.median(known), known[0], known[-1]))
+    spread = f" ({least} to {most})" if least != most else ""
+    return f"{middle}{spread}" + (f", {len(known)} of {len(values)}" if len(known) < len(values) else "")
 
 
 def _under(cells: Sequence[Found], condition: str) -> str:
