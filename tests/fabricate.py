@@ -153,7 +153,12 @@ def generalised(sweep: Sweep, network: bool, error: float) -> dict[str, Any]:
             "times": [0.0, 5.0, 10.0],
             "reason": "",
             "predictors": {
-                name: {"horizon": horizon, "distance": [0.0, off / 2, off], "energy_drift": [0.0, off, 2 * off]}
+                name: {
+                    "horizon": horizon,
+                    "doubling_time": 0.7,
+                    "distance": [0.0, off / 2, off],
+                    "energy_drift": [0.0, off, 2 * off],
+                }
                 for name, (horizon, off) in long.items()
             },
             "paths": {name: [[[0.1 * t, float(b)] for b in range(3)] for t in range(3)] for name in ("true", *long)},

@@ -14,13 +14,14 @@ import xarray as xr
 
 from distillery.collect import store
 from distillery.collect.columns import CELLS, EQUATIONS
+from distillery.collect.query import query
 from distillery.collect.run import collect
 from distillery.collect.table import format_results, readable, results_table
 from distillery.collect.text import Table
 from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.sweep import Sweep
-from fabricate import LAWS, end, fabricate, front
+from fabricate import LAWS, end, fabricate, front, generalised
 
 EXPERIMENTS = [{"system": "spring"}, {"system": "r^-1", "dim": 3, "seed": 5}]
 
@@ -349,3 +350,24 @@ def test_numbers_in_equations_are_rounded_and_nothing_else() -> None:
     assert readable("1.99999*dx**2*m1/(r + 0.0100001)") == "2*dx^2*m1/(r + 0.01)"
     assert readable("-1.23456e-05*q1 + 12*m2 - 123456.7*r") == "-1.23e-5*q1 + 12*m2 - 1.23e5*r"
     assert readable("r**1.5 + m1*2") == "r^1.5 + m1*2"
+
+
+def test_results_of_earlier_versions_are_collected_without_false_drifts(make_sweep: Any) -> None:
+    """Earlier versions measured energies that the true motion does not keep, and no doubling times."""
+    sweep = make_sweep(experiments=[{"system": "spring"}, {"system": "discontinuous"}], models=["bottleneck"])
+    for cell in sweep.cells:
+        result = generalised(sweep, network=True, error=0.1)
+        for own in result["rollouts"]["predictors"].values():
+            del own["doubling_time"]
+        fabricate(sweep, cell, generalise=result)
+    collect(sweep)
+    found = {
+        cell.split("-")[0]: (drift, doubling)
+        for cell, drift, doubling in query(
+            sweep.results,
+            ["condition=long times", "predictor=network"],
+            rows="conditions",
+            columns=["cell", "energy_drift", "doubling_time"],
+        ).rows
+    }
+    assert found == {"spring": (0.8, None), "discontinuous": (None, None)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,13 @@ import pytest
 from distillery.errors import DistilleryError
 from distillery.generalise.conditions import trajectories, varied
 from distillery.generalise.energy import drift, total_energy
-from distillery.generalise.rollout import distance, horizon, rolled_out
+from distillery.generalise.rollout import distance, doubling_time, horizon, rolled_out
 from distillery.graph import edges_of
 from distillery.settings import ConditionSettings
 from distillery.simulate.initial import Bodies
 from distillery.simulate.integrator import Integrator
 from distillery.sweep import Sweep
-from distillery.systems import SYSTEMS
+from distillery.systems import SYSTEMS, System
 from distillery.verify.composed import HeldOut
 
 CONDITIONS = {
@@ -151,6 +152,57 @@ def test_horizon_is_the_median_time_of_the_first_excess() -> None:
     assert horizon(off, times, 0.5) == 2.0
 
 
+def test_doubling_time_is_that_of_the_growth_between_rounding_and_the_limit() -> None:
+    times = np.linspace(0.0, 20.0, 101)
+    # From 1e-12, through rounding and past the limit, until it saturates at 1.
+    growing = np.minimum(1e-12 * 2 ** (times[:, None] / np.array([0.3, 0.5, 0.4])), 1.0)
+    assert doubling_time(growing, times, 0.1) == pytest.approx(0.4)
+    # A prediction that is right but for rounding has no growth, and one that is lost at once has none to measure.
+    assert doubling_time(np.full((101, 3), 1e-12), times, 0.1) is None
+    lost = np.where(times > 0, np.inf, 0.0)[:, None]
+    assert doubling_time(lost, times, 0.1) is None
+    assert doubling_time(np.hstack([growing, lost]), times, 0.1) == pytest.approx(0.4)
+    # Distances that shrink never double; half of the simulations must grow.
+    shrinking = 1e-3 * 2 ** -times[:, None] + np.zeros(5)
+    assert doubling_time(np.hstack([growing, shrinking]), times, 0.1) is None
+
+
+def test_doubling_time_is_that_of_the_motion_itself_where_it_multiplies_errors() -> None:
+    """A repelling spring of rate 1: every error grows as exp(t), whatever the law was wrong in."""
+    times = np.linspace(0.0, 12.0, 101)
+    still = Bodies(np.ones((3, 1)), np.ones((3, 1)), np.zeros((3, 1, 2)), np.zeros((3, 1, 2)))
+    edges = np.zeros((2, 0), dtype=int)
+    for error in (1e-6, 1e-5):
+        position, _ = rolled_out(lambda graphs, error=error: graphs.position + error, still, edges, times, 10)  # type: ignore[misc]
+        off = np.sqrt((position**2).sum(-1).mean(-1))
+        assert doubling_time(off, times, 0.1) == pytest.approx(np.log(2), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("potential", "besides", "kept"),
+    [
+        ("(r - 1)**2", {}, True),
+        ("(r - 1)**2", {"damping": 0.5}, False),
+        ("(r - 1)**2 if r > 1 else 0", {}, True),
+        ("(r - 1)**2 if r > 2 else 0", {}, False),
+        ("abs(r - 2) + min(r, 3)", {}, True),
+        ("r if m1*m2 > 1 else 2*r + 5", {}, True),
+        ("((r if r > 1 else 1) if r < 3 else 4)", {}, False),
+        ("q1*q2*(1/r if r < 2 else 1/2)", {}, True),
+        ("r", {"body_potential": "m*(x if x > 3 else 3)"}, True),
+        ("r", {"body_potential": "m*(x if x > 3 else 2)"}, False),
+    ],
+)
+def test_energy_is_kept_where_no_potential_jumps_and_nothing_damps(
+    potential: str, besides: dict[str, Any], kept: bool
+) -> None:
+    assert System(potential=potential, time_step=0.01, **besides).conserves_energy == kept
+
+
+def test_built_in_systems_that_do_not_keep_their_energy() -> None:
+    assert {name for name, system in SYSTEMS.items() if not system.conserves_energy} == {"damped", "discontinuous"}
+
+
 @pytest.mark.parametrize("name", ["spring", "charge", "discontinuous"])
 def test_true_motion_keeps_the_total_energy(name: str) -> None:
     bodies = pairs(4, 4)
@@ -177,9 +229,7 @@ def test_true_motion_keeps_the_total_energy(name: str) -> None:
         ]
     )
     kinetic = 0.5 * (bodies.mass[..., None] * bodies.velocity**2).sum((1, 2))
-    # The potential of the discontinuous system jumps at r = 2, where no work is done (docs/systems.md).
-    limit = 1e-7 if name != "discontinuous" else np.inf
-    assert drift(energies, kinetic)[-1] < limit
+    assert (drift(energies, kinetic)[-1] < 1e-7) == SYSTEMS[name].conserves_energy
     gradient = 1e-6
     shifted = bodies.position.copy()
     shifted[:, 0, 0] += gradient

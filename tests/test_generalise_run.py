@@ -78,6 +78,7 @@ def test_the_true_law_holds_under_every_condition_and_an_untrained_network_under
     np.testing.assert_allclose(paths["refitted"], paths["true"], atol=2e-3)
     assert refitted["horizon"] == result["rollouts"]["times"][-1]
     assert refitted["energy_drift"][-1] < 1e-3
+    assert 0 < network["doubling_time"] < network["horizon"]
     path = cell.outcome(sweep.results, "generalise")
     before = path.read_bytes()
     generalise(sweep, cell)

@@ -23,6 +23,7 @@ from distillery.report import law
 from distillery.report import page as page_module
 from distillery.report.cells import chosen_cells, read_shown
 from distillery.report.document import Bullets, Grid, Heading, Paragraph, code, markdown, plain
+from distillery.report.evidence import measured, origin_of
 from distillery.report.html import blocks_html, identifier, inline
 from distillery.report.mathml import equation
 from distillery.report.page import page, page_markdown
@@ -32,7 +33,7 @@ from distillery.report.study import Found, Store, Study, read_study
 from distillery.report.tables import table_5
 from distillery.simulate.store import Trajectories
 from distillery.sweep import Sweep
-from fabricate import LAWS, end, fabricate, messages
+from fabricate import LAWS, end, fabricate, messages, replaced
 
 TODAY = datetime.date(2020, 6, 19)
 HOSTILE = "</code></title><script>alert(1)</script><img src=x onerror=alert(1)>\"' `a` **b** [c](javascript:alert(1))"
@@ -121,8 +122,8 @@ def test_the_page_shows_what_was_found(sweep: Sweep) -> None:
     first = text[text.index(f'<div id="{sweep.cells[0]}">') : text.index(f'<div id="{sweep.cells[1]}">')]
     assert first.count("<svg") == 1 + 2 + 1 + 4 + 3
     assert text.count("held-out simulation 2") == 2
-    # And the law.
-    assert first.count("<math") == 4 + 1
+    # And the law, clean and refitted.
+    assert first.count("<math") == 4 + 2
     assert f"{LAWS[0][:3]}" in first
     assert len(first) < 100_000
 
@@ -401,8 +402,94 @@ def test_a_law_is_shown_with_its_errors_and_where_it_holds(sweep: Sweep) -> None
     assert "the law in the network's place, simple numbers" in parsed.text
     assert "<mo>∑</mo>" in text
     assert parsed.text.count("16 bodies") >= 1
-    assert parsed.text.count("useful until time") == parsed.text.count("held out, median")
+    assert parsed.text.count("useful until time") == parsed.text.count("held out, median") == 3
     assert "errors of network and law by condition" in parsed.text
+
+
+def test_the_evidence_for_a_law_stands_with_its_cell(tmp_path: Path) -> None:
+    content = {"experiments": [{"system": "spring"}], "models": ["bottleneck"]}
+    sweep = Sweep(parse_config(content), tmp_path / "results")
+    (cell,) = sweep.cells
+    given = replaced(network=True, dim=2, error=0.1)
+    given["errors"] |= {
+        "expressions_then_network": {"mae": 0.0123, "medae": 0.0124},
+        "network_then_expressions": {"mae": 0.0125, "medae": 0.0126},
+    }
+    given["refitted_constants"] = [
+        {"name": "c1", "value": 1.9800012, "error": 2e-6, "state": "ok"},
+        {"name": "c2", "value": 54321.0, "error": None, "state": "runs away"},
+    ]
+    fabricate(sweep, cell, replace=given)
+    parts = [
+        f"# {cell}: {title}\n# {line}\nc1 = 1.98\nmessage_1 = c1*dx{HOSTILE}\nacceleration_1 = s1\n"
+        for title, line in (
+            ("as distilled", "ax = Σ dx*(-2.600 + 2.500/r)/m1; ay = Σ dy*(-2.700 + 2.500/r)/m1"),
+            ("constants refitted", "a = Σ Δ*(-2.001 + 1.980/r)/m1"),
+        )
+    ]
+    cell.law(sweep.results, "txt").write_text("\n".join(parts), encoding="utf-8")
+    collect(sweep)
+    text, in_markdown = written(sweep)
+    parsed = Parsed(text)
+    assert "<script>alert" not in text
+    # Every form, typeset on the page and in the Markdown.
+    assert "<mn>2.6</mn>" in text
+    for form in ("ax = Σ Δx·(−2.6 + 2.5/r)/m1; ay = Σ Δy·(−2.7 + 2.5/r)/m1", "a = Σ Δ·(−2 + 1.98/r)/m1"):
+        assert form in in_markdown
+    for told in (parsed.text, in_markdown):
+        # Standard errors, mixtures, means under conditions, long times.
+        assert "1.980001 ± 2e-06" in told
+        assert "5.432e+04, runs away" in told
+        assert all(number in told for number in ("0.0123", "0.0124", "0.0125", "0.0126"))
+        assert "✓ 2.5e-05 (5e-05)" in told
+        assert all(words in told for words in ("useful until time", "distance doubles in", "distance at the end"))
+        assert "0.7" in told
+    assert "c2 runs away" in parsed.text
+    assert "message_1 = c1·Δx" in parsed.text
+    assert "acceleration_1" not in parsed.text
+
+
+def test_a_law_is_shown_without_the_files_beside_its_store(sweep: Sweep) -> None:
+    study = read_study([sweep.results])
+    (found, *_) = read_shown(sweep.results, [found.cell for found in chosen_cells(study.cells)])
+    alone = Sweep(sweep.config, sweep.results / "nowhere")
+    origin = origin_of(alone, found)
+    assert origin.raw == ""
+    assert origin.refitted == "a = Σ Δ*(-2.001 + 1.980/r)/m1"
+    assert origin.constants == (("c1", 1.98, 1e-6, "ok"),)
+    assert origin.form == "clean"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (1.98, 3.4e-8, "1.98000000 ± 3e-08"),
+        (-2.0, 0.04, "-2.00 ± 0.04"),
+        (123.4, 20.0, "123 ± 2e+01"),
+        (0.5, 8e-19, "0.5 ± 8e-19"),
+        (1.23456e-5, 1e-7, "1.23e-05 ± 1e-07"),
+        (54321.0, None, "5.432e+04"),
+        (0.0, 1e-5, "0e+00 ± 1e-05"),
+    ],
+)
+def test_constants_are_told_to_their_errors(value: float, error: float | None, text: str) -> None:
+    assert measured(value, error) == text
+
+
+def test_conditions_are_named_below_the_errors_and_nothing_touches() -> None:
+    names = ["as trained", "16 bodies", "<b>a condition of quite some length"]
+    beyond = {n: {"network": {"medae": 0.3 / 40**k}} for k, n in enumerate(names)}
+    drawn = law._curve(beyond)
+    Parsed(drawn)
+    words = re.findall(r">([^<>]+)</text>", drawn)
+    assert words[-4:-1] != names
+    assert [word for word in words if word in names] == names[:2]
+    (short,) = [word for word in words if word.startswith("&lt;b&gt;a condition")]
+    assert short.endswith("…")
+    # Numbers end 6 units left of the frame, letters of 11 units are about 6 wide; the title's ends at 16.
+    ticks = re.findall(r'x="(\d+)" y="\d+" text-anchor="end">([^<]+)<', drawn)
+    assert len(ticks) > 1
+    assert all(float(x) - 6.2 * len(number) > 16 for x, number in ticks)
 
 
 @pytest.mark.parametrize("line", ["a = Σ Δ*(-2 + 1.980/r)/m1", "H = Σ r*(r - 1.980) + (px**2/2 + py**2/2)/m", HOSTILE])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -290,3 +291,35 @@ def test_conditions_are_answered_one_per_row(sweep: Sweep) -> None:
     assert set(long.rows) == {(3.0, None), (10.0, None)}
     with pytest.raises(DistilleryError, match="horizon is a column of conditions; ask for conditions"):
         query(sweep.results, ["horizon>1"])
+
+
+def test_conditions_are_answered_with_the_laws_of_their_cells(sweep: Sweep) -> None:
+    where = ["condition=16 bodies", "predictor=clean", "holds=yes"]
+    table = query(sweep.results, where, rows="conditions", columns=["cell", "law", "equation"])
+    law = "a = Σ Δ*(-2 + 1.980/r)/m1"
+    assert {row[:2] for row in table.rows} == {(str(cell), law) for cell in sweep.cells if cell != sweep.cells[5]}
+    # As many components as the cell's space has dimensions.
+    assert {len(row[2]) for row in table.rows if row[0].startswith("spring")} == {2}
+    assert {len(row[2]) for row in table.rows if row[0].startswith("r^-1")} == {3}
+    some = query(sweep.results, [*where, "law~1.980", "system=r^-1"], rows="conditions", columns=["cell", "law"])
+    assert [row[0] for row in some.rows] == [str(sweep.cells[place]) for place in (4, 6, 7)]
+    # A condition has a reason of its own, which is not that of the cell.
+    assert query(sweep.results, where, rows="conditions", columns=["reason"]).rows[0] == ("",)
+
+
+def test_the_law_stands_in_the_listing_of_conditions(sweep: Sweep) -> None:
+    shown = answer(sweep.results, ["condition=16 bodies", "predictor=clean", "seed=0"], rows="conditions")
+    assert shown.splitlines()[0].endswith("law")
+    assert shown.splitlines()[2].endswith("a = Σ Δ*(-2 + 1.980/r)/m1")
+
+
+def test_a_store_of_an_earlier_version_has_no_doubling_times(sweep: Sweep, tmp_path: Path) -> None:
+    where = ["condition=long times", "predictor=network", "system=spring", "seed=0"]
+    asked = {"where": where, "rows": "conditions", "columns": ["horizon", "doubling_time"]}
+    assert query(sweep.results, **asked).rows == ((3.0, 0.7),) * 2
+    shutil.copytree(sweep.results / "sweep.zarr", tmp_path / "sweep.zarr")
+    shutil.rmtree(tmp_path / "sweep.zarr" / "conditions" / "doubling_time")
+    assert query(tmp_path, **asked).rows == ((3.0, None),) * 2
+    shutil.rmtree(tmp_path / "sweep.zarr" / "conditions" / "horizon")
+    with pytest.raises(DistilleryError, match="damaged, or written by another version"):
+        query(tmp_path, **asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -266,3 +267,17 @@ def test_what_was_distilled_is_shown_where_a_refit_is_worse(prepared: Any, monke
     assert result["refitted_constants"][0]["state"] == "ok"
     shown = read_law(cell.law(sweep.results, "json"))
     assert shown.constants == {constant["name"]: constant["value"] for constant in result["constants"]}
+
+
+@pytest.mark.usefixtures("network_known")
+def test_constants_that_run_away_are_told(prepared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(fit: Any, *_: Any) -> Any:
+        return dataclasses.replace(fit, running_away=("c1",))
+
+    monkeypatch.setattr(run, "softened", away)
+    monkeypatch.setattr(run, "cleaned", lambda fit, *_: fit)
+    result = found(*prepared())
+    assert result["replacement"] == "whole"
+    assert result["reason"] == "c1 grew without bound"
+    assert [own["state"] for own in result["refitted_constants"] if own["name"] == "c1"] == ["runs away"]
+    assert "runs away" not in [own["state"] for own in result["refitted_constants"] if own["name"] != "c1"]

@@ -23,6 +23,7 @@ from distillery.collect.store import build, write
 from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.report import paper
+from distillery.report.beyond import _with_spread
 from distillery.report.document import Grid, markdown
 from distillery.report.origin import _commits
 from distillery.report.pooled import Pooled, beside, figures, loss_text, pool, r2_text, share_text
@@ -76,10 +77,30 @@ def test_networks_stand_beside_their_laws(sweep: Sweep) -> None:
     # The fabricated law is a thousand times better than its network.
     assert float(laws["spring-2"]["network / refitted"].replace(",", "")) == pytest.approx(1000)
     assert laws["spring-2"]["form from"].endswith(" fronts")
+    median, least, most = (float(x) for x in re.findall(r"[\d.e-]+", laws["spring-2"]["network"]))
+    assert least <= median <= most
+    assert least < most
+    assert float(laws["spring-2"]["clean"].split()[0]) == pytest.approx(9e-4 * median, rel=1e-2)
     beyond = entries(section(text, "### Beyond, bottleneck"))["spring-2"]
     assert beyond["16 bodies"].endswith("3/3")
     assert beyond["useful until"] == "3 → 10"
     assert "### Laws, control" not in text
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0.2, 0.1, 0.4], "0.2 (0.1 to 0.4)"),
+        ([0.2, math.nan, 0.4], "0.3 (0.2 to 0.4), 2 of 3"),
+        ([0.2, math.nan], "0.2, 1 of 2"),
+        # What differs by rounding alone has no spread to show.
+        ([3.6301e-7, 3.6302e-7], "3.63e-07"),
+        ([0.25], "0.25"),
+        ([math.nan], "–"),
+    ],
+)
+def test_errors_of_laws_have_a_spread_over_seeds(values: list[float], text: str) -> None:
+    assert _with_spread(values) == text
 
 
 def found(name: str, status: str = "ok", **values: Any) -> Found:

@@ -7,13 +7,19 @@ kink or a jump, and what happens there is left to whoever integrates it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import sympy
 
+from distillery import formula
 from distillery.errors import DistilleryError
 
+# Places of a line between which a condition is looked for that changes; halvings until they stand next to each other.
+_PLACES, _HALVINGS = 401, 60
+# What a formula of size 1 changes by between two such neighbours is rounding below this.
+_JUMP = 1e-6
 _GREATER, _LESS = (sympy.StrictGreaterThan, sympy.GreaterThan), (sympy.StrictLessThan, sympy.LessThan)
 
 
@@ -95,3 +101,47 @@ def require_comparisons(expression: sympy.Expr) -> None:
     for case in expression.atoms(sympy.Piecewise):
         for _, condition in case.args:
             decide(condition, None, None, lambda *_: None)
+
+
+def jumps(expression: sympy.Expr, starts: Mapping[str, Any], ends: Mapping[str, Any]) -> bool:
+    """Tell whether a formula has two values where it changes from one case to another, somewhere along some lines.
+
+    Where a condition changes is found by bisection to rounding; a formula without a jump changes there by rounding too.
+
+    Args:
+        expression: The formula.
+        starts: For every symbol its values at one end of each line, or one number for all of them.
+        ends: The same at the other ends.
+    """
+    levels = [condition.lhs - condition.rhs for condition in _comparisons(expression)]
+    first, last = (dict(zip(starts, _as_rows(values), strict=True)) for values in (starts.values(), ends.values()))
+
+    def at(parts: np.ndarray, lines: Any = slice(None)) -> dict[str, np.ndarray]:
+        return {name: first[name][lines] * (1 - parts) + last[name][lines] * parts for name in first}
+
+    parts = np.linspace(0.0, 1.0, _PLACES)
+    for level in levels:
+        above = np.broadcast_to(
+            formula.evaluate(level, at(parts, (slice(None), None))) > 0, (len(next(iter(first.values()))), _PLACES)
+        )
+        lines, places = np.nonzero(above[:, 1:] != above[:, :-1])
+        low, high, side = parts[places], parts[places + 1], above[lines, places]
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            same = (formula.evaluate(level, at(middle, lines)) > 0) == side
+            low, high = np.where(same, middle, low), np.where(same, high, middle)
+        before, after = (
+            np.broadcast_to(formula.evaluate(expression, at(part, lines)), lines.shape) for part in (low, high)
+        )
+        if np.any(np.abs(after - before) > _JUMP * np.maximum(1.0, np.maximum(np.abs(before), np.abs(after)))):
+            return True
+    return False
+
+
+def _comparisons(expression: sympy.Expr) -> list[Any]:
+    found = expression.atoms(*_GREATER, *_LESS)
+    return sorted(found, key=sympy.default_sort_key)
+
+
+def _as_rows(values: Iterable[Any]) -> list[np.ndarray]:
+    return list(np.broadcast_arrays(*(np.atleast_1d(np.asarray(value, dtype=float)) for value in values)))

@@ -34,6 +34,8 @@ SOFTENING = "softening"
 DAMPING = "damping"
 # Random places at which a system's formulas are tried.
 _TRIALS = 64
+# From the middle, where a body is looked for that crosses an edge of its potential.
+_FAR = 10.0
 
 
 class System(BaseModel):
@@ -144,6 +146,24 @@ class System(BaseModel):
     def is_piecewise(self) -> bool:
         """Whether a potential has cases (``if``, abs, min, max), across which no Taylor series holds."""
         return any(expression.has(sympy.Piecewise) for expression in (self._of_pair, self.external_potential))
+
+    @property
+    def conserves_energy(self) -> bool:
+        """Whether bodies keep the sum of kinetic and potential energy: no damping, no potential that jumps.
+
+        A jump has no force, so that bodies cross it at the speed that they have (docs/systems.md).
+        """
+        if self.damping or not self.is_piecewise:
+            return not self.damping
+        random = np.random.default_rng(0)
+        pair = {name: np.exp(random.normal(size=_TRIALS)) for name in ("m1", "m2")}
+        pair |= {name: random.choice(self.charges, _TRIALS) for name in ("q1", "q2")}
+        ends = ({**self.parameters, **pair, "r": distance} for distance in (0.01, 100.0))
+        if pieces.jumps(self.softened_potential, *ends):
+            return False
+        body = {"m": pair["m1"], "q": pair["q1"]}
+        places = ({axis: random.normal(0.0, _FAR, _TRIALS) for axis in BODY_SYMBOLS[:3]} for _ in range(2))
+        return not pieces.jumps(self.external_potential, *({**self.parameters, **body, **place} for place in places))
 
     @property
     def is_singular(self) -> bool:

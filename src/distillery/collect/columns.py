@@ -143,7 +143,7 @@ OF_NODES = ("node_equation", "node_complexity")
 
 FRONT_DIMS = ("cell", "engine", "function", "component", "rank")
 
-# Networks and laws where the networks never were; the last three are those of the condition ``generalise.LONG``.
+# Networks and laws where the networks never were; the last four numbers are those of the condition ``generalise.LONG``.
 CONDITION_DIMS = ("cell", "condition", "predictor")
 
 CONDITIONS: tuple[Column, ...] = (
@@ -151,10 +151,14 @@ CONDITIONS: tuple[Column, ...] = (
     Column("medae", "number", "median of the same"),
     Column("holds", "flag", "whether it is right within the limits of verification"),
     Column("horizon", "number", "time until half of the simulations are off by more than generalisation.horizon"),
+    Column("doubling_time", "number", "median time in which the distance from the true places doubles while it grows"),
     Column("distance", "number", "median distance of bodies from their true places at the end, in system sizes"),
     Column("energy_drift", "number", "median change of the energy at the end, in kinetic energies of the start"),
     Column("reason", "text", "why there is nothing, where there is nothing"),
 )
+
+# What stores of earlier versions do not have; it is absent there.
+LATER = ("doubling_time",)
 
 EQUATIONS: tuple[Column, ...] = (
     Column("expression", "text", "an expression on the Pareto front"),

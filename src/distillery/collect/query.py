@@ -22,7 +22,9 @@ from distillery.errors import DistilleryError
 _IDENTITY = (*DIMS, "experiment", "cell")
 CELL_NAMES = (*_IDENTITY, *(column.name for column in CELLS))
 EQUATION_NAMES = (*_IDENTITY, "engine", "function", "component", "rank", *(column.name for column in EQUATIONS))
-CONDITION_NAMES = (*_IDENTITY, "condition", "predictor", *(column.name for column in CONDITIONS))
+_OWN_CONDITION_NAMES = (*_IDENTITY, "condition", "predictor", *(column.name for column in CONDITIONS))
+# Which law holds is asked of conditions, and the law stands with its cell: columns of cells can be asked for as well.
+CONDITION_NAMES = (*_OWN_CONDITION_NAMES, *(name for name in CELL_NAMES if name not in _OWN_CONDITION_NAMES))
 _FLAGS = frozenset(column.name for column in (*CELLS, *EQUATIONS, *CONDITIONS) if column.kind == "flag")
 
 BRIEF_CELLS = (
@@ -56,17 +58,20 @@ BRIEF_CONDITIONS = (
     "mae",
     "medae",
     "horizon",
+    "doubling_time",
     "distance",
     "energy_drift",
     "reason",
+    "law",
 )
 
 Rows = Literal["cells", "equations", "conditions"]
 _NAMES: dict[Rows, tuple[str, ...]] = {
     "cells": CELL_NAMES,
     "equations": EQUATION_NAMES,
-    "conditions": CONDITION_NAMES,
+    "conditions": _OWN_CONDITION_NAMES,
 }
+_SELECTABLE: dict[Rows, tuple[str, ...]] = {**_NAMES, "conditions": CONDITION_NAMES}
 _BRIEF: dict[Rows, tuple[str, ...]] = {
     "cells": BRIEF_CELLS,
     "equations": BRIEF_EQUATIONS,
@@ -161,7 +166,8 @@ def query(
         sql: A query on the tables ``cells``, ``equations`` and ``conditions``, of what the filters leave.
         rows: What the rows are: cells, the equations of their Pareto fronts, or conditions under which their
             networks and laws were tested.
-        columns: Columns to return; all by default, but the spread of every message component.
+        columns: Columns to return, of conditions also those of their cells; by default all of the table that is
+            asked, but the spread of every message component.
 
     Raises:
         DistilleryError: There is no store, or a filter, a column or the SQL is wrong.
@@ -169,8 +175,8 @@ def query(
     filters = [_Filter.parse(text) for text in where]
     names = _NAMES[rows]
     for name in columns or ():
-        if name not in names:
-            raise DistilleryError(f"columns: unknown column {name!r}; {_known(names)}")
+        if name not in _SELECTABLE[rows]:
+            raise DistilleryError(f"columns: unknown column {name!r}; {_known(_SELECTABLE[rows])}")
     finer: dict[Rows, list[_Filter]] = {table: [] for table in _FINER}
     of_cells: list[_Filter] = []
     for wanted in filters:
@@ -192,6 +198,8 @@ def query(
         if own and rows != table:
             raise DistilleryError(f"where: {own[0].name} is a column of {table}; ask for {table}")
     frame = frames[rows]
+    if rows != "cells":
+        frame = _joined(frame, cells, [name for name in columns or () if name not in names])
     return _table(frame, tuple(columns) if columns else tuple(name for name in names if name in frame.columns))
 
 
@@ -234,7 +242,7 @@ def _wanted(filters: Sequence[_Filter], sql: str | None, columns: Sequence[str] 
     """Return the columns of cells to read; None for the usual ones."""
     filtered = [f.name for f in filters]
     if sql is None and rows != "cells":
-        return filtered
+        return [*filtered, *(name for name in columns or () if name not in _NAMES[rows])]
     if sql is None and columns:
         return [*filtered, *columns]
     usual = [column.name for column in CELLS if column.dims != ("message",)]
@@ -246,6 +254,17 @@ def _filtered(frame: Frame, filters: Sequence[_Filter]) -> Frame:
     for wanted in filters:
         frame = frame.take(wanted.mask(frame))
     return frame
+
+
+def _joined(frame: Frame, cells: Frame, names: Sequence[str]) -> Frame:
+    """Return rows with columns of the cells that they are about."""
+    if not names:
+        return frame
+    places = {cell: place for place, cell in enumerate(cells.columns["cell"].tolist())}
+    index = np.array([places[cell] for cell in frame.columns["cell"].tolist()], dtype=np.int64)
+    columns = {name: cells.columns[name][index] for name in names}
+    lengths = {name: cells.lengths[name][index] for name in names if name in cells.lengths}
+    return Frame({**frame.columns, **columns}, frame.rows, {**frame.lengths, **lengths})
 
 
 def _table(frame: Frame, names: tuple[str, ...]) -> Table:

@@ -24,6 +24,7 @@ from distillery.collect.columns import (
     DIMS,
     EQUATIONS,
     FRONT_DIMS,
+    LATER,
     OF_MESSAGES,
     OF_NODES,
     TEXT_DIMS,
@@ -177,7 +178,9 @@ def _conditions(store: Path) -> Frame:
     cells, names, predictors = (
         _array(store, "conditions", name).astype(object) for name in ("cell", "condition", "predictor")
     )
-    arrays = {column.name: _array(store, "conditions", column.name) for column in CONDITIONS}
+    there_are = [c.name for c in CONDITIONS if c.name not in LATER or (store / "conditions" / c.name).is_dir()]
+    arrays = {name: _array(store, "conditions", name) for name in there_are}
+    arrays |= {name: np.full(arrays["mae"].shape, np.nan) for name in LATER if name not in arrays}
     if arrays["mae"].ndim != len(CONDITION_DIMS):
         raise _damaged(store / "conditions", "its dimensions are other ones")
     # A row without any number has a reason, or was not tested.
@@ -186,7 +189,7 @@ def _conditions(store: Path) -> Frame:
     )
     index, condition, predictor = np.nonzero(there)
     columns = _of_cells(cells, index) | {"condition": names[condition], "predictor": predictors[predictor]}
-    columns |= {name: values[index, condition, predictor] for name, values in arrays.items()}
+    columns |= {column.name: arrays[column.name][index, condition, predictor] for column in CONDITIONS}
     return Frame(columns, len(index))
 
 

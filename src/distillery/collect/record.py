@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable
 from typing import Any
 
-from distillery.cell import STAGES, Cell, Split, Stage
+from distillery.cell import STAGES, Cell, Experiment, Split, Stage
 from distillery.collect.columns import READINGS
 from distillery.collect.state import StageState, cell_states
 from distillery.functions import Function
@@ -67,6 +68,7 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
                 }
             if stage == "generalise":
                 beyond = _beyond(state.outcome.result)
+                _without_false_drift(sweep, cell, beyond)
             if stage == "verify":
                 for name, result in _by_engine(sweep, state.outcome.result).items():
                     verdicts = {"message": _ordered(result), "node": _ordered(result.get("node", _NOTHING))}
@@ -267,6 +269,8 @@ def _beyond(result: Values) -> dict[str, dict[str, Values]]:
     found[LONG] = {
         predictor: {
             "horizon": _number(own["horizon"]),
+            # Results of earlier versions do not have it.
+            "doubling_time": _number(own.get("doubling_time")),
             "distance": _number(own["distance"][-1]),
             "energy_drift": math.nan if own["energy_drift"] is None else _number(own["energy_drift"][-1]),
         }
@@ -275,6 +279,19 @@ def _beyond(result: Values) -> dict[str, dict[str, Values]]:
     if rollouts["reason"]:
         found[LONG] = {PREDICTORS[0]: {"reason": _text(rollouts["reason"])}}
     return found
+
+
+def _without_false_drift(sweep: Sweep, cell: Cell, beyond: dict[str, dict[str, Values]]) -> None:
+    """Take the drift out of what an earlier version found of energies that the true motion does not keep."""
+    drifts = [own for own in beyond.get(LONG, {}).values() if not math.isnan(own.get("energy_drift", math.nan))]
+    if drifts and not _conserves_energy(sweep, cell.experiment):
+        for own in drifts:
+            own["energy_drift"] = math.nan
+
+
+@functools.lru_cache(maxsize=256)
+def _conserves_energy(sweep: Sweep, experiment: Experiment) -> bool:
+    return sweep.system(experiment).conserves_energy
 
 
 _READERS: dict[Stage, Callable[[Values], Values]] = {

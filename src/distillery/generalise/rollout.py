@@ -17,6 +17,10 @@ from distillery.verify.composed import HeldOut
 Acceleration = Callable[[HeldOut], Float[np.ndarray, "graph body dim"]]
 # Beyond this many times the size of the system a body has been thrown out, and what it does says no more.
 _FAR = 1e6
+# Of the system's size: distances that are smaller are rounding.
+_ROUNDING = 1e-9
+# Saved times that a growth is read from at least.
+_FEWEST = 4
 
 
 def rolled_out(
@@ -95,3 +99,37 @@ def horizon(off: Float[np.ndarray, "time simulation"], times: Float[np.ndarray, 
     over = off > limit
     first = np.where(over.any(axis=0), over.argmax(axis=0), len(times) - 1)
     return float(np.median(times[first]))
+
+
+def doubling_time(
+    off: Float[np.ndarray, "time simulation"], times: Float[np.ndarray, "time"], limit: float
+) -> float | None:
+    """Return the time in which the distance from the true motion doubles while it grows: log 2 / λ of exp(λt).
+
+    λ is the slope of log distance over time, the median over all pairs of saved times (Theil 1950, Sen 1968), from the
+    first at which the distance is beyond rounding to the last before it is above a limit, where it begins to saturate.
+    Of an error that the motion's own chaos multiplies, it is the largest finite-time Lyapunov exponent.
+
+    Args:
+        off: Distances over time, in units of the system's size.
+        times: The times (dimensionless).
+        limit: Distances above it say no more than that the true motion is lost.
+
+    Returns:
+        The median over those simulations that have at least four such times, those that do not grow counted as
+        infinite; None where it is infinite, or where there is no such simulation.
+    """
+    found = []
+    for own in off.T:
+        beyond, over = own > _ROUNDING, own > limit
+        if not beyond.any():
+            continue
+        first, end = int(beyond.argmax()), int(over.argmax()) if over.any() else len(own)
+        if end - first < _FEWEST:
+            continue
+        one, other = np.triu_indices(end - first, 1)
+        logs, when = np.log(np.maximum(own[first:end], _ROUNDING)), times[first:end]
+        growth = float(np.median((logs[other] - logs[one]) / (when[other] - when[one])))
+        found.append(np.log(2.0) / growth if growth > 0 else np.inf)
+    middle = float(np.median(found)) if found else np.inf
+    return middle if np.isfinite(middle) else None

@@ -16,7 +16,7 @@ from distillery.generalise import PREDICTORS
 from distillery.generalise.conditions import trajectories
 from distillery.generalise.energy import drift, total_energy
 from distillery.generalise.predictors import Predictor, of_law, of_network
-from distillery.generalise.rollout import distance, horizon, rolled_out
+from distillery.generalise.rollout import distance, doubling_time, horizon, rolled_out
 from distillery.graph import edges_of
 from distillery.interpret.run import load_network
 from distillery.replace.law import from_content
@@ -128,6 +128,8 @@ def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Predic
             ]
         )
 
+    # A drift of what the true motion does not keep would say nothing of a prediction.
+    keeps = system.conserves_energy
     kinetic = 0.5 * (bodies.mass[..., None] * bodies.velocity**2).sum(axis=(1, 2))
     steps = max(round((times[1] - times[0]) / (_STEP * system.time_step)), 1)
     found, paths = {}, {"true": _drawn(true[:, 0])}
@@ -137,8 +139,9 @@ def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Predic
         off = distance(position, true)
         found[name] = {
             "horizon": horizon(off, times, settings.horizon),
+            "doubling_time": doubling_time(off, times, settings.horizon),
             "distance": _finite(np.median(off, axis=1)),
-            "energy_drift": None if system.damping else _finite(drift(energies(position, velocity), kinetic)),
+            "energy_drift": _finite(drift(energies(position, velocity), kinetic)) if keeps else None,
         }
     return {"times": times.tolist(), "reason": "", "predictors": found, "paths": paths}
 

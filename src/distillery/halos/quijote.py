@@ -244,8 +244,8 @@ def _cube(file: Path, quijote: Quijote) -> Float[np.ndarray, "cells cells cells"
     lowest = float(field.min())
     if lowest < -1.0 - _MEAN:
         raise DistilleryError(
-            f"{file}: δ falls to {lowest:.4g}, and matter cannot be less than none, δ = -1; expected a density over its "
-            "mean, or its overdensity"
+            f"{file}: δ falls to {lowest:.4g}, and matter cannot be less than none, δ = -1; expected a density over "
+            "its mean, or its overdensity"
         )
     return field
 

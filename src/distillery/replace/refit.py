@@ -30,6 +30,8 @@ _BLIND = 1e-7
 # Of the typical acceleration: what is smaller is rounding of the stored trajectories (float32).
 _ROUNDING = 1e-7
 EVALUATIONS = 100
+# Graphs on which starts are followed to their ends; of more, this many tell as well which end is the best.
+_ENOUGH = 5000
 
 
 class SingularError(DistilleryError):
@@ -81,15 +83,15 @@ def refit(
     while True:
         problem = Problem(law, data, names)
         start = np.array([law.constants[name] for name in names])
-        found = _best(problem, start, settings, draws, evaluations) if names else _alone(problem)
-        blind = _blind(problem.jacobian(found.values)) if names else []
+        found = _searched(problem, law, data, start, settings, draws, evaluations) if names else _alone(problem)
+        jacobian = problem.jacobian(found.values) if names else np.zeros((found.residual.size, 0))
+        blind = _blind(jacobian) if names else []
         if not blind:
             break
         # Held where they were, they leave the others a problem with one answer.
         undetermined = (*undetermined, *(names[k] for k in blind))
         names = tuple(name for name in names if name not in undetermined)
     fitted = law.having(dict(zip(names, found.values.tolist(), strict=True)))
-    jacobian = problem.jacobian(found.values) if names else np.zeros((found.residual.size, 0))
     errors = _standard_errors(found, jacobian, problem, data)
     size = np.sqrt(np.mean(jacobian**2, axis=0)) * np.abs(found.values)
     away = tuple(n for n in names if abs(fitted.constants[n]) > _RUNAWAY * max(abs(law.constants[n]), 1.0))
@@ -125,6 +127,31 @@ def _alone(problem: Problem) -> _Found:
     if not np.all(np.isfinite(residual)):
         raise SingularError(_where(problem, residual))
     return _Found(nothing, residual, None, float(np.mean(residual**2)) / 2)
+
+
+def _searched(
+    problem: Problem,
+    law: Law,
+    data: Data,
+    start: np.ndarray,
+    settings: ReplacementSettings,
+    draws: np.random.Generator,
+    evaluations: int,
+) -> _Found:
+    """Return the best of several starts; where there are many graphs, some of them show the way to it."""
+    count = len(data.simulation)
+    if count > _ENOUGH:
+        some = np.zeros(count, dtype=bool)
+        some[np.linspace(0, count - 1, _ENOUGH).astype(int)] = True
+        try:
+            near = _best(Problem(law, data.part(some), problem.free), start, settings, draws, evaluations).values
+            residual = problem.residual(near)
+            if np.all(np.isfinite(residual)):
+                return _solved(problem, near, _scale(residual) if settings.robust else None, evaluations)
+        except SingularError:
+            # All of them say better where the law is not finite.
+            pass
+    return _best(problem, start, settings, draws, evaluations)
 
 
 def _best(

@@ -51,7 +51,9 @@ def latex(law: Law) -> str:
 
 
 def listing(law: Law, title: str) -> str:
-    """Return a law as lines ``name = expression`` that SymPy's parser and ``formula.parse`` read, all digits kept.
+    """Return a law as lines ``name = expression`` that SymPy's parser reads, all digits kept.
+
+    Cases are written as SymPy's ``Piecewise``; what is read here is the file of ``law.as_content``.
 
     Args:
         law: The law.
@@ -60,9 +62,20 @@ def listing(law: Law, title: str) -> str:
     lines = [f"# {title}", f"# {line(law)}"]
     lines += [f"{name} = {value!r}" for name, value in law.constants.items()]
     for name, expressions in (("message", law.messages), ("acceleration", law.nodes), ("velocity", law.velocities)):
-        lines += [f"{name}_{k + 1} = {formula.to_text(e)}" for k, e in enumerate(expressions)]
-    lines += [f"{n} = {formula.to_text(e)}" for n, e in zip(("energy_pair", "energy_body"), law.energies, strict=False)]
+        lines += [f"{name}_{k + 1} = {_for_sympy(e)}" for k, e in enumerate(expressions)]
+    lines += [f"{n} = {_for_sympy(e)}" for n, e in zip(("energy_pair", "energy_body"), law.energies, strict=False)]
     return "\n".join(lines) + "\n"
+
+
+class _Exact(sympy.printing.str.StrPrinter):
+    """SymPy's own text, with all digits."""
+
+    def _print_Float(self, number: Any) -> str:
+        return repr(float(number))
+
+
+def _for_sympy(expression: sympy.Expr) -> str:
+    return str(_Exact().doprint(expression))
 
 
 def _equations(law: Law, show: Any, total: str) -> list[tuple[str, str]]:

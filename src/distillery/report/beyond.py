@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from distillery.collect.text import show
-from distillery.generalise import LONG
+from distillery.generalise import LONG, PREDICTORS
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
 from distillery.report.pooled import DASH
 from distillery.report.study import Found, Study
@@ -30,8 +30,9 @@ def beyond_tables(study: Study) -> list[Block]:
     parts: list[Block] = [
         Heading(2, "Laws in the networks' place"),
         Paragraph(
-            "Median over bodies of held-out simulations of Σ|a - â|, the median over seeds: of the network, of the "
-            "expressions as distilled, and of the law with refitted constants. The law is that of the first seed with "
+            "Median over bodies of held-out simulations of Σ|a - â|, the median over seeds and, in brackets, the least "
+            "and the most of them: of the network, of the expressions as distilled, of the law with refitted constants "
+            "and of its clean form. `2 of 3`: so many seeds have one. The law is that of the first seed with "
             "the least error. The form of a law is that of the messages' expressions, or the data chose another one on "
             "their fronts, or beside these (docs/replace.md)."
         ),
@@ -40,7 +41,7 @@ def beyond_tables(study: Study) -> list[Block]:
         if not any(found.values.get("law") for row in study.rows for found in study.at(row, model)):
             continue
         rows = [[plain(str(row)), *_law(study.at(row, model))] for row in study.rows if study.at(row, model)]
-        headings = ("", "network", "as distilled", "refitted", "network / refitted", "form from", "law")
+        headings = ("", "network", "as distilled", "refitted", "clean", "network / refitted", "form from", "law")
         parts += [Heading(3, f"Laws, {plain(model)}"), Grid(headings, rows)]
     names = list(dict.fromkeys(name for found in study.cells for name in found.beyond if name != LONG))
     if not names:
@@ -66,17 +67,26 @@ def beyond_tables(study: Study) -> list[Block]:
 
 def _law(cells: Sequence[Found]) -> list[str]:
     with_law = [found for found in cells if found.values.get("law")]
-    middle = [
-        _middle([found.number(f"error_{part}_medae") for found in cells]) for part in ("network", "raw", "refitted")
-    ]
-    ratio = middle[0] / middle[2] if middle[2] and not math.isnan(middle[0]) else math.nan
-    texts = [DASH if math.isnan(value) else show(value) for value in (*middle, ratio)]
+    errors = {name: [found.number(f"error_{name}_medae") for found in cells] for name in PREDICTORS}
+    network, refitted = (_middle(errors[name]) for name in ("network", "refitted"))
+    ratio = network / refitted if refitted and not math.isnan(network) else math.nan
+    texts = [*(_with_spread(values) for values in errors.values()), DASH if math.isnan(ratio) else show(ratio)]
     if not with_law:
         return [*texts, DASH, DASH]
     best = min(with_law, key=lambda found: (_or_infinite(found.number("error_refitted_medae")), found.cell.seed))
     sources = Counter(str(found.values.get("law_source", "")) for found in with_law)
     told = ", ".join(f"{sources[name]} {name}" for name in ("messages", "fronts", "neighbours") if sources[name])
     return [*texts, told or DASH, code(typeset(str(best.values["law"])))]
+
+
+def _with_spread(values: Sequence[float]) -> str:
+    """Return the median of several seeds, the least and the most of them, and how many there are where some are not."""
+    known = sorted(value for value in values if not math.isnan(value))
+    if not known:
+        return DASH
+    middle, least, most = (f"{value:.3g}" for value in (statistics.median(known), known[0], known[-1]))
+    spread = f" ({least} to {most})" if least != most else ""
+    return f"{middle}{spread}" + (f", {len(known)} of {len(values)}" if len(known) < len(values) else "")
 
 
 def _under(cells: Sequence[Found], condition: str) -> str:

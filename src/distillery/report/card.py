@@ -50,7 +50,7 @@ def card(sweep: Sweep, shown: Shown) -> str:
     fits, note = _fits(sweep, shown)
     content = [
         _equations(sweep, shown),
-        law_part(shown),
+        law_part(sweep, shown),
         f'<div class="plots">{note}{_pictures(sweep, shown, fits)}{"".join(predicted_paths(sweep, shown))}</div>',
         film(fits, _sent(sweep, cell)),
         _expressions(sweep, shown),

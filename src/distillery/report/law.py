@@ -13,29 +13,32 @@ from distillery.functions import feature_names
 from distillery.generalise import LONG, PREDICTORS
 from distillery.replace.law import momentum_names, own_names
 from distillery.report.cells import Shown
-from distillery.report.html import escape
+from distillery.report.evidence import WORDS, constants_grid, judged, long_grid, mixed_grid, origin_of
+from distillery.report.html import blocks_html, escape, folded
 from distillery.report.mathml import equation
 from distillery.report.plot import Axis, axis, dots, drawing
+from distillery.report.style import typeset
+from distillery.sweep import Sweep
 
-_WORDS = {
-    "network": "network",
-    "raw": "as distilled",
-    "refitted": "constants refitted",
-    "clean": "simple numbers",
-}
 _SOURCES = {
     "fronts": "of a form on the fronts that the data chose",
     "neighbours": "of a form beside the fronts that the data chose",
 }
 _SUM = "Σ "
+_OF_MIXED = "Errors of the acceleration where messages are by the one and nodes by the other."
+_OF_LONG = (
+    "Bodies moved over long times, medians over simulations. Useful: within a tenth of the system's size of the true "
+    "places; distances are in such sizes, changes of the energy in kinetic energies of the start."
+)
 # Below this an error is rounding; it would stretch the axis over decades of nothing.
 _FLOOR = 1e-9
 
 
-def law_part(shown: Shown) -> str:
+def law_part(sweep: Sweep, shown: Shown) -> str:
     """Return what became of a cell's expressions once they replaced its network; nothing where no stage said so.
 
     Args:
+        sweep: The sweep; how a law came to be is read from its results folder, and left out where it is not there.
         shown: The cell.
     """
     if not shown.text("replacement"):
@@ -45,17 +48,43 @@ def law_part(shown: Shown) -> str:
     if not shown.text("law"):
         return note
     form = ", ".join(
-        word for word in (_WORDS.get(shown.text("law_form"), ""), _SOURCES.get(shown.text("law_source"), "")) if word
+        word for word in (WORDS.get(shown.text("law_form"), ""), _SOURCES.get(shown.text("law_source"), "")) if word
     )
     parts = [
         f'<div class="equation"><div class="label">the law in the network\'s place, {escape(form)}</div>',
         *(f'<div class="scroll" tabindex="0">{_line(text, shown.cell.experiment.dim)}</div>' for text in _lines(shown)),
         "</div>",
         note,
+        _before(sweep, shown),
         _errors(shown),
+        *(
+            blocks_html([grid]) + f'<p class="note">{note}</p>'
+            for grid, note in ((mixed_grid(shown), _OF_MIXED), (long_grid(shown), _OF_LONG))
+            if grid is not None
+        ),
         _curve(shown.beyond),
     ]
     return "".join(parts)
+
+
+def _before(sweep: Sweep, shown: Shown) -> str:
+    """Return the law as distilled, then with refitted constants and their standard errors, folded."""
+    origin, dim = origin_of(sweep, shown), shown.cell.experiment.dim
+    parts = [
+        f'<div class="equation"><div class="label">{WORDS[form]}</div>'
+        + "".join(f'<div class="scroll" tabindex="0">{_line(line, dim)}</div>' for line in text.split("; "))
+        + "</div>"
+        for form, text in (("raw", origin.raw), ("refitted", origin.refitted))
+        if text
+    ]
+    if origin.constants:
+        named = "".join(f"<div><code>{escape(typeset(line))}</code></div>" for line in origin.named)
+        parts.append(blocks_html([constants_grid(origin)]))
+        parts.append(f'<div class="scroll" tabindex="0">{named}</div>' if named else "")
+    away = [constant.name for constant in origin.constants if constant.state == "runs away"]
+    warning = f", <span class='no'>{escape(', '.join(away))} runs away</span>" if away else ""
+    summary = f"how it came to this form{', and its constants' if origin.constants else ''}{warning}"
+    return folded(summary, "".join(parts), kind="more") if parts else ""
 
 
 def _lines(shown: Shown) -> list[str]:
@@ -74,7 +103,7 @@ def _line(text: str, dim: int) -> str:
 
 def _errors(shown: Shown) -> str:
     """Return a table of errors on held-out data and of what holds under other conditions."""
-    head = "".join(f'<th scope="col">{_WORDS[name]}</th>' for name in PREDICTORS)
+    head = "".join(f'<th scope="col">{WORDS[name]}</th>' for name in PREDICTORS)
     rows = [
         f'<tr><th scope="row">held out, {middle}</th>'
         + "".join(f"<td>{_number(shown.number(f'error_{name}_{kind}'))}</td>" for name in PREDICTORS)
@@ -86,14 +115,9 @@ def _errors(shown: Shown) -> str:
             continue
         entries = "".join(f"<td>{_judged(found.get(name, {}))}</td>" for name in PREDICTORS)
         rows.append(f'<tr><th scope="row">{escape(condition)}</th>{entries}</tr>')
-    long = shown.beyond.get(LONG, {})
-    if any("horizon" in own for own in long.values()):
-        ends = [long.get(name, {}).get("horizon", math.nan) for name in PREDICTORS]
-        entries = "".join(f"<td>{_number(end) if isinstance(end, float) else '–'}</td>" for end in ends)
-        rows.append(f'<tr><th scope="row">useful until time</th>{entries}</tr>')
     note = (
-        '<p class="note">Errors of the acceleration; under other conditions medians, ✓ where it is right within the '
-        "limits of verification.</p>"
+        '<p class="note">Errors of the acceleration; under other conditions medians and, in brackets, means, ✓ where '
+        "it is right within the limits of verification.</p>"
     )
     return (
         f'<div class="scroll" tabindex="0"><table><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
@@ -106,11 +130,8 @@ def _number(value: float) -> str:
 
 
 def _judged(own: Mapping[str, float | str]) -> str:
-    median = own.get("medae", math.nan)
-    if not isinstance(median, float) or math.isnan(median):
-        return "–"
-    mark = '<span class="yes">✓</span>' if own.get("holds") == 1.0 else '<span class="no">✗</span>'
-    return f"{mark} {show(median)}"
+    mark, _, rest = judged(own).partition(" ")
+    return f'<span class="{"yes" if mark == "✓" else "no"}">{mark}</span> {rest}' if rest else mark
 
 
 def _curve(beyond: Mapping[str, Mapping[str, Mapping[str, float | str]]]) -> str:
@@ -121,7 +142,7 @@ def _curve(beyond: Mapping[str, Mapping[str, Mapping[str, float | str]]]) -> str
     known = known[np.isfinite(known)]
     if not names or not len(known):
         return ""
-    across = Axis("conditions, as in the table", 0.5, len(names) + 0.5)
+    across = Axis("", 0.5, len(names) + 0.5)
     up = axis("median error (dimensionless)", known, log=True)
     places = np.arange(1.0, len(names) + 1.0)
     marks = [
@@ -129,7 +150,7 @@ def _curve(beyond: Mapping[str, Mapping[str, Mapping[str, float | str]]]) -> str
         for values, kind in ((network, "point"), (law, "point law"))
     ]
     title = "errors of network and law by condition"
-    drawn = drawing(title, across, up, marks, bare_x=True)
+    drawn = drawing(title, across, up, marks, names_x=names)
     return (
         f'<div class="plots"><figure>{drawn}<figcaption>median error by condition: the network, and (green) the law '
         "with refitted constants</figcaption></figure></div>"

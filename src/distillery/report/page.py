@@ -17,6 +17,7 @@ from distillery.errors import DistilleryError
 from distillery.report.card import card, verdict
 from distillery.report.cells import Shown
 from distillery.report.document import Block, Bullets, Grid, Heading, Paragraph, code, markdown, plain
+from distillery.report.evidence import evidence_markdown
 from distillery.report.halo import halo_experiment, halo_tables
 from distillery.report.html import blocks_html, escape, folded, identifier, inline
 from distillery.report.origin import made, missing_part, origin
@@ -127,6 +128,7 @@ def page_markdown(sweep: Sweep, study: Study, shown: Sequence[Shown], today: dat
             Heading(2, "Cells"),
             *_limit_note(study.bodies, of_bodies),
             Grid(("", "verdict", "test error", "equations", "pictures"), lines),
+            *evidence_markdown(sweep, of_bodies),
             *paper_tables(study.bodies),
         ]
     if study.halos.cells:

@@ -15,8 +15,10 @@ from jaxtyping import Float
 from distillery.report.html import escape
 
 WIDTH, HEIGHT = 340, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 10, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 10, 40
 _TICKS = 5
+# Height of a letter of a name that stands at an angle, and how many are shown of one.
+_LETTER, _LONGEST = 5.4, 18
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -74,7 +76,9 @@ def axis(label: str, values: Float[np.ndarray, " value"], *, log: bool = False) 
     return Axis(label, low - room, high + room)
 
 
-def drawing(title: str, x: Axis, y: Axis, marks: Sequence[str], *, bare_x: bool = False) -> str:
+def drawing(
+    title: str, x: Axis, y: Axis, marks: Sequence[str], *, bare_x: bool = False, names_x: Sequence[str] = ()
+) -> str:
     """Return a drawing as SVG.
 
     Args:
@@ -83,23 +87,30 @@ def drawing(title: str, x: Axis, y: Axis, marks: Sequence[str], *, bare_x: bool 
         y: The vertical axis.
         marks: What is drawn, as the other functions return it, from back to front.
         bare_x: Whether the horizontal axis goes without numbers.
+        names_x: What stands at 1, 2, 3 … of the horizontal axis, in place of numbers; the drawing grows downwards by
+            what they take.
     """
     right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
+    named = [_shortened(name) for name in names_x]
+    height = HEIGHT + (max(round(_LETTER * max(map(len, named))) - _BOTTOM + 16, 0) if named else 0)
     parts = []
-    for tick, height in _placed(y, _vertical):
-        parts.append(f'<path class="grid" d="M{_LEFT} {height}H{right}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{height + 4}" text-anchor="end">{_text(tick)}</text>')
-    for tick, place in _placed(x, _horizontal) if not bare_x else ():
+    for tick, level in _placed(y, _vertical):
+        parts.append(f'<path class="grid" d="M{_LEFT} {level}H{right}"/>')
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{level + 4}" text-anchor="end">{_text(tick)}</text>')
+    for name, part in zip(named, x.part(np.arange(1.0, len(named) + 1)).tolist(), strict=True):
+        turned = f"translate({_horizontal(part) + 3} {bottom + 8}) rotate(-60)"
+        parts.append(f'<text class="tick" transform="{turned}" text-anchor="end">{escape(name)}</text>')
+    for tick, place in _placed(x, _horizontal) if not (bare_x or named) else ():
         parts.append(f'<path class="grid" d="M{place} {_TOP}V{bottom}"/>')
         parts.append(f'<text class="tick" x="{place}" y="{bottom + 15}" text-anchor="middle">{_text(tick)}</text>')
     middle = (_TOP + bottom) // 2
     parts.append(
-        f'<text x="{(_LEFT + right) // 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x.label)}</text>'
+        f'<text x="{(_LEFT + right) // 2}" y="{height - 8}" text-anchor="middle">{escape(x.label)}</text>'
         f'<text transform="translate(12 {middle}) rotate(-90)" text-anchor="middle">{escape(y.label)}</text>'
         f'<path class="frame" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>'
     )
     return (
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{escape(title)}</title>'
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {height}" role="img"><title>{escape(title)}</title>'
         + "".join([*parts, *marks])
         + "</svg>"
     )
@@ -267,5 +278,16 @@ def _path(pixels: Sequence[tuple[int, int]]) -> str:
     return "M" + "L".join(f"{a} {b}" for a, b in kept) if kept else ""
 
 
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
 def _text(value: float) -> str:
-    return f"{value:g}".replace("e-0", "e-").replace("e+0", "e").replace("-", "\N{MINUS SIGN}")
+    # More than two zeros after the point would reach the axis' title.
+    mantissa, _, exponent = (f"{value:.5e}" if 0 < abs(value) < 1e-3 else f"{value:g}").partition("e")
+    return (
+        (f"{float(mantissa):g}e{exponent}" if exponent else mantissa)
+        .replace("e-0", "e-")
+        .replace("e+0", "e")
+        .replace("-", "\N{MINUS SIGN}")
+    )

@@ -31,7 +31,7 @@ _WHERE_THERE = (
     *("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robust", "force_r2_gauge_free"),
     *(f"{reading}_{fit}" for reading in READINGS for fit in FITS),
     *("node_equation", "node_recovered", "composed_mae", "composed_medae"),
-    *("law", "law_source", "error_network_medae", "error_raw_medae", "error_refitted_medae"),
+    *("law", "law_source", "error_network_medae", "error_raw_medae", "error_refitted_medae", "error_clean_medae"),
 )
 
 
