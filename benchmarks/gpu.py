@@ -90,7 +90,7 @@ def our_speed(shape: Shape, data: Graphs, cells: int, device: torch.device, seco
         loop.fit(
             network,
             loop.Optimiser(network, settings.weight_decay),
-            Batches([data] * cells, list(range(cells)), BATCH, settings.translation, device),
+            Batches([data] * cells, list(range(cells)), BATCH, [settings.translation] * cells, device),
             loop.fresh_state(cells, device),
             settings,
             weighings=torch.tensor([[1.0, 0.0]] * cells, device=device),

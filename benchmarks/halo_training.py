@@ -70,7 +70,7 @@ def newtonian_step(hidden: int, messages: int, edges: int) -> tuple[Callable[[in
     draws = stream(0, "benchmark", "graphs")
     nodes = draws.normal(size=(2000, BODIES, 8)).astype(np.float32)
     data = Graphs(nodes, draws.normal(size=(2000, BODIES, 3)).astype(np.float32))
-    batches = Batches([data], [0], batch, 0.0, CPU)
+    batches = Batches([data], [0], batch, [0.0], CPU)
     work = step_of(network, optimiser, batches, torch.tensor([[1.0, 0.0]]))
     work.open(*batches.window(0))
 

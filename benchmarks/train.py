@@ -46,7 +46,7 @@ def our_steps(shape: Shape, data: Graphs, seeds: list[int]) -> Iterator[None]:
     for index, seed in enumerate(seeds):
         network.initialise(index, stream(seed, "benchmark", "weights"))
     optimiser = Optimiser(network, 1e-8)
-    batches = Batches([data] * len(seeds), seeds, BATCH, 3.0, CPU)
+    batches = Batches([data] * len(seeds), seeds, BATCH, [3.0] * len(seeds), CPU)
     step = step_of(network, optimiser, batches, torch.tensor([[1.0, 0.0]] * len(seeds)))
     number = 0
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from distillery import formula
 from distillery.config import parse_config
 from distillery.errors import DistilleryError
-from distillery.sweep import sweep_from
+from distillery.sweep import Sweep, sweep_from
 from distillery.systems import SYSTEMS, ForceSystem, System
 
 PAIRS = 200
@@ -179,3 +180,21 @@ def test_a_system_may_be_given_by_a_force_whose_potential_is_not_known() -> None
     for wrong, reason in (("m1/r", "another for bodies 1 and 2 exchanged"), ("1/(r - r)", "not a finite")):
         with pytest.raises(ValueError, match=reason):
             ForceSystem(force=wrong, time_step=0.01)
+
+
+@pytest.mark.parametrize(
+    ("body_potential", "differs"),
+    [
+        (None, False),
+        ("2*m*y", False),
+        ("5*m*(x**2 + y**2)", True),
+        ("(x if x > 1 else 1)", True),
+    ],
+)
+def test_a_force_that_differs_from_place_to_place_forbids_moving_bodies_elsewhere(
+    make_sweep: Callable[..., Sweep], body_potential: str | None, differs: bool
+) -> None:
+    trap = {"potential": "q1*q2/r", "time_step": 0.01, "body_potential": body_potential}
+    sweep = make_sweep(systems={"trap": trap}, experiments=[{"system": "trap"}, {"system": "spring"}])
+    moved = [sweep.training(experiment).translation > 0 for experiment in sweep.experiments]
+    assert moved == [not differs, True]

@@ -296,7 +296,14 @@ def test_cuda_where_there_is_none_is_refused(tiny: Callable[..., Sweep]) -> None
 
 def batches_of(sweep: Sweep, seeds: list[int], translation: float) -> Batches:
     graphs = graphs_of(orbits.read_trajectories(sweep, sweep.experiments[0], "train"))
-    return Batches([graphs] * len(seeds), seeds, 8, translation, CPU)
+    return Batches([graphs] * len(seeds), seeds, 8, [translation] * len(seeds), CPU)
+
+
+def test_cells_side_by_side_are_moved_each_by_its_own(tiny: Callable[..., Sweep]) -> None:
+    graphs = graphs_of(orbits.read_trajectories(tiny(), tiny().experiments[0], "train"))
+    nodes, _ = Batches([graphs, graphs], [3, 4], 8, [0.0, 3.0], CPU).window(0)
+    for place, (seed, translation) in enumerate([(3, 0.0), (4, 3.0)]):
+        assert torch.equal(nodes[:, place], batches_of(tiny(), [seed], translation).window(0)[0][:, 0])
 
 
 def test_every_graph_is_seen_once_a_round_whatever_the_window(tiny: Callable[..., Sweep]) -> None:

@@ -149,7 +149,7 @@ def parts_of(sweep: Sweep) -> tuple[Network, Optimiser, Batches]:
     for index in range(2):
         network.initialise(index, stream(index, "test weights"))
     graphs = graphs_of(orbits.read_trajectories(sweep, sweep.experiments[0], "train"))
-    return network, Optimiser(network, 0.0), Batches([graphs, graphs], [0, 1], 4, 3.0, CPU)
+    return network, Optimiser(network, 0.0), Batches([graphs, graphs], [0, 1], 4, [3.0, 3.0], CPU)
 
 
 @pytest.mark.parametrize("model", ["l1", "kl", "flathgn"])

@@ -83,7 +83,12 @@ class TrainingSettings(Settings):
     steps: int = Field(14_000, ge=1, description="Optimiser steps.")
     learning_rate: float = Field(5e-3, gt=0, description="Peak of the one-cycle schedule.")
     weight_decay: float = Field(1e-8, ge=0, description="Weight decay of Adam.")
-    translation: float = Field(3.0, ge=0, description="Standard deviation of the random translation of each graph.")
+    translation: float = Field(
+        3.0,
+        ge=0,
+        description="Standard deviation of the random translation of each graph; 0 where a body potential's force "
+        "differs from place to place.",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Arithmetic of the hidden layers; first layers and the loss are float32 always."
     )

@@ -131,8 +131,12 @@ class Sweep:
         return self.model(cell).message_size(cell.experiment.dim)
 
     def training(self, experiment: Experiment) -> TrainingSettings:
-        """Return how an experiment's networks are trained: with its own loss, where it has one."""
-        return self.config.training.model_copy(update=self._own(experiment, "loss"))
+        """Return how an experiment's networks are trained: with its own loss, where it has one, and where it is."""
+        own = self._own(experiment, "loss")
+        if self.system(experiment).depends_on_place:
+            # Moved elsewhere, bodies would be taught the forces of where they were.
+            own["translation"] = 0.0
+        return self.config.training.model_copy(update=own)
 
     def frames(self, cell: Cell) -> int:
         """Return how many frames of a cell's training are wanted at most; 0 where it is not to be filmed."""

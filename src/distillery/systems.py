@@ -143,6 +143,13 @@ class System(BaseModel):
         return pieces.in_cases(formula.parse(self.body_potential, (*BODY_SYMBOLS, *self.constants)))
 
     @property
+    def depends_on_place(self) -> bool:
+        """Whether the force of the body potential differs from place to place; that of gravity, m·y, does not."""
+        place = [formula.symbol(axis) for axis in BODY_SYMBOLS[:3]]
+        slopes = [sympy.diff(self.external_potential, axis) for axis in place]
+        return any(slope.free_symbols & set(place) for slope in slopes)
+
+    @property
     def is_piecewise(self) -> bool:
         """Whether a potential has cases (``if``, abs, min, max), across which no Taylor series holds."""
         return any(expression.has(sympy.Piecewise) for expression in (self._of_pair, self.external_potential))

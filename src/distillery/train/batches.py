@@ -46,7 +46,7 @@ class Batches:
     """The batches of a stack of cells.
 
     Each cell goes through its own data in random order, again and again; every graph is moved by a random
-    translation each time, because the law does not depend on the place.
+    translation each time, where the law does not depend on the place.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Batches:
         data: Sequence[Graphs],
         seeds: Sequence[int],
         batch: int,
-        translation: float,
+        translations: Sequence[float],
         device: torch.device,
     ):
         """Bring the data to the device.
@@ -63,7 +63,7 @@ class Batches:
             data: Of each cell its graphs; cells that share an object share the memory.
             seeds: Of each cell its training seed.
             batch: Graphs per cell and step.
-            translation: Standard deviation of the random translation (dimensionless).
+            translations: Of each cell the standard deviation of its random translations (dimensionless).
             device: Where the batches are needed.
         """
         distinct = list({id(graphs): graphs for graphs in data}.values())
@@ -73,7 +73,7 @@ class Batches:
         self.sizes = [len(graphs.nodes) for graphs in data]
         self.seeds = list(seeds)
         self.batch = batch
-        self.translation = translation
+        self.translations = list(translations)
         self.device = device
         self.nodes = _concatenated([graphs.nodes for graphs in distinct], device)
         self.acceleration = _concatenated([graphs.acceleration for graphs in distinct], device)
@@ -86,9 +86,9 @@ class Batches:
         chosen = np.stack([self._indices(cell, number) for cell in range(len(self.seeds))], axis=1)
         index = torch.from_numpy(chosen).to(self.device)
         nodes, acceleration = self.nodes[index], self.acceleration[index]
-        if self.translation > 0:
+        if any(self.translations):
             dim = acceleration.shape[-1]
-            moves = np.stack([self._translations(seed, number, dim) for seed in self.seeds], axis=1)
+            moves = np.stack([self._moves(cell, number, dim) for cell in range(len(self.seeds))], axis=1)
             nodes[..., :dim] += torch.from_numpy(moves).to(self.device)[..., None, :]
         return nodes, acceleration
 
@@ -102,9 +102,9 @@ class Batches:
         ]
         return (self.offsets[cell] + np.concatenate(parts)).reshape(WINDOW, self.batch)
 
-    def _translations(self, seed: int, number: int, dim: int) -> np.ndarray:
-        drawn = stream(seed, "train", "translation", number).standard_normal((WINDOW, self.batch, dim), np.float32)
-        return np.float32(self.translation) * drawn
+    def _moves(self, cell: int, number: int, dim: int) -> np.ndarray:
+        random = stream(self.seeds[cell], "train", "translation", number)
+        return np.float32(self.translations[cell]) * random.standard_normal((WINDOW, self.batch, dim), np.float32)
 
 
 def _concatenated(parts: list[np.ndarray], device: torch.device) -> Tensor:

@@ -67,7 +67,8 @@ class Stack:
         self.network = network.to(device)
         self.optimiser = loop.Optimiser(self.network, settings.weight_decay)
         seeds = [cell.seed for cell in cells]
-        self.batches = Batches(data, seeds, settings.batch, settings.translation, device)
+        translations = [sweep.training(cell.experiment).translation for cell in cells]
+        self.batches = Batches(data, seeds, settings.batch, translations, device)
         self.state = loop.fresh_state(len(cells), device)
         losses = [sweep.training(cell.experiment).loss for cell in cells]
         weighings = [
