@@ -125,3 +125,19 @@ def test_an_external_potential_belongs_to_the_energy_of_a_body() -> None:
     assert found.constants == {"k": pytest.approx(2.04, abs=0.02)}
     assert not body(system, "(px^2 + py^2)/(2*m)", names).recovered
     assert not body(system, "(px^2 + py^2)/(2*m) + 2.5*m*(x^2 + y^2)", names).recovered
+
+
+@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_what_acts_in_a_small_region_alone_belongs_to_the_energy_of_a_body(dim: int) -> None:
+    names = ("px", "py", "pz", "m", "q", "x", "y", "z")
+    kinetic = f"(px^2 + py^2{' + pz^2' if dim == 3 else ''})/(2*m) + m*y"
+    squared = f"(x^2 + (y + 10)^2{' + z^2' if dim == 3 else ''})"
+    ball = f"(1010*(4.01 - sqrt({squared}))^2 if {squared} < 16.08 else 0)"
+    system = SYSTEMS["string_ball"]
+    right, without, softer = (
+        judge_body(formula.parse(text, names), system, dim, SETTINGS)
+        for text in (f"{kinetic} + {ball} - q", kinetic, f"{kinetic} + 0.3*{ball}")
+    )
+    assert right.recovered, right.reason
+    assert not without.recovered
+    assert not softer.recovered

@@ -113,7 +113,7 @@ def jumps(expression: sympy.Expr, starts: Mapping[str, Any], ends: Mapping[str, 
         starts: For every symbol its values at one end of each line, or one number for all of them.
         ends: The same at the other ends.
     """
-    levels = [condition.lhs - condition.rhs for condition in _comparisons(expression)]
+    levels = levels_of(expression)
     first, last = (dict(zip(starts, _as_rows(values), strict=True)) for values in (starts.values(), ends.values()))
 
     def at(parts: np.ndarray, lines: Any = slice(None)) -> dict[str, np.ndarray]:
@@ -138,9 +138,10 @@ def jumps(expression: sympy.Expr, starts: Mapping[str, Any], ends: Mapping[str, 
     return False
 
 
-def _comparisons(expression: sympy.Expr) -> list[Any]:
+def levels_of(expression: sympy.Expr) -> list[sympy.Expr]:
+    """Return what changes its sign where a formula changes from one case to another, in the same order always."""
     found = expression.atoms(*_GREATER, *_LESS)
-    return sorted(found, key=sympy.default_sort_key)
+    return [condition.lhs - condition.rhs for condition in sorted(found, key=sympy.default_sort_key)]
 
 
 def _as_rows(values: Iterable[Any]) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 import sympy
 from jaxtyping import Float
 
-from distillery import formula
+from distillery import formula, pieces
 from distillery.functions import AXES
 from distillery.randomness import stream
 from distillery.settings import VerificationSettings
@@ -41,6 +41,9 @@ from distillery.verify.gauge import (
 _STEPS = 2000
 # Speeds in units of the data's.
 _SLOWEST, _FASTEST = 0.1, 10.0
+# Places that are tried for each case of an external potential, and how far out half of them lie in units of the data's.
+_PLACES, _FAR = 20_000, 10.0
+_OWN = tuple(formula.symbol(name) for name in ("m", "q"))
 
 
 def judge_pair(expression: sympy.Expr, system: System, dim: int, settings: VerificationSettings) -> Verdict:
@@ -160,13 +163,52 @@ def _states(system: System, dim: int, settings: VerificationSettings) -> _States
     momentum = mass[..., None] * speed[..., None] * direction
     position = np.zeros((*shape, len(AXES)))
     position[..., :dim] = system.position_scale * draw.normal(size=(*shape, dim))
+    if (others := _in_every_case(system, (shape[0], shape[1] // 2), dim, settings)) is not None:
+        position[:, : shape[1] // 2, :dim] = others
     values = {"m": mass, "q": charge, **{axis: position[..., k] for k, axis in enumerate(AXES)}}
     values |= {f"p{axis}": momentum[..., k] for k, axis in enumerate(AXES[:dim])}
-    scale = mass * speed**2
+    outer = np.zeros(shape)
     for axis in AXES[:dim]:
         slope = sympy.diff(system.external_potential, formula.symbol(axis))
-        scale = scale + np.abs(values[axis] * formula.evaluate(slope, {**values, **system.parameters}))
+        outer = outer + np.abs(values[axis] * formula.evaluate(slope, {**values, **system.parameters}))
+    for region in _regions(system, values):
+        # Far from the origin, a small region's energy is little beside position times slope.
+        there = np.where(region, formula.evaluate(system.external_potential, {**values, **system.parameters}), np.nan)
+        known = region.sum(axis=1) > 1
+        spread = np.full((len(region), 1), np.inf)
+        spread[known] = np.nanstd(there[known], axis=1, keepdims=True)
+        outer = np.where(region, np.minimum(outer, spread), outer)
+    scale = mass * speed**2 + outer
     return _States(values, typical_where_zero(scale))
+
+
+def _in_every_case(
+    system: System, shape: tuple[int, int], dim: int, settings: VerificationSettings
+) -> Float[np.ndarray, "body state dim"] | None:
+    """Return places of which each case of the external potential has as many; None where it has no cases.
+
+    Chance alone would hardly meet a small region in which a force acts, and an energy without it would pass.
+    """
+    draw = stream(settings.seed, "verify", "places")
+    near, far = (scale * draw.normal(size=(_PLACES, dim)) for scale in (1.0, _FAR))
+    places = system.position_scale * np.concatenate([near, far])
+    values = {axis: places[:, k] if k < dim else np.zeros(len(places)) for k, axis in enumerate(AXES)}
+    regions = _regions(system, values)
+    if not regions:
+        return None
+    odds = np.sum([region / region.sum() for region in regions], axis=0)
+    return places[draw.choice(len(places), shape, p=odds / odds.sum())]
+
+
+def _regions(system: System, values: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Return which places lie in each case of the external potential; nothing where it has no cases of place."""
+    levels = [level for level in pieces.levels_of(system.external_potential) if not level.has(*_OWN)]
+    if not levels:
+        return []
+    shape = values["x"].shape
+    above = [np.broadcast_to(formula.evaluate(each, {**values, **system.parameters}) > 0, shape) for each in levels]
+    number = np.sum([part * 2**k for k, part in enumerate(above)], axis=0)
+    return [number == own for own in np.unique(number)]
 
 
 def _verdict(
