@@ -73,6 +73,15 @@ def system(potential: str, **more: Any) -> dict[str, Any]:
         (system("1/0"), r"systems\.mine: .*not a finite real expression"),
         (system("r", damping="much"), r"systems\.mine\.damping: .*number"),
         (system("r", constants={"r": 1.0}), r"systems\.mine\.constants: 'r' cannot name a constant"),
+        (
+            {"variants": {"some": {"pruned": True, "messages": None, "kept": 3}}, "models": ["some"]},
+            r"models\.0: some is pruned to 3 components in 2D, more than the 2 of its messages; set kept to 2 or less",
+        ),
+        (
+            {"variants": {"some": {"pruned": True, "messages": 1}}, "models": ["some"]},
+            r"models\.0: some is pruned to 2 components in 2D, more than the 1 of its messages",
+        ),
+        ({"variants": {"some": {"penalty": "l1"}}}, r"variants\.some: weight: missing; how much penalty l1 weighs"),
         ({"systems": {"spring": {"potential": "r", "time_step": 1.0}}}, "built-in system"),
         ({"systems": {"../x": {"potential": "r", "time_step": 1.0}}}, "cannot name a system"),
     ],

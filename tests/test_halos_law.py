@@ -13,7 +13,7 @@ import sympy
 import toyhalos
 from distillery import formula
 from distillery.distill.complexity import complexity
-from distillery.errors import DistilleryError
+from distillery.errors import DistilleryError, NotFiniteError
 from distillery.halos import refit as refitting
 from distillery.halos.features import HaloGraph, message_names, node_names
 from distillery.halos.forms import NAMES, form
@@ -21,7 +21,7 @@ from distillery.halos.found import composed, laws
 from distillery.halos.generalisation import above, below, error_of
 from distillery.halos.law import HaloLaw, as_content, from_content, read_law, row_sums, sums, write_law
 from distillery.halos.poles import Domain, bounded, domain_of, guarded, has_poles
-from distillery.halos.refit import NotFiniteError, refit
+from distillery.halos.refit import refit
 from distillery.halos.text import latex, line, listing
 
 EVERYONE = np.arange(400)

@@ -203,6 +203,18 @@ def test_divergence_is_passed_on(tiny: Callable[..., Sweep]) -> None:
 
 
 @pytest.mark.slow
+def test_predictions_that_are_not_finite_end_as_diverged(tiny: Callable[..., Sweep]) -> None:
+    # The only step leaves weights that are finite and far too large.
+    sweep = tiny(training={"hidden": 8, "batch": 16, "steps": 1, "learning_rate": 1e30})
+    (cell,) = sweep.cells
+    train(sweep, sweep.cells)
+    interpret(sweep, cell)
+    outcome = read_outcome(cell.outcome(sweep.results, "interpret"))
+    assert outcome.status == "diverged"
+    assert outcome.reason == "predictions or messages are not finite on held-out data"
+
+
+@pytest.mark.slow
 def test_missing_and_damaged_training_is_refused(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny()
     (cell,) = sweep.cells

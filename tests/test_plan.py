@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from distillery import workflow
 from distillery.errors import DistilleryError
 from distillery.plan import duration, plan, plan_text, require_room, size
 from distillery.simulate.store import Store, layout
+from distillery.slurm import require
 from distillery.sweep import Sweep
 from distillery.systems import System
 from fabricate import messages
@@ -140,13 +142,23 @@ def test_what_a_stage_cannot_do_is_refused_before_anything_starts(
     assert not sweep.results.exists()
 
 
-def test_a_potential_that_is_singular_is_warned_of(make_sweep: Any) -> None:
-    def text(softening: float) -> str:
-        mine = {"potential": "-m1*m2/r", "time_step": 0.01, "softening": softening}
-        return plan_text(make_sweep(systems={"mine": mine}, experiments=[{"system": "mine"}]))
+# Of the second the force alone is singular.
+@pytest.mark.parametrize("potential", ["-m1*m2/r", "sqrt(r)"])
+def test_a_potential_that_is_singular_is_warned_of(
+    make_sweep: Any, potential: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def singular(softening: float) -> Sweep:
+        mine = {"potential": potential, "time_step": 0.01, "softening": softening}
+        sweep: Sweep = make_sweep(systems={"mine": mine}, experiments=[{"system": "mine"}])
+        return sweep
 
-    assert "systems.mine: '-m1*m2/r' is not finite at r = 0" in text(0.0)
-    assert "not finite" not in text(0.01)
+    line = f"systems.mine: {potential!r} or its force is not finite at r = 0"
+    assert line in plan_text(singular(0.0))
+    assert "not finite" not in plan_text(singular(0.01))
+    # A run says it too, whether or not its plan was asked for.
+    monkeypatch.setattr(require, "require_site", lambda _snakemake: {})
+    workflow.begin(singular(0.0), SimpleNamespace(scheduler=None))
+    assert f"warning: {line}" in capsys.readouterr().err
 
 
 def test_sizes_and_times_are_readable() -> None:

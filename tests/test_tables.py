@@ -411,3 +411,15 @@ def test_rows_are_named_by_their_bodies_where_there_are_not_four() -> None:
 )
 def test_commits_of_cells_are_told_by_stage(of_cells: list[str | None], line: str) -> None:
     assert _commits(of_cells) == line
+
+
+def test_what_some_experiments_have_of_their_own_is_told(tmp_path: Path) -> None:
+    heavy = {"loss": "relative", "share": 0.8}
+    experiments = [
+        {"system": "spring", "operators": ["+", "log"]},
+        {"system": "charge", **heavy},
+        {"system": "r^-2", "dim": 3, **heavy},
+    ]
+    text = tables_text([fabricated(tmp_path / "results", experiments=experiments).results])
+    assert "- instead in charge-2, r^-2-3: loss relative, share 0.8\n" in text
+    assert "- instead in spring-2: operators + log\n" in text

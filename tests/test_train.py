@@ -262,6 +262,16 @@ def test_divergence_is_a_result(tiny: Callable[..., Sweep]) -> None:
     assert not cell.weights(sweep.results).exists()
 
 
+def test_divergence_in_the_very_last_step_shows_in_the_weights(tiny: Callable[..., Sweep]) -> None:
+    sweep = tiny(training={**TRAINING, "steps": 1, "learning_rate": 1e39})
+    train(sweep, sweep.cells)
+    (cell,) = sweep.cells
+    outcome = read_outcome(cell.outcome(sweep.results, "train"))
+    assert outcome.status == "diverged"
+    assert outcome.reason == "the weights are not finite after step 1"
+    assert not cell.weights(sweep.results).exists()
+
+
 @pytest.mark.slow
 def test_first_step_that_is_not_finite_is_named(tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
     real = loop.error_of

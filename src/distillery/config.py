@@ -138,6 +138,20 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _something_is_pruned(self) -> Config:
+        dims = dict.fromkeys(experiment.dim for experiment in self.experiments)
+        for index, name in enumerate(self.models):
+            model = self.known_models[name]
+            for dim in dims if model.pruned else ():
+                kept, size = model.kept_size(dim), model.message_size(dim)
+                if kept > size:
+                    raise ValueError(
+                        f"models.{index}: {name} is pruned to {kept} components in {dim}D, more than the {size} of its "
+                        f"messages; set kept to {size} or less, or messages to more"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _filmed_cells_known(self) -> Config:
         if not self.training.frames or not self.experiments:
             return self

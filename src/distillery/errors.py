@@ -8,6 +8,10 @@ class DistilleryError(Exception):
     """
 
 
+class NotFiniteError(DistilleryError):
+    """What a law or a network says is not finite on its data: a training that has diverged."""
+
+
 def explain(error: BaseException) -> str:
     """Return an error in one line: our own as they are, others with the name of their type."""
     lines = str(error).splitlines() or [""]

@@ -55,6 +55,8 @@ class Model(BaseModel):
             raise ValueError("significance: kl needs variational messages; set penalty to kl")
         if self.weight and self.penalty == "none":
             raise ValueError(f"weight: {self.weight:g} weighs nothing; set penalty, or weight to 0")
+        if self.penalty != "none" and "weight" not in self.model_fields_set:
+            raise ValueError(f"weight: missing; how much penalty {self.penalty} weighs must be said")
         if self.penalty == "kl" and (self.pruned or self.antisymmetric):
             what = "pruned" if self.pruned else "antisymmetric"
             raise ValueError(f"{what}: variational messages cannot be so; set penalty to none or l1")
@@ -79,7 +81,7 @@ class Model(BaseModel):
 
     def kept_size(self, dim: int) -> int:
         """Return the number of components that pruning leaves in ``dim`` dimensions."""
-        return min(dim if self.kept is None else self.kept, self.message_size(dim))
+        return dim if self.kept is None else self.kept
 
 
 MODELS: dict[str, Model] = {

@@ -189,19 +189,20 @@ def plan_text(sweep: Sweep, width: int | None = None) -> str:
         align(("stage", "one core", "work"), stages, right=(False, True), width=width),
         f"In all about {duration(total)} of one core, {duration(total / planned.cores)} on the "
         f"{counted(planned.cores, 'core')} here; rough estimates, without what a GPU saves.",
-        *_warnings(sweep),
+        *warnings_of(sweep),
         planned.refusal
         or f"Disk: up to {size(planned.missing)} more in {sweep.results}; {size(planned.free)} are free.",
     ]
     return "\n\n".join(lines)
 
 
-def _warnings(sweep: Sweep) -> list[str]:
+def warnings_of(sweep: Sweep) -> list[str]:
+    """Return a line for each thing that may well be meant so, and yet may cost results."""
     names = dict.fromkeys(experiment.system for experiment in sweep.settings)
     systems = {name: sweep.config.known_systems[name] for name in names}
     return [
-        f"systems.{name}: {system.potential!r} is not finite at r = 0; simulations whose bodies come too close are "
-        "dropped and drawn again. Set softening above 0 to keep it finite"
+        f"systems.{name}: {system.potential!r} or its force is not finite at r = 0; simulations whose bodies come too "
+        "close are dropped and drawn again. Set softening above 0 to keep it finite"
         for name, system in systems.items()
         if system.is_singular
     ]

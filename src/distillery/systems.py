@@ -174,12 +174,14 @@ class System(BaseModel):
 
     @property
     def is_singular(self) -> bool:
-        """Whether the potential is not finite where two bodies meet, softening included."""
+        """Whether the potential or its force is not finite where two bodies meet, softening included."""
         random = np.random.default_rng(0)
         values: dict[str, Any] = {**self.parameters, "r": 0.0}
         values |= {name: np.exp(random.normal(size=_TRIALS)) for name in ("m1", "m2")}
         values |= {name: random.choice(self.charges, _TRIALS) for name in ("q1", "q2")}
-        return not np.all(np.isfinite(formula.evaluate(self.softened_potential, values)))
+        return not all(
+            np.all(np.isfinite(formula.evaluate(each, values))) for each in (self.softened_potential, self.radial_force)
+        )
 
     @property
     def parameters(self) -> dict[str, float]:

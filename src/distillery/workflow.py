@@ -178,12 +178,14 @@ def begin(sweep: Sweep, snakemake: Any) -> None:
         SystemExit: The engine cannot work here, or the disk is too small; the reason was printed.
     """
     from distillery.distill.engine import require_all
-    from distillery.plan import require_room
+    from distillery.plan import require_room, warnings_of
     from distillery.slurm.require import require_site
 
     _longest.update(_or_end(lambda: require_site(snakemake)))
     _or_end(lambda: require_all(sweep))
     _or_end(lambda: require_room(sweep))
+    for line in warnings_of(sweep):
+        sys.stderr.write(f"warning: {line}\n")
     # The Slurm executor gives all jobs of a run one name, by which `distillery resume` finds them.
     claim.begin(getattr(getattr(snakemake.scheduler, "_executor", None), "run_uuid", ""))
     content = yaml.safe_dump(sweep.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -19,13 +19,13 @@ from distillery import formula
 from distillery.distill.complexity import complexity
 from distillery.distill.forms import cheapest
 from distillery.distill.front import Point, choose, scored
-from distillery.errors import DistilleryError
+from distillery.errors import DistilleryError, NotFiniteError
 from distillery.halos.edge import edges
 from distillery.halos.features import HaloGraph, message_names, node_names
 from distillery.halos.generalisation import error_of
 from distillery.halos.law import HaloLaw
 from distillery.halos.poles import bounded
-from distillery.halos.refit import NotFiniteError, refit
+from distillery.halos.refit import refit
 from distillery.halos.settings import MOST_HALOS
 from distillery.progress import progress
 from distillery.replace.law import Law

@@ -19,7 +19,7 @@ import sympy
 from jaxtyping import Float, Int
 
 from distillery import formula
-from distillery.errors import DistilleryError
+from distillery.errors import NotFiniteError
 from distillery.halos.features import HaloGraph
 from distillery.halos.law import HaloLaw, column_pieces, row_sums
 from distillery.halos.poles import domain_of, has_poles
@@ -31,10 +31,6 @@ _SHARES = (1.0, 0.3, 0.1)
 # Columns of edges up to this size are kept between evaluations, larger ones are made again each time.
 _KEPT_BYTES = 1_000_000_000
 _BYTES = 8
-
-
-class NotFiniteError(DistilleryError):
-    """What a law or a network says is not finite on the halos."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from distillery.errors import NotFiniteError
 from distillery.halos.features import HaloGraph
 from distillery.halos.network import row_sums
-from distillery.halos.refit import NotFiniteError
 from distillery.halos.training import Trained, evaluation
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from distillery import files
 from distillery.cell import Cell
-from distillery.errors import DistilleryError
+from distillery.errors import DistilleryError, NotFiniteError
 from distillery.interpret.aligned import alignment
 from distillery.interpret.fits import DISTILLED, FRAMES, SQUARES, fit_components
 from distillery.interpret.frames import read_frames
@@ -63,7 +63,12 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
         else:
             network = load_network(sweep, cell)
             known, fresh = _edges(sweep, cell, seen, held_out)
-            result, reading = read_messages(sweep, cell, network, held_out, fresh)
+            try:
+                result, reading = read_messages(sweep, cell, network, held_out, fresh)
+            except NotFiniteError as error:
+                cell.messages(sweep.results).unlink(missing_ok=True)
+                now.write({}, status="diverged", reason=str(error))
+                return
             samples = _samples(network, reading, known, fresh.first(sweep.config.distillation.held_out))
             samples |= _of_nodes(sweep, cell, network, reading, seen, held_out)
             if sweep.frames(cell):
@@ -109,6 +114,8 @@ def read_messages(
     errors = errors_on(network, held_out)
     edges = edges.first(settings.samples)
     messages = messages_along(network, edges)
+    if not (np.isfinite(errors).all() and np.isfinite(messages).all()):
+        raise NotFiniteError("predictions or messages are not finite on held-out data")
     spread = messages.std(axis=0)
     significance = divergence_along(network, edges).mean(axis=0) if model.significance == "kl" else spread
     axes = reading_axes(messages, significance, dim)

@@ -111,6 +111,7 @@ def _of_store(study: Study, store: Store) -> list[Block]:
         ),
         f"trained on {_few(_distinct(found.values.get('device') for found in own))}",
         *([plain(f"training: {_settings(config.get('training', {}))}")] if config.get("experiments") else []),
+        *(plain(line) for line in _own_settings(config.get("experiments", ()))),
         *(
             plain(f"training of {entry.get('name', 'halos')}: {_settings(entry.get('training', {}))}")
             for entry in config.get("halos", ())
@@ -137,6 +138,18 @@ def _command(store: Store) -> str:
 
 def _snakemake(path: Path) -> str:
     return code(f"snakemake --profile profiles/local --configfile {shlex.quote(str(path))}")
+
+
+def _own_settings(experiments: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what some experiments have of their own instead of the sweep's, those that are alike together."""
+    alike: dict[str, list[str]] = {}
+    for entry in experiments:
+        own = {name: entry[name] for name in ("loss", "share") if entry.get(name) is not None}
+        if entry.get("operators") is not None:
+            own["operators"] = " ".join(entry["operators"])
+        if own:
+            alike.setdefault(_settings(own), []).append(f"{entry['system']}-{entry['dim']}")
+    return [f"instead in {', '.join(names)}: {own}" for own, names in alike.items()]
 
 
 def _settings(section: Mapping[str, Any]) -> str:

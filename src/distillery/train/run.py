@@ -110,6 +110,10 @@ def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: fl
     weights, history, frames = (of(sweep.results) for of in (cell.weights, cell.history, cell.frames))
     filmed = stacked.frames.tensors(place)
     rows, reason = stacked.state.history[place], stacked.state.reasons[place]
+    tensors = {name: tensor[place].cpu().contiguous() for name, tensor in stacked.network.state_dict().items()}
+    if not reason and not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+        # Losses are those before an update; what the last one did shows in the weights alone.
+        reason = f"the weights are not finite after step {stacked.state.step}"
     _write_history(history, rows)
     result = {
         "steps": stacked.state.step,
@@ -121,7 +125,6 @@ def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: fl
         weights.unlink(missing_ok=True)
         filmed = {}
     else:
-        tensors = {name: tensor[place].cpu().contiguous() for name, tensor in stacked.network.state_dict().items()}
         with files.replacing(weights) as temporary:
             save_file(tensors, temporary)
     if filmed:

@@ -9,11 +9,11 @@ from jaxtyping import Float
 
 from distillery import files, formula
 from distillery.cell import Cell
+from distillery.errors import NotFiniteError
 from distillery.halos.data import read_graphs, regions_of
 from distillery.halos.features import HaloGraph
 from distillery.halos.law import HaloLaw
 from distillery.halos.names import MESSAGE_UNITS
-from distillery.halos.refit import NotFiniteError
 from distillery.halos.regions import Regions
 from distillery.halos.samples import Reading, message_problem, node_problem, random_edges, reading_of
 from distillery.halos.spectrum import Spectrum, spectrum
