@@ -179,6 +179,17 @@ def test_energies_are_refitted_and_what_never_acts_is_left_out() -> None:
     assert error(clean.law, data) < 1e-9
 
 
+def test_a_constant_case_of_an_energy_is_zero_in_the_clean_form_and_comes_back() -> None:
+    pair = formula.parse("(1.01*r^2 - 1.97*r) if r > 1.99 else 0.0001", feature_names(2))
+    body = formula.parse("0.5*px^2/m + 0.499*py^2/m", momentum_names(2))
+    data, draws = graphs("discontinuous"), np.random.default_rng(0)
+    refitted = fitted(composed_energies(pair, body, 2, unit_charges=True), data, SETTINGS, draws)
+    clean = cleaned(refitted, data, SETTINGS, draws)
+    for found in (refitted.law, clean.law):
+        assert error(from_content(as_content(found), "here"), data) == error(found, data) < 1e-9
+    assert text.line(clean.law) == "H = Σ ((r*(r - 1.980)) if r > 1.990 else (0)) + (px**2/2 + py**2/2)/m"
+
+
 def test_a_charge_is_its_own_inverse_where_charges_are_of_size_one() -> None:
     found = law(("dx*q2/(q1*r^3)", "dy*q2/r^3"), ("s1/m", "q*s2/m"))
     data = dataclasses.replace(graphs("charge"), relative=True)

@@ -146,4 +146,10 @@ def _with_number(law: Law, numbers: dict[str, Fraction]) -> Law:
         constants={name: value for name, value in law.constants.items() if name not in numbers},
     )
     used = {s.name for e in (*found.messages, *found.nodes, *found.velocities) for s in e.free_symbols}
-    return dataclasses.replace(found, constants={n: v for n, v in found.constants.items() if n in used})
+    # What of an energy acts on nothing, as a case that is constant, is anything: nothing is the simplest.
+    idle = {formula.symbol(name): sympy.Integer(0) for name in found.constants if name not in used}
+    return dataclasses.replace(
+        found,
+        energies=tuple(energy.xreplace(idle) for energy in found.energies),
+        constants={name: value for name, value in found.constants.items() if name in used},
+    )
