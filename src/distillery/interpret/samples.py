@@ -87,8 +87,8 @@ def node_model(network: Network, reading: Reading, system: System, graphs: Graph
 def self_energy(network: HamiltonianNetwork, system: System, graphs: Graphs) -> Rows:
     """Return momentum, mass and charge of bodies, and the energy that a Hamiltonian network gives each alone.
 
-    What no motion can tell is taken away: the energy of the same body at rest. Where position matters, that
-    would take the potential away too; there it is a constant, the energy of a body of mass 1 at rest in the origin.
+    What no motion can tell is taken away: the energy of the same body at rest, and in the origin where position
+    matters. A network may add to it anything that depends on mass and charge, far larger than what moves.
 
     Args:
         network: A single trained network.
@@ -100,7 +100,7 @@ def self_energy(network: HamiltonianNetwork, system: System, graphs: Graphs) -> 
     still = nodes.copy()
     still[:, dim : 2 * dim] = 0.0
     if system.body_potential is not None:
-        still[:, :dim], still[:, -2], still[:, -1] = 0.0, system.charges[0], 1.0
+        still[:, :dim] = 0.0
     energy = _in_chunks(network.self_energy, nodes) - _in_chunks(network.self_energy, still)
     momentum = graphs.nodes[..., dim : 2 * dim] * graphs.nodes[..., -1:]
     features = np.concatenate([momentum, _body(graphs), _place(graphs, system)], axis=-1)
