@@ -352,6 +352,7 @@ def test_numbers_in_equations_are_rounded_and_nothing_else() -> None:
     assert readable("r**1.5 + m1*2") == "r^1.5 + m1*2"
 
 
+@pytest.mark.slow
 def test_results_of_earlier_versions_are_collected_without_false_drifts(make_sweep: Any) -> None:
     """Earlier versions measured energies that the true motion does not keep, and no doubling times."""
     sweep = make_sweep(experiments=[{"system": "spring"}, {"system": "discontinuous"}], models=["bottleneck"])

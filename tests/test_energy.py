@@ -127,7 +127,8 @@ def test_an_external_potential_belongs_to_the_energy_of_a_body() -> None:
     assert not body(system, "(px^2 + py^2)/(2*m) + 2.5*m*(x^2 + y^2)", names).recovered
 
 
-@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dim", [2, 3])
 def test_what_acts_in_a_small_region_alone_belongs_to_the_energy_of_a_body(dim: int) -> None:
     names = ("px", "py", "pz", "m", "q", "x", "y", "z")
     kinetic = f"(px^2 + py^2{' + pz^2' if dim == 3 else ''})/(2*m) + m*y"

@@ -122,6 +122,7 @@ def test_results_with_one_reading_are_called_by_its_name() -> None:
     assert kept_sketch({**FOUND, "reading": "", "kept": []}) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("found", "std", "principal"),
     [({**FOUND, **BOTH}, [0.15, 0.12], [0.09, 0.07]), (FOUND, None, [0.09, 0.07])],

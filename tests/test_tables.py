@@ -420,6 +420,8 @@ def test_what_some_experiments_have_of_their_own_is_told(tmp_path: Path) -> None
         {"system": "charge", **heavy},
         {"system": "r^-2", "dim": 3, **heavy},
     ]
-    text = tables_text([fabricated(tmp_path / "results", experiments=experiments).results])
+    text = tables_text(
+        [fabricated(tmp_path / "results", experiments=experiments, models=["bottleneck"], seeds=[0]).results]
+    )
     assert "- instead in charge-2, r^-2-3: loss relative, share 0.8\n" in text
     assert "- instead in spring-2: operators + log\n" in text
