@@ -152,7 +152,7 @@ def show(job: str) -> dict[str, str]:
 def test_workers_are_jobs_beside_the_one_that_starts_them(launch: Callable[..., Run]) -> None:
     # As Snakemake does: the command is a step of a job, here of a place and with options that must not be inherited.
     options = "#SBATCH --partition=nogpu --ntasks=3 --mem-per-cpu=300 --job-name=parent --time=5"
-    run = launch("slurm", 6, 0.5, last=10, batch=f"{options}\nsrun --ntasks=1 COMMAND", dask={"cores": 2})
+    run = launch("slurm", 6, 0.5, last=20, batch=f"{options}\nsrun --ntasks=1 COMMAND", dask={"cores": 2})
     given_back = lambda: len(run.results) == 5 and len([j for j in queue(run.folder) if "dask" in j.name]) == 1  # noqa: E731
     wait_for("the return of the worker that has nothing left to do", given_back)
     wait_for("all tasks", lambda: len(run.results) == 6 or "refused" in run.text)
@@ -181,9 +181,11 @@ def test_lost_workers_are_replaced_and_finished_fits_are_not_repeated(launch: Ca
     before = wait_for("results of two workers", lambda: len(places()) == 2 and places())
     first, second = sorted(run.workers(), key=job_of)
     cancelled, kept = job_of(first), job_of(second)
+    # What was told a moment ago may still be with its worker; some results later it is not.
+    done = set(run.results)
+    wait_for("more results", lambda: len(run.results) >= len(done) + 4)
     call(["scancel", cancelled])
     second.children()[-1].kill()
-    done = set(run.results)
     # A killed process has its successor in the same job, a cancelled job in another.
     wait_for("a successor in the same job", lambda: any(job == kept for job, _ in places() - before))
     wait_for("a successor in another", lambda: {job for job, _ in places()} - {cancelled, kept})
