@@ -151,11 +151,12 @@ def show(job: str) -> dict[str, str]:
 @pytest.mark.usefixtures("slurm")
 def test_workers_are_jobs_beside_the_one_that_starts_them(launch: Callable[..., Run]) -> None:
     # As Snakemake does: the command is a step of a job, here of a place and with options that must not be inherited.
+    # Tasks last long enough that the second worker comes before the first has done them all.
     options = "#SBATCH --partition=nogpu --ntasks=3 --mem-per-cpu=300 --job-name=parent --time=5"
-    run = launch("slurm", 6, 0.5, last=20, batch=f"{options}\nsrun --ntasks=1 COMMAND", dask={"cores": 2})
-    given_back = lambda: len(run.results) == 5 and len([j for j in queue(run.folder) if "dask" in j.name]) == 1  # noqa: E731
+    run = launch("slurm", 12, 2.0, last=20, batch=f"{options}\nsrun --ntasks=1 COMMAND", dask={"cores": 2})
+    given_back = lambda: len(run.results) == 11 and len([j for j in queue(run.folder) if "dask" in j.name]) == 1  # noqa: E731
     wait_for("the return of the worker that has nothing left to do", given_back)
-    wait_for("all tasks", lambda: len(run.results) == 6 or "refused" in run.text)
+    wait_for("all tasks", lambda: len(run.results) == 12 or "refused" in run.text)
     results = list(run.results.values())
     assert {result["DISTILLERY_WORKER_CORES"] for result in results} == {"2"}
     assert {result["directory"] for result in results} == {str(run.folder)}
