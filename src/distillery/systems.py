@@ -140,14 +140,12 @@ class System(BaseModel):
         """V in the body symbols and the constants; 0 where the system has none."""
         if self.body_potential is None:
             return sympy.Integer(0)
-        return pieces.in_cases(formula.parse(self.body_potential, (*BODY_SYMBOLS, *self.constants)))
+        return _external(self.body_potential, tuple(self.constants))
 
     @property
     def depends_on_place(self) -> bool:
         """Whether the force of the body potential differs from place to place; that of gravity, m·y, does not."""
-        place = [formula.symbol(axis) for axis in BODY_SYMBOLS[:3]]
-        slopes = [sympy.diff(self.external_potential, axis) for axis in place]
-        return any(slope.free_symbols & set(place) for slope in slopes)
+        return self.body_potential is not None and _differs(self.body_potential, tuple(self.constants))
 
     @property
     def is_piecewise(self) -> bool:
@@ -257,6 +255,19 @@ def _softened(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
 @functools.cache
 def _radial_force(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
     return -sympy.diff(_softened(potential, constants), formula.symbol("r"))
+
+
+@functools.cache
+def _external(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
+    return pieces.in_cases(formula.parse(potential, (*BODY_SYMBOLS, *constants)))
+
+
+# Asked for by the keys of all cells of a sweep.
+@functools.cache
+def _differs(potential: str, constants: tuple[str, ...]) -> bool:
+    place = [formula.symbol(axis) for axis in BODY_SYMBOLS[:3]]
+    slopes = [sympy.diff(_external(potential, constants), axis) for axis in place]
+    return any(slope.free_symbols & set(place) for slope in slopes)
 
 
 @functools.cache
