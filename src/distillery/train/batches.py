@@ -1,4 +1,4 @@
-"""Batches of graphs: the data lie on the device, and which graphs a step sees is a function of seed and step.
+"""Batches of graphs: data lie on the device and are drawn there; what a step sees is a function of seed and step.
 
 Nothing about the draws needs saving: any window of steps can be drawn again, on its own.
 """
@@ -6,16 +6,16 @@ Nothing about the draws needs saving: any window of steps can be drawn again, on
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from distillery.randomness import stream
+from distillery.randomness import integer_seed
 from distillery.simulate.store import Trajectories
+from distillery.train.draws import normal, shuffled
 
 WINDOW = 100
 
@@ -69,48 +69,44 @@ class Batches:
         distinct = list({id(graphs): graphs for graphs in data}.values())
         starts = np.cumsum([0, *(len(graphs.nodes) for graphs in distinct)])
         places = [next(i for i, graphs in enumerate(distinct) if graphs is own) for own in data]
-        self.offsets = [int(starts[place]) for place in places]
-        self.sizes = [len(graphs.nodes) for graphs in data]
+        self.batch, self.device = batch, device
         self.seeds = list(seeds)
-        self.batch = batch
-        self.translations = list(translations)
-        self.device = device
+        self._offsets, self._sizes = (
+            torch.tensor(values, device=device)
+            for values in ([int(starts[place]) for place in places], [len(graphs.nodes) for graphs in data])
+        )
+        self._orders, self._moves = (
+            torch.tensor([integer_seed(seed, "train", name) for seed in seeds], device=device)
+            for name in ("order", "translation")
+        )
+        self._moving = any(translations)
+        self._translations = torch.tensor(list(translations), device=device)
         self.nodes = _concatenated([graphs.nodes for graphs in distinct], device)
         self.acceleration = _concatenated([graphs.acceleration for graphs in distinct], device)
-        self._order = functools.lru_cache(maxsize=2 * len(seeds))(_order)
 
     def window(
         self, number: int
     ) -> tuple[Float[Tensor, "step stack graph body feature"], Float[Tensor, "step stack graph body dim"]]:
         """Return nodes and accelerations of the ``WINDOW`` steps from ``number * WINDOW`` on."""
-        chosen = np.stack([self._indices(cell, number) for cell in range(len(self.seeds))], axis=1)
-        index = torch.from_numpy(chosen).to(self.device)
+        graphs = WINDOW * self.batch
+        seen = number * graphs + torch.arange(graphs, device=self.device).view(WINDOW, 1, self.batch)
+        index = self._chosen(seen)
         nodes, acceleration = self.nodes[index], self.acceleration[index]
-        if any(self.translations):
+        if self._moving:
             dim = acceleration.shape[-1]
-            moves = np.stack([self._moves(cell, number, dim) for cell in range(len(self.seeds))], axis=1)
-            nodes[..., :dim] += torch.from_numpy(moves).to(self.device)[..., None, :]
+            nodes[..., :dim] += self._moved(seen, dim)[..., None, :]
         return nodes, acceleration
 
-    def _indices(self, cell: int, number: int) -> np.ndarray:
-        size, first = self.sizes[cell], number * WINDOW * self.batch
-        last = first + WINDOW * self.batch
-        # Slices, because a round of the paper's size has ten million graphs and a window a few thousand.
-        parts = [
-            self._order(self.seeds[cell], size, round_)[max(first - round_ * size, 0) : last - round_ * size]
-            for round_ in range(first // size, (last - 1) // size + 1)
-        ]
-        return (self.offsets[cell] + np.concatenate(parts)).reshape(WINDOW, self.batch)
+    def _chosen(self, seen: Int[Tensor, "step 1 graph"]) -> Int[Tensor, "step stack graph"]:
+        """Return which graph each cell sees when it has seen so many before."""
+        sizes = self._sizes[:, None]
+        round_ = seen // sizes
+        return self._offsets[:, None] + shuffled(seen % sizes, sizes, self._orders[:, None] + round_)
 
-    def _moves(self, cell: int, number: int, dim: int) -> np.ndarray:
-        random = stream(self.seeds[cell], "train", "translation", number)
-        return np.float32(self.translations[cell]) * random.standard_normal((WINDOW, self.batch, dim), np.float32)
+    def _moved(self, seen: Int[Tensor, "step 1 graph"], dim: int) -> Float[Tensor, "step stack graph dim"]:
+        places = seen[..., None] * dim + torch.arange(dim, device=self.device)
+        return self._translations[:, None, None] * normal(self._moves[:, None, None], places).float()
 
 
 def _concatenated(parts: list[np.ndarray], device: torch.device) -> Tensor:
     return torch.from_numpy(np.concatenate([part.astype(np.float32) for part in parts])).to(device)
-
-
-def _order(seed: int, size: int, number: int) -> np.ndarray:
-    """Return the order in which a cell goes through its data the ``number``-th time."""
-    return stream(seed, "train", "order", number).permutation(size)
