@@ -14,11 +14,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from distillery import files
 from distillery.cell import Cell
 from distillery.cli import main
 from distillery.collect.run import collect
 from distillery.config import parse_config
 from distillery.errors import DistilleryError
+from distillery.formula import symbol
+from distillery.replace.law import Law, as_content
 from distillery.report import law
 from distillery.report import page as page_module
 from distillery.report.cells import chosen_cells, read_shown
@@ -420,14 +423,13 @@ def test_the_evidence_for_a_law_stands_with_its_cell(tmp_path: Path) -> None:
         {"name": "c2", "value": 54321.0, "error": None, "state": "runs away"},
     ]
     fabricate(sweep, cell, replace=given)
-    parts = [
-        f"# {cell}: {title}\n# {line}\nc1 = 1.98\nmessage_1 = c1*dx{HOSTILE}\nacceleration_1 = s1\n"
-        for title, line in (
-            ("as distilled", "ax = Σ dx*(-2.600 + 2.500/r)/m1; ay = Σ dy*(-2.700 + 2.500/r)/m1"),
-            ("constants refitted", "a = Σ Δ*(-2.001 + 1.980/r)/m1"),
-        )
-    ]
-    cell.law(sweep.results, "txt").write_text("\n".join(parts), encoding="utf-8")
+    r, dx, dy, m1 = (symbol(name) for name in ("r", "dx", "dy", "m1"))
+    added = (symbol("s1"), symbol("s2"))
+    raw = Law(2, (dx * (2.5 / r - 2.6) / m1, dy * (2.5 / r - 2.7) / m1), added, {})
+    vector = (symbol("c2") + symbol("c1") / r) / m1
+    refitted = Law(2, (dx * vector, dy * vector), added, {"c1": 1.98, "c2": -2.001}, shared=True)
+    forms = {"raw": as_content(raw), "refitted": as_content(refitted)}
+    files.write_json(cell.law(sweep.results, "json"), {"law": forms["refitted"], **forms})
     collect(sweep)
     text, in_markdown = written(sweep)
     parsed = Parsed(text)
@@ -445,7 +447,7 @@ def test_the_evidence_for_a_law_stands_with_its_cell(tmp_path: Path) -> None:
         assert all(words in told for words in ("useful until time", "distance doubles in", "distance at the end"))
         assert "0.7" in told
     assert "c2 runs away" in parsed.text
-    assert "message_1 = c1·Δx" in parsed.text
+    assert "message_1 = Δx·(c1/r + c2)/m1" in parsed.text
     assert "acceleration_1" not in parsed.text
 
 

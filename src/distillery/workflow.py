@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -299,6 +299,15 @@ def simulate_tasks(sweep: Sweep) -> dict[str, Any]:
         "nodes": execution.nodes,
         "cpus_per_task": 1,
     }
+
+
+def priority(stage: Stage | Literal["simulate"]) -> int:
+    """Return how a stage's jobs rank where cores are few: what is furthest along comes first, and so do its laws.
+
+    Simulations come before all. They are short, and take several cores at once: behind a training they would wait for
+    its end, with all of these cores but one idle.
+    """
+    return len(STAGES) if stage == "simulate" else STAGES.index(stage)
 
 
 def distill_threads(sweep: Sweep) -> int:

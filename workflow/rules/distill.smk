@@ -8,6 +8,7 @@ rule distill:
         log_of("{member}/distill"),
     benchmark:
         benchmark_of("{member}/distill")
+    priority: house.priority("distill")
     conda:
         "../../envs/distill.yaml"
     envmodules:

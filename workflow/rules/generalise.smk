@@ -7,6 +7,7 @@ rule generalise:
         log_of("{member}/generalise"),
     benchmark:
         benchmark_of("{member}/generalise")
+    priority: house.priority("generalise")
     conda:
         "../../envs/train.yaml"
     envmodules:

@@ -9,6 +9,7 @@ rule interpret:
         log_of("{member}/interpret"),
     benchmark:
         benchmark_of("{member}/interpret")
+    priority: house.priority("interpret")
     conda:
         "../../envs/train.yaml"
     envmodules:

@@ -7,6 +7,7 @@ rule replace:
         log_of("{member}/replace"),
     benchmark:
         benchmark_of("{member}/replace")
+    priority: house.priority("replace")
     conda:
         "../../envs/train.yaml"
     envmodules:

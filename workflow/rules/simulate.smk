@@ -5,6 +5,7 @@ rule simulate:
         log_of("simulate-{split}"),
     benchmark:
         benchmark_of("simulate-{split}")
+    priority: house.priority("simulate")
     conda:
         "../../envs/simulate.yaml"
     envmodules:

@@ -7,6 +7,7 @@ rule train:
         log_of("{member}/train"),
     benchmark:
         benchmark_of("{member}/train")
+    priority: house.priority("train")
     conda:
         "../../envs/train.yaml"
     envmodules:

@@ -7,6 +7,7 @@ rule verify:
         log_of("{member}/verify"),
     benchmark:
         benchmark_of("{member}/verify")
+    priority: house.priority("verify")
     conda:
         "../../envs/distill.yaml"
     envmodules:

@@ -127,13 +127,17 @@ def from_content(content: Any, source: str) -> Law:
         raise DistilleryError(f"{source}: lacks what it should hold; replace the cell again") from None
 
 
-def read_law(path: Path) -> Law:
+def read_law(path: Path, form: str = "law") -> Law:
     """Read a law that the stage ``replace`` has written.
+
+    Args:
+        path: Its file.
+        form: Which of its forms: raw, refitted or clean, or that which took the network's place.
 
     Raises:
         DistilleryError: The file is missing, damaged or of another version.
     """
-    return from_content(_content(path).get("law"), str(path))
+    return from_content(_content(path).get(form), str(path))
 
 
 def read_graph(path: Path) -> str:

@@ -59,12 +59,16 @@ def listing(law: Law, title: str) -> str:
         law: The law.
         title: What it is, for the first line.
     """
-    lines = [f"# {title}", f"# {line(law)}"]
-    lines += [f"{name} = {value!r}" for name, value in law.constants.items()]
-    for name, expressions in (("message", law.messages), ("acceleration", law.nodes), ("velocity", law.velocities)):
-        lines += [f"{name}_{k + 1} = {_for_sympy(e)}" for k, e in enumerate(expressions)]
-    lines += [f"{n} = {_for_sympy(e)}" for n, e in zip(("energy_pair", "energy_body"), law.energies, strict=False)]
-    return "\n".join(lines) + "\n"
+    constants = [f"{name} = {value!r}" for name, value in law.constants.items()]
+    expressions = [f"{name} = {_for_sympy(expression)}" for name, expression in named(law).items()]
+    return "\n".join([f"# {title}", f"# {line(law)}", *constants, *expressions]) + "\n"
+
+
+def named(law: Law) -> dict[str, sympy.Expr]:
+    """Return the expressions of a law by the names that its files and its page give them."""
+    parts = {"message": law.messages, "acceleration": law.nodes, "velocity": law.velocities}
+    found = {f"{name}_{k + 1}": e for name, expressions in parts.items() for k, e in enumerate(expressions)}
+    return found | dict(zip(("energy_pair", "energy_body"), law.energies, strict=False))
 
 
 class _Exact(sympy.printing.str.StrPrinter):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +13,8 @@ from distillery.collect.text import show
 from distillery.errors import DistilleryError
 from distillery.generalise import LONG, PREDICTORS
 from distillery.outcome import read_outcome
+from distillery.replace import text
+from distillery.replace.law import Law, read_law, sums
 from distillery.report.cells import Shown
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
 from distillery.report.pooled import DASH
@@ -36,11 +37,6 @@ LONG_TIMES = {
     "distance": "distance at the end",
     "energy_drift": "change of the energy",
 }
-# What the file of a law calls its forms, and lines that say what its constants stand before.
-_TITLES = {"raw": "as distilled", "refitted": "constants refitted"}
-_NAMED = ("message_", "acceleration_", "energy_")
-# Nodes that only add up what arrives say nothing of constants.
-_SUM_ALONE = re.compile(r" = s\d$")
 _MIDDLES = (("held out, mean", "mae"), ("held out, median", "medae"))
 _DECIMALS = 12
 
@@ -80,15 +76,14 @@ def origin_of(sweep: Sweep, shown: Shown) -> Origin:
         sweep: The sweep, whose results folder has the files of its cells.
         shown: The cell.
     """
-    forms = _listed(sweep, shown)
+    raw, refitted = _law(sweep, shown, "raw"), _law(sweep, shown, "refitted")
     constants, form = _constants_beside(sweep, shown), "refitted"
     if not constants:
         constants, form = _constants(_parsed(shown.text("law_constants"))), shown.text("law_form")
-    refitted = forms.get("refitted", [])
     return Origin(
-        forms.get("raw", [""])[0],
+        text.line(raw) if raw else "",
         shown.text("law_refitted"),
-        tuple(line for line in refitted[1:] if line.startswith(_NAMED) and not _SUM_ALONE.search(line)),
+        _with_names(refitted) if refitted else (),
         constants,
         form,
     )
@@ -140,7 +135,7 @@ def evidence_markdown(sweep: Sweep, shown: Sequence[Shown]) -> list[Block]:
     for name, found in cells:
         origin = origin_of(sweep, found)
         constants = "; ".join(f"{code(constant.name)} {_stated(constant)}" for constant in origin.constants)
-        forms = [code(typeset(text)) if text else DASH for text in (found.text("law"), origin.raw, origin.refitted)]
+        forms = [code(typeset(line)) if line else DASH for line in (found.text("law"), origin.raw, origin.refitted)]
         laws.append([name, *forms, constants or DASH])
     errors = [
         [name, *(_pair(found.number(f"error_{part}_medae"), found.number(f"error_{part}_mae")) for part in ERRORS)]
@@ -235,19 +230,21 @@ def _number(value: float) -> str:
     return DASH if math.isnan(value) else show(value)
 
 
-def _listed(sweep: Sweep, shown: Shown) -> dict[str, list[str]]:
-    """Return of each form the lines in the file of the law: the law itself, its constants, its expressions."""
+def _law(sweep: Sweep, shown: Shown, form: str) -> Law | None:
+    """Return a form of a cell's law; None where its file is not there or not readable."""
     try:
-        text = shown.cell.law(sweep.results, "txt").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return {}
-    found: dict[str, list[str]] = {}
-    for part in text.split("\n\n"):
-        first, *lines = part.strip().splitlines() or [""]
-        for form, title in _TITLES.items():
-            if lines and first == f"# {shown.cell}: {title}":
-                found[form] = [lines[0].removeprefix("# "), *lines[1:]]
-    return found
+        return read_law(shown.cell.law(sweep.results, "json"), form)
+    except DistilleryError:
+        return None
+
+
+def _with_names(law: Law) -> tuple[str, ...]:
+    """Return the expressions of a law that its constants stand in, one line each."""
+    alone = sums(len(law.messages))
+    # The rest of a Hamiltonian law follows from its energies, and nodes that only add up have no constants.
+    own = {name: expression for name, expression in text.named(law).items() if expression not in alone}
+    kept = {name: e for name, e in own.items() if name.startswith("energy_")} if law.energies else own
+    return tuple(f"{name} = {text.plain(expression)}" for name, expression in kept.items())
 
 
 def _constants_beside(sweep: Sweep, shown: Shown) -> tuple[Constant, ...]:
@@ -259,9 +256,9 @@ def _constants_beside(sweep: Sweep, shown: Shown) -> tuple[Constant, ...]:
         return ()
 
 
-def _parsed(text: str) -> Any:
+def _parsed(stored: str) -> Any:
     try:
-        return json.loads(text) if text else []
+        return json.loads(stored) if stored else []
     except ValueError:
         return []
 
