@@ -104,6 +104,14 @@ def test_energies_give_accelerations(verified: Any, factor: float) -> None:
         assert result["composed"]["medae"] > 0.1
 
 
+def test_a_body_whose_energy_lacks_a_momentum_does_not_move_along_it(verified: Any) -> None:
+    pair = "(r + 0.01 - 1)^2"
+    whole, lame = (verified("flathgn", (pair,), (body,)) for body in ("(px^2 + py^2)/(2*m)", "px^2/(2*m)"))
+    assert (lame["recovered"], lame["node"]["recovered"]) == (True, False)
+    assert whole["composed"]["mae"] < 1e-5
+    assert lame["composed"]["medae"] > 0.1
+
+
 def test_an_energy_with_directions_and_no_symmetry_acts_on_both_bodies() -> None:
     """The gradient by hand of E_12 = (dx·m1 + r)/2 + the same with the bodies exchanged."""
     import numpy as np

@@ -209,7 +209,8 @@ def test_what_is_left_of_a_hamiltonian_network_without_pairs_is_its_energy_of_bo
     with_network(sweep, cell)
     graphs = composed.held_out(sweep, cell.experiment)
     nothing, parts = [formula.parse("0", ())], predictions(monkeypatch)
-    mixed.network_errors(sweep, cell, graphs, nothing, nothing)
+    kinetic = [formula.parse("(px^2 + py^2)/(2*m)", ("px", "py", "m"))]
+    mixed.network_errors(sweep, cell, graphs, nothing, kinetic)
     whole, bodies, pairs = parts
     network: Any = interpreting.load_network(sweep, cell)
     nodes = torch.from_numpy(mixed._rows(graphs).nodes.reshape(1, -1, 6).astype(np.float32)).requires_grad_()

@@ -8,7 +8,7 @@ A Hamiltonian network's nodes are what its energies of single bodies add to what
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import sympy
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from distillery import formula
 from distillery.cell import Cell
-from distillery.functions import AXES, node_names
+from distillery.functions import node_names
 from distillery.graph import edges_of
 from distillery.interpret.gauge import Reading
 from distillery.interpret.run import load_network, reading_of
@@ -27,7 +27,7 @@ from distillery.sweep import Sweep
 from distillery.train.batches import Graphs
 from distillery.train.hamiltonian import HamiltonianNetwork
 from distillery.train.network import Network
-from distillery.verify.composed import HeldOut, arriving, errors, through_energies
+from distillery.verify.composed import HeldOut, arriving, errors, moved_by_energy, through_energies
 
 Errors = dict[str, float | None]
 # Snapshots whose messages tell what whole messages are like.
@@ -116,14 +116,8 @@ def _of_energies(
     if messages is not None:
         found["messages"] = errors(graphs, whole - pairs + through_energies(graphs, messages[0], None))
     if nodes is not None:
-        found["nodes"] = errors(graphs, pairs + _by_body(nodes[0], graphs.nodes, dim) / graphs.mass[..., None])
+        found["nodes"] = errors(graphs, moved_by_energy(graphs, pairs * graphs.mass[..., None], nodes[0]))
     return found
-
-
-def _by_body(body: sympy.Expr, values: Mapping[str, np.ndarray], dim: int) -> Float[np.ndarray, "graph body dim"]:
-    """Return the force that the energy of a single body makes."""
-    slopes = [formula.evaluate(sympy.diff(body, formula.symbol(axis)), values) for axis in AXES[:dim]]
-    return -np.stack([np.broadcast_to(slope, values["m"].shape) for slope in slopes], axis=-1)
 
 
 def _tensor(values: np.ndarray) -> Tensor:

@@ -1,8 +1,7 @@
 """How bodies move by a law: of a Hamiltonian one by Hamilton's equations, whatever its energy makes of momenta.
 
-``ẋ = ∂H/∂p`` and ``ṗ = -∂H/∂x`` (arXiv:2006.11287, section 4), so the acceleration is
-``d/dt ∂H/∂p = Σ_j (∂²H/∂p∂p_j · ṗ_j + ∂²H/∂p∂x_j · ẋ_j)``, at momenta p = m·v. Of H = p²/2m + … that is ṗ/m; a body
-whose energy lacks the momentum along an axis never moves along it, however right the forces are.
+``ẋ = ∂H/∂p`` and ``ṗ = -∂H/∂x``, at momenta p = m·v (``verify.hamilton``). A body whose energy lacks the momentum along
+an axis never moves along it, however right the forces are.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from distillery.replace.law import Law
 from distillery.settings import VerificationSettings
 from distillery.verify.composed import HeldOut
 from distillery.verify.gauge import not_finite, typical_where_zero, within_limits
+from distillery.verify.hamilton import acceleration, momenta
 
 _M = formula.symbol("m")
 
@@ -26,24 +26,17 @@ def moved(law: Law) -> tuple[sympy.Expr, ...]:
     Args:
         law: The law; of one that is not Hamiltonian, or has p²/2m, they are its ``nodes``.
     """
-    axes = AXES[: law.dim]
-    momenta = [formula.symbol(f"p{axis}") for axis in axes]
-    newton = (sympy.expand(_M * v - p) == 0 for v, p in zip(law.filled(law.velocities), momenta, strict=False))
+    newton = (sympy.expand(_M * v - p) == 0 for v, p in zip(law.filled(law.velocities), momenta(law.dim), strict=False))
     if not law.velocities or all(newton):
         return law.nodes
-    found = []
-    for velocity in law.velocities:
-        by_force = (sympy.diff(velocity, p) * _M * node for p, node in zip(momenta, law.nodes, strict=True))
-        by_place = (
-            sympy.diff(velocity, formula.symbol(axis)) * other for axis, other in zip(axes, law.velocities, strict=True)
-        )
-        found.append(at_velocities(sympy.Add(*by_force, *by_place), law.dim))
-    return tuple(found)
+    found = acceleration(law.velocities, [_M * node for node in law.nodes])
+    return tuple(at_velocities(expression, law.dim) for expression in found)
 
 
 def at_velocities(expression: sympy.Expr, dim: int) -> sympy.Expr:
     """Return an expression with m·v in the place of momenta."""
-    return expression.xreplace({formula.symbol(f"p{axis}"): _M * formula.symbol(f"v{axis}") for axis in AXES[:dim]})
+    at = {p: _M * formula.symbol(f"v{axis}") for p, axis in zip(momenta(dim), AXES, strict=False)}
+    return expression.xreplace(at)
 
 
 def flaw_of_velocities(law: Law, graphs: HeldOut, settings: VerificationSettings) -> str:

@@ -21,6 +21,7 @@ from distillery.settings import VerificationSettings
 from distillery.simulate.store import read_trajectories
 from distillery.sweep import Sweep
 from distillery.verify.gauge import Verdict, not_finite, typical_where_zero, within_limits
+from distillery.verify.hamilton import acceleration, momenta
 
 _MOST_GRAPHS = 2000
 
@@ -150,27 +151,48 @@ def arriving(graphs: HeldOut, messages: Sequence[sympy.Expr]) -> dict[str, Float
 
 
 def through_energies(graphs: HeldOut, pair: sympy.Expr, body: sympy.Expr | None) -> Float[np.ndarray, "graph body dim"]:
-    """Return the acceleration -(1/m)·∂H/∂q that energies give, H = Σ_{i<j} E_ij + Σ_i E_i.
-
-    The energy of a pair is the mean of what the expression says of it either way round.
+    """Return the acceleration that energies give, H = Σ_{i<j} E_ij + Σ_i E_i.
 
     Args:
         graphs: Where.
-        pair: Energy of a pair.
-        body: Energy of a single body; None where it does not depend on the position.
+        pair: Energy of a pair; of two ways to see it, the mean of what it says counts.
+        body: Energy of a single body; None for p²/2m.
     """
+    return moved_by_energy(graphs, forces_of_pairs(graphs, pair), body)
+
+
+def forces_of_pairs(graphs: HeldOut, pair: sympy.Expr) -> Float[np.ndarray, "graph body dim"]:
+    """Return the force -∂/∂x of the energy of pairs on each body, see ``through_energies``."""
     edges, dim = graphs.edges, graphs.position.shape[-1]
     by_distance = formula.evaluate(sympy.diff(pair, formula.symbol("r")), edges)
-    gradients = []
+    forces = []
     with np.errstate(all="ignore"):
         for axis in AXES[:dim]:
             own = formula.evaluate(sympy.diff(pair, formula.symbol(f"d{axis}")), edges)
             along = np.broadcast_to(own + by_distance * edges[f"d{axis}"] / edges["r"], edges["r"].shape) / 2
-            gradient = graphs.summed(along, graphs.receivers) - graphs.summed(along, graphs.senders)
-            if body is not None:
-                gradient = gradient + formula.evaluate(sympy.diff(body, formula.symbol(axis)), graphs.nodes)
-            gradients.append(gradient)
-        return np.asarray(-np.stack(gradients, axis=-1) / graphs.mass[..., None])
+            forces.append(graphs.summed(along, graphs.senders) - graphs.summed(along, graphs.receivers))
+    return np.stack(forces, axis=-1)
+
+
+def moved_by_energy(
+    graphs: HeldOut, force: Float[np.ndarray, "graph body dim"], body: sympy.Expr | None
+) -> Float[np.ndarray, "graph body dim"]:
+    """Return the acceleration d/dt ∂E/∂p of bodies of energy E on which forces act, at momenta p = m·v.
+
+    Args:
+        graphs: Where.
+        force: What acts on each body beside its own energy.
+        body: Its energy; None for p²/2m.
+    """
+    with np.errstate(all="ignore"):
+        if body is None:
+            return np.asarray(force / graphs.mass[..., None])
+        dim = force.shape[-1]
+        acting = [formula.symbol(f"f{axis}") for axis in AXES[:dim]]
+        pulls = [f - sympy.diff(body, formula.symbol(axis)) for f, axis in zip(acting, AXES, strict=False)]
+        values = graphs.nodes | {f.name: force[..., k] for k, f in enumerate(acting)}
+        found = acceleration([sympy.diff(body, p) for p in momenta(dim)], pulls)
+        return np.stack([np.broadcast_to(formula.evaluate(a, values), graphs.mass.shape) for a in found], axis=-1)
 
 
 def errors(graphs: HeldOut, found: Float[np.ndarray, "graph body dim"]) -> dict[str, float | None]:
