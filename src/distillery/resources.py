@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from distillery import plan
+from distillery import estimates
 from distillery.cell import SPLITS, Cell, Experiment, Job, Split
 from distillery.config import Config
 from distillery.halos import plan as halos
@@ -57,30 +57,30 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split) -> Need:
     execution = sweep.config.execution
     if sweep.kind(experiment) == "halos":
         return Need(halos.growing_mb(sweep, experiment), halos.longest(sweep, experiment, split, execution.ranks))
-    return Need(SIMULATING, plan.COMPILING + plan.simulating(sweep, experiment, split) / execution.ranks)
+    return Need(SIMULATING, estimates.COMPILING + estimates.simulating(sweep, experiment, split) / execution.ranks)
 
 
 def train(sweep: Sweep, job: Job) -> Need:
     """Return what training the cells of a job needs, on one core or on a GPU."""
     data = _trajectories_mb(sweep, job.experiment)
-    return Need(TORCH + 4 * data, sum(plan.training(sweep, cell) for cell in job.cells))
+    return Need(TORCH + 4 * data, sum(estimates.training(sweep, cell) for cell in job.cells))
 
 
 def interpret(sweep: Sweep, job: Job) -> Need:
     """Return what reading the messages of a job's cells needs."""
     messages = 8e-6 * 100 * sweep.config.interpretation.samples
     memory = TORCH + 4 * _trajectories_mb(sweep, job.experiment) + 10 * messages
-    return Need(memory, sum(plan.reading(sweep, cell) for cell in job.cells))
+    return Need(memory, sum(estimates.reading(sweep, cell) for cell in job.cells))
 
 
 def distill(sweep: Sweep, job: Job) -> Need:
     """Return what the job needs that distils cells; its memory is that of one core where the workers are its tasks."""
     dask, settings = sweep.config.execution.dask, sweep.config.distillation
-    fits = sum(plan.fitted(sweep, cell) for cell in job.cells) * len(settings.engines)
+    fits = sum(estimates.fitted(sweep, cell) for cell in job.cells) * len(settings.engines)
     rounds = math.ceil(fits / dask.workers)
     # Every fit may take its whole time; the margin of other stages has no place here.
     loading = LOADING_JULIA if "pysr" in settings.engines else 0.0
-    seconds = (loading + rounds * (settings.seconds + plan.TIDYING + BETWEEN)) / MARGIN
+    seconds = (loading + rounds * (settings.seconds + estimates.TIDYING + BETWEEN)) / MARGIN
     match dask.cluster:
         case "local":
             return Need(SCHEDULER + dask.workers * worker_mb(sweep.config), seconds)
@@ -97,43 +97,43 @@ def worker_mb(config: Config) -> int:
 
 def verify(sweep: Sweep, job: Job) -> Need:
     """Return what judging the expressions of a job's cells needs."""
-    components = sum(plan.fitted(sweep, cell) for cell in job.cells) * len(sweep.config.distillation.engines)
+    components = sum(estimates.fitted(sweep, cell) for cell in job.cells) * len(sweep.config.distillation.engines)
     if sweep.kind(job.experiment) == "halos":
         return Need(PYTHON, 0.0)
     # Held-out trajectories are read whole, and a part of them is judged by.
-    return Need(PYTHON + JUDGED + 4 * _trajectories_mb(sweep, job.experiment), components * plan.VERIFYING * 5)
+    return Need(PYTHON + JUDGED + 4 * _trajectories_mb(sweep, job.experiment), components * estimates.VERIFYING * 5)
 
 
 def replace(sweep: Sweep, job: Job) -> Need:
     """Return what refitting the laws of a job's cells needs."""
     memory = TORCH + JUDGED + 4 * _trajectories_mb(sweep, job.experiment)
     if sweep.kind(job.experiment) == "bodies":
-        memory += plan.refitted_mb(sweep, job.experiment)
-    return Need(memory, sum(plan.refitting(sweep, cell) for cell in job.cells))
+        memory += estimates.refitted_mb(sweep, job.experiment)
+    return Need(memory, sum(estimates.refitting(sweep, cell) for cell in job.cells))
 
 
 def generalise(sweep: Sweep, job: Job) -> Need:
     """Return what testing the networks and laws of a job's cells under other conditions needs."""
     halo_edges = 4 * _trajectories_mb(sweep, job.experiment) if sweep.kind(job.experiment) == "halos" else 0.0
-    return Need(TORCH + SIMULATING + halo_edges, sum(plan.generalising(sweep, cell) for cell in job.cells))
+    return Need(TORCH + SIMULATING + halo_edges, sum(estimates.generalising(sweep, cell) for cell in job.cells))
 
 
 def picture(sweep: Sweep, subject: Experiment | Job | Cell) -> Need:
     """Return what drawing an experiment or the cells of a job needs."""
     cells = len(subject.cells) if isinstance(subject, Job) else 1
     experiment = subject if isinstance(subject, Experiment) else subject.experiment
-    return Need(DRAWING + 2 * _trajectories_mb(sweep, experiment), plan.DRAWING * cells)
+    return Need(DRAWING + 2 * _trajectories_mb(sweep, experiment), estimates.DRAWING * cells)
 
 
 def collect(sweep: Sweep) -> Need:
     """Return what collecting a sweep needs."""
-    return Need(DRAWING + COLLECTING * len(sweep.cells), plan.COLLECTING * len(sweep.cells))
+    return Need(DRAWING + COLLECTING * len(sweep.cells), estimates.COLLECTING * len(sweep.cells))
 
 
 def report(sweep: Sweep) -> Need:
     """Return what the report of a sweep needs; it reads the simulations of one experiment after another."""
     data = max(_trajectories_mb(sweep, experiment) for experiment in sweep.experiments)
-    seconds = plan.COLLECTING * len(sweep.cells) + plan.REPORTING * min(len(sweep.cells), plan.SHOWN)
+    seconds = estimates.COLLECTING * len(sweep.cells) + estimates.REPORTING * min(len(sweep.cells), estimates.SHOWN)
     return Need(DRAWING + COLLECTING * len(sweep.cells) + 2 * data, seconds)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from distillery.cell import STORE, Cell
 from distillery.collect.columns import CELLS
 from distillery.collect.reader import Frame, read_cells, read_equations
+from distillery.estimates import SHOWN
 from distillery.functions import Function
-from distillery.plan import SHOWN
 from distillery.report.front import Point
 from distillery.report.study import Beyond, Found, read_beyond
 
@@ -60,7 +60,7 @@ def chosen_cells(cells: Sequence[Found], limit: int | None = None) -> list[Found
 
     Args:
         cells: All cells.
-        limit: How many are shown at most; ``plan.SHOWN`` unless told.
+        limit: How many are shown at most; ``estimates.SHOWN`` unless told.
 
     Returns:
         Some of the cells, in their order.

@@ -76,7 +76,7 @@ def report(results: Path, limit: int | None = None) -> tuple[Path, Path]:
 
     Args:
         results: The results folder.
-        limit: How many cells are shown in full at most; ``plan.SHOWN`` unless told.
+        limit: How many cells are shown in full at most; ``estimates.SHOWN`` unless told.
 
     Returns:
         The two files.
