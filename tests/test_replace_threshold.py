@@ -1,4 +1,4 @@
-"""Thresholds of laws are fitted to accelerations."""
+"""Thresholds of laws are fitted to accelerations, and cases that these do not ask for go."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from sympy.core.relational import Relational
 
+from distillery import formula
+from distillery.functions import feature_names
 from distillery.replace import text
+from distillery.replace.cases import without_needless_cases
 from distillery.replace.clean import cleaned, fitted
-from distillery.replace.law import Law
+from distillery.replace.compose import composed_energies
+from distillery.replace.law import Law, momentum_names
+from distillery.replace.refit import refit
 from distillery.replace.threshold import moved, simplest_between
 from test_replace import SETTINGS, graphs, law
 
@@ -65,3 +70,30 @@ def test_a_threshold_in_a_mass_is_found_too() -> None:
 def test_the_number_of_fewest_decimals_lies_between(low: float, high: float, number: float) -> None:
     assert simplest_between(low, high) == number
     assert low < number < high
+
+
+def test_a_case_that_only_noise_asked_for_goes() -> None:
+    data, draws = graphs(), np.random.default_rng(0)
+    heaviest = float(np.sort(np.unique(data.graphs.mass))[-2:].mean())
+    forms = tuple(f"d{a}*(-2 + 1.98/r)" for a in "xy")
+    noisy = law(tuple(f"{form} if m1 < {heaviest} else 0.1" for form in forms), ("s1/m", "s2/m"))
+    clean = cleaned(fitted(noisy, data, SETTINGS, draws), data, SETTINGS, draws).law
+    assert text.line(clean) == "a = Σ Δ*(-2 + 1.980/r)/m1"
+
+
+def test_an_edge_that_the_data_have_stays_and_so_does_the_law_without_any() -> None:
+    data, draws = graphs("discontinuous"), np.random.default_rng(0)
+    edged = law(tuple(f"d{a}*(-2 + 1.98/r) if r > 1.99 else 0" for a in "xy"), ("s1/m", "s2/m"))
+    for start in (edged, law(("dx", "dy"), ("s1/m", "s2/m"))):
+        fit = refit(start, data, SETTINGS, draws)
+        assert without_needless_cases(fit, data, SETTINGS, draws) is fit
+
+
+def test_bodies_of_all_masses_have_a_kinetic_energy() -> None:
+    data, draws = graphs(), np.random.default_rng(0)
+    heaviest = float(np.sort(np.unique(data.graphs.mass))[-2:].mean())
+    body = f"0 if m > {heaviest} else (px^2 + py^2)/(2*m)"
+    pair, own = (formula.parse(e, n) for e, n in (("r*(r - 1.98)", feature_names(2)), (body, momentum_names(2))))
+    start = composed_energies(pair, own, 2, unit_charges=True)
+    clean = cleaned(fitted(start, data, SETTINGS, draws), data, SETTINGS, draws).law
+    assert text.line(clean) == "H = Σ r*(r - 1.980) + (px**2/2 + py**2/2)/m"

@@ -1,7 +1,8 @@
 """The clean form of a law: constants that agree with simple numbers within their errors are these numbers.
 
-What agrees with zero goes first, one constant after the other, for two that can stand for each other may both agree
-with zero as long as the other is there. What remains may have become one law for all axes.
+Cases that the data do not ask for go first (``replace.cases``), then what agrees with zero, one constant after another:
+two that can stand for each other may both agree with zero as long as the other is there. What remains may have become
+one law for all axes.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 import sympy
 
 from distillery import formula
+from distillery.replace.cases import without_needless_cases
 from distillery.replace.compose import composed
-from distillery.replace.law import Law, sums
+from distillery.replace.law import Law, only_used, sums
 from distillery.replace.problem import Data
 from distillery.replace.refit import EVALUATIONS, Fit, refit
 from distillery.replace.sharing import as_vector
@@ -86,7 +88,7 @@ def cleaned(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.rando
         draws: Source of starts.
     """
     once = settings.model_copy(update={"starts": 1})
-    fit = _without_zeros(fit, data, once, draws)
+    fit = _without_zeros(without_needless_cases(fit, data, once, draws), data, once, draws)
     whole = recomposed(fit.law, data)
     if whole is not None:
         fit = _without_zeros(fitted(whole, data, once, draws), data, once, draws)
@@ -145,11 +147,4 @@ def _with_number(law: Law, numbers: dict[str, Fraction]) -> Law:
         energies=of(law.energies),
         constants={name: value for name, value in law.constants.items() if name not in numbers},
     )
-    used = {s.name for e in (*found.messages, *found.nodes, *found.velocities) for s in e.free_symbols}
-    # What of an energy acts on nothing, as a case that is constant, is anything: nothing is the simplest.
-    idle = {formula.symbol(name): sympy.Integer(0) for name in found.constants if name not in used}
-    return dataclasses.replace(
-        found,
-        energies=tuple(energy.xreplace(idle) for energy in found.energies),
-        constants={name: value for name, value in found.constants.items() if name in used},
-    )
+    return only_used(found)

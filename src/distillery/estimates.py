@@ -1,0 +1,136 @@
+"""How long the stages of a sweep will take, roughly, from its sizes: seconds of one core."""
+
+from __future__ import annotations
+
+from distillery import functions
+from distillery.cell import SPLITS, Cell, Experiment, Split
+from distillery.config import Config
+from distillery.halos import plan as halos
+from distillery.sweep import Sweep
+
+# Rough rates of one core of a small machine; they promise an order of magnitude, no more.
+PIECEWISE = 12.0  # times as long as a smooth system: events are looked for, one simulation after the other
+SIMULATED = 6e4  # trajectories × pairs × dimensions × (steps / 1,000) per second
+COMPILING = 3.5  # seconds that each rank takes to start and to compile its integrator
+TRAINED = 60e9  # floating-point operations per second in training
+TRAINING_STEP = 1.75e-3  # seconds of any training step beside them
+INTERPRETING = 3.0  # seconds per cell, beside what its network is asked
+FILMED = 3000  # samples on which each frame of a training is read
+OPERON = 1.8e7  # individuals × samples × passes per second
+PYSR = 0.5  # seconds per iteration and population
+TIDYING = 2.0  # seconds that refitting and judging a front take after any fit
+VERIFYING = 0.75  # seconds per component of a function
+REPLACING = 6.0  # seconds per cell, beside its fits: networks are asked again
+REFITTED = 1e6  # snapshots × directed edges per second, of one step of a fit of a law's constants
+FITTED_STEPS = 15  # of such a fit
+MOST_CONSTANTS = 20  # of a law
+INTEGRATING = 4.0  # seconds per condition: equations for another number of bodies are compiled, networks asked
+FOLLOWING = 1.2e-3  # seconds per step's evaluation of a network or a law
+DRAWING = 1.0  # seconds per job that draws
+COLLECTING = 1.5e-3  # seconds per cell
+# Of a cell that the report shows in full, and how many it shows unless told otherwise.
+REPORTING, SHOWN = 0.6, 200
+JOB = 2.0  # seconds that any job takes to start
+
+
+def fitted(sweep: Sweep, cell: Cell) -> int:
+    """Return how many components of functions an engine fits for a cell."""
+    asked = sweep.config.distillation.functions
+    if sweep.kind(cell.experiment) == "halos":
+        return len(asked) if sweep.halo_model(cell).kind == "network" else 0
+    return sum(n for of, n in functions.components(sweep.model(cell), cell.experiment.dim).items() if of in asked)
+
+
+def pairs(sweep: Sweep, experiment: Experiment) -> int:
+    """Return how many pairs of bodies act on each other."""
+    n = experiment.bodies
+    return n * (n - 1) // 2 if sweep.system(experiment).graph == "complete" else n - 1
+
+
+def simulating(sweep: Sweep, experiment: Experiment, split: Split) -> float:
+    """Return the seconds of one core that integrating a split, or growing its universes, takes."""
+    if sweep.kind(experiment) == "halos":
+        return halos.growing(sweep, experiment, split)
+    trajectories = sweep.simulations(experiment, split)
+    work = trajectories * pairs(sweep, experiment) * experiment.dim * sweep.settings[experiment].steps / 1000
+    return work / SIMULATED * (PIECEWISE if sweep.system(experiment).is_piecewise else 1)
+
+
+def weights(sweep: Sweep, cell: Cell) -> tuple[int, int]:
+    """Return the weights of the edge and of the node function."""
+    if sweep.kind(cell.experiment) == "halos":
+        return halos.weights(sweep, cell)
+    settings, dim = sweep.config.training, cell.experiment.dim
+    if sweep.model(cell).kind == "control":
+        return 0, 0
+    node, messages = 2 * dim + 2, sweep.model(cell).message_size(dim)
+    inner = (settings.layers - 1) * settings.hidden**2
+    edge = 2 * node * settings.hidden + inner + settings.hidden * messages
+    return edge, (node + messages) * settings.hidden + inner + settings.hidden * dim
+
+
+def training(sweep: Sweep, cell: Cell) -> float:
+    """Return the seconds of one core that training a cell takes."""
+    if sweep.kind(cell.experiment) == "halos":
+        return halos.training(sweep, cell)
+    settings = sweep.config.training
+    if sweep.model(cell).kind == "control":
+        return 0.0
+    edge, node = weights(sweep, cell)
+    # A multiplication and an addition per weight, and twice that again going backwards.
+    operations = 6 * (2 * pairs(sweep, cell.experiment) * edge + cell.experiment.bodies * node)
+    return settings.steps * (settings.batch * operations / TRAINED + TRAINING_STEP)
+
+
+def reading(sweep: Sweep, cell: Cell) -> float:
+    """Return the seconds of one core that reading the messages of a cell takes."""
+    if sweep.kind(cell.experiment) == "halos":
+        return INTERPRETING + halos.asking(sweep, cell, sweep.halos[cell.experiment].realisations)
+    settings, wanted = sweep.config.interpretation, sweep.config.distillation
+    edge, _ = weights(sweep, cell)
+    # Each receiver of a sample is put before all references of the gauge.
+    asked = 2 * settings.references if settings.gauge_fixed and sweep.model(cell).kind == "graph" else 1
+    samples = settings.samples + 2 * (wanted.samples + wanted.held_out) + sweep.frames(cell) * FILMED
+    return INTERPRETING + 2 * edge * samples * asked / TRAINED
+
+
+def refitting(sweep: Sweep, cell: Cell) -> float:
+    """Return the seconds of one core that refitting the constants of a cell's law takes."""
+    if sweep.kind(cell.experiment) == "halos":
+        return REPLACING + halos.refitting(sweep, cell)
+    if sweep.model(cell).kind == "control":
+        return 0.0
+    settings, edges = sweep.config.replacement, 2 * pairs(sweep, cell.experiment)
+    # Beside the starts: for all axes together, what of it is clean, and three starts of a softening.
+    return REPLACING + (settings.starts + 6) * settings.samples * edges * FITTED_STEPS / REFITTED
+
+
+def generalising(sweep: Sweep, cell: Cell) -> float:
+    """Return the seconds of one core that testing a cell's network and law under all conditions takes."""
+    if sweep.kind(cell.experiment) == "halos":
+        universes = sum(halos.realisations(sweep, cell.experiment, split) for split in SPLITS)
+        return 2 * halos.asking(sweep, cell, universes)
+    if sweep.model(cell).kind == "control":
+        return 0.0
+    settings = sweep.config.generalisation
+    evaluations = 2 * 4 * settings.length * sweep.settings[cell.experiment].steps / 2 if settings.rollouts else 0.0
+    return INTEGRATING * len(settings.conditions) + FOLLOWING * evaluations
+
+
+def refitted_mb(sweep: Sweep, experiment: Experiment) -> float:
+    """Return the memory in MB that the derivatives of a law by its constants take."""
+    numbers = sweep.config.replacement.samples * (experiment.bodies * experiment.dim + 2 * pairs(sweep, experiment))
+    return 8e-6 * numbers * 4 * MOST_CONSTANTS
+
+
+def fitting(config: Config, engine: str) -> float:
+    """Return the seconds of one core that an engine takes over a component."""
+    settings = config.distillation
+    if engine == "operon":
+        operon = settings.operon
+        passes = 1 + operon.local_iterations
+        samples = min(operon.samples, settings.samples)
+        wanted = operon.population * operon.generations * samples * passes / OPERON
+    else:
+        wanted = settings.pysr.iterations * settings.pysr.populations * PYSR
+    return min(wanted, settings.seconds) + TIDYING
