@@ -283,6 +283,12 @@ def test_the_table_says_that_a_law_was_found_but_not_chosen(sweep: Any) -> None:
     fabricate(sweep, cell, verify={"recovered": False, "form": None, "components": judged})
     collect(sweep)
     assert "no, but on front" not in results_table(sweep.results)
+    together = {"recovered": True, "form": "force", "expressions": ["dx*(1 - 1/r)", "dy*(1 - 1/r)"]}
+    fabricate(sweep, cell, verify={"recovered": False, "form": None, "components": judged, "together": together})
+    collect(sweep)
+    assert "no, but together" in results_table(sweep.results)
+    answer = query(sweep.results, columns=["recovered_together", "equation_together"])
+    assert (True, ["dx*(1 - 1/r)", "dy*(1 - 1/r)"]) in answer.rows
 
 
 @pytest.mark.slow

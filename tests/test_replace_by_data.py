@@ -9,10 +9,10 @@ import pytest
 import sympy
 
 from distillery import formula
+from distillery.distill.common import Candidate
 from distillery.functions import feature_names
 from distillery.replace import text
 from distillery.replace.by_data import Chosen, chosen_by_data
-from distillery.replace.choice import Candidate
 from distillery.replace.clean import cleaned, fitted
 from distillery.replace.compose import composed
 from distillery.replace.law import own_names

@@ -216,6 +216,30 @@ def test_a_cell_is_recovered_when_all_components_are(make_sweep: Callable[..., S
     assert result["components"][1]["expression"] is None
 
 
+def test_components_of_one_form_are_judged_together_too(make_sweep: Callable[..., Sweep]) -> None:
+    """Noise makes the paper's rule stop early in one component; the form that both have in common is the law."""
+    sweep, errors = make_sweep(), {"-0.2*d{}*r": 0.5, "d{}*(2 - 1.98/r)": 0.1}
+
+    def front(number: int, axis: str, chosen: int) -> dict[str, Any]:
+        own = component(number, *(text.format(axis) for text in errors), chosen=chosen)
+        for point, mae, complexity in zip(own["front"], errors.values(), (5, 9), strict=True):
+            point |= {"mae": mae, "complexity": complexity}
+        return own | {"front": [{"expression": "0.1", "complexity": 1, "mae": 1.0, "score": 0.0}, *own["front"]]}
+
+    result = verified(sweep, front(0, "x", 1 + 0), front(1, "y", 1 + 1)).result
+    assert (result["recovered"], result["components"][0]["others"]) == (False, [2])
+    assert result["together"] == {
+        "recovered": True,
+        "form": "force",
+        "expressions": ["dx*(2 - 1.98/r)", "dy*(2 - 1.98/r)"],
+    }
+    # Forms that are chosen alike are not chosen anew, though another one stands on both fronts.
+    result = verified(sweep, front(0, "x", 1), front(1, "y", 1)).result
+    assert (result["together"]["recovered"], result["together"]["expressions"][0]) == (False, "-0.2*dx*r")
+    result = verified(sweep, front(0, "x", 1), component(1, chosen=None)).result
+    assert result["together"] == {"recovered": False, "form": None, "expressions": ["", ""]}
+
+
 @pytest.mark.slow
 def test_the_same_direction_twice_is_not_the_whole_force(make_sweep: Callable[..., Sweep]) -> None:
     law = "(dx + 0.2*dy)*(1 - 1/r)"

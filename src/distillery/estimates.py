@@ -13,19 +13,20 @@ PIECEWISE = 12.0  # times as long as a smooth system: events are looked for, one
 SIMULATED = 6e4  # trajectories × pairs × dimensions × (steps / 1,000) per second
 COMPILING = 3.5  # seconds that each rank takes to start and to compile its integrator
 TRAINED = 60e9  # floating-point operations per second in training
-TRAINING_STEP = 1.75e-3  # seconds of any training step beside them
+TRAINING_STEP = 0.7e-3  # seconds of any training step beside them, of all cells side by side together
+HAMILTONIAN = 3.0  # times the operations of messages, for energies are differentiated twice
 INTERPRETING = 3.0  # seconds per cell, beside what its network is asked
 FILMED = 3000  # samples on which each frame of a training is read
 OPERON = 1.8e7  # individuals × samples × passes per second
 PYSR = 0.5  # seconds per iteration and population
 TIDYING = 2.0  # seconds that refitting and judging a front take after any fit
-VERIFYING = 0.75  # seconds per component of a function
-REPLACING = 6.0  # seconds per cell, beside its fits: networks are asked again
-REFITTED = 1e6  # snapshots × directed edges per second, of one step of a fit of a law's constants
+VERIFYING = 0.5  # seconds per component of a function
+REPLACING = 3.0  # seconds per cell, beside its fits: networks are asked again
+REFITTED = 1.5e6  # snapshots × directed edges per second, of one step of a fit of a law's constants
 FITTED_STEPS = 15  # of such a fit
 MOST_CONSTANTS = 20  # of a law
-INTEGRATING = 4.0  # seconds per condition: equations for another number of bodies are compiled, networks asked
-FOLLOWING = 1.2e-3  # seconds per step's evaluation of a network or a law
+INTEGRATING = 0.5  # seconds per condition: equations for another number of bodies are compiled, networks asked
+FOLLOWING = 6e-4  # seconds per step's evaluation of a network or a law
 DRAWING = 1.0  # seconds per job that draws
 COLLECTING = 1.5e-3  # seconds per cell
 # Of a cell that the report shows in full, and how many it shows unless told otherwise.
@@ -79,7 +80,10 @@ def training(sweep: Sweep, cell: Cell) -> float:
     edge, node = weights(sweep, cell)
     # A multiplication and an addition per weight, and twice that again going backwards.
     operations = 6 * (2 * pairs(sweep, cell.experiment) * edge + cell.experiment.bodies * node)
-    return settings.steps * (settings.batch * operations / TRAINED + TRAINING_STEP)
+    derived = HAMILTONIAN if sweep.model(cell).kind == "hamiltonian" else 1.0
+    execution = sweep.config.execution
+    together = min(len(sweep.config.seeds), execution.cells_per_job) if execution.stacked else 1
+    return settings.steps * (settings.batch * operations * derived / TRAINED + TRAINING_STEP / together)
 
 
 def reading(sweep: Sweep, cell: Cell) -> float:

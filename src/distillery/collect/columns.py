@@ -83,6 +83,8 @@ CELLS: tuple[Column, ...] = (
     *(column for reading in READINGS for column in _fits(f"{reading}_", f", if read as {reading}")),
     Column("recovered", "flag", "whether all components are the true law up to its gauge"),
     Column("form", "text", "what the law was recovered as: force, acceleration, gauge, mixed or energy"),
+    Column("recovered_together", "flag", "the same of the form that all components have in common"),
+    Column("equation_together", "text", "the expression of each message component in that form", _PER_COMPONENT),
     Column("equation", "text", "the chosen expression of each message component", _PER_COMPONENT),
     Column("complexity", "number", "complexity of the chosen expression, by the paper's count", _PER_COMPONENT),
     Column("component_recovered", "flag", "whether this component is the true law up to its gauge", _PER_COMPONENT),
@@ -131,6 +133,7 @@ CELLS: tuple[Column, ...] = (
 # A cell has as many of these as its function has components, the others as many as space has dimensions.
 OF_MESSAGES = (
     "equation",
+    "equation_together",
     "complexity",
     "component_recovered",
     "on_front",

@@ -217,6 +217,10 @@ def _read_verify(result: Values) -> Values:
         found |= {f"node_{name}": _number(node[name]) for name in ("median_residual", "p90_residual")}
     if composed is not None:
         found |= {f"composed_{name}": _number(composed[name]) for name in ("mae", "medae")}
+    together = result.get("together")
+    if together is not None:
+        found["recovered_together"] = float(bool(together["recovered"]))
+        found["equation_together"] = [_text(expression) for expression in together["expressions"]]
     return found | {
         # There is no true law of halos, and no verdict.
         "recovered": _flag(result["recovered"]),

@@ -27,6 +27,7 @@ _COLUMNS = (
     "acceleration_r2_robust",
     "recovered",
     "form",
+    "recovered_together",
     "on_front",
     "equation",
     "law",
@@ -96,7 +97,9 @@ def format_results(cells: Table, width: int | None = None) -> str:
             continue
         verdict = f"yes, as {cell['form']}" if cell["recovered"] else "no"
         # The paper's choice is judged; that another expression would have passed is said, and does not count.
-        if not cell["recovered"] and cell["on_front"] and all(cell["on_front"]):
+        if not cell["recovered"] and cell["recovered_together"]:
+            verdict = "no, but together"
+        elif not cell["recovered"] and cell["on_front"] and all(cell["on_front"]):
             verdict = "no, but on front"
         for index, equation in enumerate(cell["equation"]):
             first = [*identity, *_squares(cell, index), verdict]

@@ -23,9 +23,9 @@ import sympy
 from sympy.core.relational import Relational
 
 from distillery import formula
+from distillery.distill.common import Candidate
 from distillery.distill.front import Point, choose, scored
 from distillery.errors import DistilleryError
-from distillery.replace.choice import Candidate
 from distillery.replace.clean import cleaned, fitted
 from distillery.replace.climb import climbed, shortened
 from distillery.replace.law import Law, own_part

@@ -10,13 +10,13 @@ import sympy
 
 from distillery import files, formula
 from distillery.cell import Cell
+from distillery.distill.common import Candidate, common_choice
 from distillery.errors import DistilleryError
 from distillery.functions import components, message_names, node_names
 from distillery.outcome import read_outcome
 from distillery.randomness import stream
 from distillery.replace import text
 from distillery.replace.by_data import chosen_by_data
-from distillery.replace.choice import Candidate, common_choice
 from distillery.replace.clean import cleaned, fitted
 from distillery.replace.compose import composed, composed_energies
 from distillery.replace.findings import nothing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from distillery.collect.table import readable
 from distillery.report import paper
@@ -11,6 +11,7 @@ from distillery.report.document import Block, Grid, Heading, Paragraph, code, pl
 from distillery.report.pooled import DASH, Pooled, beside, loss_text, pool, share_text
 from distillery.report.study import Found, RowName, Study
 
+_TOGETHER = "recovered_together"
 _NODE_COLUMNS = ("node_equation", "node_recovered")
 _COMPOSED_COLUMNS = ("composed_mae", "composed_medae")
 
@@ -23,14 +24,18 @@ def table_5(study: Study) -> list[Block]:
             "Seeds of which the chosen expressions are, in all components, the true law up to its gauge, as "
             "`distillery verify` decides it; in brackets whether the paper's authors found the law."
         ),
-        Grid(
-            ("", *(_heading(study, model) for model in study.models)),
-            [
-                *([plain(str(row)), *(_verdict(study, row, model) for model in study.models)] for row in study.rows),
-                ["all", *(_sum(study, model) for model in study.models)],
-            ],
-        ),
+        _by_row(study, lambda row, model: _verdict(study, row, model), lambda cells: _share(cells, with_form=False)),
     ]
+    if study.has(_TOGETHER):
+        parts += [
+            Heading(3, "All components together"),
+            Paragraph(
+                "The same of the form that the components have in common. The paper's rule chooses from the front of "
+                "each component alone, where noise misleads one or another; here it is applied once, to the forms that "
+                "stand on all fronts, each with the geometric mean of its errors."
+            ),
+            _by_row(study, lambda row, model: _common(study.at(row, model)), _common),
+        ]
     for what, columns in (("node functions", _NODE_COLUMNS), ("composed errors", _COMPOSED_COLUMNS)):
         if not study.has(*columns):
             names = " and ".join(f"`{name}`" for name in columns)
@@ -68,13 +73,22 @@ def _verdict(study: Study, row: RowName, model: str) -> str:
     return beside(_share(study.at(row, model)), None if known is None else "yes" if known else "no")
 
 
-def _sum(study: Study, model: str) -> str:
-    return _share([found for found in study.cells if found.cell.model == model], with_form=False)
+def _by_row(study: Study, entry: Callable[[RowName, str], str], of_all: Callable[[Sequence[Found]], str]) -> Grid:
+    """Return all rows × models, and what the cells of each model come to."""
+    rows = [[plain(str(row)), *(entry(row, model) for model in study.models)] for row in study.rows]
+    by_model = [[found for found in study.cells if found.cell.model == model] for model in study.models]
+    headings = ("", *(_heading(study, model) for model in study.models))
+    return Grid(headings, [*rows, ["all", *(of_all(cells) for cells in by_model)]])
+
+
+def _common(cells: Sequence[Found]) -> str:
+    return share_text(_flags(cells, _TOGETHER))
 
 
 def _details(study: Study, model: str) -> Grid:
     with_node, composed = study.has(*_NODE_COLUMNS), study.has(*_COMPOSED_COLUMNS)
-    headings = ["", "recovered", "paper", "on front", "by engine"]
+    with_common = study.has(_TOGETHER)
+    headings = ["", "recovered", "paper", *(["together"] if with_common else []), "on front", "by engine"]
     headings += ["node function"] if with_node else []
     headings += ["composed error", "its median"] if composed else []
     headings.append("chosen expressions")
@@ -87,7 +101,7 @@ def _details(study: Study, model: str) -> Grid:
         shown = _example(cells)
         name = plain(f"{row}, control" if model in study.controls else str(row))
         line = [name, _share(cells), DASH if known is None else "yes" if known else "no"]
-        line += [_on_front(cells), _by_engine(cells)]
+        line += [*([_common(cells)] if with_common else []), _on_front(cells), _by_engine(cells)]
         line += [_node(cells, shown)] if with_node else []
         line += [loss_text(_flags(cells, column)) for column in _COMPOSED_COLUMNS] if composed else []
         line.append(DASH if shown is None else f"{_seed(shown)}: {_expressions(shown, 'equation')}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import sympy
 
 from distillery import formula
 from distillery.cell import Cell
+from distillery.distill.common import Candidate, common_choice
 from distillery.functions import components, message_names, node_names
 from distillery.sweep import Sweep
 from distillery.verify.composed import (
@@ -30,6 +32,30 @@ _LEAST_INDEPENDENCE = 0.05
 
 _Components = list[dict[str, Any]]
 _Judge = Callable[[int, sympy.Expr], Verdict]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """A component of a function, and what there is to say of it.
+
+    Attributes:
+        entry: What the stage's outcome says of it.
+        points: Its front, as it was distilled.
+        front: The expressions on it.
+        verdicts: Of each the verdict.
+        chosen: The place of the paper's choice; None where there is none.
+    """
+
+    entry: dict[str, Any]
+    points: list[dict[str, Any]]
+    front: list[Candidate]
+    verdicts: list[Verdict]
+    chosen: int | None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict on the choice."""
+        return None if self.chosen is None else self.verdicts[self.chosen]
 
 
 class Court:
@@ -69,18 +95,35 @@ class Court:
 
     def _of_messages(self, messages: _Components) -> dict[str, Any]:
         judged = [self._component("message", entry, self._judge_of_messages()) for entry in messages]
-        found = [entry for entry, _ in judged]
+        found = [own.entry for own in judged]
         wanted = 1 if self._model.kind == "hamiltonian" else self._dim
-        recovered = all(entry["recovered"] for entry in found) and len(found) == wanted
         reason = _reason(found)
         if len(found) != wanted and not reason:
             reason = f"a force in {wanted} dimensions has {wanted} components, and the messages have {len(found)}"
-        alike = recovered and self._model.kind == "graph" and not _independent([own for _, own in judged if own])
-        if alike:
-            recovered, reason = False, "the components carry the same direction of the force"
-        forms = {entry["form"] for entry in found}
-        form = None if not recovered else forms.pop() if len(forms) == 1 else "mixed"
-        return {"recovered": recovered, "form": form, "reason": reason, "components": found}
+        whole = len(found) == wanted and all(own.chosen is not None for own in judged)
+        places = [own.chosen for own in judged if own.chosen is not None]
+        flaw, form = self._together(judged, places) if whole else (reason, None)
+        result: dict[str, Any] = {"recovered": not flaw, "form": form, "reason": reason or flaw, "components": found}
+        nothing = {"recovered": False, "form": None, "expressions": [""] * len(found)}
+        return result | {"together": self._by_common_form(judged, places) if whole else nothing}
+
+    def _together(self, judged: list[_Judged], places: Sequence[int]) -> tuple[str, str | None]:
+        """Return why expressions of all components are not the law, or else the form as which they are."""
+        verdicts = [own.verdicts[place] for own, place in zip(judged, places, strict=True)]
+        if not all(verdict.recovered for verdict in verdicts):
+            return "not every component is the law", None
+        if self._model.kind == "graph" and not _independent(verdicts):
+            return "the components carry the same direction of the force", None
+        forms = {verdict.form for verdict in verdicts}
+        return "", forms.pop() if len(forms) == 1 else "mixed"
+
+    def _by_common_form(self, judged: list[_Judged], places: Sequence[int]) -> dict[str, Any]:
+        """Return the verdict on the form that all components have in common, by the paper's rule for all together."""
+        unit_charges = all(abs(charge) == 1 for charge in self._system.charges)
+        common = common_choice([own.front for own in judged], places, unit_charges=unit_charges)
+        flaw, form = self._together(judged, common or places)
+        expressions = [own.points[place]["expression"] for own, place in zip(judged, common or places, strict=True)]
+        return {"recovered": not flaw, "form": form, "expressions": expressions}
 
     def _judge_of_messages(self) -> _Judge:
         match self._model.kind:
@@ -96,12 +139,12 @@ class Court:
 
     def _of_nodes(self, messages: _Components, nodes: _Components) -> dict[str, Any]:
         if self._model.kind == "hamiltonian":
-            entry, verdict = self._component("node", nodes[0], self._judge_of_bodies)
-            return _summed_up([entry], verdict, entry["reason"])
+            judged = self._component("node", nodes[0], self._judge_of_bodies)
+            return _summed_up([judged.entry], judged.verdict, judged.entry["reason"])
         sent = self._chosen("message", messages)
         if sent is None:
             nothing = Verdict(False, None, "no expression of a message to go with it", None, None, {})
-            found = [self._component("node", entry, lambda _, __: nothing)[0] for entry in nodes]
+            found = [self._component("node", entry, lambda _, __: nothing).entry for entry in nodes]
             return _summed_up(found, None, _reason(found))
         values = arriving(self._graphs, sent)
 
@@ -109,7 +152,7 @@ class Court:
             one = np.broadcast_to(formula.evaluate(expression, values), self._graphs.mass.shape)
             return judge_acceleration(self._graphs, one, self._settings, component)
 
-        found = [self._component("node", entry, judge_component)[0] for entry in nodes]
+        found = [self._component("node", entry, judge_component).entry for entry in nodes]
         acceleration = self._accelerations(messages, nodes)
         if acceleration is None:
             return _summed_up(found, None, _reason(found))
@@ -141,12 +184,13 @@ class Court:
             return None
         return [formula.parse(e["front"][e["chosen"]]["expression"], self._names[function]) for e in found]
 
-    def _component(
-        self, function: str, component: dict[str, Any], judge_it: _Judge
-    ) -> tuple[dict[str, Any], Verdict | None]:
-        number, front, chosen = component["component"], component["front"], component["chosen"]
-        parsed = [formula.parse(point["expression"], self._names[function]) for point in front]
-        verdicts = [judge_it(number, expression) for expression in parsed]
+    def _component(self, function: str, component: dict[str, Any], judge_it: _Judge) -> _Judged:
+        number, points, chosen = component["component"], component["front"], component["chosen"]
+        front = [
+            Candidate(formula.parse(p["expression"], self._names[function]), int(p["complexity"]), float(p["mae"]))
+            for p in points
+        ]
+        verdicts = [judge_it(number, candidate.expression) for candidate in front]
         empty = {
             "component": number,
             "recovered": False,
@@ -160,19 +204,20 @@ class Court:
             "others": [],
         }
         if chosen is None:
-            return empty, None
+            return _Judged(empty, points, front, verdicts, None)
         found = verdicts[chosen]
-        return empty | {
+        entry = empty | {
             "recovered": found.recovered,
             "form": found.form,
             "reason": found.reason,
-            "expression": front[chosen]["expression"],
-            "complexity": front[chosen]["complexity"],
+            "expression": points[chosen]["expression"],
+            "complexity": points[chosen]["complexity"],
             "median_residual": found.median_residual,
             "p90_residual": found.p90_residual,
             "constants": found.constants,
             "others": [index for index, v in enumerate(verdicts) if v.recovered and index != chosen],
-        }, found
+        }
+        return _Judged(entry, points, front, verdicts, chosen)
 
 
 def expected(sweep: Sweep, cell: Cell, distilled: Mapping[str, Any]) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from distillery import formula
+from distillery.distill.common import Candidate, common_choice, form
 from distillery.functions import feature_names
-from distillery.replace.choice import Candidate, common_choice, form
 
 
 def front(*entries: tuple[int, float, str], dim: int = 3) -> list[Candidate]:
