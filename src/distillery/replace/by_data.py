@@ -31,7 +31,7 @@ from distillery.replace.climb import climbed, shortened
 from distillery.replace.law import Law, own_part
 from distillery.replace.problem import Data
 from distillery.replace.refit import Fit
-from distillery.replace.screen import Screen, rows_checked
+from distillery.replace.screen import Screen, rows_checked, tried_on
 from distillery.replace.shown import accelerations
 from distillery.replace.soften import softened
 from distillery.replace.threshold import moved
@@ -48,8 +48,6 @@ from distillery.replace.vector import (
 )
 from distillery.settings import ReplacementSettings
 
-# Snapshots on which forms are tried, half of them to fit constants, half to judge.
-_SNAPSHOTS = 800
 # Laws that are tried at most, those made of the simplest expressions first; terms that one may have.
 _MOST_LAWS, _MOST_TERMS = 300, 8
 # How many of the best are shortened, climbed from, and fitted with all their constants.
@@ -57,11 +55,11 @@ _SHORTENED, _CLIMBED, _FITTED = 8, 4, 3
 # Of so many with a threshold it is fitted before the others are compared with it.
 _SHARPENED = 2
 # How often a law is evaluated at most to fit its constants here.
-_EVALUATIONS = 30
+EVALUATIONS = 30
 # Of the error of no force at all: a law that is off by less is right but for the rounding of the stored trajectories.
-_EXACT = 1e-4
+EXACT = 1e-4
 # Of the error of the messages' own choice: what takes its place must have less.
-_BETTER = 0.9
+BETTER = 0.9
 # A plain law takes the place of one in disguise whose error is so many times smaller, or, of the error of no force at
 # all, below what stored trajectories can tell.
 _AS_RIGHT, _ROUNDING = 10.0, 1e-6
@@ -109,19 +107,19 @@ def chosen_by_data(
     Raises:
         SingularError: The messages' own choice is not finite on the data.
     """
-    once, some = settings.model_copy(update={"starts": 1}), _some(data)
+    once, some = settings.model_copy(update={"starts": 1}), tried_on(data)
     checked = rows_checked(some)
     if fronts is None or checked.all() or not checked.any():
         return Chosen(own, "messages", math.nan, math.nan)
     screen, part = Screen(some), some.part(~checked)
 
     def settled(law: Law) -> tuple[Fit, float]:
-        fit = softened(fitted(law, part, once, draws, _EVALUATIONS), part, once, draws)
+        fit = softened(fitted(law, part, once, draws, EVALUATIONS), part, once, draws)
         return fit, screen.error(accelerations(fit.law, some.graphs))
 
     own_fit, own_error = settled(own)
     nothing, _ = screen.of(frozenset())
-    exact = _EXACT * nothing
+    exact = EXACT * nothing
     # What is right and keeps nodes of its own is a law in disguise, such as c s/(c' + s) with a c' beyond all sums.
     disguised = own_error <= exact and not own.energies and not cleaned(own_fit, part, once, draws).law.added
     if own_error <= exact and not disguised:
@@ -153,9 +151,9 @@ def chosen_by_data(
     costs = {terms: cost_of_terms(terms) for terms in tried}
     # What is hardly better than the messages' own choice speaks for it: most often it is the same form.
     better = [
-        (point, terms if point.mae <= _BETTER * own_error else None)
+        (point, terms if point.mae <= BETTER * own_error else None)
         for point, terms in _front({None: own_error} | tried, {None: _cost(own)} | costs, nothing)
-        if point.mae <= own_error and (terms in laws or point.mae > _BETTER * own_error)
+        if point.mae <= own_error and (terms in laws or point.mae > BETTER * own_error)
     ]
     place = choose([point for point, _ in better])
     chosen = None if place is None else better[place][1]
@@ -185,7 +183,7 @@ def _beside(on_fronts: dict[Terms, float], screen: Screen, data: Data, nothing: 
     found: dict[Terms, float] = {}
     for start in _promising(on_fronts, nothing)[:_CLIMBED]:
         found |= {terms: screen.of(terms)[0] for terms in climbed(start, screen, data.unit_charges)}
-        if min(found.values(), default=np.inf) <= _EXACT * nothing:
+        if min(found.values(), default=np.inf) <= EXACT * nothing:
             break
     _shorten(found, screen)
     return found
@@ -269,13 +267,6 @@ def _laws(
                 if 0 < len(form) <= _MOST_TERMS:
                     found[form] = min(found.get(form, cost + more), cost + more)
     return sorted(found, key=lambda terms: (found[terms], len(terms), str(ordered(terms))))[:_MOST_LAWS]
-
-
-def _some(data: Data) -> Data:
-    """Return as many snapshots as forms are tried on, evenly spread."""
-    chosen = np.zeros(len(data.simulation), dtype=bool)
-    chosen[np.unique(np.linspace(0, len(chosen) - 1, _SNAPSHOTS).astype(int))] = True
-    return data.part(chosen)
 
 
 def _cost(law: Law) -> int:

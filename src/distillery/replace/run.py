@@ -19,6 +19,7 @@ from distillery.replace import text
 from distillery.replace.by_data import chosen_by_data
 from distillery.replace.clean import cleaned, fitted
 from distillery.replace.compose import composed, composed_energies
+from distillery.replace.energies import energies_by_data
 from distillery.replace.findings import nothing
 from distillery.replace.law import Law, as_content
 from distillery.replace.motion import flaw_of_velocities
@@ -99,16 +100,15 @@ def _distilled(sweep: Sweep, cell: Cell, distilled: dict[str, Any], of: str) -> 
     ordered = sorted(found, key=lambda entry: entry["component"])
     own = tuple(int(entry["chosen"]) for entry in ordered)
     axes = expected == experiment.dim and model.kind != "hamiltonian"
-    # Where components have no axes, only what was chosen is read.
     fronts = [
         [
             Candidate(formula.parse(p["expression"], names[of]), int(p["complexity"]), float(p["mae"]))
-            for p in (e["front"] if axes else [e["front"][k]])
+            for p in entry["front"]
         ]
-        for e, k in zip(ordered, own, strict=True)
+        for entry in ordered
     ]
     if not axes:
-        return _Function(fronts, (0,) * len(own), axes)
+        return _Function(fronts, own, axes)
     places = common_choice(fronts, own, unit_charges=all(abs(charge) == 1 for charge in system.charges))
     return _Function(fronts, places or own, axes)
 
@@ -145,15 +145,20 @@ def _with_law(
     seen, simulation = drawn_graphs(sweep, experiment, "train", settings.samples, draws)
     trained = sweep.training(experiment).loss
     data = Data(seen, simulation, trained == "relative" if settings.relative is None else settings.relative)
-    if sweep.model(cell).kind == "hamiltonian":
-        law = composed_energies(messages.expressions[0], nodes.expressions[0], experiment.dim, data.unit_charges)
+    energies = (messages.expressions[0], nodes.expressions[0]) if sweep.model(cell).kind == "hamiltonian" else None
+    if energies:
+        law = composed_energies(*energies, experiment.dim, data.unit_charges)
     else:
         law = composed(messages.expressions, nodes.expressions, data.arriving, data.unit_charges)
-    fronts = (messages.fronts, nodes.fronts) if messages.axes and nodes.axes else None
     found = known | {"raw": _errors(law, graphs), "refitted": dict(_NO_ERROR), "clean": dict(_NO_ERROR)}
     starts = stream(settings.seed, "replace", str(cell), "starts")
     try:
-        chosen = chosen_by_data(law, fronts, data, settings, starts)
+        if energies:
+            fronts = (messages.fronts[0], nodes.fronts[0])
+            chosen = energies_by_data(energies, fronts, data, settings, starts)
+        else:
+            both = (messages.fronts, nodes.fronts) if messages.axes and nodes.axes else None
+            chosen = chosen_by_data(law, both, data, settings, starts)
         refitted = softened(fitted(chosen.law, data, settings, starts), data, settings, starts)
     except DistilleryError as error:
         raw = text.line(law)

@@ -14,6 +14,8 @@ from distillery.functions import AXES
 from distillery.replace.problem import Data
 from distillery.replace.vector import Term, Terms, ordered
 
+# Snapshots on which forms are tried, half of them to fit constants, half to judge.
+_SNAPSHOTS = 800
 _REWEIGHTED = 4
 # Of the largest column: what is smaller is no column of its own beside the others.
 _RANK = 1e-10
@@ -86,6 +88,13 @@ class Screen:
         sent = formula.evaluate(term.value, self._edges)[..., None] * vectors
         along = [self._graphs.summed(sent[..., k], self._graphs.receivers) for k in range(sent.shape[-1])]
         return np.stack(along, axis=-1)
+
+
+def tried_on(data: Data) -> Data:
+    """Return as many snapshots as forms are tried on, evenly spread."""
+    chosen = np.zeros(len(data.simulation), dtype=bool)
+    chosen[np.unique(np.linspace(0, len(chosen) - 1, _SNAPSHOTS).astype(int))] = True
+    return data.part(chosen)
 
 
 def rows_checked(data: Data) -> Bool[np.ndarray, " graph"]:
