@@ -2,7 +2,7 @@
 
 The paper's rule chooses from the front of each component. Where it chooses forms that differ but for the axis, while
 one form stands on all fronts, the rule is applied once more, to the forms that they have in common: of each the
-geometric mean of its errors. (The verdict of ``verify`` stays that of the paper's choice.)
+geometric mean of its errors. ``verify`` judges it beside the paper's own choices, ``replace`` begins with it.
 """
 
 from __future__ import annotations
