@@ -112,6 +112,11 @@ def test_a_body_whose_energy_lacks_a_momentum_does_not_move_along_it(verified: A
     assert lame["composed"]["medae"] > 0.1
 
 
+def test_energies_of_absolute_values_and_missing_ones(verified: Any) -> None:
+    pair = "(r + 0.01 - 1)^2"
+    assert verified("flathgn", (pair,), ("((px^2)^1.0 + py^2)/(2*m)",))["composed"]["mae"] < 1e-5
+
+
 def test_an_energy_with_directions_and_no_symmetry_acts_on_both_bodies() -> None:
     """The gradient by hand of E_12 = (dx·m1 + r)/2 + the same with the bodies exchanged."""
     import numpy as np

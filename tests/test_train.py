@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,7 +24,7 @@ from distillery.files import checksum
 from distillery.outcome import read_outcome
 from distillery.sweep import Sweep
 from distillery.train import checkpoint, loop, run
-from distillery.train.batches import WINDOW, Batches, graphs_of
+from distillery.train.batches import WINDOW, Batches, Graphs, graphs_of
 from distillery.train.run import train
 from distillery.train.schedule import faded_in, one_cycle
 
@@ -314,6 +315,21 @@ def test_cells_side_by_side_are_moved_each_by_its_own(tiny: Callable[..., Sweep]
     nodes, _ = Batches([graphs, graphs], [3, 4], 8, [0.0, 3.0], CPU).window(0)
     for place, (seed, translation) in enumerate([(3, 0.0), (4, 3.0)]):
         assert torch.equal(nodes[:, place], batches_of(tiny(), [seed], translation).window(0)[0][:, 0])
+
+
+def test_cells_of_different_data_see_all_of_their_own_and_nothing_else() -> None:
+    sizes = (3, 40)
+    data = [
+        Graphs(np.full((size, 2, 6), cell + 1.0), np.arange(2.0 * size).reshape(size, 1, 2) + np.zeros((size, 2, 2)))
+        for cell, size in enumerate(sizes)
+    ]
+    nodes, acceleration = Batches([*data, data[0]], [3, 4, 5], 8, [0.0] * 3, CPU).window(1)
+    for cell, own in enumerate((0, 1, 0)):
+        assert torch.all(nodes[:, cell] == own + 1)
+        # A batch of eight is more than three graphs have: they come again, as often but for broken rounds.
+        counts = torch.unique(acceleration[:, cell, :, 0, 0], return_counts=True)[1]
+        assert len(counts) == sizes[own]
+        assert counts.max() - counts.min() <= 2
 
 
 def test_every_graph_is_seen_once_a_round_whatever_the_window(tiny: Callable[..., Sweep]) -> None:

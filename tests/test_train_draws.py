@@ -25,11 +25,14 @@ def test_orders_of_neighbouring_keys_have_nothing_in_common() -> None:
     assert found.fill_diagonal_(0).abs().max() < 5 / size**0.5
 
 
-def test_all_orders_of_few_numbers_are_as_frequent() -> None:
-    orders = shuffled(torch.arange(4), tensor(4), torch.arange(6000)[:, None])
-    counts = torch.unique(orders, dim=0, return_counts=True)[1]
+def test_orders_of_few_numbers_are_nearly_as_frequent_and_those_of_neighbouring_keys_independent() -> None:
+    keys, four = torch.arange(24_000)[:, None], torch.arange(4)
+    one, other = (shuffled(four, tensor(4), keys + offset) for offset in (0, 1))
+    ranks = [torch.unique(orders, dim=0, return_inverse=True)[1] for orders in (one, other)]
+    counts = torch.bincount(ranks[0])
     assert len(counts) == 24
-    assert stats.chisquare(counts.numpy()).pvalue > 1e-4
+    assert 850 < counts.min() < counts.max() < 1150
+    assert stats.chi2_contingency(torch.bincount(24 * ranks[0] + ranks[1], minlength=576).view(24, 24)).pvalue > 1e-4
 
 
 def test_cells_side_by_side_have_their_own_size_and_order() -> None:

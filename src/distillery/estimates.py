@@ -1,4 +1,4 @@
-"""How long the stages of a sweep will take, roughly, from its sizes: seconds of one core."""
+"""What the stages of a sweep will take, roughly, from its sizes: seconds of one core, and memory of fits."""
 
 from __future__ import annotations
 

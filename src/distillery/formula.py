@@ -251,6 +251,8 @@ _NUMERIC: dict[type, Callable[[list[Any]], Any]] = {
     sympy.sign: lambda a: np.sign(a[0]),
     sympy.Min: folded(np.minimum),
     sympy.Max: folded(np.maximum),
+    # Derivatives of a sign: nothing, but for a point that no data hit.
+    sympy.DiracDelta: lambda a: np.zeros_like(a[0]),
     sympy.Heaviside: lambda a: np.heaviside(a[0], 0.5),
     sympy.StrictGreaterThan: lambda a: np.greater(a[0], a[1]),
     sympy.GreaterThan: lambda a: np.greater_equal(a[0], a[1]),

@@ -302,7 +302,7 @@ def simulate_tasks(sweep: Sweep) -> dict[str, Any]:
 
 
 def priority(stage: Stage | Literal["simulate"]) -> int:
-    """Return how a stage's jobs rank where cores are few: what is furthest along comes first, and so do its laws.
+    """Return how a stage's jobs rank where cores are few: the cells furthest along come first, and so do their laws.
 
     Simulations come before all. They are short, and take several cores at once: behind a training they would wait for
     its end, with all of these cores but one idle.

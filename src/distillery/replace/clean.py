@@ -16,7 +16,7 @@ import sympy
 from distillery import formula
 from distillery.replace.cases import without_needless_cases
 from distillery.replace.compose import composed
-from distillery.replace.law import Law, only_used, sums
+from distillery.replace.law import Law, sums
 from distillery.replace.problem import Data
 from distillery.replace.refit import EVALUATIONS, Fit, refit
 from distillery.replace.sharing import as_vector
@@ -147,4 +147,14 @@ def _with_number(law: Law, numbers: dict[str, Fraction]) -> Law:
         energies=of(law.energies),
         constants={name: value for name, value in law.constants.items() if name not in numbers},
     )
-    return only_used(found)
+    used = {s.name for e in (*found.messages, *found.nodes, *found.velocities) for s in e.free_symbols}
+    # What of an energy acts on nothing, as a case that is constant, is anything: nothing is the simplest.
+    idle = {formula.symbol(name): sympy.Float(value) for name, value in found.constants.items() if name not in used}
+    zeros = dict.fromkeys(idle, sympy.Integer(0))
+    energies = [(energy.xreplace(zeros), energy.xreplace(idle)) for energy in found.energies]
+    return dataclasses.replace(
+        found,
+        # Within a logarithm, say, nothing is no number.
+        energies=tuple(own if empty.has(sympy.nan, sympy.zoo, sympy.oo) else empty for empty, own in energies),
+        constants={name: value for name, value in found.constants.items() if name in used},
+    )

@@ -63,21 +63,6 @@ class Law:
         )
 
 
-def only_used(law: Law) -> Law:
-    """Return a law without the constants that move nothing.
-
-    Args:
-        law: The law. What of an energy acts on nothing, as a constant case, may be anything: nothing is the simplest.
-    """
-    used = {s.name for expression in (*law.messages, *law.nodes, *law.velocities) for s in expression.free_symbols}
-    idle = {formula.symbol(name): sympy.Integer(0) for name in law.constants if name not in used}
-    return dataclasses.replace(
-        law,
-        energies=tuple(energy.xreplace(idle) for energy in law.energies),
-        constants={name: value for name, value in law.constants.items() if name in used},
-    )
-
-
 def own_part(law: Law, component: int) -> sympy.Expr:
     """Return what a node's acceleration is beside the sum that arrives for it."""
     return law.nodes[component] - sums(len(law.messages))[component]

@@ -3,7 +3,8 @@
 An expression of messages speaks of the components that were read of a network's messages, their gauge fixed. To give
 it to the network's own node function, each receiver's gauge is put back in, and whole messages are what they are on
 average where these components have these values (linear regression): exact for messages that have no other components.
-A Hamiltonian network's nodes are what its energies of single bodies add to what its pairs do.
+A Hamiltonian network's nodes are its energies of single bodies: how bodies move by what its pairs do, and what they do
+alone.
 """
 
 from __future__ import annotations

@@ -56,14 +56,15 @@ def normal(key: Int[Tensor, "..."], place: Int[Tensor, "..."]) -> Float[Tensor, 
     """
     drawn = bits(key, place)
     # Halves of the bits, in the middle of their cells: never 0, so that the logarithm is finite.
-    size, angle = ((_shifted(drawn, 32) + 0.5) / 2**32, ((drawn & 0xFFFFFFFF) + 0.5) / 2**32)
-    return torch.sqrt(-2 * torch.log(size.double())) * torch.cos(2 * math.pi * angle.double())
+    size, angle = ((half.double() + 0.5) / 2**32 for half in (_shifted(drawn, 32), drawn & 0xFFFFFFFF))
+    return torch.sqrt(-2 * torch.log(size)) * torch.cos(2 * math.pi * angle)
 
 
 def _through(place: Tensor, width: Tensor, height: Tensor, key: Tensor) -> Tensor:
     row, column = place // width, place % width
     for number in range(_ROUNDS):
-        own = _mix(key + number)
+        # Mixed twice: rounds of neighbouring keys would be each other's otherwise.
+        own = _mix(_mix(key) + number)
         if number % 2:
             column = (column + _positive(bits(own, row))) % width
         else:

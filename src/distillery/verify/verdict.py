@@ -173,7 +173,7 @@ class Court:
                 raw, shape = self._graphs.raw, self._graphs.mass.shape
                 return np.stack([np.broadcast_to(formula.evaluate(e, raw), shape) for e in sent], axis=-1)
             case "hamiltonian":
-                if given is None and self._system.body_potential is not None:
+                if given is None and (nodes is not None or self._system.body_potential is not None):
                     return None
                 return through_energies(self._graphs, sent[0], None if given is None else given[0])
         return None if given is None else through_nodes(self._graphs, sent, given)
