@@ -161,7 +161,7 @@ def test_a_better_approximation_alone_does_not_take_a_laws_place() -> None:
 @pytest.mark.slow
 def test_a_node_that_becomes_linear_is_put_into_the_messages() -> None:
     data = graphs()
-    start = law(("dx*(-2.6 + 2.5/r)", "dy*(-2.6 + 2.5/r)"), ("0.8*s1/(m + 0.05*s1)", "0.8*s2/(m + 0.05*s2)"))
+    start = law(("dx*(-2.6 + 2.5/r)", "dy*(-2.6 + 2.5/r)"), ("0.8*s1/(m + 0.01*s1)", "0.8*s2/(m + 0.01*s2)"))
     assert not start.added
     draws = np.random.default_rng(0)
     clean = cleaned(fitted(start, data, SETTINGS, draws), data, SETTINGS, draws)

@@ -127,13 +127,14 @@ def chosen_by_data(
     on_fronts = _on_fronts(fronts, screen, part)
     tried, laws = dict(on_fronts), dict[Terms, Law]()
 
-    def none_is_exact() -> bool:
-        return all(tried[terms] > exact for terms in laws)
+    def one_is_plain() -> bool:
+        # Terms with numbers of their own may be exact in disguise, as 1/(m·(m + c)) and 1/(m + c), which make 1/m.
+        return any(tried[terms] <= exact and not any(term.factor.has(sympy.Float) for term in terms) for terms in laws)
 
     def fit_the_best() -> None:
         for terms in _promising(tried, nothing)[:_FITTED]:
             law = None if terms in laws else vector_law(terms, screen.of(terms)[1], part.graphs.position.shape[-1])
-            if law is not None and none_is_exact():
+            if law is not None and not one_is_plain():
                 # What cannot be fitted with all its constants stands no better than it was.
                 with contextlib.suppress(DistilleryError):
                     fit, tried[terms] = settled(law)
@@ -145,15 +146,16 @@ def chosen_by_data(
         if plain:
             return Chosen(laws[plain[0]], "fronts", tried[plain[0]], own_error)
         return Chosen(own, "messages", own_error, own_error)
-    if none_is_exact():
+    if not one_is_plain():
         tried = _beside(on_fronts, screen, part, nothing) | tried
         fit_the_best()
-    costs = {terms: cost_of_terms(terms) for terms in tried}
     # What is hardly better than the messages' own choice speaks for it: most often it is the same form.
+    known = {terms: error for terms, error in tried.items() if terms in laws or error > BETTER * own_error}
+    costs = {terms: cost_of_terms(terms) for terms in known}
     better = [
         (point, terms if point.mae <= BETTER * own_error else None)
-        for point, terms in _front({None: own_error} | tried, {None: _cost(own)} | costs, nothing)
-        if point.mae <= own_error and (terms in laws or point.mae > BETTER * own_error)
+        for point, terms in _front({None: own_error} | known, {None: _cost(own)} | costs, nothing)
+        if point.mae <= own_error
     ]
     place = choose([point for point, _ in better])
     chosen = None if place is None else better[place][1]
@@ -181,7 +183,8 @@ def _shorten(tried: dict[Terms, float], screen: Screen) -> None:
 def _beside(on_fronts: dict[Terms, float], screen: Screen, data: Data, nothing: float) -> dict[Terms, float]:
     """Return the errors of laws on the way from the most promising ones over their neighbours."""
     found: dict[Terms, float] = {}
-    for start in _promising(on_fronts, nothing)[:_CLIMBED]:
+    # From simple ones first, for what is exact may be so in disguise.
+    for start in sorted(_promising(on_fronts, nothing)[:_CLIMBED], key=cost_of_terms):
         found |= {terms: screen.of(terms)[0] for terms in climbed(start, screen, data.unit_charges)}
         if min(found.values(), default=np.inf) <= EXACT * nothing:
             break
