@@ -81,11 +81,11 @@ def test_training_learns_and_leaves_weights_history_and_outcome(tiny: Callable[.
 def test_chain_trains_by_message_passing(tiny: Callable[..., Sweep]) -> None:
     chain = {"potential": "(r - 1)**2", "time_step": 0.01, "graph": "chain"}
     experiment = {"system": "rope", "simulations": 64, "snapshots": 10, "bodies": 3}
-    sweep = tiny(systems={"rope": chain}, experiments=[experiment])
+    sweep = tiny(systems={"rope": chain}, experiments=[experiment], training={**TRAINING, "steps": 800})
     train(sweep, sweep.cells)
     with sweep.cells[0].history(sweep.results).open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
-    assert losses[-1] < 0.95 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 @pytest.mark.parametrize("model", ["kl", "flathgn", "pruning", "newton"])
