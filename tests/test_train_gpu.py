@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,7 +13,7 @@ import orbits
 from distillery.outcome import read_outcome
 from distillery.sweep import Sweep
 from distillery.train import checkpoint, run, step
-from distillery.train.batches import WINDOW
+from distillery.train.batches import WINDOW, Batches, Graphs
 from distillery.train.run import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -63,6 +64,18 @@ def losses(sweep: Sweep) -> list[float]:
 def differences(one: list[dict[str, torch.Tensor]], other: list[dict[str, torch.Tensor]]) -> list[str]:
     pairs = zip(one, other, strict=True)
     return [name for left, right in pairs for name, value in left.items() if not torch.equal(value, right[name])]
+
+
+def test_batches_are_the_processors() -> None:
+    rows = [np.random.default_rng(size).normal(size=(size, 3, 6)) for size in (640, 41)]
+    data = [Graphs(nodes, nodes[..., :2]) for nodes in rows]
+    (nodes, true), (others, drawn) = (
+        Batches([*data, data[0]], [3, 4, 2**63 - 1], 8, [3.0, 0.0, 3.0], torch.device(device)).window(12_345)
+        for device in ("cpu", "cuda")
+    )
+    assert torch.equal(true, drawn.cpu())
+    # Logarithm and cosine may round otherwise there.
+    torch.testing.assert_close(others.cpu(), nodes, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("model", "system", "training"), KINDS)
