@@ -53,6 +53,18 @@ def test_a_threshold_at_the_best_place_and_laws_without_any_stay() -> None:
     assert moved(whole, data) == whole
 
 
+def test_the_edge_of_an_energy_comes_back() -> None:
+    data, draws = graphs("discontinuous"), np.random.default_rng(0)
+    given = ("r*(r - 1.97) if r > 1.93 else 0.1", feature_names(2)), ("(px^2 + py^2)/(2*m)", momentum_names(2))
+    start = composed_energies(*(formula.parse(e, names) for e, names in given), 2, unit_charges=True)
+    clean = cleaned(fitted(start, data, SETTINGS, draws), data, SETTINGS, draws).law
+    (edge,) = thresholds(clean)
+    apart = data.graphs.edges["r"]
+    assert not np.any((apart > min(edge, 1.99)) & (apart < max(edge, 1.99)))
+    assert list(clean.constants.values()) == pytest.approx([-1.98])
+    assert clean.energies[0].atoms(Relational) == {c for m in clean.messages for c in m.atoms(Relational)}
+
+
 def test_a_threshold_in_a_mass_is_found_too() -> None:
     data = graphs()
     heavy = np.where(data.graphs.mass > 1.3, 2.0, 1.0)

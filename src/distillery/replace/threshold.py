@@ -16,6 +16,7 @@ from jaxtyping import Float
 from sympy.core.relational import Relational
 
 from distillery import formula
+from distillery.replace.compose import by_hamilton
 from distillery.replace.law import Law
 from distillery.replace.problem import Data
 from distillery.replace.refit import Fit, refit
@@ -51,11 +52,11 @@ def moved(law: Law, data: Data) -> Law:
     """Return a law with each of its thresholds where the sum of absolute errors is least, other constants as they are.
 
     Args:
-        law: A law whose nodes add up what arrives; of another one nothing changes, nor of conditions in several
-            features.
+        law: A law whose nodes add up what arrives, or a Hamiltonian one; of another one nothing changes, nor of
+            conditions in several features.
         data: The graphs.
     """
-    if law.energies or not law.added:
+    if not law.added:
         return law
     conditions = {c for message in law.messages for c in message.atoms(Relational)}
     for condition in sorted(conditions, key=str):
@@ -63,7 +64,11 @@ def moved(law: Law, data: Data) -> Law:
         if not (name.is_Symbol and threshold.is_number and isinstance(condition, (*_ABOVE, *_BELOW))):
             continue
         put = {condition: condition.func(name, sympy.Float(_best(law, data, condition)))}
-        law = dataclasses.replace(law, messages=tuple(message.xreplace(put) for message in law.messages))
+        if law.energies:
+            energies = tuple(energy.xreplace(put) for energy in law.energies)
+            law = by_hamilton(dataclasses.replace(law, energies=energies))
+        else:
+            law = dataclasses.replace(law, messages=tuple(message.xreplace(put) for message in law.messages))
     return law
 
 
@@ -76,7 +81,8 @@ def _best(law: Law, data: Data, condition: Any) -> float:
     above, below = sides if isinstance(condition, _ABOVE) else sides[::-1]
     own = {f"s{k + 1}": graphs.summed(side, graphs.receivers) for k, side in enumerate(below)}
     values = [formula.evaluate(node, {**nodes, **own}) for node in law.filled(law.nodes)]
-    start = np.stack([np.broadcast_to(v, graphs.mass.shape) for v in values]) - data.targets(law)
+    # Of a Hamiltonian law velocities would follow; edges of pairs do not move them.
+    start = np.stack([np.broadcast_to(v, graphs.mass.shape) for v in values]) - data.targets(law)[: len(values)]
     step = np.stack(above) - np.stack(below)
     feature, current = edges[condition.args[0].name], float(condition.args[1])
     places, changes = [], []
@@ -87,7 +93,7 @@ def _best(law: Law, data: Data, condition: Any) -> float:
         steps = np.take_along_axis(step[:, :, arriving], order[None], axis=2)
         first = start[:, :, body, None]
         off = np.abs(np.concatenate([first, first + np.cumsum(steps, axis=2)], axis=2))
-        errors = (off * data.weights(law)[:, :, body, None]).sum(axis=0)
+        errors = (off * data.weights(law)[: len(values), :, body, None]).sum(axis=0)
         places.append(np.take_along_axis(at, order, axis=1).ravel())
         changes.append(np.diff(errors, axis=1).ravel())
     return _least(np.concatenate(places), np.concatenate(changes), current)
