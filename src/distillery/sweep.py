@@ -27,13 +27,13 @@ from distillery.systems import System
 # Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.
 FORMATS = {
     "simulate": 1,
-    "train": 1,
+    "train": 2,
     "interpret": 4,
     "distill": 4,
-    "verify": 3,
-    "replace": 2,
+    "verify": 4,
+    "replace": 3,
     "generalise": 1,
-    "collect": 5,
+    "collect": 6,
 }
 HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 3}
 Kind = Literal["bodies", "halos"]
