@@ -146,11 +146,11 @@ def test_a_fit_over_its_time_is_killed_and_keeps_its_best_front(child: Child) ->
 
 @pytest.mark.slow
 def test_a_fit_over_its_memory_is_killed(child: Child) -> None:
-    settings = DistillationSettings().model_copy(update={"memory_mb": 20})
-    task = spring()
-    result = child.fit(Problem(**{**vars(task), "settings": settings}))
+    # A population of gigabytes.
+    result = child.fit(spring(memory_mb=256, operon=OperonSettings(population=3_000_000, generations=1000)))
     assert result.status == "failed"
-    assert "limit of 20 MB" in result.reason
+    assert "limit of 256 MB" in result.reason
+    assert not fitting()
 
 
 @pytest.mark.slow
