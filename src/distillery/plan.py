@@ -224,35 +224,19 @@ def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
     made += [counted(universes, "universe")] if sweep.halos else []
     engines = config.distillation.engines
     fits = counted(components * len(engines), "fit")
-    limit = f"at most {config.distillation.seconds:.0f} s each"
+    each, limit = counted(len(cells), "cell"), f"at most {config.distillation.seconds:.0f} s each"
     return (
         StagePlan("simulate", " and ".join(made), simulated),
-        StagePlan("train", f"{counted(len(cells), 'cell')} × {' or '.join(f'{n:,}' for n in steps)} steps", trained),
-        StagePlan(
-            "interpret",
-            counted(len(cells), "cell"),
-            sum(estimates.reading(sweep, cell) for cell in cells) + starts,
-        ),
+        StagePlan("train", f"{each} × {' or '.join(f'{n:,}' for n in steps)} steps", trained),
+        StagePlan("interpret", each, sum(estimates.reading(sweep, cell) for cell in cells) + starts),
         StagePlan(
             "distill",
             f"{fits} by {' and '.join(engines)}, {limit}",
             components * sum(estimates.fitting(config, name) for name in engines) + starts,
         ),
-        StagePlan(
-            "verify",
-            counted(len(cells), "cell"),
-            components * len(engines) * estimates.VERIFYING + starts,
-        ),
-        StagePlan(
-            "replace",
-            counted(len(cells), "cell"),
-            sum(estimates.refitting(sweep, c) for c in cells) + starts,
-        ),
-        StagePlan(
-            "generalise",
-            counted(len(cells), "cell"),
-            sum(estimates.generalising(sweep, c) for c in cells) + starts,
-        ),
+        StagePlan("verify", each, components * len(engines) * estimates.VERIFYING + starts),
+        StagePlan("replace", each, sum(estimates.refitting(sweep, cell) for cell in cells) + starts),
+        StagePlan("generalise", each, sum(estimates.generalising(sweep, cell) for cell in cells) + starts),
         StagePlan("picture", counted(drawings, "drawing"), drawings * estimates.DRAWING + starts),
         StagePlan("collect", "one store", estimates.JOB + estimates.COLLECTING * len(cells)),
         StagePlan("report", "one page", estimates.JOB + estimates.REPORTING * min(len(cells), estimates.SHOWN)),
