@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
+from distillery import workflow
 from distillery.cell import STAGES, STORE_MARKER, Cell
 from distillery.errors import DistilleryError
 from distillery.jobs import groups, work, work_together
@@ -199,3 +202,15 @@ def test_shape_that_breaks_costs_its_cells_in_every_job(make_sweep: Callable[...
 
     with pytest.raises(ValueError, match="odd"):
         work_together(sweep, [spring, charge], break_all)
+
+
+def test_simulations_go_before_what_is_furthest_along() -> None:
+    """Snakemake starts the jobs of the largest priority that fit the cores; each rule asks for its own stage's."""
+    rules = Path(__file__).parent.parent / "workflow" / "rules"
+    asked: dict[str, int] = {}
+    for stage in ("simulate", *STAGES):
+        text = (rules / f"{stage}.smk").read_text().split(f"rule {stage}:")[1]
+        (given,) = re.findall(r'priority: house\.priority\("(\w+)"\)', text)
+        asked[stage] = workflow.priority(given)
+    assert sorted(asked, key=lambda stage: asked[stage]) == [*STAGES, "simulate"]
+    assert len(set(asked.values())) == len(asked)
