@@ -1,4 +1,4 @@
-"""The data choose energies: those of bodies without a favourite axis, and those of pairs from their front."""
+"""The data choose energies: those of pairs from their front, and those of bodies also with p²/2m."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from distillery.distill.common import Candidate
 from distillery.functions import feature_names
 from distillery.replace import text
 from distillery.replace.clean import cleaned, fitted
-from distillery.replace.energies import energies_by_data, symmetric
+from distillery.replace.energies import energies_by_data, newtonian
 from distillery.replace.law import momentum_names
 from test_replace import SETTINGS, graphs
 
@@ -52,6 +52,11 @@ def test_an_axis_that_the_energy_of_bodies_lacks_comes_back(bodies: tuple[str, .
     assert found == source
 
 
+def test_a_kinetic_energy_that_mixes_momentum_and_place_gives_way() -> None:
+    found, law = chosen((SPRING, "0.3*m - 0.2*px*m"), (SPRING,), ("0.3*m - 0.2*px*m", "py"))
+    assert (found, law) == ("neighbours", LAW)
+
+
 def test_an_energy_of_pairs_that_was_not_chosen_is_found_on_its_front() -> None:
     assert chosen(("r", "0.4*px^2/m"), ("r", "r^2", SPRING, "r^3"), (KINETIC, "px^2/m"))[1] == LAW
 
@@ -62,7 +67,20 @@ def test_nothing_on_the_fronts_leaves_the_choice() -> None:
     assert "r" not in law.removeprefix("H = ")
 
 
-def test_a_mean_over_the_axes_has_no_favourite_one() -> None:
-    names = momentum_names(3)
-    found = symmetric(formula.parse("(px^2 + pz^2)/m + q", names), 3)
-    assert sympy.expand(found - formula.parse("2*(px^2 + py^2 + pz^2)/(3*m) + q", names)) == 0
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ("m*y + 0.55*py^2/m", "m*y + (px^2 + py^2 + pz^2)/(2*m)"),
+        ("y*(m + 0.1*py) - 1.8*py + 0.9", "m*y + (px^2 + py^2 + pz^2)/(2*m)"),
+        ("0.3*px^2 + 1.4", "(px^2 + py^2 + pz^2)/(2*m)"),
+    ],
+)
+def test_what_bodies_have_at_rest_stays_beside_their_kinetic_energy(found: str, expected: str) -> None:
+    names = (*momentum_names(3), "x", "y", "z")
+    energy = newtonian(formula.parse(found, names), 3)
+    assert energy is not None
+    assert sympy.expand(energy - formula.parse(expected, names)) == 0
+
+
+def test_an_energy_that_is_singular_at_rest_has_no_newtonian_form() -> None:
+    assert newtonian(formula.parse("m/px", momentum_names(2)), 2) is None

@@ -31,7 +31,7 @@ FORMATS = {
     "interpret": 4,
     "distill": 4,
     "verify": 4,
-    "replace": 3,
+    "replace": 4,
     "generalise": 1,
     "collect": 6,
 }

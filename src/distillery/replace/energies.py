@@ -1,9 +1,10 @@
 """Which energies take a Hamiltonian network's place is decided by the data, as the form of messages is (``by_data``).
 
-What stands on the front of each is tried, and energies of bodies also without a favourite axis. Constants are fitted to
-accelerations and velocities, and the paper's rule chooses once more, by the errors on other simulations: of velocities
-∂H/∂p, and of the accelerations of bodies that have p²/2m, so that neither energy hides what the other one is worth.
-Energies that are right but for rounding stay as they are.
+What stands on the front of each is tried, and energies of bodies also with p²/2m in place of all that depends on momenta:
+their momenta are m·v, so that no other H has ∂H/∂p = v. Constants are fitted to accelerations and velocities, and the
+paper's rule chooses once more, by the errors on other simulations: of velocities ∂H/∂p, and of the accelerations of
+bodies that have p²/2m, so that neither energy hides what the other one is worth. Energies that are right but for
+rounding stay as they are.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import numpy as np
 import sympy
 from jaxtyping import Bool, Float
 
+from distillery import formula
 from distillery.distill.common import Candidate
 from distillery.distill.complexity import complexity
+from distillery.distill.forms import cheapest
 from distillery.distill.front import choose, scored
 from distillery.errors import DistilleryError
 from distillery.replace.by_data import BETTER, EVALUATIONS, EXACT, Chosen
@@ -102,22 +105,25 @@ def _error(
 def _candidates(
     own: _Energies, fronts: tuple[Sequence[Candidate], Sequence[Candidate]], dim: int
 ) -> list[tuple[int, dict[sympy.Expr, str]]]:
-    """Return which energy is tried, in their order, and of each what, with where it is from."""
+    """Return which energy is tried, in their order, and of each what, with where it is from: fronts come first."""
     pair, body = ({one.expression: "fronts" for one in front} for front in fronts)
-    without_axis = {symmetric(expression, dim): "neighbours" for expression in (own[1], *body)}
-    return [(0, pair), (1, without_axis | body)]
+    moving = {moved: "neighbours" for one in (own[1], *body) if (moved := newtonian(one, dim)) is not None}
+    return [(0, pair), (1, body), (1, moving)]
 
 
-def symmetric(body: sympy.Expr, dim: int) -> sympy.Expr:
-    """Return an energy of a body without a favourite direction of the momentum: its mean over exchanges of the axes.
+def newtonian(body: sympy.Expr, dim: int) -> sympy.Expr | None:
+    """Return an energy of a body with p²/2m in place of all that depends on momenta, or None where it has none at rest.
 
     Args:
         body: The energy, in px, py (pz) and others.
         dim: Dimensions of space.
     """
     own = momenta(dim)
-    turned = [dict(zip(own, own[k:] + own[:k], strict=True)) for k in range(dim)]
-    return sympy.Add(*(body.xreplace(exchange) / dim for exchange in turned))
+    at_rest = body.xreplace(dict.fromkeys(own, sympy.Integer(0)))
+    if at_rest.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo):
+        return None
+    _, acting = cheapest(at_rest).as_coeff_Add()
+    return acting + sympy.Add(*(p**2 for p in own)) / (2 * formula.symbol("m"))
 
 
 def _choice(tried: dict[sympy.Expr, float], nothing: float) -> sympy.Expr | None:
