@@ -1,7 +1,7 @@
 """Which energies take a Hamiltonian network's place is decided by the data, as the form of messages is (``by_data``).
 
-What stands on the front of each is tried, and energies of bodies also with p²/2m in place of all that depends on momenta:
-their momenta are m·v, so that no other H has ∂H/∂p = v. Constants are fitted to accelerations and velocities, and the
+What stands on the front of each is tried, and energies of bodies also with p²/2m in place of all that depends on
+momenta: these are m·v, so that no other H has ∂H/∂p = v. Constants are fitted to accelerations and velocities, and the
 paper's rule chooses once more, by the errors on other simulations: of velocities ∂H/∂p, and of the accelerations of
 bodies that have p²/2m, so that neither energy hides what the other one is worth. Energies that are right but for
 rounding stay as they are.
