@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import sympy
 
 from distillery import files, formula
@@ -25,8 +26,10 @@ from distillery.replace.law import Law, as_content
 from distillery.replace.motion import flaw_of_velocities
 from distillery.replace.problem import Data
 from distillery.replace.refit import Fit
+from distillery.replace.region import region_lacking, with_region, without_region
 from distillery.replace.shown import accelerations, shown_form
 from distillery.replace.soften import softened
+from distillery.settings import ReplacementSettings
 from distillery.sweep import Sweep
 from distillery.turn import turn
 from distillery.verify.composed import HeldOut, drawn_graphs, errors, held_out
@@ -159,15 +162,14 @@ def _with_law(
         else:
             both = (messages.fronts, nodes.fronts) if messages.axes and nodes.axes else None
             chosen = chosen_by_data(law, both, data, settings, starts)
-        refitted = softened(fitted(chosen.law, data, settings, starts), data, settings, starts)
+        refitted, clean = _fits(chosen.law, data, settings, starts)
     except DistilleryError as error:
         raw = text.line(law)
         return {"replacement": "singular", "reason": f"{raw}: {error}", "text": raw, "errors": found}
-    try:
-        clean = cleaned(refitted, data, settings, starts)
-    except DistilleryError:
-        # What agrees with zero may stand below a fraction bar: then there is no cleaner form.
-        clean = refitted
+    region = region_lacking(clean.law, data)
+    if region is not None:
+        fits = _fits(chosen.law, without_region(data, region), settings, starts)
+        refitted, clean = (dataclasses.replace(fit, law=with_region(fit.law, region)) for fit in fits)
     found |= {"refitted": _errors(refitted.law, graphs), "clean": _errors(clean.law, graphs)}
     form, worse = shown_form({"raw": law, "refitted": refitted.law, "clean": clean.law}, seen)
     shown = {"raw": Fit(law, {}, {}, (), (), math.nan), "refitted": refitted, "clean": clean}[form]
@@ -180,7 +182,7 @@ def _with_law(
         "reason": "; ".join(reason for reason in reasons if reason),
         "law": as_content(shown.law),
         "form": form,
-        "source": chosen.source,
+        "source": chosen.source if region is None else "neighbours",
         "text": text.line(shown.law),
         "refitted_text": text.line(refitted.law),
         "clean_text": text.line(clean.law),
@@ -188,6 +190,20 @@ def _with_law(
         "refitted_constants": [_described(name, refitted) for name in refitted.law.constants],
         "errors": found,
     }
+
+
+def _fits(law: Law, data: Data, settings: ReplacementSettings, starts: np.random.Generator) -> tuple[Fit, Fit]:
+    """Return a law with its constants fitted, and its clean form.
+
+    Raises:
+        SingularError: The law is not finite on the data.
+    """
+    refitted = softened(fitted(law, data, settings, starts), data, settings, starts)
+    try:
+        return refitted, cleaned(refitted, data, settings, starts)
+    except DistilleryError:
+        # What agrees with zero may stand below a fraction bar: then there is no cleaner form.
+        return refitted, refitted
 
 
 def _errors(law: Law, graphs: HeldOut) -> Errors:

@@ -1,0 +1,259 @@
+"""What acts on bodies in some places only: a wall, a ball, what catches them beyond a distance.
+
+Few bodies are there at a time, so that no median sees it, and networks hardly. A law that is right everywhere else says
+where it is: there accelerations lack something. Where that points to or from one place, or along one axis, and is a
+simple function of the distance from there, it is added to the law, as an acceleration or (of a Hamiltonian law) as the
+potential energy that it comes from. It is fitted to some simulations and stays if the others lack it too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import sympy
+from jaxtyping import Bool, Float
+from scipy.optimize import brentq
+
+from distillery import formula
+from distillery.functions import AXES
+from distillery.replace.compose import by_hamilton
+from distillery.replace.law import Law
+from distillery.replace.problem import Data
+from distillery.replace.shown import accelerations
+from distillery.replace.threshold import simplest_between
+from distillery.verify.composed import HeldOut
+
+# Of the typical acceleration: a law is right where it lacks less, and a body feels something else where it lacks more.
+_RIGHT, _FELT = 1e-5, 1e-3
+# How many bodies must feel it to say anything, and the largest share that is still "some".
+_FEWEST, _MOST = 20, 0.3
+# Largest angle (1 - |cosine|) between what is lacking and the direction that it should have.
+_ALONG = 1e-3
+# Share of the bodies on its side of an edge that may feel nothing: where a force begins at zero, it is small at first.
+_SILENT = 0.1
+# Share of what is lacking that a profile may leave, and by which a longer one must be better.
+_LEFT, _BETTER = 1e-2, 0.1
+# Standard errors within which numbers agree, and the least relative error that is taken for one.
+_WITHIN, _SHARPEST = 3.0, 1e-6
+# Condition beyond which lines are parallel, and have no place in common.
+_WORST = 1e8
+
+_DISTANCE = formula.symbol("distance")
+_M, _Q = formula.symbol("m"), formula.symbol("q")
+# What a force may go as beside the distance, and as which powers of it.
+_FACTORS = (1 / _M, sympy.Integer(1), _Q / _M)
+_POWERS = (1, 0, -1, -2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """Where something acts, and what.
+
+    Attributes:
+        distance: The distance from a place, or a coordinate, in x, y (z).
+        edge: The distance at which it ends (dimensionless).
+        inside: Whether it acts below that distance, and not beyond.
+        profile: The force away from there (along the axis), in ``distance``.
+        factor: What the acceleration is times the force: 1/m, 1 or q/m.
+    """
+
+    distance: sympy.Expr
+    edge: float
+    inside: bool
+    profile: sympy.Expr
+    factor: sympy.Expr
+
+    def accelerations(self, dim: int) -> list[sympy.Expr]:
+        """Return what it adds to the acceleration along each axis."""
+        force = self.profile.xreplace({_DISTANCE: self.distance}) * self.factor
+        slopes = [sympy.diff(self.distance, formula.symbol(axis)) for axis in AXES[:dim]]
+        return [self._there(force * slope) if slope != 0 else sympy.Integer(0) for slope in slopes]
+
+    def energy(self) -> sympy.Expr:
+        """Return the potential energy of a body, zero at the edge."""
+        lost = -sympy.integrate(self.profile, _DISTANCE)
+        above = sympy.expand(lost - lost.xreplace({_DISTANCE: sympy.Float(self.edge)}))
+        return self._there(above.xreplace({_DISTANCE: self.distance}) * self.factor * _M)
+
+    def _there(self, expression: sympy.Expr) -> sympy.Expr:
+        there = self.distance < self.edge if self.inside else self.distance > self.edge
+        return sympy.Piecewise((expression, there), (0, True))
+
+
+def region_lacking(law: Law, data: Data) -> Region | None:
+    """Return what a law lacks in some places, if it is right everywhere else and that can be told.
+
+    Args:
+        law: The law, its constants fitted.
+        data: Training snapshots.
+    """
+    graphs = data.graphs
+    lacking = graphs.acceleration - accelerations(law, graphs)
+    size = np.linalg.norm(lacking, axis=-1)
+    typical = float(np.median(np.abs(graphs.acceleration).sum(axis=-1)))
+    felt = size > _FELT * typical
+    if not np.isfinite(size).all() or np.median(size) > _RIGHT * typical or not _some(felt):
+        return None
+    first = np.isin(data.simulation, np.unique(data.simulation)[::2])[:, None] & felt
+    second = felt & ~first
+    if min(first.sum(), second.sum()) < _FEWEST:
+        return None
+    left = {
+        region: _left(region, graphs, lacking, second)
+        for distance in _distances(graphs.position[first], lacking[first])
+        for region in _regions(distance, graphs, lacking, felt, first)
+    }
+    best = min(left, key=lambda region: left[region], default=None)
+    return best if best is not None and left[best] <= _LEFT else None
+
+
+def with_region(law: Law, region: Region) -> Law:
+    """Return a law with what acts in a region added to it.
+
+    Args:
+        law: The law.
+        region: What it lacks.
+    """
+    if law.energies:
+        pair, body = law.energies
+        return by_hamilton(dataclasses.replace(law, energies=(pair, body + region.energy())))
+    added = region.accelerations(law.dim)
+    return dataclasses.replace(law, nodes=tuple(node + own for node, own in zip(law.nodes, added, strict=True)))
+
+
+def without_region(data: Data, region: Region) -> Data:
+    """Return data as they would be without what acts in a region."""
+    graphs = data.graphs
+    rest = graphs.acceleration - _given(region, graphs)
+    return dataclasses.replace(data, graphs=dataclasses.replace(graphs, acceleration=rest))
+
+
+def _some(felt: Bool[np.ndarray, "graph body"]) -> bool:
+    return bool(2 * _FEWEST <= felt.sum() <= _MOST * felt.size)
+
+
+def _given(region: Region, graphs: HeldOut) -> Float[np.ndarray, "graph body dim"]:
+    dim = graphs.position.shape[-1]
+    with np.errstate(all="ignore"):
+        found = [_at(graphs, own) for own in region.accelerations(dim)]
+    return np.stack(found, axis=-1)
+
+
+def _at(graphs: HeldOut, expression: sympy.Expr) -> Float[np.ndarray, "graph body"]:
+    return np.asarray(np.broadcast_to(formula.evaluate(expression, graphs.nodes), graphs.mass.shape))
+
+
+def _left(
+    region: Region, graphs: HeldOut, lacking: Float[np.ndarray, "graph body dim"], of: Bool[np.ndarray, "graph body"]
+) -> float:
+    """Return the share of what these bodies lack that a region leaves, what it does to others included."""
+    before, after = (np.abs(rest).sum(axis=-1) for rest in (lacking, lacking - _given(region, graphs)))
+    others = np.linalg.norm(lacking, axis=-1) < np.linalg.norm(lacking, axis=-1)[of].min()
+    spoiled = max(float(after[others].sum() - before[others].sum()), 0.0)
+    share = (float(after[of].sum()) + spoiled) / float(before[of].sum())
+    return share if np.isfinite(share) else np.inf
+
+
+def _regions(
+    distance: sympy.Expr,
+    graphs: HeldOut,
+    lacking: Float[np.ndarray, "graph body dim"],
+    felt: Bool[np.ndarray, "graph body"],
+    of: Bool[np.ndarray, "graph body"],
+) -> Iterator[Region]:
+    """Yield what may act at these distances, with each factor the simplest profile that leaves little."""
+    at = _at(graphs, distance)
+    slopes = [sympy.diff(distance, formula.symbol(axis)) for axis in AXES[: lacking.shape[-1]]]
+    outward = (lacking * np.stack([_at(graphs, slope) for slope in slopes], axis=-1)).sum(axis=-1)
+    for inside in (True, False):
+        between = _edge(at, felt, inside)
+        if between is None:
+            continue
+        for factor in _FACTORS:
+            profile = _profile(at[of], (outward / _at(graphs, factor))[of])
+            if profile is not None:
+                yield Region(distance, _ending(profile, *between), inside, profile, factor)
+
+
+def _distances(position: Float[np.ndarray, "body dim"], lacking: Float[np.ndarray, "body dim"]) -> list[sympy.Expr]:
+    """Return from where distances are counted: what is lacking lies along an axis, or points to or from one place."""
+    size = np.linalg.norm(lacking, axis=-1)
+    direction = lacking / size[:, None]
+    dim = position.shape[1]
+    for axis in range(dim):
+        if np.mean(1 - np.abs(direction[:, axis]) < _ALONG) >= 1 - _SILENT:
+            return [formula.symbol(AXES[axis])]
+    # The place that is nearest to all lines along which something is lacking, large forces first.
+    across = (np.eye(dim) - direction[:, :, None] * direction[:, None, :]) * (size / size.max())[:, None, None]
+    whole = across.sum(axis=0)
+    if np.linalg.cond(whole) > _WORST:
+        return []
+    centre = np.linalg.solve(whole, (across @ position[:, :, None]).sum(axis=0))[:, 0]
+    away = position - centre
+    cosine = np.abs((direction * away).sum(axis=1)) / np.linalg.norm(away, axis=1)
+    if np.mean(1 - cosine < _ALONG) < 1 - _SILENT:
+        return []
+    off = np.linalg.norm(across @ away[:, :, None], axis=(1, 2))
+    within = max(_WITHIN * float(np.median(off)), _SHARPEST * float(np.abs(position).max()))
+    squares = ((formula.symbol(a) - _plain(c, within)) ** 2 for a, c in zip(AXES[:dim], centre, strict=True))
+    return [sympy.sqrt(sympy.Add(*squares))]
+
+
+def _edge(
+    at: Float[np.ndarray, "graph body"], felt: Bool[np.ndarray, "graph body"], inside: bool
+) -> tuple[float, float] | None:
+    """Return the last distance at which something is felt and the next at which nothing is; None where both mix."""
+    sign = 1.0 if inside else -1.0
+    there, elsewhere = sign * at[felt], sign * at[~felt]
+    last = there.max()
+    if not (elsewhere > last).any() or np.sum(elsewhere < last) > _SILENT * len(there):
+        return None
+    return sign * float(last), sign * float(elsewhere[elsewhere > last].min())
+
+
+def _profile(at: Float[np.ndarray, " body"], force: Float[np.ndarray, " body"]) -> sympy.Expr | None:
+    """Return the force as the shortest sum of powers of the distance that leaves little of it."""
+    best: dict[int, tuple[float, sympy.Expr]] = {}
+    for count in (1, 2):
+        for powers in itertools.combinations(_POWERS, count):
+            columns = np.stack([at**power for power in powers], axis=1)
+            if not np.isfinite(columns).all():
+                continue
+            values, *_ = np.linalg.lstsq(columns, force)
+            rest = force - columns @ values
+            share = float(np.abs(rest).sum() / np.abs(force).sum())
+            if share > _LEFT or share >= best.get(count, (np.inf,))[0]:
+                continue
+            spread = float(rest @ rest) / max(len(force) - count, 1)
+            errors = np.sqrt(np.diag(np.linalg.pinv(columns.T @ columns)) * spread)
+            numbers = [
+                _plain(value, max(_WITHIN * error, _SHARPEST * abs(value)))
+                for value, error in zip(values.tolist(), errors.tolist(), strict=True)
+            ]
+            terms = (number * _DISTANCE**power for number, power in zip(numbers, powers, strict=True))
+            best[count] = (share, sympy.Add(*terms))
+    if 1 in best and (2 not in best or best[2][0] > _BETTER * best[1][0]):
+        return best[1][1]
+    return best[2][1] if 2 in best else None
+
+
+def _ending(profile: sympy.Expr, last: float, after: float) -> float:
+    """Return where something ends: where it has become nothing, or else between two distances of bodies."""
+    far = last + _SILENT * (after - last) / abs(after - last) * abs(last)
+    values = {_DISTANCE.name: np.array([last, far])}
+    with np.errstate(all="ignore"):
+        begins, ends = np.broadcast_to(formula.evaluate(profile, values), 2)
+    if begins * ends < 0:
+        root = brentq(lambda at: float(formula.evaluate(profile, {_DISTANCE.name: at})), last, far)
+        within = _WITHIN * _SHARPEST * abs(root)
+        return float(_plain(root, within))
+    return simplest_between(min(last, after), max(last, after))
+
+
+def _plain(value: float, within: float) -> sympy.Number:
+    """Return the number of fewest decimals that is as near."""
+    found = simplest_between(value - within, value + within)
+    return sympy.Integer(int(found)) if found == int(found) else sympy.Float(found)
