@@ -257,13 +257,15 @@ def test_the_table_shows_each_cell_and_component(sweep: Any) -> None:
         "0.051",
         "0.990",
         "0.992",
+        "(0.026)",
         "0.297",
         "0.299",
         "yes,",
         "as",
         "force",
     ]
-    assert lines[2].split()[:11] == expected
+    assert lines[2].split()[:12] == expected
+    assert lines[0].split()[3:6] == ["test", "error", "(median)"]
     assert lines[2].endswith("2.1*dx*(1 - 1/r)")
     assert lines[3].split()[-1] == "0.013"
     assert any(line.split()[:3] == ["r^-1-3d-4b-s5", "standard", "3"] for line in lines)
@@ -325,15 +327,31 @@ def test_operators_of_an_engine_are_asked_of_every_experiment(make_sweep: Any) -
 
 
 def test_the_table_fits_a_terminal_and_cuts_nothing_elsewhere() -> None:
-    names = ("experiment", "model", "seed", "status", "reason", "test_mae", "force_r2", "force_r2_robust")
-    names = (*names, "acceleration_r2", "acceleration_r2_robust", "recovered", "form", "on_front", "equation")
+    names = ("experiment", "model", "seed", "status", "reason", "test_mae", "test_medae", "force_r2")
+    names = (
+        *names,
+        "force_r2_robust",
+        "acceleration_r2",
+        "acceleration_r2_robust",
+        "recovered",
+        "form",
+        "on_front",
+        "equation",
+    )
     long = " + ".join(f"1.2345678*dx**{n}" for n in range(20))
-    ok = ("spring-2d-4b-s0", "l1", 0, "ok", "", 0.1, [-50.0, None], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5], True, "force")
-    names = (*names, "law", "law_form", *(f"error_{part}_medae" for part in ("network", "raw", "refitted", "clean")))
-    table = Table(names, ((*ok, [True, True], [long, ""], "", "", None, None, None, None),))
-    narrow = format_results(table, 100)
-    assert max(map(len, narrow.splitlines())) <= 100
-    assert narrow.count("1.23*dx^") == 20
+    ok = ("spring-2d-4b-s0", "l1", 0, "ok", "", 0.1, None, [-50.0, None], *[[0.5, 0.5]] * 3, True, "force")
+    parts = [f"error_{part}_{kind}" for part in ("network", "raw", "refitted", "clean") for kind in ("mae", "medae")]
+    names = (*names, "law", "law_form", *parts)
+    table = Table(names, ((*ok, [True, True], [long, ""], "a = b", "raw", *[0.2, 0.1] * 4),))
+    for width in (120, 100):
+        narrow = format_results(table, width)
+        assert max(map(len, narrow.splitlines())) <= width
+        assert narrow.count("1.23*dx^") == 20
+        assert "equation per component" in " ".join(narrow.split())
+        # The numbers stand whole, and so does the law behind them.
+        assert "0.1 (–)" in narrow
+        assert narrow.split()[-8:-5] == ["a", "=", "b"]
+        assert narrow.count("0.2 (0.1)") == 2
     wide = format_results(table)
     assert "< -1" in wide
     assert "no expression" in wide

@@ -73,6 +73,11 @@ def entries(text: str) -> dict[str, dict[str, str]]:
 def test_networks_stand_beside_their_laws(sweep: Sweep) -> None:
     text = study_text(read_study([sweep.results]), TODAY)
     laws = entries(section(text, "### Laws, bottleneck"))
+    for heading, column in (
+        ("## Laws in the networks' place", "error_clean_mae"),
+        ("## Beyond the training data", "mae"),
+    ):
+        assert f"`{column}` of `distillery query" in section(text, heading), "medians do not stand alone"
     assert laws["spring-2"]["law"] == "`a = Σ Δ·(−2 + 1.98/r)/m1`"
     # The fabricated law is a thousand times better than its network.
     assert float(laws["spring-2"]["network / refitted"].replace(",", "")) == pytest.approx(1000)

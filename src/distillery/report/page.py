@@ -127,7 +127,7 @@ def page_markdown(sweep: Sweep, study: Study, shown: Sequence[Shown], today: dat
         blocks += [
             Heading(2, "Cells"),
             *_limit_note(study.bodies, of_bodies),
-            Grid(("", "verdict", "test error", "equations", "pictures"), lines),
+            Grid(("", "verdict", "test error (median)", "equations", "pictures"), lines),
             *evidence_markdown(sweep, of_bodies),
             *paper_tables(study.bodies),
         ]
@@ -277,4 +277,5 @@ def _line(sweep: Sweep, found: Shown) -> list[str]:
     equations = "; ".join(code(readable(text)) for text in found.list("equation") if text) or "no expression"
     drawn = [(name, cell.picture(sweep.results, name)) for name in PICTURES]
     there = [f"[{name}]({quote(str(path.relative_to(sweep.results)))})" for name, path in drawn if path.is_file()]
-    return [plain(str(cell)), plain(word), show(found.number("test_mae")), equations, ", ".join(there)]
+    error = f"{show(found.number('test_mae'))} ({show(found.number('test_medae'))})"
+    return [plain(str(cell)), plain(word), error, equations, ", ".join(there)]
