@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from distillery import files
+from distillery.cell import STAGES
 from distillery.collect import store
 from distillery.collect.columns import CELLS, EQUATIONS
 from distillery.collect.query import query
@@ -255,9 +257,9 @@ def test_the_table_shows_each_cell_and_component(sweep: Any) -> None:
         "bottleneck",
         "1",
         "0.051",
+        "(0.026)",
         "0.990",
         "0.992",
-        "(0.026)",
         "0.297",
         "0.299",
         "yes,",
@@ -367,7 +369,54 @@ def test_the_best_law_of_every_experiment_stands_below(sweep: Any) -> None:
     below = shown[shown.index("best law in a network's place") :]
     for experiment in {str(cell.experiment) for cell in sweep.cells}:
         (line,) = [line for line in below.splitlines() if line.startswith(experiment)]
-        assert "a = Σ Δ*(-2 + 1.980/r)/m1" in line
+        assert line.endswith("a = Σ Δ*(-2 + 1.980/r)/m1")
+        # The law of the first cell is the best of its experiment: mean and, in brackets, median, of network and law.
+        error = 0.05 + 0.001 * min(i for i, cell in enumerate(sweep.cells) if str(cell.experiment) == experiment)
+        clean = 9e-4 * error
+        for told in (f"{error:.2g} ({error / 2:.2g})", f"{clean:.2g} ({clean / 2:.2g})"):
+            assert f" {told} " in line
+
+
+def redrawn(sweep: Any, experiment: Any, **redraws: Any) -> None:
+    """Say that an experiment is simulated, and how often it was drawn again."""
+    for split, count in redraws.items():
+        known = {} if count is None else {"redraws": count}
+        files.write_json(experiment.marker(sweep.results, split), {"key": sweep.data_key(experiment, split), **known})
+        experiment.store(sweep.results, split).mkdir()
+
+
+def test_simulations_that_were_drawn_again_are_counted(sweep: Any) -> None:
+    spring, other = sweep.experiments
+    redrawn(sweep, spring, train=31, test=0)
+    # As of halos, which are not drawn again; and of a damaged marker.
+    redrawn(sweep, other, train=None, test="many")
+    fabricate(sweep, sweep.cells[0])
+    collect(sweep)
+    columns = ["experiment", "redraws_train", "redraws_test"]
+    counts = {name: (train, test) for name, train, test in query(sweep.results, columns=columns).rows}
+    assert counts == {str(spring): (31.0, 0.0), str(other): (None, None)}
+    assert len(query(sweep.results, ["redraws_train>30"], columns=["cell"]).rows) == 4
+    # Trajectories may be gone, and what they lack is still known; of other settings nothing is.
+    shutil.rmtree(spring.store(sweep.results, "train"))
+    files.write_json(spring.marker(sweep.results, "test"), {"key": "another", "redraws": 7})
+    collect(sweep)
+    assert query(sweep.results, [f"experiment={spring}"], columns=columns).rows[0] == (str(spring), 31.0, None)
+
+
+def test_versions_are_those_of_each_stage_where_they_differ(sweep: Any) -> None:
+    cell = sweep.cells[0]
+    fabricate(sweep, cell)
+    path = cell.outcome(sweep.results, "train")
+    outcome = json.loads(path.read_text())
+    everywhere = outcome["provenance"]["versions"]["torch"]
+    outcome["provenance"]["versions"] |= {"torch": "9.9+cu999", "only-there": "1"}
+    path.write_text(json.dumps(outcome))
+    collect(sweep)
+    (answer,) = query(sweep.results, [f"cell={cell}"], columns=["versions"]).rows
+    found = json.loads(answer[0])
+    assert found["torch"] == {stage: "9.9+cu999" if stage == "train" else everywhere for stage in STAGES}
+    assert found["numpy"] == np.__version__
+    assert found["only-there"] == "1"
 
 
 def test_numbers_in_equations_are_rounded_and_nothing_else() -> None:

@@ -14,6 +14,7 @@ from distillery.errors import DistilleryError
 from distillery.provenance import commit
 from distillery.report import paper
 from distillery.report.document import Block, Bullets, Grid, Heading, Paragraph, code, plain
+from distillery.report.selected import selected_note
 from distillery.report.study import Found, Store, Study
 from distillery.sweep import RESOLVED, load_sweep
 
@@ -28,7 +29,8 @@ def header(study: Study, today: datetime.date) -> list[Block]:
         study: The study.
         today: The date.
     """
-    return [Heading(1, "The paper's tables, and ours beside"), made(study, today, "tables"), *origin(study)]
+    title = Heading(1, "The paper's tables, and ours beside")
+    return [title, made(study, today, "tables"), *origin(study), *selected_note(study)]
 
 
 def made(study: Study, today: datetime.date, command: str) -> Paragraph:

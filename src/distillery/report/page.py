@@ -22,6 +22,7 @@ from distillery.report.halo import halo_experiment, halo_tables
 from distillery.report.html import blocks_html, escape, folded, identifier, inline
 from distillery.report.origin import made, missing_part, origin
 from distillery.report.plot import paths
+from distillery.report.selected import selected_note
 from distillery.report.study import Found, Study
 from distillery.report.tables import paper_tables
 from distillery.simulate.store import read_trajectories
@@ -66,6 +67,7 @@ def page(sweep: Sweep, study: Study, shown: Sequence[Shown], today: datetime.dat
         blocks_html([made(study, today, "report")]),
         f"<nav>{navigation}</nav>",
         _tiles(study),
+        blocks_html(selected_note(study)),
         *_of_bodies(sweep, study.bodies, of_bodies),
         *_of_halos(sweep, study.halos, of_halos),
         _headed("missing"),
@@ -120,6 +122,7 @@ def page_markdown(sweep: Sweep, study: Study, shown: Sequence[Shown], today: dat
         Heading(1, plain(_title(study))),
         made(study, today, "report"),
         Bullets(tuple(counts)),
+        *selected_note(study),
     ]
     of_bodies = [found for found in shown if found.cell.experiment.bodies]
     if study.bodies.cells:
