@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from distillery import files
+from distillery.cell import STAGES
 from distillery.collect import store
 from distillery.collect.columns import CELLS, EQUATIONS
 from distillery.collect.query import query
@@ -255,6 +257,7 @@ def test_the_table_shows_each_cell_and_component(sweep: Any) -> None:
         "bottleneck",
         "1",
         "0.051",
+        "(0.026)",
         "0.990",
         "0.992",
         "0.297",
@@ -263,7 +266,8 @@ def test_the_table_shows_each_cell_and_component(sweep: Any) -> None:
         "as",
         "force",
     ]
-    assert lines[2].split()[:11] == expected
+    assert lines[2].split()[:12] == expected
+    assert lines[0].split()[3:6] == ["test", "error", "(median)"]
     assert lines[2].endswith("2.1*dx*(1 - 1/r)")
     assert lines[3].split()[-1] == "0.013"
     assert any(line.split()[:3] == ["r^-1-3d-4b-s5", "standard", "3"] for line in lines)
@@ -325,15 +329,31 @@ def test_operators_of_an_engine_are_asked_of_every_experiment(make_sweep: Any) -
 
 
 def test_the_table_fits_a_terminal_and_cuts_nothing_elsewhere() -> None:
-    names = ("experiment", "model", "seed", "status", "reason", "test_mae", "force_r2", "force_r2_robust")
-    names = (*names, "acceleration_r2", "acceleration_r2_robust", "recovered", "form", "on_front", "equation")
+    names = ("experiment", "model", "seed", "status", "reason", "test_mae", "test_medae", "force_r2")
+    names = (
+        *names,
+        "force_r2_robust",
+        "acceleration_r2",
+        "acceleration_r2_robust",
+        "recovered",
+        "form",
+        "on_front",
+        "equation",
+    )
     long = " + ".join(f"1.2345678*dx**{n}" for n in range(20))
-    ok = ("spring-2d-4b-s0", "l1", 0, "ok", "", 0.1, [-50.0, None], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5], True, "force")
-    names = (*names, "law", "law_form", *(f"error_{part}_medae" for part in ("network", "raw", "refitted", "clean")))
-    table = Table(names, ((*ok, [True, True], [long, ""], "", "", None, None, None, None),))
-    narrow = format_results(table, 100)
-    assert max(map(len, narrow.splitlines())) <= 100
-    assert narrow.count("1.23*dx^") == 20
+    ok = ("spring-2d-4b-s0", "l1", 0, "ok", "", 0.1, None, [-50.0, None], *[[0.5, 0.5]] * 3, True, "force")
+    parts = [f"error_{part}_{kind}" for part in ("network", "raw", "refitted", "clean") for kind in ("mae", "medae")]
+    names = (*names, "law", "law_form", *parts)
+    table = Table(names, ((*ok, [True, True], [long, ""], "a = b", "raw", *[0.2, 0.1] * 4),))
+    for width in (120, 100):
+        narrow = format_results(table, width)
+        assert max(map(len, narrow.splitlines())) <= width
+        assert narrow.count("1.23*dx^") == 20
+        assert "equation per component" in " ".join(narrow.split())
+        # The numbers stand whole, and so does the law behind them.
+        assert "0.1 (–)" in narrow
+        assert narrow.split()[-8:-5] == ["a", "=", "b"]
+        assert narrow.count("0.2 (0.1)") == 2
     wide = format_results(table)
     assert "< -1" in wide
     assert "no expression" in wide
@@ -349,7 +369,54 @@ def test_the_best_law_of_every_experiment_stands_below(sweep: Any) -> None:
     below = shown[shown.index("best law in a network's place") :]
     for experiment in {str(cell.experiment) for cell in sweep.cells}:
         (line,) = [line for line in below.splitlines() if line.startswith(experiment)]
-        assert "a = Σ Δ*(-2 + 1.980/r)/m1" in line
+        assert line.endswith("a = Σ Δ*(-2 + 1.980/r)/m1")
+        # The law of the first cell is the best of its experiment: mean and, in brackets, median, of network and law.
+        error = 0.05 + 0.001 * min(i for i, cell in enumerate(sweep.cells) if str(cell.experiment) == experiment)
+        clean = 9e-4 * error
+        for told in (f"{error:.2g} ({error / 2:.2g})", f"{clean:.2g} ({clean / 2:.2g})"):
+            assert f" {told} " in line
+
+
+def redrawn(sweep: Any, experiment: Any, **redraws: Any) -> None:
+    """Say that an experiment is simulated, and how often it was drawn again."""
+    for split, count in redraws.items():
+        known = {} if count is None else {"redraws": count}
+        files.write_json(experiment.marker(sweep.results, split), {"key": sweep.data_key(experiment, split), **known})
+        experiment.store(sweep.results, split).mkdir()
+
+
+def test_simulations_that_were_drawn_again_are_counted(sweep: Any) -> None:
+    spring, other = sweep.experiments
+    redrawn(sweep, spring, train=31, test=0)
+    # As of halos, which are not drawn again; and of a damaged marker.
+    redrawn(sweep, other, train=None, test="many")
+    fabricate(sweep, sweep.cells[0])
+    collect(sweep)
+    columns = ["experiment", "redraws_train", "redraws_test"]
+    counts = {name: (train, test) for name, train, test in query(sweep.results, columns=columns).rows}
+    assert counts == {str(spring): (31.0, 0.0), str(other): (None, None)}
+    assert len(query(sweep.results, ["redraws_train>30"], columns=["cell"]).rows) == 4
+    # Trajectories may be gone, and what they lack is still known; of other settings nothing is.
+    shutil.rmtree(spring.store(sweep.results, "train"))
+    files.write_json(spring.marker(sweep.results, "test"), {"key": "another", "redraws": 7})
+    collect(sweep)
+    assert query(sweep.results, [f"experiment={spring}"], columns=columns).rows[0] == (str(spring), 31.0, None)
+
+
+def test_versions_are_those_of_each_stage_where_they_differ(sweep: Any) -> None:
+    cell = sweep.cells[0]
+    fabricate(sweep, cell)
+    path = cell.outcome(sweep.results, "train")
+    outcome = json.loads(path.read_text())
+    everywhere = outcome["provenance"]["versions"]["torch"]
+    outcome["provenance"]["versions"] |= {"torch": "9.9+cu999", "only-there": "1"}
+    path.write_text(json.dumps(outcome))
+    collect(sweep)
+    (answer,) = query(sweep.results, [f"cell={cell}"], columns=["versions"]).rows
+    found = json.loads(answer[0])
+    assert found["torch"] == {stage: "9.9+cu999" if stage == "train" else everywhere for stage in STAGES}
+    assert found["numpy"] == np.__version__
+    assert found["only-there"] == "1"
 
 
 def test_numbers_in_equations_are_rounded_and_nothing_else() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import re
 from collections import Counter
@@ -206,6 +207,25 @@ def test_a_page_needs_nothing_beside_it(sweep: Sweep) -> None:
     style = resources.files("distillery.report").joinpath("page.css").read_text("utf-8")
     assert not re.search(r"url\(|@import", style)
     assert not found.tags["link"]
+
+
+@pytest.mark.slow
+def test_errors_are_means_with_their_medians_and_data_selected_by_fate_are_told(sweep: Sweep) -> None:
+    study = read_study([sweep.results])
+    shown = read_shown(sweep.results, [found.cell for found in chosen_cells(study.cells)])
+    (experiment,) = sweep.experiments
+    many = 0.02 * sweep.simulations(experiment, "train")
+    cells = tuple(dataclasses.replace(found, values={**found.values, "redraws_train": many}) for found in study.cells)
+    selected = dataclasses.replace(study, cells=cells)
+    for draw in (page, page_markdown):
+        text = draw(sweep, selected, shown, TODAY)
+        assert f"{experiment}: {many:,.0f} for " in text
+        assert text.index("training simulations (2 %)") < text.index("Cells</h2>" if draw is page else "## Cells")
+        assert "Selected data" not in draw(sweep, study, shown, TODAY)
+    assert "test error 0.05 (median 0.025)" in page(sweep, study, shown, TODAY)
+    lines = page_markdown(sweep, study, shown, TODAY).splitlines()
+    first = next(line for line in lines if line.startswith(f"| {sweep.cells[0]} "))
+    assert first.split("|")[3].strip() == "0.05 (0.025)"
 
 
 def test_links_lead_to_cells(sweep: Sweep) -> None:

@@ -188,8 +188,12 @@ def test_trajectories_have_states_too(sweep: Any) -> None:
     assert states() == ["missing", "missing"]
     assert "train.zarr is gone; run the sweep again" in status_text(status(sweep))
     experiment.store(sweep.results, "train").mkdir()
+    files.write_json(train, {"key": sweep.data_key(experiment, "train"), "redraws": 2})
     files.write_json(test, {"key": "another"})
     assert states() == ["done", "stale"]
+    assert "2 initial conditions given up and drawn again" in status_text(status(sweep), everything=True)
+    splits = json.loads(status_json(status(sweep)))["trajectories"][0]["splits"]
+    assert [splits[split]["redraws"] for split in ("train", "test")] == [2, None]
     note(test, pid=killed_process())
     assert states() == ["done", "interrupted"]
     train.write_text(json.dumps({"key": "x"})[:4])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import re
 import shutil
@@ -25,7 +26,7 @@ from distillery.errors import DistilleryError
 from distillery.report import paper
 from distillery.report.beyond import _with_spread
 from distillery.report.document import Grid, markdown
-from distillery.report.origin import _commits
+from distillery.report.origin import _commits, _versions, header
 from distillery.report.pooled import Pooled, beside, figures, loss_text, pool, r2_text, share_text
 from distillery.report.study import FITS, READINGS, Found, RowName, Store, Study, read_study
 from distillery.report.tables import study_text, table_1, table_3, tables_text
@@ -72,6 +73,11 @@ def entries(text: str) -> dict[str, dict[str, str]]:
 
 def test_networks_stand_beside_their_laws(sweep: Sweep) -> None:
     text = study_text(read_study([sweep.results]), TODAY)
+    for heading, column in (
+        ("## Laws in the networks' place", "error_clean_mae"),
+        ("## Beyond the training data", "mae"),
+    ):
+        assert f"`{column}` of `distillery query" in section(text, heading), "medians do not stand alone"
     laws = entries(section(text, "### Laws, bottleneck"))
     assert laws["spring-2"]["law"] == "`a = Σ Δ·(−2 + 1.98/r)/m1`"
     # The fabricated law is a thousand times better than its network.
@@ -251,8 +257,14 @@ def test_the_header_says_where_the_numbers_come_from(sweep: Sweep) -> None:
         "hidden 64",
         f"numpy {np.__version__}",
         "models l1, kl, flathgn",
+        "- distillation: functions message node, held_out 5000, ",
+        "operators + - \\* /, ",
+        "; operon: generations 40, local_iterations 5, max_length 30, population 300, samples 1000; interpretation: ",
+        "samples 20000, trim 0.9",
     ):
         assert told in head
+    assert "pysr: " not in head, "an engine that was not asked has no budget"
+    assert "Selected data" not in head
 
 
 def test_the_command_names_the_configuration_with_the_stores_hash(
@@ -425,3 +437,63 @@ def test_what_some_experiments_have_of_their_own_is_told(tmp_path: Path) -> None
     )
     assert "- instead in charge-2, r^-2-3: loss relative, share 0.8\n" in text
     assert "- instead in spring-2: operators + log\n" in text
+
+
+def test_budgets_are_those_of_all_engines_and_of_what_was_asked() -> None:
+    universe = {"box": 150.0}
+    config = parse_config(
+        {
+            "halos": [
+                {"name": "dense", "universe": universe, "operators": ["+", "^"]},
+                {"name": "thin", "universe": universe, "operators": None},
+            ],
+            "distillation": {"compare": ["pysr"], "operon": {"population": 77}},
+        }
+    ).model_dump(mode="json")
+    head = markdown(header(study_of(found("dense-3d-0b-s0/constant-s0"), **config), TODAY))
+    (budget,) = [line for line in head.splitlines() if line.startswith("- distillation: ")]
+    assert "population 77, " in budget
+    assert "; pysr: " in budget
+    # Messages of halos are read in a way of their own.
+    assert "interpretation" not in budget
+    assert "- instead in dense: operators + ^\n" in head
+    assert "instead in thin" not in head
+
+
+@pytest.mark.parametrize(
+    ("versions", "line"),
+    [
+        ([{"torch": "2.0"}, {"torch": "2.0"}], "torch 2.0"),
+        ([{"torch": "2.0", "numpy": "1.0"}, {"torch": "2.1"}], "numpy 1.0, torch 2.0 or 2.1"),
+        (
+            [{"torch": {"train": "2+cuda", "interpret": "2", "distill": "2"}}],
+            "torch 2+cuda (train) or 2 (interpret, distill)",
+        ),
+        ([{"torch": {"train": "2+cuda", "interpret": "2"}}, {"torch": "2"}], "torch 2+cuda (train) or 2 (all stages)"),
+        ([], "unknown"),
+    ],
+)
+def test_versions_say_which_stage_had_them(versions: list[dict[str, Any]], line: str) -> None:
+    cells = [
+        found(f"spring-2d-4b-s0/l1-s{seed}", versions=json.dumps(of_cell)) for seed, of_cell in enumerate(versions)
+    ]
+    assert _versions(cells) == line
+
+
+def test_data_selected_by_their_fate_are_told() -> None:
+    sizes = {"simulations": 1000, "test_simulations": 100, "bodies": 4, "seed": 0}
+    config = {"experiments": [{**sizes, "system": name, "dim": 2} for name in ("spring", "charge", "damped", "r^-1")]}
+    cells = [
+        found("spring-2d-4b-s0/l1-s0", redraws_train=31.0, redraws_test=1.0),
+        found("spring-2d-4b-s0/l1-s1", redraws_train=31.0, redraws_test=1.0),
+        found("charge-2d-4b-s0/l1-s0", redraws_train=10.0, redraws_test=0.0),
+        found("damped-2d-4b-s0/l1-s0", redraws_train=11.0, redraws_test=3.0),
+        # As a store of an earlier version has it.
+        found("r^-1-2d-4b-s0/l1-s0"),
+    ]
+    head = markdown(header(study_of(*cells, **config), TODAY))
+    assert (
+        "by its fate: spring-2d-4b-s0: 31 for 1,000 training simulations (3.1 %); damped-2d-4b-s0: 11 for 1,000 "
+        "training simulations (1.1 %), 3 for 100 held-out simulations (3 %). Networks"
+    ) in head
+    assert "Selected data" not in markdown(header(study_of(cells[2], cells[4], **config), TODAY))

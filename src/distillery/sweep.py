@@ -33,7 +33,7 @@ FORMATS = {
     "verify": 4,
     "replace": 4,
     "generalise": 1,
-    "collect": 6,
+    "collect": 7,
 }
 HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 3}
 Kind = Literal["bodies", "halos"]

@@ -63,6 +63,15 @@ ERRORS = {
 CELLS: tuple[Column, ...] = (
     Column("status", "text", "ok, missing, failed, diverged; unplanned where the sweep has no such cell"),
     Column("reason", "text", "the stage that is not done, and why"),
+    *(
+        Column(
+            f"redraws_{split}",
+            "number",
+            f"initial conditions of {what} simulations that were given up, their end out of reach, and drawn again",
+            units="1",
+        )
+        for split, what in (("train", "training"), ("test", "held-out"))
+    ),
     Column("test_mae", "number", "mean over held-out bodies of the summed absolute error of the acceleration"),
     Column("test_medae", "number", "median of the same"),
     Column("label_std", "number", "standard deviation of the true accelerations"),
@@ -127,7 +136,7 @@ CELLS: tuple[Column, ...] = (
     Column("engine", "text", "symbolic regression engine"),
     Column("version", "text", "version of distillery, of each stage where they differ"),
     Column("commit", "text", "git commit, of each stage where they differ"),
-    Column("versions", "text", "versions of the libraries, JSON"),
+    Column("versions", "text", "versions of the libraries, of each stage where they differ, JSON"),
 )
 
 # A cell has as many of these as its function has components, the others as many as space has dimensions.

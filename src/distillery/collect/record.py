@@ -11,6 +11,7 @@ from typing import Any
 
 from distillery.cell import STAGES, Cell, Experiment, Split, Stage
 from distillery.collect.columns import READINGS
+from distillery.collect.origin import origin
 from distillery.collect.state import StageState, cell_states
 from distillery.functions import Function
 from distillery.generalise import LONG, PREDICTORS
@@ -85,7 +86,10 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
         outcome = states[stage].outcome
         if outcome is not None:
             values[f"{stage}_seconds"] = _number(outcome.seconds)
-    values |= _origin({stage: state.outcome for stage, state in states.items() if state.outcome is not None})
+    values |= origin({stage: state.outcome for stage, state in states.items() if state.outcome is not None})
+    for split, simulated in trajectories.items():
+        if simulated.redraws is not None:
+            values[f"redraws_{split}"] = float(simulated.redraws)
     status, reason = _verdict(states, trajectories)
     values |= {"status": status, "reason": reason}
     return Record(cell, values, fronts, beyond)
@@ -306,28 +310,6 @@ _READERS: dict[Stage, Callable[[Values], Values]] = {
     "replace": _read_replace,
     "generalise": _read_generalise,
 }
-
-
-def _origin(outcomes: dict[Stage, Outcome]) -> Values:
-    records = {stage: outcome.provenance for stage, outcome in outcomes.items()}
-    versions = {stage: record.get("versions") or {} for stage, record in records.items()}
-    libraries: dict[str, str] = {}
-    for found in versions.values():
-        libraries |= found
-    values: Values = {
-        "commit": _agreed({stage: str(record.get("commit", "unknown")) for stage, record in records.items()}),
-        "version": _agreed({stage: str(found.get("distillery", "unknown")) for stage, found in versions.items()}),
-        "versions": _json(libraries) if libraries else "",
-    }
-    if "train" in records:
-        values["device"] = str(records["train"].get("device", ""))
-    return values
-
-
-def _agreed(values: dict[Stage, str]) -> str:
-    if len(set(values.values())) <= 1:
-        return next(iter(values.values()), "")
-    return ", ".join(f"{stage} {value}" for stage, value in values.items())
 
 
 def _flag(value: Any) -> float:

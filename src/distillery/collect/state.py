@@ -39,6 +39,7 @@ class StageState:
         since: When it began, or failed, in seconds since the epoch.
         attempts: How often it was begun, as far as is known.
         error: Why the attempt before failed.
+        redraws: How many initial conditions were given up and drawn again; of trajectories alone, and where known.
     """
 
     state: State
@@ -49,6 +50,7 @@ class StageState:
     since: float | None = None
     attempts: int = 0
     error: str = ""
+    redraws: int | None = None
 
 
 def cell_states(
@@ -86,7 +88,8 @@ def experiment_states(sweep: Sweep, experiment: Experiment, queue: Queue | None 
         state = _marker_state(path, sweep.data_key(experiment, split)) if path.exists() else StageState("missing")
         store = experiment.store(sweep.results, split)
         if state.state == "done" and not store.is_dir():
-            state = StageState("missing", f"{store.name} is gone; run the sweep again")
+            # What was given up is known from the marker, and its trainings have seen the rest.
+            state = dataclasses.replace(state, state="missing", reason=f"{store.name} is gone; run the sweep again")
         states[split] = _with_notes(state, path, None, queue)
     return states
 
@@ -124,8 +127,9 @@ def _with_belongings(state: StageState, names: frozenset[str]) -> StageState:
 
 
 def _marker_state(path: Path, key: str) -> StageState:
-    _, problem = _content(path, key, True)
-    return problem or StageState("done")
+    content, problem = _content(path, key, True)
+    redraws = content.get("redraws")
+    return problem or StageState("done", redraws=redraws if type(redraws) is int else None)
 
 
 def _content(path: Path, key: str, results: bool) -> tuple[dict[str, Any], StageState | None]:

@@ -197,6 +197,7 @@ def _facts(found: SweepStatus, subject: Cell | Experiment, part: str, state: Sta
     """Return what is known of a stage, by name; of a finished one what its outcome says."""
     origin = state.outcome.provenance if state.outcome is not None and state.state != "running" else {}
     log = found.log(subject, part) if state.state != "missing" else None
+    redraws = {"redraws": state.redraws} if isinstance(subject, Experiment) else {}
     return {
         "state": state.state,
         "reason": state.reason,
@@ -206,6 +207,7 @@ def _facts(found: SweepStatus, subject: Cell | Experiment, part: str, state: Sta
         "since": _time(state.since) or origin.get("finished"),
         "error": state.error or None,
         "log": str(log) if log is not None else None,
+        **redraws,
     }
 
 
@@ -228,7 +230,8 @@ def _note(found: SweepStatus, cell: Cell) -> str:
 
 def _with_log(found: SweepStatus, subject: Cell | Experiment, part: str, state: StageState) -> str:
     if state.state not in ("running", "interrupted", "failed"):
-        return state.reason
+        drawn = f"{counted(state.redraws, 'initial condition')} given up and drawn again" if state.redraws else ""
+        return "; ".join(text for text in (state.reason, drawn) if text)
     log = found.log(subject, part)
     tries = f" after {state.attempts} attempts" if state.state == "failed" and state.attempts > 1 else ""
     return f"{state.reason}{tries}" + (f"; log {log}" if log.exists() else "")

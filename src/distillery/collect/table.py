@@ -12,6 +12,7 @@ from typing import Any
 from distillery.collect.halo_table import halo_table, read_errors
 from distillery.collect.query import query
 from distillery.collect.text import Table, align, counted, terminal_width
+from distillery.generalise import PREDICTORS
 
 _COLUMNS = (
     "experiment",
@@ -21,6 +22,7 @@ _COLUMNS = (
     "status",
     "reason",
     "test_mae",
+    "test_medae",
     "force_r2",
     "force_r2_robust",
     "acceleration_r2",
@@ -32,16 +34,13 @@ _COLUMNS = (
     "equation",
     "law",
     "law_form",
-    "error_network_medae",
-    "error_raw_medae",
-    "error_refitted_medae",
-    "error_clean_medae",
+    *(f"error_{part}_{kind}" for part in PREDICTORS for kind in ("mae", "medae")),
 )
 _HEADINGS = (
     "experiment",
     "model",
     "seed",
-    "test error",
+    "test error (median)",
     "F R²",
     "robust",
     "F/m R²",
@@ -49,8 +48,9 @@ _HEADINGS = (
     "recovered",
     "equation per component",
 )
-_LAW_HEADINGS = ("experiment", "best law in a network's place", "of", "median error", "of the network")
-_LAW_RIGHT = (False, False, False, True, True)
+# The law stands last, where it is wrapped and takes no number's place.
+_LAW_HEADINGS = ("experiment", "network", "test error (median)", "of its law", "best law in a network's place")
+_LAW_RIGHT = (False, False, True, True, False)
 _RIGHT = (False, False, True, True, True, True, True, True, False, False)
 _DECIMAL = re.compile(r"(?<![\w.])(?:\d+\.\d*|\.\d+|\d+(?=[eE][+-]?\d))(?:[eE][+-]?\d+)?")
 
@@ -91,7 +91,7 @@ def format_results(cells: Table, width: int | None = None) -> str:
         cell = dict(zip(cells.names, row, strict=True))
         statuses[cell["status"]] += 1
         recovered += cell["recovered"] is True
-        identity = [cell["experiment"], cell["model"], str(cell["seed"]), _number(cell["test_mae"], 3)]
+        identity = [cell["experiment"], cell["model"], str(cell["seed"]), _errors(cell, "test", 3)]
         if cell["status"] != "ok":
             lines.append([*identity, *_squares(cell, 0), cell["status"], cell["reason"] or "–"])
             continue
@@ -124,12 +124,12 @@ def _best_laws(cells: Sequence[dict[str, Any]]) -> list[Sequence[str]]:
     return [
         [
             experiment,
-            cell["law"].replace("**", "^"),
             f"{cell['model']}, seed {cell['seed']}",
-            _number(error, 2),
-            _number(cell["error_network_medae"], 2),
+            _errors(cell, "error_network", 2),
+            _errors(cell, f"error_{cell['law_form']}", 2),
+            cell["law"].replace("**", "^"),
         ]
-        for experiment, (error, cell) in best.items()
+        for experiment, (_, cell) in best.items()
     ]
 
 
@@ -159,6 +159,12 @@ def _square(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.3f}" if value > -1 else "< -1"
+
+
+def _errors(cell: dict[str, Any], prefix: str, digits: int) -> str:
+    """Return a mean error, which close encounters may decide, and in brackets the median, which they do not move."""
+    mean, median = cell[f"{prefix}_mae"], cell[f"{prefix}_medae"]
+    return "–" if mean is median is None else f"{_number(mean, digits)} ({_number(median, 2)})"
 
 
 def _number(value: float | None, digits: int) -> str:

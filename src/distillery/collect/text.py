@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 Output = Literal["table", "csv", "json"]
 _GAP = "  "
+# With less room than this beside the others, the last column stands below them, so far in at least.
+_LEAST = 20
+_INDENT = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +72,16 @@ def align(
         names: Headings.
         rows: Texts, one per heading.
         right: Which columns stand flush right.
-        width: Characters per line. The last column is wrapped to fit, the lines of others are cut.
+        width: Characters per line. The last column is wrapped to fit; where the others leave it no room, it stands on
+            lines of its own below them. The lines of others are cut.
     """
     sizes = [max(len(name), *(len(row[i]) for row in rows), 0) for i, name in enumerate(names)]
     before = sum(sizes[:-1]) + len(_GAP) * (len(sizes) - 1)
-    room = None if width is None else max(width - before, 20)
+    room = sizes[-1] if width is None else width - before
+    start, below = before, width is not None and room < min(sizes[-1], _LEAST)
+    if width is not None and below:
+        start = max(width - sizes[-1], _INDENT)
+        room = max(width - start, _LEAST)
 
     def line(cells: Sequence[str]) -> str:
         padded = [
@@ -82,12 +90,15 @@ def align(
         ]
         return _cut(_GAP.join(padded).rstrip(), width)
 
-    lines = [line(names), _cut(_GAP.join("─" * min(size, room or size) for size in sizes), width)]
-    for row in rows:
-        parts = [row[-1]] if room is None or len(row[-1]) <= room else textwrap.wrap(row[-1], room)
-        lines.append(line([*row[:-1], parts[0]]))
-        lines += [_cut(" " * before + part, width) for part in parts[1:]]
-    return "\n".join(lines)
+    def shown(cells: Sequence[str]) -> list[str]:
+        *others, last = cells
+        parts = [last] if len(last) <= room else textwrap.wrap(last, room)
+        first, later = ("", parts) if below else (parts[0], parts[1:])
+        return [line([*others, first]), *(_cut(" " * start + part, width) for part in later if part)]
+
+    rules = ["─" * size for size in sizes[:-1]]
+    rule = line([*rules, "" if below else "─" * min(sizes[-1], room)])
+    return "\n".join([*shown(names), rule, *(text for row in rows for text in shown(row))])
 
 
 def terminal_width() -> int | None:

@@ -34,7 +34,8 @@ def beyond_tables(study: Study) -> list[Block]:
             "and the most of them: of the network, of the expressions as distilled, of the law with refitted constants "
             "and of its clean form. `2 of 3`: so many seeds have one. The law is that of the first seed with "
             "the least error. The form of a law is that of the messages' expressions, or the data chose another one on "
-            "their fronts, or beside these (docs/replace.md)."
+            "their fronts, or beside these (docs/replace.md). Means are the columns `error_network_mae`, "
+            "`error_raw_mae`, `error_refitted_mae` and `error_clean_mae` of `distillery query`."
         ),
     ]
     for model in models:
@@ -50,8 +51,9 @@ def beyond_tables(study: Study) -> list[Block]:
         Heading(2, "Beyond the training data"),
         Paragraph(
             "Median errors as above, network → refitted law, and of how many seeds the law is right within the limits "
-            "of verification. The last column is the time until half of the simulations that network and law follow "
-            "are a tenth of the system's size from where they should be."
+            "of verification; means are the column `mae` of `distillery query --conditions`. The last column is the "
+            "time until half of the simulations that network and law follow are a tenth of the system's size from "
+            "where they should be."
         ),
     ]
     for model in models:

@@ -83,7 +83,7 @@ def _brief(shown: Shown) -> str:
     target = _target(shown)
     robust = shown.list(f"{target}_r2_robust")
     error = shown.number("test_mae")
-    told = [] if math.isnan(error) else [f"test error {show(error)}"]
+    told = [] if math.isnan(error) else [f"test error {show(error)} (median {show(shown.number('test_medae'))})"]
     if robust and not math.isnan(float(np.mean(robust))):
         told.append(f"{TARGET_NAMES[target]} R² {r2_shown(float(np.mean(robust)))}")
     return f"<small>{', '.join(told)}</small>"

@@ -14,11 +14,15 @@ from distillery.errors import DistilleryError
 from distillery.provenance import commit
 from distillery.report import paper
 from distillery.report.document import Block, Bullets, Grid, Heading, Paragraph, code, plain
+from distillery.report.selected import selected_note
 from distillery.report.study import Found, Store, Study
 from distillery.sweep import RESOLVED, load_sweep
 
 _CONFIGURATIONS = ("config.yaml", "workflow/presets/*.yaml")
 _SHOWN = 5
+# Settings of the distillation that another line gives.
+_NAMED = ("engine", "compare")
+_EVERYWHERE = "all stages"
 
 
 def header(study: Study, today: datetime.date) -> list[Block]:
@@ -28,7 +32,8 @@ def header(study: Study, today: datetime.date) -> list[Block]:
         study: The study.
         today: The date.
     """
-    return [Heading(1, "The paper's tables, and ours beside"), made(study, today, "tables"), *origin(study)]
+    title = Heading(1, "The paper's tables, and ours beside")
+    return [title, made(study, today, "tables"), *origin(study), *selected_note(study)]
 
 
 def made(study: Study, today: datetime.date, command: str) -> Paragraph:
@@ -111,7 +116,8 @@ def _of_store(study: Study, store: Store) -> list[Block]:
         ),
         f"trained on {_few(_distinct(found.values.get('device') for found in own))}",
         *([plain(f"training: {_settings(config.get('training', {}))}")] if config.get("experiments") else []),
-        *(plain(line) for line in _own_settings(config.get("experiments", ()))),
+        plain(_budget(config)),
+        *(plain(line) for line in _own_settings(config)),
         *(
             plain(f"training of {entry.get('name', 'halos')}: {_settings(entry.get('training', {}))}")
             for entry in config.get("halos", ())
@@ -140,30 +146,56 @@ def _snakemake(path: Path) -> str:
     return code(f"snakemake --profile profiles/local --configfile {shlex.quote(str(path))}")
 
 
-def _own_settings(experiments: Iterable[Mapping[str, Any]]) -> list[str]:
+def _budget(config: Mapping[str, Any]) -> str:
+    """Return what expressions were fitted with: samples, the budget of each engine, how messages were read."""
+    section = config.get("distillation", {})
+    parts = {"distillation": {name: value for name, value in section.items() if name not in _NAMED}}
+    parts |= {name: section[name] for name in (section.get("engine"), *section.get("compare", ())) if name in section}
+    # Those of halos are read in their own way.
+    parts |= {"interpretation": config.get("interpretation", {})} if config.get("experiments") else {}
+    return "; ".join(f"{name}: {_settings(own)}" for name, own in parts.items())
+
+
+def _own_settings(config: Mapping[str, Any]) -> list[str]:
     """Return what some experiments have of their own instead of the sweep's, those that are alike together."""
+    named = [(f"{entry['system']}-{entry['dim']}", entry) for entry in config.get("experiments", ())]
+    named += [(entry.get("name", "halos"), {"operators": entry.get("operators")}) for entry in config.get("halos", ())]
     alike: dict[str, list[str]] = {}
-    for entry in experiments:
-        own = {name: entry[name] for name in ("loss", "share") if entry.get(name) is not None}
-        if entry.get("operators") is not None:
-            own["operators"] = " ".join(entry["operators"])
+    for name, entry in named:
+        own = {setting: entry[setting] for setting in ("loss", "share", "operators") if entry.get(setting) is not None}
         if own:
-            alike.setdefault(_settings(own), []).append(f"{entry['system']}-{entry['dim']}")
+            alike.setdefault(_settings(own), []).append(name)
     return [f"instead in {', '.join(names)}: {own}" for own, names in alike.items()]
 
 
 def _settings(section: Mapping[str, Any]) -> str:
-    # Which cells were filmed says nothing of how they were trained.
-    told = [f"{name} {value}" for name, value in section.items() if name not in ("frames", "filmed")]
+    told = [
+        f"{name} {' '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}"
+        for name, value in section.items()
+        # Which cells were filmed says nothing of how they were trained; sections of their own are told on their own.
+        if name not in ("frames", "filmed") and not isinstance(value, Mapping)
+    ]
     return ", ".join(told) or "unknown"
 
 
 def _versions(cells: Iterable[Found]) -> str:
-    known: dict[str, dict[str, None]] = {}
+    """Return the versions of each library; of those that differ from stage to stage, which had which."""
+    known: dict[str, dict[str, dict[str, None]]] = {}
     for text in _distinct(found.values.get("versions") for found in cells):
         for name, version in json.loads(text).items():
-            known.setdefault(name, {})[str(version)] = None
-    return ", ".join(f"{name} {' or '.join(versions)}" for name, versions in sorted(known.items())) or "unknown"
+            of_stages = version if isinstance(version, dict) else {_EVERYWHERE: version}
+            for stage, own in of_stages.items():
+                known.setdefault(name, {}).setdefault(str(own), {})[stage] = None
+    return ", ".join(f"{name} {_of_stages(versions)}" for name, versions in sorted(known.items())) or "unknown"
+
+
+def _of_stages(versions: Mapping[str, Iterable[str]]) -> str:
+    if all(_EVERYWHERE in stages for stages in versions.values()):
+        return " or ".join(versions)
+    return " or ".join(
+        f"{version} ({_EVERYWHERE if _EVERYWHERE in stages else ', '.join(stages)})"
+        for version, stages in versions.items()
+    )
 
 
 def _distinct(texts: Iterable[Any]) -> list[str]:
@@ -176,9 +208,9 @@ def _commits(texts: Iterable[Any]) -> str:
     for text in _distinct(texts):
         for part in text.split(", "):
             stage, _, commit = part.rpartition(" ")
-            of_stages.setdefault(stage or "all stages", []).append(commit)
-    if list(of_stages) == ["all stages"]:
-        return _few(of_stages["all stages"])
+            of_stages.setdefault(stage or _EVERYWHERE, []).append(commit)
+    if list(of_stages) == [_EVERYWHERE]:
+        return _few(of_stages[_EVERYWHERE])
     parts = [f"{plain(stage)} {_few(_distinct(own))}" for stage, own in of_stages.items()]
     return "; ".join(parts) if parts else "unknown"
 

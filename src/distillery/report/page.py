@@ -22,6 +22,7 @@ from distillery.report.halo import halo_experiment, halo_tables
 from distillery.report.html import blocks_html, escape, folded, identifier, inline
 from distillery.report.origin import made, missing_part, origin
 from distillery.report.plot import paths
+from distillery.report.selected import selected_note
 from distillery.report.study import Found, Study
 from distillery.report.tables import paper_tables
 from distillery.simulate.store import read_trajectories
@@ -66,6 +67,7 @@ def page(sweep: Sweep, study: Study, shown: Sequence[Shown], today: datetime.dat
         blocks_html([made(study, today, "report")]),
         f"<nav>{navigation}</nav>",
         _tiles(study),
+        blocks_html(selected_note(study)),
         *_of_bodies(sweep, study.bodies, of_bodies),
         *_of_halos(sweep, study.halos, of_halos),
         _headed("missing"),
@@ -120,6 +122,7 @@ def page_markdown(sweep: Sweep, study: Study, shown: Sequence[Shown], today: dat
         Heading(1, plain(_title(study))),
         made(study, today, "report"),
         Bullets(tuple(counts)),
+        *selected_note(study),
     ]
     of_bodies = [found for found in shown if found.cell.experiment.bodies]
     if study.bodies.cells:
@@ -127,7 +130,7 @@ def page_markdown(sweep: Sweep, study: Study, shown: Sequence[Shown], today: dat
         blocks += [
             Heading(2, "Cells"),
             *_limit_note(study.bodies, of_bodies),
-            Grid(("", "verdict", "test error", "equations", "pictures"), lines),
+            Grid(("", "verdict", "test error (median)", "equations", "pictures"), lines),
             *evidence_markdown(sweep, of_bodies),
             *paper_tables(study.bodies),
         ]
@@ -277,4 +280,5 @@ def _line(sweep: Sweep, found: Shown) -> list[str]:
     equations = "; ".join(code(readable(text)) for text in found.list("equation") if text) or "no expression"
     drawn = [(name, cell.picture(sweep.results, name)) for name in PICTURES]
     there = [f"[{name}]({quote(str(path.relative_to(sweep.results)))})" for name, path in drawn if path.is_file()]
-    return [plain(str(cell)), plain(word), show(found.number("test_mae")), equations, ", ".join(there)]
+    error = f"{show(found.number('test_mae'))} ({show(found.number('test_medae'))})"
+    return [plain(str(cell)), plain(word), error, equations, ", ".join(there)]

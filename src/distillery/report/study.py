@@ -27,7 +27,18 @@ FITS = ("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robus
 # A store that lacks one of these is of no version that can be read; what else is lacking leaves a part out.
 _ALWAYS = ("status", "reason", "test_mae", "recovered", "form", "equation", "fit")
 _WHERE_THERE = (
-    *("test_medae", "reading", "on_front", "recovered_together", "device", "engine", "commit", "versions"),
+    *(
+        "redraws_train",
+        "redraws_test",
+        "test_medae",
+        "reading",
+        "on_front",
+        "recovered_together",
+        "device",
+        "engine",
+        "commit",
+        "versions",
+    ),
     *("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robust", "force_r2_gauge_free"),
     *(f"{reading}_{fit}" for reading in READINGS for fit in FITS),
     *("node_equation", "node_recovered", "composed_mae", "composed_medae"),
