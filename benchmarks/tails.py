@@ -79,7 +79,10 @@ def measured(sweep: Sweep) -> dict[str, float | str]:
     against: set[str] = set()
     for outcome in found:
         fits = outcome.result["fits"]["distilled"]
-        means = {name: statistics.mean(fits[name]["r2_robust"]) for name in ("force", "acceleration")}
+        # A component that never changes has no R², and says nothing.
+        means = {
+            name: statistics.mean(r2 or 0.0 for r2 in fits[name]["r2_robust"]) for name in ("force", "acceleration")
+        }
         name = max(means, key=means.__getitem__)
         best.append(means[name])
         against.add({"force": "F", "acceleration": "F/m"}[name])
