@@ -72,6 +72,8 @@ def system(potential: str, **more: Any) -> dict[str, Any]:
         (system("r.__class__"), r"systems\.mine: .*is not allowed"),
         (system("1/0"), r"systems\.mine: .*not a finite real expression"),
         (system("r", damping="much"), r"systems\.mine\.damping: .*number"),
+        (system("r", damping="nan"), r"systems\.mine\.damping: input should be a valid number \(got 'nan'\)"),
+        (system("r", damping="1e999"), r"systems\.mine\.damping: input should be a valid number \(got '1e999'\)"),
         (system("r", constants={"r": 1.0}), r"systems\.mine\.constants: 'r' cannot name a constant"),
         (
             {"variants": {"some": {"pruned": True, "messages": None, "kept": 3}}, "models": ["some"]},
