@@ -72,6 +72,8 @@ def system(potential: str, **more: Any) -> dict[str, Any]:
         (system("r.__class__"), r"systems\.mine: .*is not allowed"),
         (system("1/0"), r"systems\.mine: .*not a finite real expression"),
         (system("r", damping="much"), r"systems\.mine\.damping: .*number"),
+        (system("r", damping="nan"), r"systems\.mine\.damping: input should be a valid number \(got 'nan'\)"),
+        (system("r", damping="1e999"), r"systems\.mine\.damping: input should be a valid number \(got '1e999'\)"),
         (system("r", constants={"r": 1.0}), r"systems\.mine\.constants: 'r' cannot name a constant"),
         (
             {"variants": {"some": {"pruned": True, "messages": None, "kept": 3}}, "models": ["some"]},
@@ -80,6 +82,35 @@ def system(potential: str, **more: Any) -> dict[str, Any]:
         (
             {"variants": {"some": {"pruned": True, "messages": 1}}, "models": ["some"]},
             r"models\.0: some is pruned to 2 components in 2D, more than the 1 of its messages",
+        ),
+        (
+            {"variants": {"some": {"pruned": True, "messages": 2, "kept": 3}}},
+            r"variants\.some: kept: 3 components are more than the 2 messages; lower it",
+        ),
+        (
+            {"variants": {"some": {"pruned": True, "messages": 3, "kept": 3}}},
+            r"variants\.some: pruned: of the messages all 3 of them are kept, and none is pruned; set messages to more",
+        ),
+        (
+            {"variants": {"some": {"pruned": True, "messages": None}}},
+            r"variants\.some: pruned: of the messages as many as space has dimensions are kept, and none is pruned",
+        ),
+        ({"variants": {"some": {"pruned_by": 0.5}}}, r"variants\.some: pruned_by: goes with pruned: true"),
+        (
+            {"variants": {"some": {"penalty": "l1", "weight": -0.1}}},
+            r"variants\.some\.weight: input should be greater than or equal to 0 \(got -0\.1\)",
+        ),
+        (
+            {"variants": {"some": {"kind": "hamiltonian", "messages": 7}}},
+            r"variants\.some: messages: kind: hamiltonian has no 7 components to send; leave it out",
+        ),
+        (
+            {"variants": {"some": {"kind": "control", "messages": 1}}},
+            r"variants\.some: messages: kind: control has no 1 components to send; leave it out",
+        ),
+        (
+            {"variants": {"some": {"kind": "control", "penalty": "l1", "weight": 0.1}}},
+            r"variants\.some: penalty: kind: control has no messages that l1 could weigh; leave it out",
         ),
         ({"variants": {"some": {"penalty": "l1"}}}, r"variants\.some: weight: missing; how much penalty l1 weighs"),
         ({"systems": {"spring": {"potential": "r", "time_step": 1.0}}}, "built-in system"),
@@ -90,6 +121,21 @@ def test_bad_input_is_refused_with_its_key(changes: dict[str, Any], line: str) -
     with pytest.raises(DistilleryError, match=line) as caught:
         parse_config(sweep(**changes), "config.yaml")
     assert all(text.startswith("config.yaml: ") for text in str(caught.value).splitlines())
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"kind": "hamiltonian"},
+        {"kind": "hamiltonian", "messages": 1, "penalty": "l1", "weight": 0.01},
+        {"kind": "control"},
+        {"pruned": True, "pruned_by": 0.5},
+        {"pruned": True, "messages": None, "kept": 1},
+    ],
+)
+def test_variants_that_mean_something_are_read_back_as_they_are_written(variant: dict[str, Any]) -> None:
+    found = parse_config(sweep(variants={"some": variant}, models=["some"]))
+    assert parse_config(found.model_dump(mode="json")) == found
 
 
 def test_syntax_error_names_file_line_and_column(tmp_path: Path) -> None:

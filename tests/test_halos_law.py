@@ -20,9 +20,10 @@ from distillery.halos.forms import NAMES, form
 from distillery.halos.found import composed, laws
 from distillery.halos.generalisation import above, below, error_of
 from distillery.halos.law import HaloLaw, as_content, from_content, read_law, row_sums, sums, write_law
-from distillery.halos.poles import Domain, bounded, domain_of, guarded, has_poles
+from distillery.halos.poles import Domain, bounded, domain_of, has_poles
 from distillery.halos.refit import refit
 from distillery.halos.text import latex, line, listing
+from distillery.poles import guarded
 
 EVERYONE = np.arange(400)
 TRUE = {

@@ -161,6 +161,20 @@ def test_a_potential_that_is_singular_is_warned_of(
     assert f"warning: {line}" in capsys.readouterr().err
 
 
+def test_places_where_formulas_are_singular_are_warned_of_in_the_dimensions_that_are_asked_for(make_sweep: Any) -> None:
+    mine = {"potential": "1/(r - 0.02)", "time_step": 0.01, "body_potential": "1/(z - 1)"}
+
+    def told(*dims: int) -> list[str]:
+        experiments = [{"system": "mine", "dim": dim} for dim in dims]
+        text = plan_text(make_sweep(systems={"mine": mine}, experiments=experiments))
+        return [line for line in text.splitlines() if line.startswith("systems.")]
+
+    (flat,) = told(2)
+    assert flat.startswith("systems.mine: the force of '1/(r - 0.02)' is not finite at r = 0.01; simulations whose")
+    assert told(2, 3) == told(3, 2) == told(3)
+    assert told(3)[1].startswith("systems.mine: body_potential '1/(z - 1)' or its force is not finite at x = 0, y = 0")
+
+
 def test_sizes_and_times_are_readable() -> None:
     assert [size(n) for n in (999, 1500, 250_000_000, 3_200_000_000_000, 4_500_000_000_000_000)] == [
         "999 B",

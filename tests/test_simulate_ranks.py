@@ -48,7 +48,7 @@ def command(sweep: Sweep, folder: Path, ranks: int, *, expected: int | None = No
         yaml.safe_dump(
             {"results": str(folder / "results"), "models": ["l1"]}
             | {"experiments": [{**EXPERIMENT, "system": sweep.experiments[0].system}]}
-            | {"simulation": sweep.config.simulation.model_dump()}
+            | sweep.config.model_dump(mode="json", include={"simulation", "systems"})
         )
     )
     told = ["--split", "train", "--ranks", str(expected or ranks)]
@@ -86,6 +86,22 @@ def test_any_number_of_ranks_gives_the_same_bits(make_sweep: Callable[..., Sweep
         read_trajectories(together, sweep.experiments[0], "train")
         record = json.loads(sweep.experiments[0].marker(together.results, "train").read_text())
         assert record["ranks"] == ranks
+
+
+@pytest.mark.slow
+def test_what_may_cost_simulations_is_said_once_by_whoever_simulates(
+    make_sweep: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    walled = {"potential": "r**2", "body_potential": "0.01/x**2", "time_step": 0.001}
+    sweep = make_sweep(systems={"walled": walled}, experiments=[{"system": "walled"}], simulation={"block": 8})
+    line = "warning: systems.walled: body_potential '0.01/x**2' or its force is not finite at x = 0, y = 0; "
+    for ranks in (2, 1):
+        ended = start(command(sweep, tmp_path / str(ranks), ranks))
+        assert ended.returncode == 0, ended.stderr
+        assert [told[: len(line)] for told in complaints(ended)] == [line]
+    # Nothing is simulated, and nothing said, where all is there.
+    ended = start(command(sweep, tmp_path / "2", 2))
+    assert (ended.returncode, complaints(ended)) == (0, [])
 
 
 @pytest.mark.slow

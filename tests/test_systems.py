@@ -13,6 +13,7 @@ from jaxtyping import Float
 from distillery import formula
 from distillery.config import parse_config
 from distillery.errors import DistilleryError
+from distillery.singular import warnings_about
 from distillery.sweep import Sweep, sweep_from
 from distillery.systems import SYSTEMS, ForceSystem, System
 
@@ -127,6 +128,13 @@ def test_constants_can_be_moved() -> None:
         ({"potential": "m1*r"}, "bodies 1 and 2 exchanged"),
         ({"potential": "r if q1 > 0 else r**2"}, "bodies 1 and 2 exchanged"),
         ({"potential": "log(r - 1)"}, "it or its force is not finite, as at r = 0."),
+        ({"potential": "exp(40*r)"}, "it or its force is not finite, as at r = "),
+        (
+            {"potential": "1/(r - 1)"},
+            "its force is not finite at r = 0.99; from r = 0.05 to 20 it must be (softening 0",
+        ),
+        ({"potential": "1/(r - a)", "constants": {"a": 3.0}, "softening": 0.0}, "not finite at r = 3; from"),
+        ({"potential": "1/(r - m1 - m2)"}, "its force is not finite at r = 1.62, m1 = 1.13, m2 = 0.495; from"),
         ({"body_potential": "log(y)"}, "'log(y)': is not finite"),
     ],
 )
@@ -140,6 +148,121 @@ def test_bad_systems_are_refused_in_one_line_that_names_the_place(changes: dict[
         parse_config(content)
     assert complaint in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1
+
+
+def _poles_of(potential: str, **more: Any) -> list[float]:
+    """Where the poles of a pair are, if it is not refused for one of them."""
+    return sorted({round(pole["r"], 9) for pole in System(potential=potential, time_step=0.01, **more).poles})
+
+
+@pytest.mark.parametrize(
+    "potential",
+    [
+        "1/(r - 1)",
+        "1/(r - 3)",
+        "1/(r - 1)**2",
+        "log(abs(r - 2))",
+        "1/(r**2 - 2*r + 1)",
+        "sqrt(abs(r - 1))",
+        "abs(r - 1)**0.9",
+        "(r - 1)*log(abs(r - 1))",
+        "1e-9/(r - 1) - 1/r",
+        "1/(r - 1) + 1e6*r",
+        "1/((r - 1)*(r - 1.001))",
+        "m1*m2/log(r)",
+        "1/(exp(r) - 5)",
+        "1/(r - m1*m2)",
+        "1/(min(r, 2) - 1)",
+        "1/(r - 2) if r > 2 else 0",
+        "0 if r > 2 else sqrt(2 - r)",
+        "1/(r - 0.06)",
+        "1/(r - 20)",
+    ],
+)
+def test_a_pole_of_a_pair_is_refused_however_narrow(potential: str) -> None:
+    with pytest.raises(ValueError, match=r"its force is not finite at r = .*; from r = 0\.05 to 20 it must be"):
+        System(potential=potential, time_step=0.01)
+
+
+@pytest.mark.parametrize(
+    "potential",
+    [
+        "exp(-((r - 1)/0.01)**2)",
+        "exp(-((r - 1)/0.0001)**2)",
+        "4*((1/r)**12 - (1/r)**6)",
+        "1/((r - 1)**2 + 1e-6)",
+        "1/((r - 1)**2 + 1e-12)",
+        "-m1*m2/sqrt(r**2 + 0.0001)",
+        "q1*q2/(abs(r - 1) + 0.001)",
+        "1/(r - 1) if r > 1.001 else 0",
+        "1/(r - 3) if r < 2 else 0",
+        "sqrt(r - 1)**3 if r > 1 else 0",
+        "1000 if r > 2 else 0",
+        "abs(r - 1)",
+        "1/max(r, 1)",
+        "1/(r + m1*m2)",
+        "log(r)",
+        "r**r",
+        # What cancels leaves rounding that grows; the force itself does not.
+        "(r**2 - 1)/(r - 1)",
+        "(r - 1)**2*log(abs(r - 1))",
+        "exp(-1/(r - 1)**2)",
+    ],
+)
+def test_steep_forces_and_edges_are_no_poles(potential: str) -> None:
+    for softening in (0.0, 0.01):
+        assert _poles_of(potential, softening=softening) == []
+
+
+def test_a_pole_nearer_or_farther_than_forces_must_be_finite_is_known_and_not_refused() -> None:
+    assert _poles_of("1/(r - 0.02)") == [0.01]
+    assert _poles_of("1/(r - 0.02)", softening=0.03) == []
+    assert _poles_of("1/(r - 30)/(r - 0.04)") == [0.03, 29.99]
+    # Where bodies meet is no place of a pole: with softening none is there.
+    assert _poles_of("1/r", softening=0.0) == []
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_built_in_systems_have_no_poles_and_are_not_warned_of(name: str) -> None:
+    assert SYSTEMS[name].poles == ()
+    assert [line for dim in (2, 3) for line in warnings_about(name, SYSTEMS[name], dim)] == []
+
+
+@pytest.mark.parametrize(
+    ("potential", "dim", "place"),
+    [
+        ("1/x", 2, "x = 0, y = 0"),
+        ("m/sqrt(x**2 + y**2)", 2, "x = 0, y = 0"),
+        ("q/x", 3, "x = 0, y = 0, z = 0"),
+        ("log(x**2)", 2, "x = 0, y = 0"),
+        ("abs(y)**0.5", 2, "x = 0, y = 0"),
+        ("(y + 10)**1.5", 2, "x = 0, y = -10"),
+        ("1/(x - 1)", 2, "x = 1, y = 0"),
+        ("1/(y - x - 1)", 2, "x = -1, y = 0"),
+        ("m/(y - a)**2", 2, "x = 0, y = 1.5"),
+        ("m/(x - m)", 2, "x = 1.13, y = 0"),
+        ("-m/sqrt((x - 1)**2 + (y + 2)**2)", 2, "x = 1, y = -2"),
+        ("-m/sqrt((x - 1)**2 + (y + 2)**2 + (z - a)**2)", 3, "x = 1, y = -2, z = 1.5"),
+        ("1/z", 2, "z = 0"),
+        # In the plane z is 0.
+        ("1/(z - 1)", 3, "x = 0, y = 0, z = 1"),
+        ("1/(z - 1)", 2, None),
+        ("-m/sqrt(x**2 + y**2 + 0.01)", 2, None),
+        ("sqrt(x**2 + y**2)", 2, None),
+        ("(1 - sqrt(x**2 + y**2))**2 if x**2 + y**2 < 1 else 0", 2, None),
+        ("100 if x > 0 else 0", 2, None),
+        ("(x**2 - 1)/(x - 1)", 2, None),
+        ("m*abs(y)", 2, None),
+    ],
+)
+def test_a_body_potential_that_is_not_finite_is_warned_of_with_the_place(
+    potential: str, dim: int, place: str | None
+) -> None:
+    system = System(potential="r**2", body_potential=potential, constants={"a": 1.5}, time_step=0.01)
+    found = warnings_about("mine", system, dim)
+    start = f"systems.mine: body_potential {potential!r} or its force is not finite at {place}; simulations"
+    assert [line.startswith(start) for line in found] == [True] * (place is not None)
+    assert all("\n" not in line for line in found)
 
 
 def test_fields_that_were_added_later_change_no_key_where_they_say_nothing() -> None:

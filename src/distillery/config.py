@@ -247,10 +247,9 @@ def _explain(finding: Any) -> str:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def schema() -> dict[str, Any]:

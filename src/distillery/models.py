@@ -68,7 +68,22 @@ class Model(BaseModel):
             raise ValueError(
                 f"kind: {self.kind} sends no messages; pruned, relative, antisymmetric and kl need a graph"
             )
+        self._refuse_what_means_nothing()
         return self
+
+    def _refuse_what_means_nothing(self) -> None:
+        # A checked configuration is written with its defaults, and read again: these say nothing.
+        fields = type(self).model_fields
+        unsaid = (None, fields["messages"].default, 1 if self.kind == "hamiltonian" else None)
+        if self.kind != "graph" and self.messages not in unsaid:
+            raise ValueError(f"messages: kind: {self.kind} has no {self.messages} components to send; leave it out")
+        if self.kind == "control" and self.penalty != "none":
+            raise ValueError(f"penalty: kind: control has no messages that {self.penalty} could weigh; leave it out")
+        if self.pruned and self.kept == self.messages:
+            what = "as many as space has dimensions" if self.kept is None else f"all {self.kept} of them"
+            raise ValueError(f"pruned: of the messages {what} are kept, and none is pruned; set messages to more")
+        if not self.pruned and self.pruned_by != fields["pruned_by"].default:
+            raise ValueError("pruned_by: goes with pruned: true; set that, or leave pruned_by out")
 
     @property
     def unweighted(self) -> Model:

@@ -12,6 +12,7 @@ from distillery.cell import SPLITS, Cell, Experiment
 from distillery.collect.text import align, counted
 from distillery.errors import DistilleryError
 from distillery.halos import plan as halos
+from distillery.singular import warnings_about
 from distillery.sweep import Sweep
 
 
@@ -173,14 +174,11 @@ def plan_text(sweep: Sweep, width: int | None = None) -> str:
 
 def warnings_of(sweep: Sweep) -> list[str]:
     """Return a line for each thing that may well be meant so, and yet may cost results."""
-    names = dict.fromkeys(experiment.system for experiment in sweep.settings)
-    systems = {name: sweep.config.known_systems[name] for name in names}
-    return [
-        f"systems.{name}: {system.potential!r} or its force is not finite at r = 0; simulations whose bodies come too "
-        "close are dropped and drawn again. Set softening above 0 to keep it finite"
-        for name, system in systems.items()
-        if system.is_singular
-    ]
+    largest: dict[str, int] = {}
+    for experiment in sweep.settings:
+        largest[experiment.system] = max(experiment.dim, largest.get(experiment.system, 0))
+    systems = sweep.config.known_systems
+    return [line for name, dim in largest.items() for line in warnings_about(name, systems[name], dim)]
 
 
 def size(bytes_: int) -> str:

@@ -27,13 +27,19 @@ from pydantic import (
 
 from distillery import formula, pieces
 from distillery.errors import DistilleryError
+from distillery.poles import pair_poles, place_text
 
 PAIR_SYMBOLS = ("r", "m1", "m2", "q1", "q2")
 BODY_SYMBOLS = ("x", "y", "z", "m", "q")
 SOFTENING = "softening"
 DAMPING = "damping"
+# Where the force of a pair must be finite, and where laws are judged by it (see ``verify.gauge``).
+NEAREST, FARTHEST = 0.05, 20.0
 # Random places at which a system's formulas are tried.
 _TRIALS = 64
+_RANGE = np.geomspace(NEAREST, FARTHEST, 100)
+# Where a pole is, is known to this share of its distance.
+_ROUNDING = 1e-7
 # From the middle, where a body is looked for that crosses an edge of its potential.
 _FAR = 10.0
 
@@ -93,12 +99,23 @@ class System(BaseModel):
         random = np.random.default_rng(0)
         bodies = {"m": np.exp(random.normal(size=(2, _TRIALS))), "q": random.choice(self.charges, (2, _TRIALS))}
         place = {axis: random.normal(0.0, self.position_scale, _TRIALS) for axis in ("x", "y", "z")}
-        given = {**self.parameters, "r": np.exp(random.uniform(np.log(0.05), np.log(20.0), _TRIALS))}
+        given = {**self.parameters, "r": np.exp(random.uniform(np.log(NEAREST), np.log(FARTHEST), _TRIALS))}
         given |= {f"{name}{body + 1}": values[body] for name, values in bodies.items() for body in (0, 1)}
         swapped = given | {"m1": given["m2"], "m2": given["m1"], "q1": given["q2"], "q2": given["q1"]}
         there, back = (formula.evaluate(self.radial_force, values) for values in (given, swapped))
-        finite = np.isfinite(there) & np.isfinite(formula.evaluate(self._of_pair, given))
-        _refuse(self.pair_text, "it or its force is not finite", ~finite, given, PAIR_SYMBOLS)
+        every = {name: np.asarray(value).reshape(-1, 1) for name, value in given.items()} | {"r": _RANGE}
+        finite = [np.isfinite(formula.evaluate(each, every)) for each in (self._of_pair, self.radial_force)]
+        told = ("r", *(name for name in PAIR_SYMBOLS[1:] if formula.symbol(name) in self._of_pair.free_symbols))
+        _refuse(self.pair_text, "it or its force is not finite", ~np.logical_and(*finite), every, told)
+        # Poles lie between any such distances. Those of pairs nearer or farther are warned of (see ``singular``).
+        for pole in self.poles:
+            if NEAREST * (1 - _ROUNDING) <= pole["r"] <= FARTHEST * (1 + _ROUNDING):
+                at = place_text({name: pole[name] for name in told})
+                soft = f" (softening {self.softening:g} is added to r)" if self.softening else ""
+                raise DistilleryError(
+                    f"formula {self.pair_text!r}: its force is not finite at {at}; from r = {NEAREST:g} to "
+                    f"{FARTHEST:g} it must be{soft}"
+                )
         # Every stage takes F_12 = -F_21: a pair has one potential.
         unequal = np.abs(there - back) > 1e-9 * (np.abs(there) + np.abs(back))
         _refuse(self.pair_text, "it is another for bodies 1 and 2 exchanged", unequal, given, PAIR_SYMBOLS)
@@ -171,15 +188,9 @@ class System(BaseModel):
         return not pieces.jumps(self.external_potential, *({**self.parameters, **body, **place} for place in places))
 
     @property
-    def is_singular(self) -> bool:
-        """Whether the potential or its force is not finite where two bodies meet, softening included."""
-        random = np.random.default_rng(0)
-        values: dict[str, Any] = {**self.parameters, "r": 0.0}
-        values |= {name: np.exp(random.normal(size=_TRIALS)) for name in ("m1", "m2")}
-        values |= {name: random.choice(self.charges, _TRIALS) for name in ("q1", "q2")}
-        return not all(
-            np.all(np.isfinite(formula.evaluate(each, values))) for each in (self.softened_potential, self.radial_force)
-        )
+    def poles(self) -> tuple[dict[str, float], ...]:
+        """Where the force of a pair grows without bound, softening included: values of ``r`` and all other symbols."""
+        return pair_poles(self.radial_force, tuple(self.parameters.items()), self.charges)
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -240,10 +251,11 @@ class ForceSystem(System):
 
 def _refuse(text: str, what: str, where: Any, values: Mapping[str, Any], names: tuple[str, ...]) -> None:
     """Raise DistilleryError with the first place where something holds, if there is any."""
-    found = np.flatnonzero(np.broadcast_to(where, (_TRIALS,)))
-    if len(found):
-        place = ", ".join(f"{name} = {float(values[name][found[0]]):.3g}" for name in names)
-        raise DistilleryError(f"formula {text!r}: {what}, as at {place}")
+    where, *places = np.broadcast_arrays(where, *(values[name] for name in names))
+    if where.any():
+        first = np.argmax(where)
+        at = {name: float(place.flat[first]) for name, place in zip(names, places, strict=True)}
+        raise DistilleryError(f"formula {text!r}: {what}, as at {place_text(at)}")
 
 
 @functools.cache

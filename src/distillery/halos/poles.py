@@ -13,12 +13,12 @@ import itertools
 from collections.abc import Mapping
 
 import numpy as np
-import sympy
 from jaxtyping import Float, Int
 
 from distillery import formula
 from distillery.halos.features import HaloGraph
 from distillery.halos.law import HaloLaw, sums
+from distillery.poles import guarded
 from distillery.randomness import stream
 
 # The domain reaches so many times beyond the largest value among the halos.
@@ -28,17 +28,6 @@ _DRAWS = 2_000
 _LEAST = 1e-12
 # Constants beyond these sizes are factors of powers, and keep their signs too: then a refit moves their logarithms.
 _EXTREME = (1e-3, 1e3)
-
-
-def guarded(expression: sympy.Expr) -> tuple[sympy.Expr, ...]:
-    """Return the parts of an expression that must not change their signs.
-
-    Args:
-        expression: Any expression: bases of negative or broken powers, and arguments of logarithms.
-    """
-    powers = {p.base for p in expression.atoms(sympy.Pow) if not (p.exp.is_Integer and p.exp > 0)}
-    logarithms = {logarithm.args[0] for logarithm in expression.atoms(sympy.log)}
-    return tuple(sorted((part for part in powers | logarithms if not part.is_number), key=sympy.default_sort_key))
 
 
 def bounded(law: HaloLaw) -> HaloLaw:

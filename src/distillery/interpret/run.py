@@ -67,7 +67,7 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
                 result, reading = read_messages(sweep, cell, network, held_out, fresh)
             except NotFiniteError as error:
                 cell.messages(sweep.results).unlink(missing_ok=True)
-                now.write({}, status="diverged", reason=str(error))
+                now.write({}, status="diverged", reason=f"{error} after step {now.before.result['steps']}")
                 return
             samples = _samples(network, reading, known, fresh.first(sweep.config.distillation.held_out))
             samples |= _of_nodes(sweep, cell, network, reading, seen, held_out)

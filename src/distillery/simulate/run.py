@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from distillery.simulate.equations import equations
 from distillery.simulate.initial import Bodies, draw
 from distillery.simulate.integrator import Integrator, Motion
 from distillery.simulate.ranks import Ranks, joined
+from distillery.singular import warnings_about
 from distillery.sweep import Sweep
 
 # A system whose simulations cannot be integrated this often in a row is not unlucky but wrong.
@@ -53,6 +55,7 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> 
         if crew.first(lambda: _is_done(marker, store)):
             return
         crew.first(lambda: marker.unlink(missing_ok=True))
+        crew.first(lambda: _warn(sweep, experiment))
         crew.first(store.prepare)
         seconds = _integrate(sweep, experiment, split, store, crew)
         crew.first(lambda: _finish(marker, store, started, crew.size, seconds))
@@ -82,6 +85,12 @@ def _refuse(sweep: Sweep, experiment: Experiment, store: stores.Store) -> None:
             f"{store.path}: needs up to {needed / 1e9:,.2f} GB, but only {free / 1e9:,.2f} GB are free; "
             "free some space, or lower simulations or snapshots"
         )
+
+
+def _warn(sweep: Sweep, experiment: Experiment) -> None:
+    """Say what may cost simulations; where a whole sweep runs, this stands in the log of the job."""
+    for line in warnings_about(experiment.system, sweep.system(experiment), experiment.dim):
+        sys.stderr.write(f"warning: {line}\n")
 
 
 def _integrate(

@@ -18,12 +18,10 @@ from distillery import formula, pieces
 from distillery.functions import AXES
 from distillery.randomness import stream
 from distillery.settings import VerificationSettings
-from distillery.systems import System
+from distillery.systems import FARTHEST, NEAREST, System
 from distillery.verify.gauge import (
-    FARTHEST,
     FIT_RECEIVERS,
     FIT_SENDERS,
-    NEAREST,
     Probe,
     Verdict,
     bodies,

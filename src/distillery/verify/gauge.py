@@ -23,11 +23,10 @@ from scipy.optimize import minimize
 from distillery import formula
 from distillery.randomness import stream
 from distillery.settings import VerificationSettings
-from distillery.systems import SOFTENING, System
+from distillery.systems import FARTHEST, NEAREST, SOFTENING, System
 
 Form = Literal["force", "acceleration", "gauge", "energy"]
 
-NEAREST, FARTHEST = 0.05, 20.0
 _LOG_MASS_SPREAD = 1.5
 # Where edges are looked for, and how near to one is beside it.
 _EDGE_GRID, _BESIDE = 4001, 1.25
