@@ -326,6 +326,7 @@ def test_divergence_is_a_result(tiny: Callable[..., Sweep]) -> None:
         (1e6, r"the loss exploded before step 100: 2e\+06, while it is [\d.]+ for a network that always says 0"),
         (float("nan"), "the loss is not finite at step 1"),
     ],
+    ids=["huge", "not finite"],
 )
 def test_cell_that_explodes_costs_no_other_of_its_stack(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, start: float, reason: str
