@@ -8,21 +8,34 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch.distributions import Normal, kl_divergence
 
 import distillery.interpret.run as interpret_run
 import orbits
 from distillery.errors import DistilleryError
 from distillery.interpret.aligned import alignment
 from distillery.interpret.fits import fit_component, trimmed_fit
-from distillery.interpret.messages import choose_reading, explained_share, reading_axes, sample_edges
+from distillery.interpret.gauge import Reading
+from distillery.interpret.messages import (
+    Edges,
+    choose_reading,
+    divergence_along,
+    explained_share,
+    reading_axes,
+    sample_edges,
+)
 from distillery.interpret.run import interpret
-from distillery.outcome import read_outcome
+from distillery.outcome import read_outcome, write_outcome
 from distillery.randomness import stream
 from distillery.sweep import Sweep
 from distillery.systems import SYSTEMS
 from distillery.train import run as train_run
 from distillery.train.batches import graphs_of
+from distillery.train.network import Network
 from distillery.train.run import train
+from distillery.train.stack import build
 
 SAMPLES = 4000
 
@@ -188,6 +201,109 @@ def test_stage_writes_findings_and_samples(tiny: Callable[..., Sweep], model: st
     interpret(sweep, cell)
     with np.load(cell.messages(sweep.results), allow_pickle=False) as samples:
         assert np.array_equal(samples["message"], first)
+
+
+def untrained(sweep: Sweep) -> Network:
+    """The network of the sweep's one cell, as it is before its first step."""
+    (cell,) = sweep.cells
+    network = build(sweep, cell, 1)
+    network.initialise(0, stream(cell.seed, "test weights"))
+    return network
+
+
+def read(sweep: Sweep, network: Network) -> tuple[dict[str, Any], Reading, Edges]:
+    """The findings on a network, how its messages are read, and the edges on which that was found."""
+    (cell,) = sweep.cells
+    held_out = graphs_of(orbits.read_trajectories(sweep, cell.experiment, "test"))
+    edges = sample_edges(held_out, "complete", 500, stream(0, "test edges"))
+    return *interpret_run.read_messages(sweep, cell, network, held_out, edges), edges
+
+
+@pytest.mark.parametrize("reading", ["std", "principal"])
+def test_variational_messages_are_ranked_by_their_kl_divergence(tiny: Callable[..., Sweep], reading: str) -> None:
+    sweep = tiny(models=["kl"], interpretation={"reading": reading, "aligned": False, "gauge_fixed": False})
+    network = untrained(sweep)
+    with torch.no_grad():
+        # Components that vary little and are sure of themselves, and others that vary most.
+        network.edge.last[:, :, [7, 42]] *= 0.1
+        network.edge.last[:, :, [3, 5]] *= 3
+        network.edge.last_bias[..., [107, 142]] -= 9.0
+    result, read_as, edges = read(sweep, network)
+    rows = [torch.from_numpy(side.astype(np.float32))[None] for side in (edges.receiver, edges.sender)]
+    mean, log_variance = network.output(*rows)[0].detach().double().split(100, dim=1)
+    # What they may have besides is a constant, ½ in each component.
+    divergence = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)) + 0.5
+    by_hand = (mean.numpy() ** 2 + np.exp(log_variance.numpy()) - log_variance.numpy()) / 2
+    np.testing.assert_allclose(divergence_along(network, edges), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(divergence_along(network, edges), divergence.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(result["significance"], by_hand.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(result["message_std"], mean.std(dim=0, correction=0).numpy(), rtol=1e-4)
+    assert result["reading"] == reading
+    if reading == "std":
+        # By the divergence, though these two vary least.
+        assert set(np.flatnonzero(np.abs(read_as.axes).sum(axis=1))) == {7, 42}
+        assert set(np.argsort(result["message_std"])[:2]) == {7, 42}
+    else:
+        # By the variance, whatever the divergence: no two directions carry more of it.
+        most = np.linalg.eigvalsh(np.cov(mean.numpy(), rowvar=False))[-2:].sum()
+        assert np.cov(mean.numpy() @ read_as.axes, rowvar=False).trace() == pytest.approx(most, rel=1e-4)
+        np.testing.assert_allclose(read_as.axes.T @ read_as.axes, np.eye(2), atol=1e-6)
+        assert result["explained"]["principal"] == pytest.approx(most / np.cov(mean.numpy(), rowvar=False).trace())
+        assert np.abs(read_as.axes[[7, 42]]).max() < 0.1
+
+
+def test_significance_of_other_messages_is_their_deviation(tiny: Callable[..., Sweep]) -> None:
+    result, *_ = read(tiny(models=["l1"]), untrained(tiny(models=["l1"])))
+    assert result["significance"] == result["message_std"]
+
+
+@pytest.mark.parametrize("model", ["bottleneck", "flathgn"])
+def test_errors_are_mean_and_median_over_bodies_of_the_summed_absolute_error(
+    tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    # The last chunk of the 160 graphs is not full.
+    monkeypatch.setattr("distillery.interpret.messages.CHUNK", 70)
+    sweep = tiny(models=[model])
+    network, held_out = untrained(sweep), orbits.read_trajectories(sweep, sweep.experiments[0], "test")
+    errors = []
+    for simulation, time, body in np.ndindex(16, 10, 4):
+        features = [
+            np.concatenate(
+                [
+                    held_out.position[simulation, time, one],
+                    held_out.velocity[simulation, time, one],
+                    [held_out.charge[simulation, one], held_out.mass[simulation, one]],
+                ]
+            )
+            for one in range(4)
+        ]
+        if body == 0:
+            predicted = network(torch.tensor(np.array(features, dtype=np.float32))[None, None]).acceleration[0, 0]
+        off = predicted[body].detach().numpy() - held_out.acceleration[simulation, time, body]
+        errors.append(abs(float(off[0])) + abs(float(off[1])))
+    result, *_ = read(sweep, network)
+    assert result["test_mae"] == pytest.approx(sum(errors) / 640, rel=1e-5)
+    assert result["test_medae"] == pytest.approx(sum(sorted(errors)[319:321]) / 2, rel=1e-5)
+    assert result["label_std"] == pytest.approx(
+        np.sqrt(((held_out.acceleration - held_out.acceleration.mean()) ** 2).mean())
+    )
+
+
+@pytest.mark.slow
+def test_errors_of_the_same_weights_do_not_depend_on_the_loss(tiny: Callable[..., Sweep]) -> None:
+    found = []
+    for loss in ("absolute", "scaled", "relative"):
+        sweep = tiny(training={"hidden": 8, "batch": 16, "steps": 100, "loss": loss})
+        (cell,) = sweep.cells
+        weights = cell.weights(sweep.results)
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: own[0].contiguous() for name, own in untrained(sweep).state_dict().items()}, weights)
+        path, key = cell.outcome(sweep.results, "train"), sweep.key("train", cell)
+        write_outcome(path, key=key, started=0.0, result={}, belongings=(weights,))
+        interpret(sweep, cell)
+        found.append(read_outcome(cell.outcome(sweep.results, "interpret"), key=sweep.key("interpret", cell)).result)
+    assert len({(result["test_mae"], result["test_medae"], result["label_std"]) for result in found}) == 1
+    assert 0 < found[0]["test_medae"] < found[0]["test_mae"]
 
 
 # One step leaves weights that are finite and far too large, which training does not see.

@@ -13,7 +13,7 @@ import pytest
 from distillery import workflow
 from distillery.cell import STAGES, STORE_MARKER, Cell
 from distillery.errors import DistilleryError
-from distillery.jobs import groups, work, work_together
+from distillery.jobs import groups, shape_of, work, work_together
 from distillery.outcome import Status, read_outcome, running, write_outcome
 from distillery.reopen import drop_stale, reopen
 from distillery.sweep import Sweep
@@ -143,6 +143,38 @@ def test_trainings_are_stacked_by_model_only_when_asked(make_sweep: Callable[...
     assert [len(group) for group in groups(apart, "train", job)] == [1, 1, 1, 1]
     assert [{cell.model for cell in group} for group in groups(stacked, "train", job)] == [{"l1"}, {"standard"}]
     assert [len(group) for group in groups(stacked, "interpret", job)] == [1, 1, 1, 1]
+
+
+def test_shape_is_dimensions_bodies_graph_and_model_but_for_its_weight(make_sweep: Callable[..., Sweep]) -> None:
+    heavy, wide = {"penalty": "l1", "weight": 1.0}, {"penalty": "l1", "weight": 1e-2, "messages": 50}
+    experiments = [
+        {"system": "spring"},
+        {"system": "charge", "seed": 1, "loss": "scaled"},
+        {"system": "spring", "bodies": 5},
+        {"system": "spring", "dim": 3},
+        {"system": "string"},
+    ]
+    sweep = make_sweep(
+        experiments=experiments,
+        models=["l1", "heavy", "wide"],
+        variants={"heavy": heavy, "wide": wide},
+        seeds=[0, 1],
+        execution={"cells_per_job": 6, "stacked": True},
+    )
+    shapes: dict[object, set[str]] = {}
+    for cell in sweep.cells:
+        shapes.setdefault(shape_of(sweep, cell), set()).add(str(cell))
+    flat = ("spring-2d-4b-s0", "charge-2d-4b-s1")
+    alike = [flat, ("spring-2d-5b-s0",), ("spring-3d-4b-s0",), ("string-2d-4b-s0",)]
+    expected = [
+        {f"{experiment}/{model}-s{seed}" for experiment in same for model in models for seed in (0, 1)}
+        for same in alike
+        for models in (("l1", "heavy"), ("wide",))
+    ]
+    assert sorted(map(sorted, shapes.values())) == sorted(map(sorted, expected))
+    for job in sweep.jobs.values():
+        found = [{cell.model for cell in group} for group in groups(sweep, "train", job)]
+        assert found == [{"l1", "heavy"}, {"wide"}]
 
 
 def make_systems(make_sweep: Callable[..., Sweep]) -> Sweep:

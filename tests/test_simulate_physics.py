@@ -109,23 +109,24 @@ def test_accelerations_are_minus_the_gradient_of_the_energy(system: System, dim:
     np.testing.assert_allclose(integrator(system, dim, bodies).acceleration(state), expected, rtol=1e-5, atol=1e-5)
 
 
+# What is said below of all simulations holds of those with close encounters too: the worst found is a twentieth of it.
+@pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("name", CONSERVATIVE)
-def test_energy_is_conserved_and_without_outer_forces_momentum_and_angular_momentum(name: str) -> None:
-    bodies = drawn(name)
-    motion = integrator(SYSTEMS[name]).propagate(bodies, times(name))
+def test_energy_is_conserved_and_without_outer_forces_momentum_and_angular_momentum(name: str, dim: int) -> None:
+    bodies = drawn(name, dim)
+    motion = integrator(SYSTEMS[name], dim).propagate(bodies, times(name))
     assert motion.reached.all()
     total = energy(SYSTEMS[name], bodies, motion)
-    scale = 1 + np.abs(total[:, :1])
-    drift = np.abs(total - total[:, :1]) / scale
-    assert np.median(drift.max(1)) < 1e-7
-    assert drift.max() < 1e-4
+    drift = np.abs(total - total[:, :1]) / (1 + np.abs(total[:, :1]))
+    assert drift.max() < 5e-7
     if name not in ISOLATED:
         return
     momentum = (bodies.mass[:, None, :, None] * motion.velocity).sum(2)
-    np.testing.assert_allclose(momentum, np.broadcast_to(momentum[:, :1], momentum.shape), atol=1e-9)
+    np.testing.assert_allclose(momentum, np.broadcast_to(momentum[:, :1], momentum.shape), rtol=0, atol=1e-11)
     x, v = motion.position, motion.velocity
-    spin = (bodies.mass[:, None] * (x[..., 0] * v[..., 1] - x[..., 1] * v[..., 0])).sum(-1)
-    np.testing.assert_allclose(spin, np.broadcast_to(spin[:, :1], spin.shape), atol=1e-8)
+    for a, b in itertools.combinations(range(dim), 2):
+        spin = (bodies.mass[:, None] * (x[..., a] * v[..., b] - x[..., b] * v[..., a])).sum(-1)
+        np.testing.assert_allclose(spin, np.broadcast_to(spin[:, :1], spin.shape), rtol=0, atol=5e-7)
 
 
 def test_damping_takes_energy() -> None:
@@ -164,34 +165,36 @@ def test_two_bodies_on_a_spring_swing_with_the_reduced_mass() -> None:
     np.testing.assert_allclose(distance, 1 + amplitude * np.cos(rate * moments), atol=1e-6)
 
 
+@pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("name", CONSERVATIVE)
-def test_time_can_be_turned_back(name: str) -> None:
-    bodies, moments = drawn(name), times(name, 20)
-    there = integrator(SYSTEMS[name]).propagate(bodies, moments)
+def test_time_can_be_turned_back(name: str, dim: int) -> None:
+    bodies, moments = drawn(name, dim), times(name, 20)
+    there = integrator(SYSTEMS[name], dim).propagate(bodies, moments)
     turned = Bodies(bodies.mass, bodies.charge, there.position[:, -1], -there.velocity[:, -1])
-    back = integrator(SYSTEMS[name]).propagate(turned, moments)
-    error = np.abs(back.position[:, -1] - bodies.position).max((1, 2))
-    assert np.median(error) < 1e-6
+    back = integrator(SYSTEMS[name], dim).propagate(turned, moments)
+    np.testing.assert_allclose(back.position[:, -1], bodies.position, rtol=0, atol=5e-7)
+    np.testing.assert_allclose(-back.velocity[:, -1], bodies.velocity, rtol=0, atol=5e-6)
     # The same, by letting time run backwards.
     backwards = Bodies(bodies.mass, bodies.charge, there.position[:, -1], there.velocity[:, -1])
-    past = integrator(SYSTEMS[name]).propagate(backwards, moments[::-1].copy())
-    assert np.median(np.abs(past.position[:, -1] - bodies.position).max((1, 2))) < 1e-6
+    past = integrator(SYSTEMS[name], dim).propagate(backwards, moments[::-1].copy())
+    np.testing.assert_allclose(past.position[:, -1], bodies.position, rtol=0, atol=5e-7)
 
 
+@pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("name", ISOLATED)
-def test_bodies_can_be_renumbered_and_space_be_shifted(name: str) -> None:
-    bodies, moments = drawn(name), times(name, 20)
-    motion = integrator(SYSTEMS[name]).propagate(bodies, moments)
-    order, shift, boost = [2, 0, 3, 1], np.array([3.0, -7.0]), np.array([0.5, 0.25])
+def test_bodies_can_be_renumbered_and_space_be_shifted(name: str, dim: int) -> None:
+    bodies, moments = drawn(name, dim), times(name, 20)
+    motion = integrator(SYSTEMS[name], dim).propagate(bodies, moments)
+    order, shift, boost = [2, 0, 3, 1], np.array([3.0, -7.0, 2.0])[:dim], np.array([0.5, 0.25, -1.0])[:dim]
     changed = Bodies(
         bodies.mass[:, order],
         bodies.charge[:, order],
         bodies.position[:, order] + shift,
         bodies.velocity[:, order] + boost,
     )
-    moved = integrator(SYSTEMS[name]).propagate(changed, moments)
+    moved = integrator(SYSTEMS[name], dim).propagate(changed, moments)
     expected = motion.position[:, :, order] + shift + boost * moments[:, None, None]
-    assert np.median(np.abs(moved.position - expected).max((1, 2, 3))) < 1e-6
+    np.testing.assert_allclose(moved.position, expected, rtol=0, atol=1e-7)
 
 
 def test_a_simulation_does_not_depend_on_its_companions() -> None:
@@ -302,9 +305,7 @@ def reference(system: System, bodies: Bodies, moments: Float[np.ndarray, "time"]
 def test_agrees_with_dop853(name: str, dim: int, count: int) -> None:
     bodies, moments = drawn(name, dim, count=count), times(name, 25, 20)
     motion = integrator(SYSTEMS[name], dim).propagate(bodies, moments)
-    errors = []
     for index in range(count):
         exact = reference(SYSTEMS[name], bodies[[index]], moments)[:, : 4 * dim]
         found = motion.position[index].reshape(len(moments), -1)
-        errors.append(np.abs(found - exact).max(-1)[1:] / np.abs(exact).max(-1)[1:])
-    assert np.median(errors) < 1e-7
+        assert (np.abs(found - exact).max(-1) / np.abs(exact).max(-1)).max() < 1e-7

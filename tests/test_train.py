@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import signal
 import subprocess
 import sys
@@ -21,12 +22,18 @@ from distillery.cell import Cell
 from distillery.cli import cli
 from distillery.errors import DistilleryError
 from distillery.files import checksum
+from distillery.interpret.messages import errors_on
+from distillery.interpret.run import load_network
+from distillery.models import Model
 from distillery.outcome import read_outcome
+from distillery.randomness import stream
 from distillery.sweep import Sweep
 from distillery.train import checkpoint, loop, run
 from distillery.train.batches import WINDOW, Batches, Graphs, graphs_of
+from distillery.train.network import Network
 from distillery.train.run import train
 from distillery.train.schedule import faded_in, one_cycle
+from distillery.train.stack import build
 
 TRAINING = {"hidden": 8, "batch": 8, "steps": 250, "learning_rate": 5e-3}
 EXECUTION = {"checkpoint_every": 60, "device": "cpu"}
@@ -69,7 +76,6 @@ def test_training_learns_and_leaves_weights_history_and_outcome(tiny: Callable[.
     assert [int(row["step"]) for row in rows] == [100, 200, 250]
     assert float(rows[-1]["loss"]) < 0.9 * float(rows[0]["loss"])
     assert float(rows[-1]["loss"]) == pytest.approx(outcome.result["final_loss"], rel=1e-6)
-    assert float(rows[-1]["concentration"]) == pytest.approx(1)
     assert not cell.checkpoint(sweep.results).exists()
 
     before = cell.weights(sweep.results).stat().st_mtime_ns
@@ -88,11 +94,40 @@ def test_chain_trains_by_message_passing(tiny: Callable[..., Sweep]) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("model", ["kl", "flathgn", "pruning", "newton"])
-def test_other_models_train(tiny: Callable[..., Sweep], model: str) -> None:
-    sweep = tiny(models=[model], training={**TRAINING, "steps": 20})
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["l1", "kl", "flathgn", "pruning", "newton"])
+def test_every_model_learns_what_it_was_not_shown(tiny: Callable[..., Sweep], model: str) -> None:
+    sweep = tiny(models=[model], training={"hidden": 16, "batch": 16, "steps": 1000, "learning_rate": 1e-2})
+    (cell,) = sweep.cells
     train(sweep, sweep.cells)
-    assert read_outcome(sweep.cells[0].outcome(sweep.results, "train")).status == "ok"
+    untrained = build(sweep, cell, 1)
+    untrained.initialise(0, stream(cell.seed, "train", "weights"))
+    held_out = graphs_of(orbits.read_trajectories(sweep, cell.experiment, "test"))
+    before, after = (errors_on(network, held_out) for network in (untrained, load_network(sweep, cell)))
+    assert after.mean() < 0.5 * before.mean()
+    assert np.median(after) < 0.5 * np.median(before)
+
+
+def test_concentration_is_the_share_of_the_variance_in_as_many_components_as_dimensions() -> None:
+    pattern = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    one = torch.stack([5.0 + pattern, 3 * pattern, -2 * pattern, 1e3 + 0 * pattern], dim=1)
+    even = torch.stack([pattern] * 4, dim=1)
+    assert loop.concentration(torch.stack([one, even]), 2) == pytest.approx([13 / 14, 1 / 2])
+    assert loop.concentration(torch.stack([one, even]), 3) == pytest.approx([1, 3 / 4])
+
+
+def test_history_tells_how_concentrated_each_cells_own_messages_are(tiny: Callable[..., Sweep]) -> None:
+    sweep = tiny(models=["l1"], seeds=[0, 1], training={**TRAINING, "steps": 5})
+    train(sweep, sweep.cells)
+    shares = []
+    for cell in sweep.cells:
+        seen, _ = batches_of(sweep, [cell.seed], 3.0).window(0)
+        (share,) = loop.concentration(load_network(sweep, cell).messages(seen[4]), 2)
+        with cell.history(sweep.results).open() as file:
+            (row,) = csv.DictReader(file)
+        assert float(row["concentration"]) == pytest.approx(share, rel=1e-3)
+        shares.append(share)
+    assert shares[0] != pytest.approx(shares[1], rel=1e-2)
 
 
 @pytest.mark.slow
@@ -107,6 +142,27 @@ def test_stacked_cells_train_as_alone(tiny: Callable[..., Sweep]) -> None:
         for name, tensor in weights_of(sweep, place).items():
             torch.testing.assert_close(together[place][name], tensor, rtol=1e-3, atol=1e-5)
     assert not torch.allclose(together[0]["edge.last"], together[1]["edge.last"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [Model(penalty="l1", weight=3.0), Model(penalty="kl", weight=3.0, significance="kl")])
+def test_cells_stacked_with_weights_of_their_own_train_as_alone(tiny: Callable[..., Sweep], model: Model) -> None:
+    heavy = model.model_dump(mode="json", exclude_defaults=True)
+    names = [model.penalty, "heavy", "none"]
+    sweep = tiny(
+        models=names, variants={"heavy": heavy, "none": {**heavy, "weight": 0.0}}, training={**TRAINING, "steps": 30}
+    )
+    train(sweep, sweep.cells)
+    together = [weights_of(sweep, place) for place in range(3)]
+    for cell in sweep.cells:
+        cell.outcome(sweep.results, "train").unlink()
+        train(sweep, [cell])
+    for place in range(3):
+        for name, tensor in weights_of(sweep, place).items():
+            torch.testing.assert_close(together[place][name], tensor, rtol=1e-3, atol=1e-5)
+    # They begin with the same weights and see the same graphs: what differs is their penalty alone.
+    for one, other in ((0, 1), (0, 2)):
+        assert not torch.allclose(together[one]["edge.last"], together[other]["edge.last"], rtol=1e-2)
 
 
 @pytest.mark.slow
@@ -261,6 +317,44 @@ def test_divergence_is_a_result(tiny: Callable[..., Sweep]) -> None:
     assert outcome.result["steps"] == 100
     assert outcome.result["final_loss"] is None
     assert not cell.weights(sweep.results).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        (1e6, r"the loss exploded before step 100: 2e\+06, while it is [\d.]+ for a network that always says 0"),
+        (float("nan"), "the loss is not finite at step 1"),
+    ],
+    ids=["huge", "not finite"],
+)
+def test_cell_that_explodes_costs_no_other_of_its_stack(
+    tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, start: float, reason: str
+) -> None:
+    sweep = tiny(seeds=[0, 1, 2])
+    unharmed = Sweep(sweep.config, tmp_path / "unharmed")
+    train(unharmed, unharmed.cells)
+    real = Network.initialise
+
+    def far_off(network: Network, index: int, draws: np.random.Generator) -> None:
+        real(network, index, draws)
+        if index == 1:
+            network.node.last_bias.data[index] = start
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "initialise", far_off)
+        train(sweep, sweep.cells)
+    good, bad, last = (read_outcome(cell.outcome(sweep.results, "train")) for cell in sweep.cells)
+    assert bad.status == "diverged"
+    assert re.fullmatch(reason, bad.reason), bad.reason
+    assert bad.result["final_loss"] is None
+    assert not sweep.cells[1].weights(sweep.results).exists()
+    assert (good.status, last.status) == ("ok", "ok")
+    for place in (0, 2):
+        assert_same(weights_of(sweep, place), weights_of(unharmed, place))
+        assert checksum(sweep.cells[place].history(sweep.results)) == checksum(
+            unharmed.cells[place].history(unharmed.results)
+        )
 
 
 def test_divergence_in_the_very_last_step_shows_in_the_weights(tiny: Callable[..., Sweep]) -> None:

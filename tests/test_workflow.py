@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 from collections.abc import Callable
@@ -9,10 +10,19 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+import xarray
 import yaml
 
 from distillery.cell import STAGES
+from distillery.outcome import read_outcome
+from distillery.replace.law import read_graph, read_law
+from distillery.replace.module import load_module
+from distillery.simulate.store import Trajectories, read_trajectories
+from distillery.sweep import Sweep, sweep_from
+from distillery.train.batches import graphs_of
 from sweeps import (
     BIN,
     LOG,
@@ -208,6 +218,157 @@ def test_an_interrupted_sweep_resumes_to_the_same_results(
         assert outcomes(tmp_path) == outcomes(tiny[0])
     assert modified(tmp_path / "results", finished) == spared
     assert not ours(tmp_path), "processes of the sweep were left behind"
+
+
+# A chain of ropes that pull only when they are stretched, in a field of gravity and a medium that brakes.
+BUNGEE: dict[str, Any] = {
+    "systems": {
+        "bungee": {
+            "potential": "k*(r - rest_length)**2 if r > rest_length else 0",
+            "body_potential": "gravity*m*y",
+            "constants": {"k": 3.0, "rest_length": 1.5, "gravity": 1.0},
+            "graph": "chain",
+            "damping": 0.2,
+            "charges": [1],
+            "mass_spread": 0.5,
+            "time_step": 0.01,
+        }
+    },
+    "experiments": [
+        {"system": "bungee", "bodies": 3, "simulations": 64, "test_simulations": 16, "snapshots": 10, "steps": 200}
+    ],
+    "models": ["bottleneck", "flathgn", "control", "kl", "pruning", "newton"],
+    "training": {"hidden": 16, "batch": 16, "steps": 500, "learning_rate": 1e-2},
+    "interpretation": {"samples": 300},
+    "distillation": {
+        "samples": 200,
+        "held_out": 200,
+        "operators": ["+", "-", "*", "/", ">", "if"],
+        "operon": {"population": 40, "generations": 4, "max_length": 8},
+    },
+    "verification": {"receivers": 10, "senders": 20},
+    "replacement": {"samples": 100, "starts": 1},
+    "generalisation": {"conditions": {"5 bodies": {"bodies": 5}}, "simulations": 2, "snapshots": 2, "rollouts": 1},
+    "execution": {"cells_per_job": 6, "ranks": 1},
+}
+
+
+NETWORKS = [model for model in BUNGEE["models"] if model != "control"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """A sweep that has run to its store.
+
+    Attributes:
+        sweep: The sweep; it has one experiment.
+        store: Its store.
+        held_out: Its test trajectories.
+        said: What the run said.
+    """
+
+    sweep: Sweep
+    store: xarray.DataTree
+    held_out: Trajectories
+    said: str
+
+    def cells(self, model: str) -> xarray.Dataset:
+        return self.store["cells"].to_dataset().squeeze().sel(model=model)
+
+    def file(self, model: str, name: str) -> Path:
+        (experiment,) = self.sweep.experiments
+        return experiment.folder(self.sweep.results) / f"{model}-s0" / name
+
+
+@pytest.fixture(scope="module")
+def bungee(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("bungee")
+    said = snakemake(folder, write_config(folder, BUNGEE), STORE).stdout
+    sweep = sweep_from({**BUNGEE, "results": str(folder / "results")}, "given")
+    return Ran(sweep, store_of(folder), read_trajectories(sweep, sweep.experiments[0], "test"), said)
+
+
+@pytest.mark.slow
+def test_a_system_of_ones_own_moves_as_its_formulas_say(bungee: Ran) -> None:
+    """Cases, what acts on bodies alone, damping, and all of it along the chain only."""
+    position, velocity, mass = bungee.held_out.position, bungee.held_out.velocity, bungee.held_out.mass
+    along = np.diff(position.astype(float), axis=2)
+    distance = np.linalg.norm(along, axis=-1, keepdims=True)
+    stretched = np.maximum(distance + 0.01 - 1.5, 0)
+    pull = 6 * stretched * along / distance
+    force = -0.2 * 2 / 3 * velocity.astype(float)
+    force[:, :, :-1] += pull
+    force[:, :, 1:] -= pull
+    assert 0.1 < (stretched > 0).mean() < 0.9
+    expected = force / mass[:, None, :, None] + [0, -1]
+    np.testing.assert_allclose(bungee.held_out.acceleration, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_every_kind_of_model_goes_through_every_stage_of_it(bungee: Ran) -> None:
+    sweep = bungee.sweep
+    ends = {
+        (cell.model, stage): read_outcome(cell.outcome(sweep.results, stage), key=sweep.key(stage, cell))
+        for cell in sweep.cells
+        for stage in STAGES
+    }
+    assert {place: end.reason for place, end in ends.items() if end.status != "ok"} == {}
+    for model in BUNGEE["models"]:
+        cell = bungee.cells(model)
+        assert re.search(rf"bungee-2d-3b-s0 +{model} ", bungee.said), bungee.said
+        assert cell["status"] == "ok"
+        assert cell["equation"].values[0]
+        assert np.isfinite(cell["complexity"].values[0])
+        assert cell["composed_mae"] > 0
+        assert cell["recovered"].item() in {0, 1}
+    falling = np.abs(bungee.held_out.acceleration - [0, -1]).sum(-1).mean()
+    for model in NETWORKS:
+        cell = bungee.cells(model)
+        # Better than to know gravity alone.
+        assert 0 < cell["test_mae"] < 0.9 * falling, model
+        assert cell["test_medae"] < cell["test_mae"]
+        assert np.isfinite(cell["force_r2"].values).all()
+        assert cell["parameters"] > 100
+        assert cell["node_equation"].values[0]
+        assert np.isfinite(cell["message_std"].values).sum() == (100 if model in {"kl", "pruning"} else 2)
+    # What is pruned is as silent as a message can be.
+    assert (bungee.cells("pruning")["message_std"].values > 0).sum() == 2
+    elsewhere = bungee.store["conditions"].to_dataset().sel(condition="5 bodies")["mae"]
+    for predictor in ("network", "clean"):
+        filled = elsewhere.sel(predictor=predictor).dropna("cell")["cell"].values.tolist()
+        assert sorted(filled) == sorted(f"bungee-2d-3b-s0/{model}-s0" for model in NETWORKS), predictor
+
+
+@pytest.mark.slow
+def test_the_control_of_it_has_expressions_and_neither_messages_nor_network_nor_law(bungee: Ran) -> None:
+    cell = bungee.cells("control")
+    assert all(cell["equation"].values)
+    assert not np.isfinite(cell["message_std"].values).any()
+    assert cell["parameters"] == 0
+    for empty in ("test_mae", "final_loss", "error_network_mae", "error_clean_mae"):
+        assert np.isnan(cell[empty].item())
+    assert (cell["law"].item(), cell["replacement"].item()) == ("", "none")
+    assert not any(cell["node_equation"].values)
+    assert not bungee.file("control", "law.json").exists()
+    assert not bungee.file("control", "model.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", NETWORKS)
+def test_its_laws_are_modules_that_move_bodies_as_the_store_says(bungee: Ran, model: str) -> None:
+    cell, path = bungee.cells(model), bungee.file(model, "law.json")
+    assert cell["replacement"] == "whole", cell["replacement_reason"].item()
+    true = graphs_of(bungee.held_out)
+    found = load_module(path)(torch.from_numpy(true.nodes)).detach().numpy()
+    assert found.shape == true.acceleration.shape
+    assert np.isfinite(found).all()
+    errors = np.abs(found - true.acceleration).sum(-1)
+    assert errors.mean() == pytest.approx(cell[f"error_{cell['law_form'].item()}_mae"].item(), rel=1e-3)
+    law = read_law(path)
+    assert read_graph(path) == "chain"
+    # One of a pair and one of a body, and how fast a body moves by them.
+    assert (len(law.energies), len(law.velocities)) == ((2, 2) if model == "flathgn" else (0, 0))
+    assert cell["law"].item().startswith("H = ") == (model == "flathgn")
 
 
 @pytest.mark.slow
