@@ -8,6 +8,7 @@ Each variable is one compressed chunk with a checksum (zstd's), so that a store 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import warnings
 from collections.abc import Sequence
@@ -85,7 +86,12 @@ def write(tree: xr.DataTree, folder: Path) -> None:
     with warnings.catch_warnings(), zarr.config.set({"array.write_empty_chunks": True}):
         # Consolidated metadata make opening quick; zarr warns that not every other reader knows them.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
+        # Files are written side by side. Of a disk that is full the first that fails tells; what asyncio says of the
+        # others, with a traceback, comes whenever they are forgotten, so its voice comes back only if all went well.
+        told, level = logging.getLogger("asyncio"), logging.getLogger("asyncio").level
+        told.setLevel(logging.CRITICAL)
         tree.to_zarr(folder, mode="w", zarr_format=3, consolidated=True, encoding=encoding)
+        told.setLevel(level)
 
 
 def _cells(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
