@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy
 
+from distillery import formula
 from distillery.cell import Experiment
+from distillery.functions import AXES
 from distillery.graph import edges_of
 from distillery.randomness import stream
 from distillery.simulate.store import Trajectories
@@ -33,6 +36,10 @@ def read_trajectories(sweep: Sweep, experiment: Experiment, split: str) -> Traje
     )
     total = np.zeros_like(position)
     np.add.at(total, (slice(None), slice(None), receivers), force)
+    place = dict(zip(AXES, np.moveaxis(position, -1, 0), strict=False))
+    for k, axis in enumerate(place):
+        slope = sympy.diff(system.external_potential, formula.symbol(axis))
+        total[..., k] -= formula.evaluate(slope, {**system.parameters, **per_time, **dict.fromkeys(AXES, 0.0), **place})
     acceleration = total / mass[:, None, :, None]
     return Trajectories(position, velocity, acceleration, mass, charge, np.arange(float(settings.snapshots)))
 

@@ -351,7 +351,7 @@ def test_energies_are_a_system_too() -> None:
         (("dx", "2*dy"), ("s1", "s2"), "no sum of central forces"),
         (("dx/m1", "dy/m1"), ("s1 - 0.1*vx/m", "s2 - 0.2*vy/m"), "drag of 0.1, 0.2 over the mass"),
         (("dx/m1", "dy/m1"), ("s1 - 0.1*vx", "s2 - 0.1*vy"), "only one number for all axes"),
-        (("dx/m1", "dy/m1"), ("s1 + y", "s2 - x"), "neither drag nor a force that depends on x alone"),
+        (("dx/m1", "dy/m1"), ("s1 + y", "s2 - x"), "neither drag nor a force that is a polynomial in x"),
         (("dx/m1", "dy/m1"), ("s1 + vx/m", "s2 + vy/m"), "greater than or equal to 0"),
         (("dx/m2", "dy/m2"), ("s1", "s2"), "another for bodies 1 and 2 exchanged"),
         (("dx*exp(-r)/m2", "dy*exp(-r)/m2"), ("s1", "s2"), "another for bodies 1 and 2 exchanged"),

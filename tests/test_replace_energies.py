@@ -82,5 +82,11 @@ def test_what_bodies_have_at_rest_stays_beside_their_kinetic_energy(found: str, 
     assert sympy.expand(energy - formula.parse(expected, names)) == 0
 
 
+@pytest.mark.parametrize("case", ["py/px > 1", "log(px^2) > 1"])
+def test_a_condition_that_has_no_value_at_rest_ends_no_search(case: str) -> None:
+    odd = f"0.5*px^2/m + (1 if {case} else 0)"
+    assert chosen((SPRING, "0.5*px^2/m"), (SPRING,), ("0.5*px^2/m", odd)) == ("neighbours", LAW)
+
+
 def test_an_energy_that_is_singular_at_rest_has_no_newtonian_form() -> None:
     assert newtonian(formula.parse("m/px", momentum_names(2)), 2) is None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy
 import torch
 from safetensors.torch import save_file
 
@@ -31,6 +32,11 @@ from test_verify import component
 
 MESSAGES = ("dx*(-2.6 + 2.5/r)", "dy*(-2.5 + 2.5/r)")
 NODES = ("0.8*s1/m", "0.8*s2/m - 0.01")
+WALLED = {
+    "potential": "(r - 1)**2",
+    "body_potential": "30*(y - 1.5)**2 if y > 1.5 else 0",
+    "time_step": 0.01,
+}
 NETWORK = {part: {"mae": 0.3, "medae": 0.1} for part in ("network", "messages", "nodes")}
 
 
@@ -48,7 +54,11 @@ def prepared(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) 
     ) -> tuple[Sweep, Cell]:
         given = {"system": "spring", "simulations": 64, "test_simulations": 16, "snapshots": 10, **experiment}
         sweep = make_sweep(
-            models=[model], experiments=[given], training={"hidden": 8}, replacement={"samples": 200, "starts": 1}
+            systems={"walled": WALLED},
+            models=[model],
+            experiments=[given],
+            training={"hidden": 8},
+            replacement={"samples": 400, "starts": 1},
         )
         (cell,) = sweep.cells
         result: dict[str, Any] = {"engine": "operon", "reading": "std"}
@@ -107,6 +117,31 @@ def test_a_law_is_refitted_written_and_not_made_twice(prepared: Any) -> None:
     cell.law(sweep.results, "tex").unlink()
     assert found(sweep, cell)["text"] == result["text"]
     assert cell.law(sweep.results, "tex").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("network_known")
+@pytest.mark.parametrize(
+    ("model", "messages", "nodes", "text"),
+    [
+        ("bottleneck", MESSAGES, NODES, "(((90 - 60*y)/m) if y > 1.500 else (0))"),
+        ("flathgn", ("r*(r - 1.9)",), ("0.5*(px^2 + py^2)/m",), "((y*(30*y - 90) + 67.50) if y > 1.500 else (0))"),
+    ],
+)
+def test_a_wall_that_few_bodies_touch_is_added_to_the_law_and_constants_are_those_without_it(
+    prepared: Any, model: str, messages: tuple[str, ...], nodes: tuple[str, ...], text: str
+) -> None:
+    sweep, cell = prepared(messages, nodes, model=model, system="walled")
+    result = found(sweep, cell)
+    assert text in result["text"]
+    assert result["source"] == "neighbours"
+    assert {form: result["errors"][form]["mae"] < 1e-5 for form in ("raw", "refitted", "clean")} == {
+        "raw": False,
+        "refitted": True,
+        "clean": True,
+    }
+    assert "1.980" in result["text"]
+    assert read_law(cell.law(sweep.results, "json")).nodes[1].has(sympy.Piecewise)
 
 
 @pytest.mark.parametrize(

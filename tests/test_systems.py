@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from jaxtyping import Float
+from pydantic import ValidationError
 
 from distillery import formula
 from distillery.config import parse_config
@@ -134,7 +135,7 @@ def test_constants_can_be_moved() -> None:
             "its force is not finite at r = 0.99; from r = 0.05 to 20 it must be (softening 0",
         ),
         ({"potential": "1/(r - a)", "constants": {"a": 3.0}, "softening": 0.0}, "not finite at r = 3; from"),
-        ({"potential": "1/(r - m1 - m2)"}, "its force is not finite at r = 1.62, m1 = 1.13, m2 = 0.495; from"),
+        ({"potential": "1/(r - m1 - m2)"}, "its force is not finite at r = 0.261, m1 = 0.135, m2 = 0.135; from"),
         ({"body_potential": "log(y)"}, "'log(y)': is not finite"),
     ],
 )
@@ -321,3 +322,26 @@ def test_a_force_that_differs_from_place_to_place_forbids_moving_bodies_elsewher
     sweep = make_sweep(systems={"trap": trap}, experiments=[{"system": "trap"}, {"system": "spring"}])
     moved = [sweep.training(experiment).translation > 0 for experiment in sweep.experiments]
     assert moved == [not differs, True]
+
+
+@pytest.mark.parametrize(
+    ("potential", "charges", "place"),
+    [("1/(r + 8.5 - q1*q2)", (1.0, 2.0, 3.0), 0.49), ("1/(r + 24.5 - q1*q2)", (1.0, 2.0, 3.0, 4.0, 5.0), 0.49)],
+)
+def test_poles_are_found_that_one_pair_of_charges_has(potential: str, charges: tuple[float, ...], place: float) -> None:
+    with pytest.raises(ValidationError, match=f"not finite at r = {place}"):
+        System(potential=potential, charges=charges, time_step=0.01)
+
+
+def test_poles_of_masses_that_no_body_has_are_none() -> None:
+    potential = "1/(r - 0.5*abs(log(m1*m2)) + 0.1)"
+    assert not System(potential=potential, mass_spread=0.0, time_step=0.01).poles
+    with pytest.raises(ValidationError, match="not finite"):
+        System(potential=potential, time_step=0.01)
+
+
+def test_a_condition_on_what_is_not_real_there_is_no_pole() -> None:
+    system = System(potential="r if sqrt(r - 1.5) > 0.5 else (r**2 - 1)/(r - 1)", time_step=0.01, softening=0.0)
+    assert not [pole for pole in system.poles if pole["r"] > 0.05]
+    body = "y if log(x - 1) > 0 else (exp(y - 1) - 1)/(y - 1)"
+    assert isinstance(warnings_about("s", System(potential="r**2", body_potential=body, time_step=0.01), 2), list)

@@ -8,6 +8,7 @@ case that is not used there, or another part may have the same.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,8 +28,8 @@ _GROWS = 2.0
 _DIGITS = 60
 # Distances are relative to the size of the place, at the least to this.
 _SMALLEST = 1e-3
-# Distances between which poles of a pair are looked for, and how many pairs of bodies.
-_DISTANCES, _PAIRS = np.geomspace(1e-4, 1e3, 1601), 8
+# Distances between which poles of a pair are looked for, and masses, in standard deviations of their logarithm.
+_DISTANCES, _MASSES = np.geomspace(1e-4, 1e3, 1601), (-2.0, -0.7, 0.7, 2.0)
 
 
 def guarded(expression: sympy.Expr) -> tuple[sympy.Expr, ...]:
@@ -45,19 +46,24 @@ def guarded(expression: sympy.Expr) -> tuple[sympy.Expr, ...]:
 # Asked for when a system is read, and again for what is warned of.
 @functools.lru_cache(maxsize=128)
 def pair_poles(
-    force: sympy.Expr, parameters: tuple[tuple[str, float], ...], charges: tuple[float, ...]
+    force: sympy.Expr, parameters: tuple[tuple[str, float], ...], charges: tuple[float, ...], mass_spread: float
 ) -> tuple[dict[str, float], ...]:
     """Return where the force of a pair grows without bound: of each pole the values of all symbols.
 
     Args:
         force: In r, m1, m2, q1, q2 and the parameters.
         parameters: Names and values of all others.
-        charges: The charges that bodies have.
+        charges: The charges that bodies have; every pair of them is tried.
+        mass_spread: Standard deviation of log m; light, usual and heavy bodies are tried.
     """
-    random = np.random.default_rng(0)
-    given = {name: np.full(_PAIRS, value) for name, value in parameters}
-    given |= {name: np.exp(random.normal(size=_PAIRS)) for name in ("m1", "m2")}
-    given |= {name: random.choice(charges, _PAIRS) for name in ("q1", "q2")}
+    masses = sorted({float(np.exp(mass_spread * deviation)) for deviation in _MASSES})
+    pairs = [
+        (*own, *charged)
+        for own in itertools.combinations_with_replacement(masses, 2)
+        for charged in itertools.combinations_with_replacement(sorted(set(charges)), 2)
+    ]
+    given = {name: np.full(len(pairs), value) for name, value in parameters}
+    given |= dict(zip(("m1", "m2", "q1", "q2"), np.array(pairs).T, strict=True))
     return tuple(poles_along([force], "r", _DISTANCES, given, {"r": 1.0}))
 
 
@@ -179,5 +185,9 @@ def _truly_grows(expression: sympy.Expr, at: Mapping[str, float], direction: Map
         value = expression.xreplace({formula.symbol(name): number for name, number in near.items()})
         return abs(value.evalf(_DIGITS))
 
-    sides = ((size(side * _FAR), [size(side * distance) for distance in _NEAR]) for side in (1.0, -1.0))
-    return any(bool(near > _GROWS * far) for far, nearer in sides for near in nearer)
+    sides = ((side * _FAR, [side * distance for distance in _NEAR]) for side in (1.0, -1.0))
+    try:
+        return any(bool(size(near) > _GROWS * size(far)) for far, nearer in sides for near in nearer)
+    except TypeError:
+        # SymPy's answer to a condition on what is not real there: floats take it for false, and no pole is known.
+        return False

@@ -58,7 +58,7 @@ def _singular_where_bodies_meet(system: System) -> bool:
     """Return whether the potential or its force is not finite where two bodies meet, softening included."""
     random = np.random.default_rng(0)
     values: dict[str, Any] = {**system.parameters, "r": 0.0}
-    values |= {name: np.exp(random.normal(size=_PAIRS)) for name in ("m1", "m2")}
+    values |= {name: np.exp(system.mass_spread * random.normal(size=_PAIRS)) for name in ("m1", "m2")}
     values |= {name: random.choice(system.charges, _PAIRS) for name in ("q1", "q2")}
     both = (system.softened_potential, system.radial_force)
     return not all(np.all(np.isfinite(formula.evaluate(each, values))) for each in both)
@@ -100,5 +100,9 @@ def _bodies(system: System) -> Iterator[dict[str, Float[np.ndarray, " 1"]]]:
     """Yield what formulas need to know of some bodies but their places."""
     random = np.random.default_rng(0)
     for _ in range(_BODIES):
-        own = {"m": np.exp(random.normal()), "q": random.choice(system.charges), **system.parameters}
+        own = {
+            "m": np.exp(system.mass_spread * random.normal()),
+            "q": random.choice(system.charges),
+            **system.parameters,
+        }
         yield {name: np.full(1, value) for name, value in own.items()}

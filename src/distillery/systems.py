@@ -97,7 +97,10 @@ class System(BaseModel):
     def _refuse_what_has_no_force(self) -> None:
         """Refuse formulas that are not finite where bodies are, and pair potentials that differ for the two bodies."""
         random = np.random.default_rng(0)
-        bodies = {"m": np.exp(random.normal(size=(2, _TRIALS))), "q": random.choice(self.charges, (2, _TRIALS))}
+        bodies = {
+            "m": np.exp(self.mass_spread * random.normal(size=(2, _TRIALS))),
+            "q": random.choice(self.charges, (2, _TRIALS)),
+        }
         place = {axis: random.normal(0.0, self.position_scale, _TRIALS) for axis in ("x", "y", "z")}
         given = {**self.parameters, "r": np.exp(random.uniform(np.log(NEAREST), np.log(FARTHEST), _TRIALS))}
         given |= {f"{name}{body + 1}": values[body] for name, values in bodies.items() for body in (0, 1)}
@@ -178,7 +181,7 @@ class System(BaseModel):
         if self.damping or not self.is_piecewise:
             return not self.damping
         random = np.random.default_rng(0)
-        pair = {name: np.exp(random.normal(size=_TRIALS)) for name in ("m1", "m2")}
+        pair = {name: np.exp(self.mass_spread * random.normal(size=_TRIALS)) for name in ("m1", "m2")}
         pair |= {name: random.choice(self.charges, _TRIALS) for name in ("q1", "q2")}
         ends = ({**self.parameters, **pair, "r": distance} for distance in (0.01, 100.0))
         if pieces.jumps(self.softened_potential, *ends):
@@ -190,7 +193,7 @@ class System(BaseModel):
     @property
     def poles(self) -> tuple[dict[str, float], ...]:
         """Where the force of a pair grows without bound, softening included: values of ``r`` and all other symbols."""
-        return pair_poles(self.radial_force, tuple(self.parameters.items()), self.charges)
+        return pair_poles(self.radial_force, tuple(self.parameters.items()), self.charges, self.mass_spread)
 
     @property
     def parameters(self) -> dict[str, float]:

@@ -119,7 +119,11 @@ def newtonian(body: sympy.Expr, dim: int) -> sympy.Expr | None:
         dim: Dimensions of space.
     """
     own = momenta(dim)
-    at_rest = body.xreplace(dict.fromkeys(own, sympy.Integer(0)))
+    try:
+        at_rest = body.xreplace(dict.fromkeys(own, sympy.Integer(0)))
+    except TypeError:
+        # SymPy's answer to a condition on what has no value at rest.
+        return None
     if at_rest.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo):
         return None
     _, acting = cheapest(at_rest).as_coeff_Add()

@@ -182,7 +182,7 @@ def _own(law: Law) -> tuple[float, sympy.Expr]:
         drags.append(sympy.simplify(-_M * drag))
         if force.free_symbols - {_M, _Q, place} or not force.is_polynomial(place):
             raise DistilleryError(
-                f"law: {formula.to_text(own)} of a body is neither drag nor a force that depends on {axis} alone; "
+                f"law: {formula.to_text(own)} of a body is neither drag nor a force that is a polynomial in {axis}; "
                 "only these can be simulated"
             )
         outer.append(-sympy.integrate(force, place))

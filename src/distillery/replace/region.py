@@ -36,6 +36,8 @@ _ALONG = 1e-3
 _SILENT = 0.1
 # Share of what is lacking that a profile may leave, and by which a longer one must be better.
 _LEFT, _BETTER = 1e-2, 0.1
+# Share of the bodies that may stay unexplained where the region was not fitted.
+_UNEXPLAINED = 2e-2
 # Standard errors within which numbers agree, and the least relative error that is taken for one.
 _WITHIN, _SHARPEST = 3.0, 1e-6
 # Condition beyond which lines are parallel, and have no place in common.
@@ -74,13 +76,30 @@ class Region:
 
     def energy(self) -> sympy.Expr:
         """Return the potential energy of a body, zero at the edge."""
-        lost = -sympy.integrate(self.profile, _DISTANCE)
-        above = sympy.expand(lost - lost.xreplace({_DISTANCE: sympy.Float(self.edge)}))
+        edge = sympy.Float(self.edge)
+        # A coordinate may be negative, but on one side of an edge at 0 or beyond it has one sign: log|u|, not log u.
+        lost = -sympy.integrate(self.profile, _DISTANCE).replace(sympy.log, lambda u: sympy.log(u / edge))
+        above = sympy.expand(lost - lost.xreplace({_DISTANCE: edge}))
         return self._there(above.xreplace({_DISTANCE: self.distance}) * self.factor * _M)
 
     def _there(self, expression: sympy.Expr) -> sympy.Expr:
         there = self.distance < self.edge if self.inside else self.distance > self.edge
         return sympy.Piecewise((expression, there), (0, True))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Lack:
+    """What a law lacks on some graphs.
+
+    Attributes:
+        graphs: The graphs.
+        lacking: True accelerations minus those of the law.
+        felt: Which bodies lack something.
+    """
+
+    graphs: HeldOut
+    lacking: Float[np.ndarray, "graph body dim"]
+    felt: Bool[np.ndarray, "graph body"]
 
 
 def region_lacking(law: Law, data: Data) -> Region | None:
@@ -90,24 +109,22 @@ def region_lacking(law: Law, data: Data) -> Region | None:
         law: The law, its constants fitted.
         data: Training snapshots.
     """
-    graphs = data.graphs
-    lacking = graphs.acceleration - accelerations(law, graphs)
-    size = np.linalg.norm(lacking, axis=-1)
-    typical = float(np.median(np.abs(graphs.acceleration).sum(axis=-1)))
-    felt = size > _FELT * typical
-    if not np.isfinite(size).all() or np.median(size) > _RIGHT * typical or not _some(felt):
+    size = np.linalg.norm(data.graphs.acceleration, axis=-1)
+    typical = float(np.median(np.abs(data.graphs.acceleration).sum(axis=-1)))
+    lacking = data.graphs.acceleration - accelerations(law, data.graphs)
+    off = np.linalg.norm(lacking, axis=-1)
+    # In close encounters, where accelerations are large, so is their rounding.
+    felt = off > _FELT * np.maximum(typical, size)
+    if not np.isfinite(off).all() or np.median(off) > _RIGHT * typical or felt.mean() > _MOST:
         return None
-    first = np.isin(data.simulation, np.unique(data.simulation)[::2])[:, None] & felt
-    second = felt & ~first
-    if min(first.sum(), second.sum()) < _FEWEST:
+    half = np.isin(data.simulation, np.unique(data.simulation)[::2])
+    fitted, checked = (_Lack(data.part(rows).graphs, lacking[rows], felt[rows]) for rows in (half, ~half))
+    if min(fitted.felt.sum(), checked.felt.sum()) < _FEWEST:
         return None
-    left = {
-        region: _left(region, graphs, lacking, second)
-        for distance in _distances(graphs.position[first], lacking[first])
-        for region in _regions(distance, graphs, lacking, felt, first)
-    }
-    best = min(left, key=lambda region: left[region], default=None)
-    return best if best is not None and left[best] <= _LEFT else None
+    found = [region for distance in _distances(fitted) for region in _regions(distance, fitted)]
+    unexplained = {region: _unexplained(region, checked) for region in found}
+    best = min(unexplained, key=lambda region: unexplained[region], default=None)
+    return best if best is not None and unexplained[best] <= _UNEXPLAINED else None
 
 
 def with_region(law: Law, region: Region) -> Law:
@@ -131,10 +148,6 @@ def without_region(data: Data, region: Region) -> Data:
     return dataclasses.replace(data, graphs=dataclasses.replace(graphs, acceleration=rest))
 
 
-def _some(felt: Bool[np.ndarray, "graph body"]) -> bool:
-    return bool(2 * _FEWEST <= felt.sum() <= _MOST * felt.size)
-
-
 def _given(region: Region, graphs: HeldOut) -> Float[np.ndarray, "graph body dim"]:
     dim = graphs.position.shape[-1]
     with np.errstate(all="ignore"):
@@ -146,95 +159,106 @@ def _at(graphs: HeldOut, expression: sympy.Expr) -> Float[np.ndarray, "graph bod
     return np.asarray(np.broadcast_to(formula.evaluate(expression, graphs.nodes), graphs.mass.shape))
 
 
-def _left(
-    region: Region, graphs: HeldOut, lacking: Float[np.ndarray, "graph body dim"], of: Bool[np.ndarray, "graph body"]
-) -> float:
-    """Return the share of what these bodies lack that a region leaves, what it does to others included."""
-    before, after = (np.abs(rest).sum(axis=-1) for rest in (lacking, lacking - _given(region, graphs)))
-    others = np.linalg.norm(lacking, axis=-1) < np.linalg.norm(lacking, axis=-1)[of].min()
-    spoiled = max(float(after[others].sum() - before[others].sum()), 0.0)
-    share = (float(after[of].sum()) + spoiled) / float(before[of].sum())
+def _unexplained(region: Region, lack: _Lack) -> float:
+    """Return how many bodies a region leaves unexplained or disturbs, as a share of those that feel something.
+
+    A body that feels something counts by what is left of it; one that does not counts as one where it would.
+    """
+    after = np.linalg.norm(lack.lacking - _given(region, lack.graphs), axis=-1)
+    before = np.linalg.norm(lack.lacking, axis=-1)
+    least = before[lack.felt].min()
+    disturbed = int(np.sum(after[~lack.felt] > least))
+    share = (float(np.minimum(after[lack.felt] / before[lack.felt], 1.0).sum()) + disturbed) / float(lack.felt.sum())
     return share if np.isfinite(share) else np.inf
 
 
-def _regions(
-    distance: sympy.Expr,
-    graphs: HeldOut,
-    lacking: Float[np.ndarray, "graph body dim"],
-    felt: Bool[np.ndarray, "graph body"],
-    of: Bool[np.ndarray, "graph body"],
-) -> Iterator[Region]:
+def _regions(distance: sympy.Expr, lack: _Lack) -> Iterator[Region]:
     """Yield what may act at these distances, with each factor the simplest profile that leaves little."""
-    at = _at(graphs, distance)
-    slopes = [sympy.diff(distance, formula.symbol(axis)) for axis in AXES[: lacking.shape[-1]]]
-    outward = (lacking * np.stack([_at(graphs, slope) for slope in slopes], axis=-1)).sum(axis=-1)
+    graphs, at = lack.graphs, _at(lack.graphs, distance)
+    slopes = [sympy.diff(distance, formula.symbol(axis)) for axis in AXES[: lack.lacking.shape[-1]]]
+    with np.errstate(all="ignore"):
+        outward = (lack.lacking * np.stack([_at(graphs, slope) for slope in slopes], axis=-1)).sum(axis=-1)
     for inside in (True, False):
-        between = _edge(at, felt, inside)
+        between = _edge(at, lack.felt, inside)
         if between is None:
             continue
+        there = lack.felt & (at <= between[0] if inside else at >= between[0])
         for factor in _FACTORS:
-            profile = _profile(at[of], (outward / _at(graphs, factor))[of])
+            profile = _profile(at[there], outward[there], _at(graphs, factor)[there])
             if profile is not None:
                 yield Region(distance, _ending(profile, *between), inside, profile, factor)
 
 
-def _distances(position: Float[np.ndarray, "body dim"], lacking: Float[np.ndarray, "body dim"]) -> list[sympy.Expr]:
+def _distances(lack: _Lack) -> list[sympy.Expr]:
     """Return from where distances are counted: what is lacking lies along an axis, or points to or from one place."""
+    position, lacking = lack.graphs.position[lack.felt], lack.lacking[lack.felt]
     size = np.linalg.norm(lacking, axis=-1)
     direction = lacking / size[:, None]
     dim = position.shape[1]
-    for axis in range(dim):
-        if np.mean(1 - np.abs(direction[:, axis]) < _ALONG) >= 1 - _SILENT:
-            return [formula.symbol(AXES[axis])]
-    # The place that is nearest to all lines along which something is lacking, large forces first.
+    along = [np.mean(1 - np.abs(direction[:, axis]) < _ALONG) >= 1 - _SILENT for axis in range(dim)]
+    found = [formula.symbol(axis) for axis, fits in zip(AXES, along, strict=False) if fits]
+    # The place that is nearest to all lines along which something is lacking, large forces first. Once more without
+    # the lines that are farthest from it.
     across = (np.eye(dim) - direction[:, :, None] * direction[:, None, :]) * (size / size.max())[:, None, None]
-    whole = across.sum(axis=0)
-    if np.linalg.cond(whole) > _WORST:
-        return []
-    centre = np.linalg.solve(whole, (across @ position[:, :, None]).sum(axis=0))[:, 0]
-    away = position - centre
+    near = np.ones(len(position), dtype=bool)
+    for _ in range(2):
+        whole = across[near].sum(axis=0)
+        if np.linalg.cond(whole) > _WORST:
+            return found
+        centre = np.linalg.solve(whole, (across @ position[:, :, None])[near].sum(axis=0))[:, 0]
+        away = position - centre
+        off = np.linalg.norm(across @ away[:, :, None], axis=(1, 2))
+        near = off <= np.quantile(off, 1 - _SILENT)
     cosine = np.abs((direction * away).sum(axis=1)) / np.linalg.norm(away, axis=1)
     if np.mean(1 - cosine < _ALONG) < 1 - _SILENT:
-        return []
-    off = np.linalg.norm(across @ away[:, :, None], axis=(1, 2))
+        return found
     within = max(_WITHIN * float(np.median(off)), _SHARPEST * float(np.abs(position).max()))
-    squares = ((formula.symbol(a) - _plain(c, within)) ** 2 for a, c in zip(AXES[:dim], centre, strict=True))
-    return [sympy.sqrt(sympy.Add(*squares))]
+    squares = ((formula.symbol(a) - _plain(c, within)) ** 2 for a, c in zip(AXES[:dim], centre.tolist(), strict=True))
+    return [*found, sympy.sqrt(sympy.Add(*squares))]
 
 
 def _edge(
     at: Float[np.ndarray, "graph body"], felt: Bool[np.ndarray, "graph body"], inside: bool
 ) -> tuple[float, float] | None:
-    """Return the last distance at which something is felt and the next at which nothing is; None where both mix."""
+    """Return the last distance at which something is felt and the next at which nothing is; None where both mix.
+
+    It is where fewest bodies are on the wrong side: silent ones within, strangers beyond.
+    """
     sign = 1.0 if inside else -1.0
-    there, elsewhere = sign * at[felt], sign * at[~felt]
-    last = there.max()
-    if not (elsewhere > last).any() or np.sum(elsewhere < last) > _SILENT * len(there):
+    order = np.argsort(sign * at, axis=None)
+    places, there = (sign * at).ravel()[order], felt.ravel()[order]
+    wrong = np.cumsum(~there) + (there.sum() - np.cumsum(there))
+    best = int(np.argmin(wrong))
+    if wrong[best] > _SILENT * there.sum() or best + 1 == len(places) or places[best] == places[best + 1]:
         return None
-    return sign * float(last), sign * float(elsewhere[elsewhere > last].min())
+    return sign * float(places[best]), sign * float(places[best + 1])
 
 
-def _profile(at: Float[np.ndarray, " body"], force: Float[np.ndarray, " body"]) -> sympy.Expr | None:
-    """Return the force as the shortest sum of powers of the distance that leaves little of it."""
+def _profile(
+    at: Float[np.ndarray, " body"], outward: Float[np.ndarray, " body"], factor: Float[np.ndarray, " body"]
+) -> sympy.Expr | None:
+    """Return the force as the shortest sum of powers of the distance that, times a factor, leaves little."""
     best: dict[int, tuple[float, sympy.Expr]] = {}
     for count in (1, 2):
         for powers in itertools.combinations(_POWERS, count):
-            columns = np.stack([at**power for power in powers], axis=1)
+            with np.errstate(all="ignore"):
+                columns = np.stack([at**power * factor for power in powers], axis=1)
             if not np.isfinite(columns).all():
                 continue
-            values, *_ = np.linalg.lstsq(columns, force)
-            rest = force - columns @ values
-            share = float(np.abs(rest).sum() / np.abs(force).sum())
+            values, *_ = np.linalg.lstsq(columns, outward)
+            rest = outward - columns @ values
+            share = float(np.abs(rest).sum() / np.abs(outward).sum())
             if share > _LEFT or share >= best.get(count, (np.inf,))[0]:
                 continue
-            spread = float(rest @ rest) / max(len(force) - count, 1)
+            spread = float(rest @ rest) / max(len(outward) - count, 1)
             errors = np.sqrt(np.diag(np.linalg.pinv(columns.T @ columns)) * spread)
             numbers = [
                 _plain(value, max(_WITHIN * error, _SHARPEST * abs(value)))
                 for value, error in zip(values.tolist(), errors.tolist(), strict=True)
             ]
-            terms = (number * _DISTANCE**power for number, power in zip(numbers, powers, strict=True))
-            best[count] = (share, sympy.Add(*terms))
+            force = sympy.Add(*(n * _DISTANCE**power for n, power in zip(numbers, powers, strict=True)))
+            if force != 0:
+                best[count] = (share, force)
     if 1 in best and (2 not in best or best[2][0] > _BETTER * best[1][0]):
         return best[1][1]
     return best[2][1] if 2 in best else None

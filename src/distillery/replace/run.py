@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from typing import Any
@@ -168,8 +169,11 @@ def _with_law(
         return {"replacement": "singular", "reason": f"{raw}: {error}", "text": raw, "errors": found}
     region = region_lacking(clean.law, data)
     if region is not None:
-        fits = _fits(chosen.law, without_region(data, region), settings, starts)
-        refitted, clean = (dataclasses.replace(fit, law=with_region(fit.law, region)) for fit in fits)
+        # Constants that are fitted without what acts there may be worse known, and not finite in the worst case.
+        with contextlib.suppress(DistilleryError):
+            fits = _fits(chosen.law, without_region(data, region), settings, starts)
+            refitted, clean = (dataclasses.replace(fit, law=with_region(fit.law, region)) for fit in fits)
+            chosen = dataclasses.replace(chosen, source="neighbours")
     found |= {"refitted": _errors(refitted.law, graphs), "clean": _errors(clean.law, graphs)}
     form, worse = shown_form({"raw": law, "refitted": refitted.law, "clean": clean.law}, seen)
     shown = {"raw": Fit(law, {}, {}, (), (), math.nan), "refitted": refitted, "clean": clean}[form]
@@ -182,7 +186,7 @@ def _with_law(
         "reason": "; ".join(reason for reason in reasons if reason),
         "law": as_content(shown.law),
         "form": form,
-        "source": chosen.source if region is None else "neighbours",
+        "source": "messages" if form == "raw" else chosen.source,
         "text": text.line(shown.law),
         "refitted_text": text.line(refitted.law),
         "clean_text": text.line(clean.law),
