@@ -45,9 +45,11 @@ def verified(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("system", ["spring", "string"])
-def test_exact_messages_and_nodes_give_the_true_acceleration(verified: Any, system: str) -> None:
-    result = verified("bottleneck", MESSAGES, NODES, system=system)
+@pytest.mark.parametrize(("system", "nodes"), [("spring", NODES), ("string", (NODES[0], f"{NODES[1]} - 1"))])
+def test_exact_messages_and_nodes_give_the_true_acceleration(
+    verified: Any, system: str, nodes: tuple[str, ...]
+) -> None:
+    result = verified("bottleneck", MESSAGES, nodes, system=system)
     assert result["recovered"], result["reason"]
     assert result["node"]["recovered"], result["node"]["reason"]
     assert result["node"]["form"] == "acceleration"

@@ -186,12 +186,13 @@ def test_one_sweep_survives_all_that_can_be_cancelled_killed_and_switched_off(
         call(["scancel", job.id])
 
     def lose_node(job: Job) -> None:
-        pids = slurmbox.job_processes(job.id)
         call(["scontrol", "update", f"nodename={job.nodes}", "state=down", "reason=test"])
-        # What ran on it is gone with it.
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        # What ran on it is gone with it, also what was just being started.
+        while pids := slurmbox.job_processes(job.id):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.2)
         # Its daemon lives, so it may have come back by itself.
         with contextlib.suppress(DistilleryError):
             call(["scontrol", "update", f"nodename={job.nodes}", "state=resume"])
