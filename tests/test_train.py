@@ -130,17 +130,22 @@ def test_history_tells_how_concentrated_each_cells_own_messages_are(tiny: Callab
     assert shares[0] != pytest.approx(shares[1], rel=1e-2)
 
 
+def weights_stacked_as_alone(sweep: Sweep) -> list[dict[str, torch.Tensor]]:
+    """Train cells together and then each alone, and return their weights, which must be the same."""
+    train(sweep, sweep.cells)
+    together = [weights_of(sweep, place) for place in range(len(sweep.cells))]
+    for place, cell in enumerate(sweep.cells):
+        cell.outcome(sweep.results, "train").unlink()
+        train(sweep, [cell])
+        for name, tensor in weights_of(sweep, place).items():
+            torch.testing.assert_close(together[place][name], tensor, rtol=1e-3, atol=1e-5)
+    return together
+
+
 @pytest.mark.slow
 def test_stacked_cells_train_as_alone(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny(seeds=[0, 1, 2], training={**TRAINING, "steps": 30})
-    train(sweep, sweep.cells)
-    together = [weights_of(sweep, place) for place in range(3)]
-    for cell in sweep.cells:
-        cell.outcome(sweep.results, "train").unlink()
-        train(sweep, [cell])
-    for place in range(3):
-        for name, tensor in weights_of(sweep, place).items():
-            torch.testing.assert_close(together[place][name], tensor, rtol=1e-3, atol=1e-5)
+    together = weights_stacked_as_alone(sweep)
     assert not torch.allclose(together[0]["edge.last"], together[1]["edge.last"])
 
 
@@ -152,14 +157,7 @@ def test_cells_stacked_with_weights_of_their_own_train_as_alone(tiny: Callable[.
     sweep = tiny(
         models=names, variants={"heavy": heavy, "none": {**heavy, "weight": 0.0}}, training={**TRAINING, "steps": 30}
     )
-    train(sweep, sweep.cells)
-    together = [weights_of(sweep, place) for place in range(3)]
-    for cell in sweep.cells:
-        cell.outcome(sweep.results, "train").unlink()
-        train(sweep, [cell])
-    for place in range(3):
-        for name, tensor in weights_of(sweep, place).items():
-            torch.testing.assert_close(together[place][name], tensor, rtol=1e-3, atol=1e-5)
+    together = weights_stacked_as_alone(sweep)
     # They begin with the same weights and see the same graphs: what differs is their penalty alone.
     for one, other in ((0, 1), (0, 2)):
         assert not torch.allclose(together[one]["edge.last"], together[other]["edge.last"], rtol=1e-2)
