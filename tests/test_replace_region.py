@@ -106,6 +106,7 @@ def test_what_acts_in_some_places_is_found(name: str) -> None:
     true = formula.parse(expected["profile"], ("distance",))
     values = [np.broadcast_to(formula.evaluate(e, {"distance": AT}), AT.shape) for e in (found.profile, true)]
     np.testing.assert_allclose(*values, atol=1e-3)
+    assert len(found.profile.as_ordered_terms()) == len(true.as_ordered_terms())
     assert found.factor == formula.parse(expected["factor"], ("m", "q"))
     off = np.abs(accelerations(with_region(known, found), data.graphs) - data.graphs.acceleration)
     assert np.quantile(off, 0.999) < 1e-4

@@ -241,7 +241,7 @@ def test_built_in_systems_have_no_poles_and_are_not_warned_of(name: str) -> None
         ("1/(x - 1)", 2, "x = 1, y = 0"),
         ("1/(y - x - 1)", 2, "x = -1, y = 0"),
         ("m/(y - a)**2", 2, "x = 0, y = 1.5"),
-        ("m/(x - m)", 2, "x = 1.13, y = 0"),
+        ("m/(x - m)", 2, "x = 0.135, y = 0"),
         ("-m/sqrt((x - 1)**2 + (y + 2)**2)", 2, "x = 1, y = -2"),
         ("-m/sqrt((x - 1)**2 + (y + 2)**2 + (z - a)**2)", 3, "x = 1, y = -2, z = 1.5"),
         ("1/z", 2, "z = 0"),
@@ -345,3 +345,11 @@ def test_a_condition_on_what_is_not_real_there_is_no_pole() -> None:
     assert not [pole for pole in system.poles if pole["r"] > 0.05]
     body = "y if log(x - 1) > 0 else (exp(y - 1) - 1)/(y - 1)"
     assert isinstance(warnings_about("s", System(potential="r**2", body_potential=body, time_step=0.01), 2), list)
+
+
+def test_a_place_is_warned_of_that_bodies_of_one_charge_cannot_pass() -> None:
+    for charges in ((-1.0, 1.0), (1.0, -1.0)):
+        system = System(potential="r**2", body_potential="1/(x**2 + 1 - q)", charges=charges, time_step=0.01)
+        (line,) = warnings_about("s", system, 2)
+        assert "is not finite at x = 0, y = 0" in line
+    assert not warnings_about("s", system.model_copy(update={"charges": (-1.0,)}), 2)

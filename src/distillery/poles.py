@@ -43,6 +43,30 @@ def guarded(expression: sympy.Expr) -> tuple[sympy.Expr, ...]:
     return tuple(sorted((part for part in powers | logarithms if not part.is_number), key=sympy.default_sort_key))
 
 
+def masses_of_bodies(mass_spread: float) -> list[float]:
+    """Return the masses of light, usual and heavy bodies (dimensionless).
+
+    Args:
+        mass_spread: Standard deviation of log m.
+    """
+    return sorted({float(np.exp(mass_spread * deviation)) for deviation in _MASSES})
+
+
+def pairs_of_bodies(charges: tuple[float, ...], mass_spread: float) -> dict[str, Float[np.ndarray, " pair"]]:
+    """Return m1, m2, q1 and q2 of pairs of bodies, every charge with every other and itself.
+
+    Args:
+        charges: The charges that bodies have (dimensionless).
+        mass_spread: Standard deviation of log m.
+    """
+    pairs = [
+        (*own, *charged)
+        for own in itertools.combinations_with_replacement(masses_of_bodies(mass_spread), 2)
+        for charged in itertools.combinations_with_replacement(sorted(set(charges)), 2)
+    ]
+    return dict(zip(("m1", "m2", "q1", "q2"), np.array(pairs).T, strict=True))
+
+
 # Asked for when a system is read, and again for what is warned of.
 @functools.lru_cache(maxsize=128)
 def pair_poles(
@@ -53,17 +77,11 @@ def pair_poles(
     Args:
         force: In r, m1, m2, q1, q2 and the parameters.
         parameters: Names and values of all others.
-        charges: The charges that bodies have; every pair of them is tried.
-        mass_spread: Standard deviation of log m; light, usual and heavy bodies are tried.
+        charges: The charges that bodies have.
+        mass_spread: Standard deviation of log m.
     """
-    masses = sorted({float(np.exp(mass_spread * deviation)) for deviation in _MASSES})
-    pairs = [
-        (*own, *charged)
-        for own in itertools.combinations_with_replacement(masses, 2)
-        for charged in itertools.combinations_with_replacement(sorted(set(charges)), 2)
-    ]
-    given = {name: np.full(len(pairs), value) for name, value in parameters}
-    given |= dict(zip(("m1", "m2", "q1", "q2"), np.array(pairs).T, strict=True))
+    pairs = pairs_of_bodies(charges, mass_spread)
+    given = {name: np.full(len(pairs["m1"]), value) for name, value in parameters} | pairs
     return tuple(poles_along([force], "r", _DISTANCES, given, {"r": 1.0}))
 
 

@@ -6,21 +6,19 @@ the force of pairs must be finite, ``systems`` refuses such formulas at once.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import sympy
 from jaxtyping import Float
 
 from distillery import formula
-from distillery.poles import dips, grows, guarded, place_text
+from distillery.poles import dips, grows, guarded, masses_of_bodies, pairs_of_bodies, place_text
 from distillery.systems import BODY_SYMBOLS, System
 
-# Random pairs, and bodies, of which formulas are asked.
-_PAIRS, _BODIES = 64, 4
-# Places along an axis, in standard deviations of where bodies start, and how often all axes are gone along.
-_PLACES, _SWEEPS = np.linspace(-20.0, 20.0, 1601), 2
+# Places along an axis, in standard deviations of where bodies start.
+_PLACES = np.linspace(-20.0, 20.0, 1601)
 # Steps along the axes by which a place is approached: no surface has this direction.
 _SLANT = dict(zip(BODY_SYMBOLS[:3], (1.0, 0.6180339887, 0.3247179572), strict=True))
 
@@ -56,10 +54,8 @@ def warnings_about(name: str, system: System, dim: int) -> list[str]:
 
 def _singular_where_bodies_meet(system: System) -> bool:
     """Return whether the potential or its force is not finite where two bodies meet, softening included."""
-    random = np.random.default_rng(0)
-    values: dict[str, Any] = {**system.parameters, "r": 0.0}
-    values |= {name: np.exp(system.mass_spread * random.normal(size=_PAIRS)) for name in ("m1", "m2")}
-    values |= {name: random.choice(system.charges, _PAIRS) for name in ("q1", "q2")}
+    pairs = pairs_of_bodies(system.charges, system.mass_spread)
+    values = {**system.parameters, **pairs, "r": np.zeros(1)}
     both = (system.softened_potential, system.radial_force)
     return not all(np.all(np.isfinite(formula.evaluate(each, values))) for each in both)
 
@@ -83,7 +79,7 @@ def _singular_place(system: System, dim: int) -> dict[str, float] | None:
             return dict.fromkeys(axes, 0.0)
         for part in parts:
             place = middle
-            for axis in axes * _SWEEPS:
+            for axis in axes:
                 _, along, zero = dips(part, axis, _PLACES * system.position_scale, place)
                 at = {name: np.repeat(value, len(along)) for name, value in place.items()} | {axis: along}
                 singular = np.flatnonzero(zero & grows(expressions, at, slant))
@@ -98,11 +94,6 @@ def _singular_place(system: System, dim: int) -> dict[str, float] | None:
 
 def _bodies(system: System) -> Iterator[dict[str, Float[np.ndarray, " 1"]]]:
     """Yield what formulas need to know of some bodies but their places."""
-    random = np.random.default_rng(0)
-    for _ in range(_BODIES):
-        own = {
-            "m": np.exp(system.mass_spread * random.normal()),
-            "q": random.choice(system.charges),
-            **system.parameters,
-        }
+    for mass, charge in itertools.product(masses_of_bodies(system.mass_spread), sorted(set(system.charges))):
+        own = {"m": mass, "q": charge, **system.parameters}
         yield {name: np.full(1, value) for name, value in own.items()}

@@ -32,8 +32,10 @@ _RIGHT, _FELT = 1e-5, 1e-3
 _FEWEST, _MOST = 20, 0.3
 # Largest angle (1 - |cosine|) between what is lacking and the direction that it should have.
 _ALONG = 1e-3
-# Share of the bodies on its side of an edge that may feel nothing: where a force begins at zero, it is small at first.
-_SILENT = 0.1
+# Share of the bodies that may not fit: near an edge where a force begins at zero, it is small; rounding is anywhere.
+_ODD = 0.1
+# How far beyond the last body that feels it, as a share of the distance, a force may come to zero.
+_REACH = 0.1
 # Share of what is lacking that a profile may leave, and by which a longer one must be better.
 _LEFT, _BETTER = 1e-2, 0.1
 # Share of the bodies that may stay unexplained where the region was not fitted.
@@ -77,7 +79,7 @@ class Region:
     def energy(self) -> sympy.Expr:
         """Return the potential energy of a body, zero at the edge."""
         edge = sympy.Float(self.edge)
-        # A coordinate may be negative, but on one side of an edge at 0 or beyond it has one sign: log|u|, not log u.
+        # A coordinate may be negative, and its logarithm none: relative to the edge it has the same sign.
         lost = -sympy.integrate(self.profile, _DISTANCE).replace(sympy.log, lambda u: sympy.log(u / edge))
         above = sympy.expand(lost - lost.xreplace({_DISTANCE: edge}))
         return self._there(above.xreplace({_DISTANCE: self.distance}) * self.factor * _M)
@@ -185,8 +187,12 @@ def _regions(distance: sympy.Expr, lack: _Lack) -> Iterator[Region]:
         there = lack.felt & (at <= between[0] if inside else at >= between[0])
         for factor in _FACTORS:
             profile = _profile(at[there], outward[there], _at(graphs, factor)[there])
-            if profile is not None:
-                yield Region(distance, _ending(profile, *between), inside, profile, factor)
+            if profile is None:
+                continue
+            edge = _ending(profile, *between)
+            # A coordinate may end at 0, where no force of its inverse does.
+            if profile.is_polynomial(_DISTANCE) or edge:
+                yield Region(distance, edge, inside, profile, factor)
 
 
 def _distances(lack: _Lack) -> list[sympy.Expr]:
@@ -195,7 +201,7 @@ def _distances(lack: _Lack) -> list[sympy.Expr]:
     size = np.linalg.norm(lacking, axis=-1)
     direction = lacking / size[:, None]
     dim = position.shape[1]
-    along = [np.mean(1 - np.abs(direction[:, axis]) < _ALONG) >= 1 - _SILENT for axis in range(dim)]
+    along = [np.mean(1 - np.abs(direction[:, axis]) < _ALONG) >= 1 - _ODD for axis in range(dim)]
     found = [formula.symbol(axis) for axis, fits in zip(AXES, along, strict=False) if fits]
     # The place that is nearest to all lines along which something is lacking, large forces first. Once more without
     # the lines that are farthest from it.
@@ -208,9 +214,9 @@ def _distances(lack: _Lack) -> list[sympy.Expr]:
         centre = np.linalg.solve(whole, (across @ position[:, :, None])[near].sum(axis=0))[:, 0]
         away = position - centre
         off = np.linalg.norm(across @ away[:, :, None], axis=(1, 2))
-        near = off <= np.quantile(off, 1 - _SILENT)
+        near = off <= np.quantile(off, 1 - _ODD)
     cosine = np.abs((direction * away).sum(axis=1)) / np.linalg.norm(away, axis=1)
-    if np.mean(1 - cosine < _ALONG) < 1 - _SILENT:
+    if np.mean(1 - cosine < _ALONG) < 1 - _ODD:
         return found
     within = max(_WITHIN * float(np.median(off)), _SHARPEST * float(np.abs(position).max()))
     squares = ((formula.symbol(a) - _plain(c, within)) ** 2 for a, c in zip(AXES[:dim], centre.tolist(), strict=True))
@@ -229,7 +235,7 @@ def _edge(
     places, there = (sign * at).ravel()[order], felt.ravel()[order]
     wrong = np.cumsum(~there) + (there.sum() - np.cumsum(there))
     best = int(np.argmin(wrong))
-    if wrong[best] > _SILENT * there.sum() or best + 1 == len(places) or places[best] == places[best + 1]:
+    if wrong[best] > _ODD * there.sum() or best + 1 == len(places) or places[best] == places[best + 1]:
         return None
     return sign * float(places[best]), sign * float(places[best + 1])
 
@@ -266,7 +272,7 @@ def _profile(
 
 def _ending(profile: sympy.Expr, last: float, after: float) -> float:
     """Return where something ends: where it has become nothing, or else between two distances of bodies."""
-    far = last + _SILENT * (after - last) / abs(after - last) * abs(last)
+    far = last + _REACH * (after - last) / abs(after - last) * abs(last)
     values = {_DISTANCE.name: np.array([last, far])}
     with np.errstate(all="ignore"):
         begins, ends = np.broadcast_to(formula.evaluate(profile, values), 2)
