@@ -1,9 +1,18 @@
 """A stand-in for PySR and Julia where neither is: real processes, files and signals, no symbolic regression.
 
-Its source has the shape of PySR's, so that it can be checked without being imported. What it does is told by the
-environment: ``FAKE_IMPORT`` and ``FAKE_COMPILE`` (seconds that importing and the first fit take), ``FAKE_FIT`` (seconds
-of a fit), ``FAKE_DEAF`` (ignores SIGTERM), ``FAKE_DEAF_TO_TIME`` (ignores its own time limit), ``FAKE_NO_GUESSES``
-(fails when it is given any), ``FAKE_BROKEN`` (cannot be imported). It notes every call in the file ``FAKE_NOTES``.
+Its source has the shape of PySR's, so that it can be checked without being imported. It misbehaves as the real ones do:
+
+- Julia makes descriptor 0 non-blocking when it starts, also the one that juliapkg runs.
+- An empty mapping or list among the arguments ends in a JuliaError.
+- PySR warns when it is imported that it cannot choose Julia's threads; the warning is the last line of the log.
+- PySR looks at its time limit between steps and needs ``FAKE_WRITE`` seconds (0.4) more to write its results.
+
+The environment chooses the rest: ``FAKE_IMPORT`` and ``FAKE_COMPILE`` (seconds that importing and the first fit take),
+``FAKE_FIT`` (seconds of a fit), ``FAKE_DEAF`` (ignores SIGTERM), ``FAKE_DEAF_TO_TIME`` (ignores its own time limit),
+``FAKE_NO_GUESSES`` (fails when it is given any), ``FAKE_BROKEN`` (cannot be imported), ``FAKE_ONE_PROCESSOR`` (Julia
+was built for one kind of processor and ends under other targets), ``FAKE_CRASHES`` (a folder: each file in it makes one
+fit end by the signal that the file names), ``FAKE_ERROR`` (the search ends in this JuliaError). It notes every call in
+the file ``FAKE_NOTES``.
 """
 
 from __future__ import annotations
@@ -23,21 +32,49 @@ from distillery.distill.engine import Problem
 from distillery.settings import DistillationSettings, ExecutionSettings, PysrSettings
 
 VERSION = "2.7.2"
+JULIACALL = "0.9.36"
 NAMES = ("dx", "dy")
 SMALL = PysrSettings(iterations=5, populations=3, population_size=20, cycles=50, max_size=9)
 
+_JULIA = """
+import fcntl, os, sys
+
+
+class JuliaError(Exception):
+    pass
+
+
+def start():
+    if os.environ.get("FAKE_ONE_PROCESSOR") and os.environ.get("JULIA_CPU_TARGET") != "native":
+        print("ERROR: Unable to find compatible target in cached code image.", file=sys.stderr)
+        print("Target 0 (znver3): Rejecting this target due to use of runtime-disabled features", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_NONBLOCK)
+"""
+
 _INIT = """
-import os, time
+import os, time, warnings
 
 if os.environ.get("FAKE_BROKEN"):
     raise RuntimeError("PythonCall.jl did not start properly")
 time.sleep(float(os.environ.get("FAKE_IMPORT", "0")))
+import fakejulia
+
+fakejulia.start()
+if os.environ.get("PYTHON_JULIACALL_THREADS", "auto") != "auto":
+    warnings.warn(
+        "PYTHON_JULIACALL_THREADS environment variable is set to something other than 'auto', "
+        "so PySR was not able to set it."
+    )
 from .sr import PySRRegressor
 """
 
 _SR = '''
 import json, os, signal, sys, time
 from pathlib import Path
+
+from fakejulia import JuliaError
 
 compiled = False
 
@@ -48,7 +85,8 @@ class PySRRegressor:
     def __init__(
         self, model_selection="best", *, binary_operators=None, unary_operators=None, complexity_of_operators=None,
         elementwise_loss=None, niterations=100, populations=31, population_size=27, ncycles_per_iteration=380,
-        maxsize=30, timeout_in_seconds=None, parallelism=None, deterministic=False, random_state=None, progress=True,
+        maxsize=30, batching="auto", batch_size=None, timeout_in_seconds=None, parallelism=None, deterministic=False,
+        random_state=None, progress=True,
         verbosity=1, input_stream=None, output_directory=None, run_id=None, guesses=None, **kwargs,
     ):
         self.given = {name: value for name, value in locals().items() if name not in ("self", "kwargs")}
@@ -75,7 +113,16 @@ class PySRRegressor:
             notes.write(json.dumps(note) + "\\n")
         if given["guesses"] and os.environ.get("FAKE_NO_GUESSES"):
             raise RuntimeError("could not parse the guesses")
+        if any(given[name] == {} for name in given) or given["guesses"] == []:
+            raise JuliaError("MethodError: no method matching one(::Type{Any})\\nThis error has been manually thrown")
         warm_up = given["niterations"] == 1
+        crashes = [] if warm_up else sorted(Path(os.environ.get("FAKE_CRASHES", os.devnull)).glob("*"))
+        if crashes:
+            number = int(getattr(signal, crashes[0].read_text()))
+            crashes[0].unlink()
+            os.kill(os.getpid(), number)
+        if os.environ.get("FAKE_ERROR") and not warm_up:
+            raise JuliaError(os.environ["FAKE_ERROR"])
         found = [(1, variable_names[0]), (3, f"{variable_names[0]} * 1.5f0"), (5, f"({variable_names[0]} * 0.6) + 0.1")]
         until = time.monotonic() + (0 if warm_up else float(os.environ.get("FAKE_FIT", "0")))
         stop = time.monotonic() + (given["timeout_in_seconds"] or 1e9)
@@ -86,6 +133,7 @@ class PySRRegressor:
             (folder / name).write_text("\\n".join(["Complexity,Loss,Equation", *rows]) + "\\n")
         while time.monotonic() < until:
             if time.monotonic() >= stop and not os.environ.get("FAKE_DEAF_TO_TIME"):
+                time.sleep(float(os.environ.get("FAKE_WRITE", "0.4")))
                 break
             time.sleep(0.02)
         self.equations_ = {"equation": [text for _, text in found]}
@@ -95,13 +143,15 @@ class PySRRegressor:
 _EXPORT = 'sympy_mappings = {"greater": 1, "less": 2, "cond": 3, "exp": 4, "log": 5}\n'
 
 _JULIAPKG = """
-import json, os, sys
+import json, os, subprocess, sys
 from pathlib import Path
 from . import state
 
 
 def resolve():
     print("[juliapkg] Locating Julia")
+    code = "import fakejulia; fakejulia.start()"
+    subprocess.run([sys.executable, "-c", code, *["--startup-file=no"] * 30], check=True)
     if os.environ.get("FAKE_NO_JULIA"):
         raise Exception("could not find Julia ^1.10.3")
     project = Path(os.environ["PYTHON_JULIAPKG_PROJECT"])
@@ -137,6 +187,7 @@ class FakePysr:
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, juliapkg: bool = True) -> None:
         self.site, self.notes_file = folder / "site", folder / "notes.jsonl"
         self.site.mkdir(parents=True)
+        self.write("fakejulia.py", _JULIA)
         self.write("pysr/__init__.py", _INIT)
         self.write("pysr/sr.py", _SR)
         self.write("pysr/export_sympy.py", _EXPORT)
@@ -144,6 +195,7 @@ class FakePysr:
             self.write("juliapkg/__init__.py", _JULIAPKG)
             self.write("juliapkg/state.py", "STATE = {}\n")
         self.version(VERSION)
+        self.juliacall(JULIACALL)
         patch.syspath_prepend(self.site)
         patch.setenv("PYTHONPATH", str(self.site), prepend=os.pathsep)
         patch.setenv("FAKE_NOTES", str(self.notes_file))
@@ -156,11 +208,19 @@ class FakePysr:
         path.write_text(textwrap.dedent(text))
 
     def version(self, version: str) -> None:
-        """Install another version."""
-        for old in self.site.glob("pysr-*.dist-info/METADATA"):
+        """Install another version of PySR, which needs the juliacall of the stand-in."""
+        self._install("pysr", version, f"Requires-Dist: juliacall<0.9.37,>={JULIACALL}\n")
+
+    def juliacall(self, version: str) -> None:
+        """Install another version of juliacall."""
+        self._install("juliacall", version)
+
+    def _install(self, package: str, version: str, more: str = "") -> None:
+        for old in self.site.glob(f"{package}-*.dist-info/METADATA"):
             old.unlink()
             old.parent.rmdir()
-        self.write(f"pysr-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: pysr\nVersion: {version}\n")
+        text = f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n{more}"
+        self.write(f"{package}-{version}.dist-info/METADATA", text)
 
     def notes(self, kind: str) -> list[dict[str, Any]]:
         """What was called so far: ``given`` for fits, warm-ups included, ``resolve`` for juliapkg."""
@@ -177,7 +237,8 @@ def prepared(depot: Path, **changes: str) -> julia.Prepared:
     for name in ("julia", "libjulia.so"):
         (folder / name).touch(0o755)
     made = julia.Prepared(
-        pysr=str(julia.pysr_version()),
+        pysr=str(julia.version_of("pysr")),
+        juliacall=str(julia.version_of("juliacall")),
         julia="1.11.6",
         symbolic_regression="2.7.3",
         cpu_target="generic",

@@ -23,14 +23,17 @@ import pytest
 from distillery.cell import Cell
 from distillery.config import parse_config
 from distillery.distill.child import _FOLDER, Child, _sweep_up
+from distillery.distill.cluster import Cluster
 from distillery.distill.engine import Problem
+from distillery.distill.fits import FitLost
 from distillery.distill.problems import problems
 from distillery.distill.run import distill
 from distillery.errors import DistilleryError
 from distillery.functions import feature_names
-from distillery.outcome import notes, read_outcome, write_outcome
+from distillery.outcome import finished, notes, read_outcome, write_outcome
 from distillery.settings import DistillationSettings, OperonSettings
 from distillery.sweep import Sweep
+from fakepysr import FakePysr, prepared
 
 TOKEN = "DISTILLERY_TEST_TOKEN"
 QUICK = {
@@ -148,13 +151,13 @@ def test_a_fit_over_its_time_is_killed_and_keeps_its_best_front(child: Child) ->
 def test_a_fit_over_its_memory_is_killed(child: Child) -> None:
     # A population of gigabytes.
     result = child.fit(spring(memory_mb=256, operon=OperonSettings(population=3_000_000, generations=1000)))
-    assert result.status == "failed"
-    assert "limit of 256 MB" in result.reason
+    assert result.status == "lost"
+    assert "limit of 256 MB, before it had a front" in result.reason
     assert not fitting()
 
 
 @pytest.mark.slow
-def test_a_crash_is_a_result_and_the_next_fit_works(child: Child) -> None:
+def test_a_crash_is_no_result_and_the_next_fit_works(child: Child) -> None:
     def kill() -> None:
         while not fitting():
             time.sleep(0.01)
@@ -162,10 +165,9 @@ def test_a_crash_is_a_result_and_the_next_fit_works(child: Child) -> None:
 
     killer = threading.Thread(target=kill)
     killer.start()
-    result = child.fit(spring(operon=OperonSettings(population=50, generations=10_000_000)))
+    with pytest.raises(FitLost, match="SIGKILL"):
+        child.fit(spring(operon=OperonSettings(population=50, generations=10_000_000)))
     killer.join()
-    assert (result.status, result.front) == ("failed", ())
-    assert "SIGKILL" in result.reason
     assert child.fit(spring(operon=OperonSettings(population=50, generations=3))).status == "ok"
 
 
@@ -303,6 +305,75 @@ def test_a_running_cluster_is_used_and_left_clean(make_sweep: Callable[..., Swee
         assert not fitting()
         assert len(local.workers) == 1
     assert [c["status"] for c in comparable(sweep, cell)["components"]] == ["ok", "ok"]
+
+
+@pytest.mark.slow
+def test_a_fit_whose_process_is_killed_is_tried_again(
+    make_sweep: Callable[..., Sweep], tmp_path: Path, fake: FakePysr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two crashes of two fits cost nothing; fits that crash every time leave the cell open, with a reason."""
+    crashes = tmp_path / "crashes"
+    crashes.mkdir()
+    monkeypatch.setenv("FAKE_CRASHES", str(crashes))
+    prepared(tmp_path / "depot")
+    sweep = make_sweep(
+        distillation={**QUICK, "engine": "pysr", "pysr": {"iterations": 3}},
+        execution={"julia_depot": str(tmp_path / "depot")},
+    )
+    (cell,) = sweep.cells
+    messages(sweep, cell)
+    path, key = cell.outcome(sweep.results, "distill"), sweep.key("distill", cell)
+    for number in range(30):
+        (crashes / f"{number:02}").write_text("SIGKILL")
+    distill(sweep, sweep.cells)
+    outcome = read_outcome(path, key=key)
+    assert outcome.status == "failed"
+    assert (
+        "not fitted (message 0 by pysr, message 1 by pysr): the fitting process ended (signal SIGKILL)"
+        in outcome.reason
+    )
+    assert "in each of 4 tries" in outcome.reason
+    assert not finished(path, key)
+    assert not list((sweep.results / "fits").glob("*.json"))
+    for left in sorted(crashes.glob("*"))[2:]:
+        left.unlink()
+    distill(sweep, sweep.cells)
+    outcome = read_outcome(path, key=key)
+    assert (outcome.status, outcome.reason) == ("ok", "")
+    assert [component["status"] for component in outcome.result["components"]] == ["ok", "ok"]
+
+
+@pytest.mark.slow
+def test_a_cell_with_one_lost_fit_is_open_and_its_other_fits_are_kept(
+    make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = make_sweep(distillation={**QUICK, "functions": ["message", "node"]})
+    (cell,) = sweep.cells
+    messages(sweep, cell)
+    lost: list[str] = []
+
+    def results(_: Any, function: Any, tasks: Any) -> Iterator[tuple[str, Any]]:
+        for key, task in tasks.items():
+            if not lost:
+                lost.append(key)
+                yield key, FitLost("the fitting process ended (signal SIGKILL)")
+            else:
+                yield key, function(task)
+
+    monkeypatch.setattr(Cluster, "results", results)
+    monkeypatch.setattr("distillery.distill.run.problems", lambda *_: two_problems(sweep))
+    distill(sweep, sweep.cells)
+    path, key = cell.outcome(sweep.results, "distill"), sweep.key("distill", cell)
+    assert read_outcome(path).status == "failed"
+    assert len(list((sweep.results / "fits").glob("*.json"))) == 1
+    assert not finished(path, key)
+    distill(sweep, sweep.cells)
+    assert read_outcome(path, key=key).status == "ok"
+
+
+def two_problems(sweep: Sweep) -> dict[tuple[str, int], Problem]:
+    settings = sweep.config.distillation.model_dump()
+    return {("message", number): spring(**{**settings, "seed": number}) for number in range(2)}
 
 
 SCRIPT = """

@@ -55,6 +55,10 @@ def test_nothing_starts_from_a_depot_that_is_not_prepared_for_this_pysr(fake: Fa
     with pytest.raises(DistilleryError, match=r"prepared for PySR 2\.7\.2, but 2\.8\.0 is .*`distillery julia-setup`"):
         require(settings, execution(depot))
     fake.version("2.7.2")
+    fake.juliacall("0.9.35")
+    with pytest.raises(DistilleryError, match=r"prepared for juliacall 0\.9\.36, but 0\.9\.35 is .*julia-setup`"):
+        require(settings, execution(depot))
+    fake.juliacall("0.9.36")
     prepared(depot, machine="riscv64")
     with pytest.raises(DistilleryError, match=r"prepared for riscv64"):
         require(settings, execution(depot))
@@ -128,8 +132,53 @@ def test_setup_refuses_in_one_line_what_it_cannot_do(
     with pytest.raises(DistilleryError, match=r"no network here, http://127\.0\.0\.1:9 cannot be reached .*login node"):
         prepare(depot)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(DistilleryError, match=r"pysr is not installed; pip install pysr"):
+    with pytest.raises(DistilleryError, match=r"pysr is not installed; pip install --upgrade pysr"):
         prepare(depot)
+
+
+@pytest.mark.parametrize("installed", ["0.9.35", "0.9.37"])
+def test_setup_refuses_a_juliacall_that_does_not_go_with_pysr_before_it_compiles(
+    fake: FakePysr, server: None, tmp_path: Path, installed: str
+) -> None:
+    fake.juliacall(installed)
+    with pytest.raises(
+        DistilleryError, match=rf"PySR 2\.7\.2 needs juliacall .*0\.9\.36.*, and {installed} is installed"
+    ):
+        prepare(tmp_path / "depot")
+    assert not fake.notes("resolve")
+
+
+@pytest.mark.slow
+def test_a_julia_built_for_one_processor_is_used_with_its_own_target(
+    fake: FakePysr, server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE_ONE_PROCESSOR", "1")
+    depot = tmp_path / "depot"
+    assert prepare(depot)
+    found = julia.read_marker(depot)
+    assert found is not None
+    assert found.cpu_target == "native"
+    assert "compiling with JULIA_CPU_TARGET=native" in capfd.readouterr().err
+    assert fake.notes("given")[-1]["environment"]["JULIA_CPU_TARGET"] == "native"
+    # A target that was chosen is not replaced.
+    monkeypatch.setenv("JULIA_CPU_TARGET", "haswell")
+    with pytest.raises(DistilleryError, match=r"ERROR: Unable to find compatible target.*JULIA_CPU_TARGET=native"):
+        prepare(tmp_path / "other")
+    assert not julia.marker(tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_setup_leaves_the_terminal_blocking(
+    fake: FakePysr, server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, _ = os.openpty()
+    before = os.dup(0)
+    os.dup2(terminal, 0)
+    try:
+        assert prepare(tmp_path / "depot")
+        assert not fcntl.fcntl(0, fcntl.F_GETFL) & os.O_NONBLOCK
+    finally:
+        os.dup2(before, 0)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -24,10 +25,10 @@ from distillery.distill.engine import require
 from distillery.distill.run import distill
 from distillery.errors import DistilleryError
 from distillery.outcome import read_outcome
-from distillery.settings import DistillationSettings
+from distillery.settings import DistillationSettings, PysrSettings
 from distillery.sweep import Sweep
 from distillery.verify.run import verify
-from fakepysr import NAMES, SMALL, FakePysr, execution, prepared, problem
+from fakepysr import SMALL, FakePysr, execution, prepared, problem
 from test_distill_run import QUICK, messages
 
 ALL = ("+", "-", "*", "/", ">", "<", "^", "exp", "log", "if")
@@ -142,18 +143,23 @@ def test_a_start_without_end_is_a_failure_of_its_own(
     monkeypatch.setenv("FAKE_IMPORT", "60")
     monkeypatch.setattr(child_module, "_STARTING", 1.5)
     result = child.fit(problem(tmp_path / "depot"))
-    assert result.status == "failed"
+    assert result.status == "lost"
     assert result.reason.startswith("pysr was not loaded and compiled within 1.5 s")
 
 
 @pytest.mark.slow
-def test_a_fit_that_pysr_ends_itself_is_timed_out_and_keeps_its_front(
+def test_a_limit_shorter_than_the_start_keeps_fronts_and_the_process(
     fake: FakePysr, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FAKE_COMPILE", "1.5")
     monkeypatch.setenv("FAKE_FIT", "60")
-    result = child.fit(problem(tmp_path / "depot", seconds=4.0))
-    assert (result.status, result.reason) == ("timed_out", "stopped by PySR at its limit of 3.8 s")
-    assert len(result.front) >= 2
+    for _ in range(3):
+        result = child.fit(problem(tmp_path / "depot", seconds=1.0))
+        assert (result.status, result.reason) == ("timed_out", "stopped by PySR at its limit of 1 s")
+        assert len(result.front) >= 2
+    notes = fake.notes("given")
+    assert len({note["pid"] for note in notes}) == 1
+    assert [note["given"]["niterations"] == 1 for note in notes] == [True, False, False, False], "compiled once"
 
 
 @pytest.mark.slow
@@ -163,6 +169,7 @@ def test_a_fit_that_hears_nothing_is_killed_and_keeps_its_hall_of_fame(
     for name in ("FAKE_DEAF", "FAKE_DEAF_TO_TIME"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("FAKE_FIT", "60")
+    monkeypatch.setattr(pysr, "_OVERTIME", 0.2)
     result = child.fit(problem(tmp_path / "depot", seconds=0.5))
     assert (result.status, result.reason) == ("timed_out", "killed at its limit of 0.5 s")
     assert len(result.front) >= 2
@@ -176,6 +183,7 @@ def test_a_fit_with_more_time_goes_on_from_the_front_that_was_kept(
 ) -> None:
     monkeypatch.setenv("FAKE_FIT", "60")
     monkeypatch.setenv("FAKE_DEAF_TO_TIME", "1")
+    monkeypatch.setattr(pysr, "_OVERTIME", 0.2)
     short = problem(tmp_path / "depot", seconds=0.5)
     key, path = fits.fit_key(short), tmp_path / "fit.json"
     assert fits.earlier_front(path, key) == ()
@@ -216,9 +224,103 @@ def test_pysr_gets_the_papers_parameters() -> None:
     assert given["complexity_of_operators"] == {"^": 3, "exp": 3, "log": 3, "cond": 3}
     assert given["elementwise_loss"] == "L1DistLoss()"
     assert (given["parallelism"], given["deterministic"]) == ("serial", True)
-    assert given["timeout_in_seconds"] < DistillationSettings().seconds
+    assert given["timeout_in_seconds"] == DistillationSettings().seconds
     other = pysr.parameters(DistillationSettings(engine="pysr", operators=ALL), Path("elsewhere"))
     assert given["random_state"] == other["random_state"]
+
+
+@pytest.mark.parametrize("operators", [("+", "-", "*", "/"), ("+",), ("exp", "log"), ALL])
+def test_no_argument_of_pysr_is_an_empty_mapping_or_list_but_its_binary_operators(operators: tuple[Any, ...]) -> None:
+    given = pysr.parameters(DistillationSettings(engine="pysr", operators=operators), Path("somewhere"))
+    assert {name for name, value in given.items() if value in ({}, [], ())} <= {"binary_operators"}
+    # PySR replaces missing binary operators by + - * /.
+    assert "binary_operators" in given
+
+
+def test_pysr_compares_expressions_on_all_samples_unless_a_batch_is_chosen() -> None:
+    assert pysr.parameters(DistillationSettings(engine="pysr"), Path())["batching"] is False
+    chosen = DistillationSettings(engine="pysr", pysr=PysrSettings(batch=500))
+    given = pysr.parameters(chosen, Path())
+    assert (given["batching"], given["batch_size"]) == (True, 500)
+
+
+def test_too_little_memory_for_julia_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"memory_mb: 600 is too little for pysr, set 1000 or more"):
+        DistillationSettings(engine="pysr", memory_mb=600)
+    with pytest.raises(ValueError, match="memory_mb"):
+        DistillationSettings(compare=("pysr",), memory_mb=999)
+    assert DistillationSettings(memory_mb=600).memory_mb == 600
+
+
+def test_data_far_from_one_are_scaled_for_pysr_and_expressions_scaled_back() -> None:
+    """Gravity in SI units, from an expression that PySR would find in scaled data."""
+    rng = np.random.default_rng(0)
+    dx = 1e11 * rng.normal(size=300)
+    r = 1.3 * np.abs(dx) + 1e10
+    mass = 1e24 * np.exp(rng.normal(size=300))
+    force = -6.7e-11 * dx * mass / r**3
+    columns = {"dx": dx, "r": r, "m2": mass, "q2": rng.choice([-1.0, 1.0], 300)}
+    table = np.column_stack(list(columns.values()))
+    task = dataclasses.replace(
+        problem(), names=tuple(columns), features=table, target=force, held_out_features=table, held_out_target=force
+    )
+    scales = pysr.Scales.of(task)
+    assert set(scales.features) == {"dx", "r", "m2"}, "charges are of order one and stay"
+    inputs = {name: column / scales.features.get(name, 1.0) for name, column in columns.items()}
+    target = force / scales.target
+    for values in (*inputs.values(), target):
+        assert 1 / 8 <= np.median(np.abs(values)) <= 8
+    (constant,) = np.linalg.lstsq((inputs["dx"] * inputs["m2"] / inputs["r"] ** 3)[:, None], target, rcond=None)[0]
+    (text,) = pysr.translated([f"({constant} * dx * m2) / (r * r * r)"], scales)
+    np.testing.assert_allclose(formula.evaluate(formula.parse(text, tuple(columns)), columns), force, rtol=1e-12)
+    front = fits.finish(task, [text])
+    assert [point.complexity for point in front if point.mae < 1e-9 * np.abs(force).mean()] == [11]
+
+
+def test_data_of_order_one_reach_pysr_as_they_are() -> None:
+    rng = np.random.default_rng(0)
+    task = dataclasses.replace(problem(), features=rng.uniform(0.2, 5, (100, 2)), target=np.zeros(100))
+    assert pysr.Scales.of(task) == pysr.Scales({}, 1.0)
+
+
+# Faults of the machine.
+
+
+@pytest.mark.slow
+def test_a_crash_is_no_result_and_the_fit_can_be_done_again(
+    fake: FakePysr, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashes = tmp_path / "crashes"
+    crashes.mkdir()
+    (crashes / "1").write_text("SIGSEGV")
+    monkeypatch.setenv("FAKE_CRASHES", str(crashes))
+    with pytest.raises(fits.FitLost, match=r"the fitting process ended \(signal SIGSEGV\)"):
+        child.fit(problem(tmp_path / "depot"))
+    assert child.fit(problem(tmp_path / "depot")).status == "ok"
+
+
+@pytest.mark.slow
+def test_a_pysr_that_cannot_be_imported_is_a_fault_of_the_machine(
+    fake: FakePysr, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_BROKEN", "1")
+    with pytest.raises(fits.FitLost, match=r"RuntimeError: PythonCall\.jl did not start properly"):
+        child.fit(problem(tmp_path / "depot"))
+
+
+@pytest.mark.slow
+def test_the_reason_of_a_failed_fit_is_julias_error(
+    fake: FakePysr, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_ERROR", "DomainError with -1.0:")
+    result = child.fit(problem(tmp_path / "depot"))
+    assert (result.status, result.reason) == ("failed", "JuliaError: DomainError with -1.0:")
+    monkeypatch.setenv("FAKE_ONE_PROCESSOR", "1")
+    child.close()
+    with pytest.raises(fits.FitLost) as caught:
+        child.fit(problem(tmp_path / "depot"))
+    assert "exit status 1): ERROR: Unable to find compatible target in cached code image" in str(caught.value)
+    assert "JULIA_CPU_TARGET=native" in str(caught.value)
 
 
 def test_pysrs_notation_is_translated() -> None:
@@ -237,14 +339,14 @@ def test_pysrs_notation_is_translated() -> None:
 
 
 def test_a_killed_pysr_leaves_its_hall_of_fame(tmp_path: Path) -> None:
-    assert pysr.partial(tmp_path, NAMES) == []
+    assert pysr.partial(tmp_path, problem()) == []
     (tmp_path / "run").mkdir()
     table = 'Complexity,Loss,Equation\n1,0.5,"dx"\n5,0.1,"(dx * 2.0) / dy"\n'
     (tmp_path / "run" / "hall_of_fame.csv.bak").write_text(table)
     # Killed while it was written: the last line is cut, and what is left of it is another expression.
     (tmp_path / "run" / "hall_of_fame.csv").write_text(table + '7,0.05,"(dx * 2.0) / (dy + 1.2')
     assert pysr.guesses(tmp_path) == ["dx", "(dx * 2.0) / dy"]
-    assert pysr.partial(tmp_path, NAMES) == ["dx", "dx * 2.0 / dy"]
+    assert pysr.partial(tmp_path, problem()) == ["dx", "dx * 2.0 / dy"]
 
 
 # Engines compared.

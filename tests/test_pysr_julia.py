@@ -65,7 +65,8 @@ def spring(depot: Path, **settings: Any) -> Problem:
 @pytest.mark.slow
 def test_both_engines_find_the_same_law_in_the_same_target(depot: Path, child: Child) -> None:
     for engine in ("operon", "pysr"):
-        result = child.fit(spring(depot, engine=engine))
+        # The default budget found this law in 37 to 53 s; the smaller one of the other tests does not suffice.
+        result = child.fit(spring(depot, engine=engine, pysr=PysrSettings()))
         assert result.status == "ok", result.reason
         assert result.front[-1].mae < 0.05, engine
 

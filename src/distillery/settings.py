@@ -156,14 +156,24 @@ class OperonSettings(Settings):
     local_iterations: int = Field(5, ge=0, description="Optimiser iterations on the constants of each individual.")
 
 
+# A process that has loaded Julia, PySR and its backend takes 630 to 790 MB before it fits.
+JULIA_MB = 1000
+
+
 class PysrSettings(Settings):
-    """Budget of the PySR engine (Julia)."""
+    """Budget of the PySR engine (Julia); populations and their size are the defaults of PySR 2."""
 
     iterations: int = Field(100, ge=1, description="PySR's niterations.")
-    populations: int = Field(15, ge=1, description="PySR's populations.")
-    population_size: int = Field(33, ge=15, description="PySR's population_size; its tournaments take 15.")
+    populations: int = Field(31, ge=1, description="PySR's populations.")
+    population_size: int = Field(27, ge=15, description="PySR's population_size; its tournaments take 15.")
     cycles: int = Field(380, ge=1, description="PySR's ncycles_per_iteration.")
     max_size: int = Field(30, ge=7, description="PySR's maxsize.")
+    batch: int | None = Field(
+        None,
+        ge=2,
+        description="Samples on which expressions are compared during the search (PySR's batch_size); null compares "
+        "them on all samples. Small batches are quicker, and too noisy for forces with heavy tails.",
+    )
     parallelism: Literal["serial", "multithreading"] = Field(
         "serial",
         description="One thread, and the same front whenever it is repeated (serial), or as many threads as a worker "
@@ -203,7 +213,9 @@ class DistillationSettings(Settings):
     )
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of samples and engine.")
     seconds: float = Field(300.0, gt=0, description="Limit of one fit; the best front so far is kept.")
-    memory_mb: int = Field(4000, ge=256, description="Memory limit of one fit in MB.")
+    memory_mb: int = Field(
+        4000, ge=256, description=f"Memory limit of one fit in MB; at least {JULIA_MB} for pysr, which runs Julia."
+    )
     operon: OperonSettings = Field(OperonSettings(), description="Budget of the operon engine.")
     pysr: PysrSettings = Field(PysrSettings(), description="Budget of the PySR engine.")
 
@@ -218,6 +230,12 @@ class DistillationSettings(Settings):
         if "message" not in functions:
             raise ValueError("message is missing; nodes are distilled together with messages only")
         return distinct(functions)
+
+    @model_validator(mode="after")
+    def _julia_has_memory(self) -> DistillationSettings:
+        if "pysr" in self.engines and self.memory_mb < JULIA_MB:
+            raise ValueError(f"memory_mb: {self.memory_mb} is too little for pysr, set {JULIA_MB} or more")
+        return self
 
     @model_validator(mode="after")
     def _engines_differ(self) -> DistillationSettings:

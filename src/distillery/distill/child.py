@@ -1,9 +1,8 @@
 """One fit in a process of its own, which is killed at its limit of time or memory from outside.
 
-The child is a loop: it reads the path of a job's folder from its standard input, loads and compiles what the engine
-needs, writes ``ready`` there, at which the fit's time begins, fits, and writes ``result.json`` last. It is kept for
-the next fit while it is healthy (Julia takes 20 s to start) and dies with the process that started it, however that
-one ended.
+The child is a loop: it reads the path of a job's folder from a pipe, loads and compiles the engine, writes ``ready``
+to the folder, which starts the time of the fit, fits, and writes ``result.json`` last. It is kept for the next fit
+while it is healthy (Julia takes 20 s to start) and dies with the process that started it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import psutil
 
@@ -28,13 +27,14 @@ from distillery import files
 from distillery.distill import job
 from distillery.distill.cluster_worker import CORES
 from distillery.distill.engine import Problem, Stopped, engine
-from distillery.distill.fits import FitResult, finish
+from distillery.distill.fits import FitLost, FitResult, finish
+from distillery.distill.reasons import reason_in, with_remedy
 from distillery.errors import explain
 from distillery.process import this_process
 from distillery.settings import DistillationSettings
 
 _POLL = 0.05
-# Weighing a process looks through all that run here: at every poll it would take an eighth of a core.
+# Adding up the memory of a process group reads all processes: at every poll it would take an eighth of a core.
 _WEIGH = 0.5
 _GRACE = 2.0
 # How long loading and compiling may take; minutes where the file system is slow and caches are for other processors.
@@ -47,6 +47,8 @@ _THREADS = (
     "VECLIB_MAXIMUM_THREADS",
 )
 _PR_SET_PDEATHSIG = 1
+# Bytes at the end of a process's log in which the reason of its end is searched.
+_LOG_TAIL = 65_536
 # The name says whose numbers of processes are meant: nodes and containers may share a folder for temporary files.
 _FOLDER = f"distillery-fit-{files.digest([this_process().host, this_process().space])[:8]}-"
 
@@ -63,16 +65,22 @@ class Child:
         """Fit a problem within the limits of its settings.
 
         Args:
-            problem: What to fit.
+            problem: The problem.
 
         Returns:
-            The result; a child that crashed or was killed gives one too, with the reason.
+            The result. A fit that a limit ended, or whose engine failed, has a status that says so.
+
+        Raises:
+            FitLost: The process ended, or the machine lacks something; another try may succeed.
         """
-        result = self._fit(problem)
-        if result.status == "failed" and problem.guesses:
-            # An earlier front is a help, never a condition.
-            return self._fit(dataclasses.replace(problem, guesses=()))
-        return result
+        if problem.guesses:
+            # The front of an earlier fit is an optional start: without it the search begins anew.
+            with contextlib.suppress(FitLost):
+                result = self._fit(problem)
+                if result.front:
+                    return result
+            problem = dataclasses.replace(problem, guesses=())
+        return self._fit(problem)
 
     def _fit(self, problem: Problem) -> FitResult:
         begun = time.monotonic()
@@ -85,24 +93,26 @@ class Child:
                 process.stdin.write(f"{folder}\n")
                 process.stdin.flush()
             try:
-                ended, started = self._watch(process, folder, problem.settings, begun)
+                limit, started = self._watch(process, folder, problem.settings, begun)
             except BaseException:
                 self.close()
                 raise
             seconds = round(time.monotonic() - started, 3)
-            if ended is None:
+            if limit is None:
                 return job.result(folder, problem, seconds)
             self.close()
-            status, reason = ended
-            if status == "failed":
-                return FitResult.failed(reason, seconds)
-            return job.interrupted(folder, problem, seconds, reason)
+            return job.interrupted(folder, problem, seconds, limit)
 
     def _watch(
         self, process: subprocess.Popen[str], folder: Path, settings: DistillationSettings, begun: float
-    ) -> tuple[tuple[str, str] | None, float]:
-        """Wait for the result; return why there is none, if the process ended or had to, and when the fit began."""
+    ) -> tuple[str | None, float]:
+        """Wait for the result; return the limit that was exceeded, if any, and when the fit began.
+
+        Raises:
+            FitLost: The process ended.
+        """
         started, weighed = None, begun
+        longest = settings.seconds + engine(settings.engine).overtime(settings)
         while True:
             if started is None and (folder / job.READY).exists():
                 started = time.monotonic()
@@ -110,18 +120,19 @@ class Child:
             if (folder / job.RESULT).exists():
                 return None, since
             if process.poll() is not None:
-                reason = f"the fitting process ended ({_ending(process.returncode)}){self._last_words()}"
-                return ("failed", reason), since
+                raise FitLost(f"the fitting process ended ({_ending(process.returncode)}){self._log_reason()}")
             elapsed = time.monotonic() - since
             if started is None and elapsed > _STARTING:
-                reason = f"{settings.engine} was not loaded and compiled within {_STARTING:g} s{self._last_words()}"
-                return ("failed", reason), since
-            if started is not None and elapsed > settings.seconds:
-                return ("timed_out", f"killed at its limit of {settings.seconds:g} s"), since
+                return (
+                    f"{settings.engine} was not loaded and compiled within {_STARTING:g} s{self._log_reason()}",
+                    since,
+                )
+            if started is not None and elapsed > longest:
+                return f"killed at its limit of {settings.seconds:g} s", since
             if time.monotonic() - weighed > _WEIGH:
                 weighed = time.monotonic()
                 if _resident_mb(process.pid) > settings.memory_mb:
-                    return ("timed_out", f"killed at its limit of {settings.memory_mb} MB"), since
+                    return f"killed at its limit of {settings.memory_mb} MB", since
             time.sleep(_POLL)
 
     def close(self) -> None:
@@ -163,17 +174,19 @@ class Child:
         )
         return self._process
 
-    def _last_words(self) -> str:
+    def _log_reason(self) -> str:
         if self._log is None:
             return ""
-        self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(self._log.tell() - 4000, 0))
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return f": {lines[-1].strip()}" if lines else ""
+        # The child writes through the same file description: its position must not move.
+        descriptor = self._log.fileno()
+        size = os.fstat(descriptor).st_size
+        tail = os.pread(descriptor, _LOG_TAIL, max(size - _LOG_TAIL, 0))
+        reason = reason_in(tail.decode(errors="replace"))
+        return f": {with_remedy(reason)}" if reason else ""
 
 
 def _environment(problem: Problem) -> dict[str, str]:
-    """Return what the child's environment holds beside this process's: threads, and what the engine asks for."""
+    """Return what is added to this process's environment for the child: threads, and the engine's own variables."""
     try:
         cores = max(int(os.environ.get(CORES, "1")), 1)
     except ValueError:
@@ -208,6 +221,7 @@ def _resident_mb(pid: int) -> float:
 
 def _work(folder: Path) -> None:
     """Do one job, in the child."""
+    ready = False
     try:
         problem = job.read(folder)
         used, own, first = engine(problem.settings.engine), job.engine_folder(folder), folder / "warm-up"
@@ -215,6 +229,7 @@ def _work(folder: Path) -> None:
         first.mkdir()
         used.warm_up(problem, first)
         (folder / job.READY).touch()
+        ready = True
         content: dict[str, Any] = {}
         try:
             texts = used.search(problem, own, lambda found: files.write_json(folder / job.PARTIAL, found))
@@ -224,10 +239,25 @@ def _work(folder: Path) -> None:
         front = finish(problem, texts)
         content["front"] = [vars(point) for point in front]
     except Exception as error:
-        content = {"error": explain(error)}
-    # The folder is gone where the parent has given this job up meanwhile.
+        # An engine that cannot be loaded, a full disk or lack of memory are faults of the machine, not of the fit.
+        lost = not ready or isinstance(error, (OSError, MemoryError, ImportError))
+        content = {"error": explain(error), "lost": lost}
+    # The folder is gone where the parent has given up this job.
     with contextlib.suppress(FileNotFoundError):
         files.write_json(folder / job.RESULT, content)
+
+
+def _private_input() -> TextIO:
+    """Return standard input on a descriptor of its own, and put an empty file in its place.
+
+    Julia makes descriptor 0 non-blocking when it starts. A pipe that was read there would then seem to end as soon as
+    it is empty.
+    """
+    jobs = os.fdopen(os.dup(0), encoding="utf-8")
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    return jobs
 
 
 def main(parent: int) -> None:
@@ -236,15 +266,20 @@ def main(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    for line in sys.stdin:
-        _work(Path(line.rstrip("\n")))
+    with _private_input() as jobs:
+        for line in jobs:
+            _work(Path(line.rstrip("\n")))
 
 
 _own = threading.local()
 
 
 def fit_here(problem: Problem) -> FitResult:
-    """Fit a problem with the child of this thread, which is started if need be and kept."""
+    """Fit a problem with the child of this thread, which is started if need be and kept.
+
+    Raises:
+        FitLost: As ``Child.fit``.
+    """
     if not hasattr(_own, "child"):
         _own.child = Child()
         with _lock:

@@ -18,7 +18,7 @@ from distillery.distill.cluster_worker import CORES, SHUT, Waiting, Workers, mis
 from distillery.errors import DistilleryError
 from distillery.settings import DaskSettings
 
-# A worker that dies takes its fit with it; the fit is given to this many further workers.
+# A fit whose worker or process dies is tried again this often, on any worker that is free.
 RETRIES = 3
 _CONNECT_SECONDS = 30
 _TICK = 0.5

@@ -108,11 +108,14 @@ class Engine(Protocol):
             Stopped: The engine kept to the time limit by itself.
         """
 
-    def partial(self, folder: Path, names: tuple[str, ...]) -> list[str]:
-        """Return what a search that was killed left in its folder, beyond what it reported."""
+    def overtime(self, settings: DistillationSettings) -> float:
+        """Return the seconds beyond its limit within which a search ends by itself; 0 if it never does."""
+
+    def partial(self, folder: Path, problem: Problem) -> list[str]:
+        """Return expressions that a killed search left in its folder and had not reported."""
 
     def guesses(self, folder: Path) -> list[str]:
-        """Return what a search left in its folder as text from which another search can go on; empty if none can."""
+        """Return expressions in the engine's own notation from which another search can go on; may be empty."""
 
 
 def engine(name: str) -> Engine:

@@ -1,8 +1,7 @@
-"""Finished fits, kept by content: whatever died, a rerun does only what is missing.
+"""Results of fits, stored under a key of their content: a rerun fits only what is missing.
 
-A fit's key is a hash of exactly what its front depends on: the data, the engine, its settings, the
-operators and the seed. Limits on time and memory are not part of it; a fit that ran into one is
-only reused under the same limits, and a failed fit is not kept at all: a rerun tries it again.
+The key is a hash of the data, the engine, its settings, the operators and the seed. Limits on time and memory are not
+part of it; a fit that a limit ended is reused only under the same limits. A fit without a front is not stored.
 """
 
 from __future__ import annotations
@@ -23,16 +22,21 @@ from distillery.errors import DistilleryError
 from distillery.settings import DistillationSettings
 from distillery.sweep import FORMATS
 
-FitStatus = Literal["ok", "timed_out", "failed"]
+FitStatus = Literal["ok", "timed_out", "failed", "lost"]
+
+
+class FitLost(Exception):
+    """A fit that ended for a reason of the machine, such as a process that was killed; another try may succeed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FitResult:
-    """What a fit came to.
+    """Result of a fit.
 
     Attributes:
-        status: ``ok``; ``timed_out`` when it was killed at its limit of time or memory and the front is the
-            best one so far; ``failed`` when there is no front.
+        status: ``ok``; ``timed_out`` when a limit of time or memory ended it and the front is the best one so far;
+            ``failed`` when the engine found nothing, which it would do again; ``lost`` when the machine or a limit
+            left no front, so that the fit is open and another run tries it again.
         reason: Why, where the status is not ``ok``.
         front: The Pareto front, simplest first.
         chosen: Index of the paper's choice.
@@ -58,8 +62,13 @@ class FitResult:
 
     @classmethod
     def failed(cls, reason: str, seconds: float = 0.0) -> FitResult:
-        """Return the result of a fit that gave nothing."""
+        """Return the result of a fit in which the engine found nothing."""
         return cls("failed", reason, (), None, seconds)
+
+    @classmethod
+    def lost(cls, reason: str, seconds: float = 0.0) -> FitResult:
+        """Return the result of a fit that the machine or a limit ended without a front."""
+        return cls("lost", reason, (), None, seconds)
 
 
 def fit_key(problem: Problem) -> str:
@@ -139,7 +148,7 @@ def load_fit(path: Path, key: str, settings: DistillationSettings) -> FitResult 
         limits = content["limits"]
     except (DistilleryError, KeyError, TypeError):
         return None
-    if content.get("key") != key or result.status == "failed":
+    if content.get("key") != key or result.status not in ("ok", "timed_out"):
         return None
     if not isinstance(result.chosen, int) or result.chosen not in range(len(result.front)):
         return None
@@ -162,8 +171,8 @@ def earlier_front(path: Path, key: str) -> tuple[str, ...]:
 
 
 def keep_fit(path: Path, key: str, settings: DistillationSettings, result: FitResult) -> None:
-    """Write a fit, whole or not at all; a failed one is not kept."""
-    if result.status != "failed":
+    """Write a fit that has a front, whole or not at all."""
+    if result.front:
         content = {"key": key, "engine": settings.engine, "limits": _limits(settings), **dataclasses.asdict(result)}
         files.write_json(path, content)
 

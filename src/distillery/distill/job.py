@@ -1,4 +1,4 @@
-"""The folder through which a fit goes to its process and its result comes back."""
+"""The folder through which a process receives a fit and returns its result."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from distillery import files
 from distillery.distill.engine import Problem, engine
-from distillery.distill.fits import FitResult, unfinished
+from distillery.distill.fits import FitLost, FitResult, unfinished
 from distillery.distill.front import Point
 from distillery.errors import DistilleryError
 from distillery.settings import DistillationSettings
 
-# Loading and compiling are done, the fit's time runs.
+# Present once loading and compiling are done.
 READY = "ready"
 # The expressions so far.
 PARTIAL = "partial.json"
@@ -31,7 +31,7 @@ def engine_folder(folder: Path) -> Path:
 
 
 def write(folder: Path, problem: Problem) -> None:
-    """Write what is to be fitted."""
+    """Write a problem."""
     np.savez(
         folder / "problem.npz",
         features=problem.features,
@@ -44,7 +44,7 @@ def write(folder: Path, problem: Problem) -> None:
 
 
 def read(folder: Path) -> Problem:
-    """Read what is to be fitted; its environment is the process's own."""
+    """Read a problem; its environment is that of this process."""
     content = files.read_json(folder / "job.json", "")
     settings = DistillationSettings.model_validate_json(json.dumps(content["settings"]))
     with np.load(folder / "problem.npz", allow_pickle=False) as arrays:
@@ -57,9 +57,15 @@ def read(folder: Path) -> Problem:
 
 
 def result(folder: Path, problem: Problem, seconds: float) -> FitResult:
-    """Read the result of a fit that came to its end, its own or that of the engine's time."""
+    """Read the result of a fit that ended by itself.
+
+    Raises:
+        FitLost: The machine lacked something that the fit needs.
+    """
     content = files.read_json(folder / RESULT, "")
     if "error" in content:
+        if content["lost"]:
+            raise FitLost(content["error"])
         return FitResult.failed(content["error"], seconds)
     front = [Point(**point) for point in content["front"]]
     if "stopped" not in content:
@@ -69,13 +75,15 @@ def result(folder: Path, problem: Problem, seconds: float) -> FitResult:
 
 
 def interrupted(folder: Path, problem: Problem, seconds: float, reason: str) -> FitResult:
-    """Return the result of a fit that was killed at a limit: what it had found, as far as it was told."""
+    """Return the result of a fit that was killed at a limit: the best front that it had reported or written."""
     found: list[str] = []
     with contextlib.suppress(DistilleryError):
         found = list(files.read_json(folder / PARTIAL, ""))
-    found += engine(problem.settings.engine).partial(engine_folder(folder), problem.names)
+    found += engine(problem.settings.engine).partial(engine_folder(folder), problem)
     front = unfinished(problem, found)
-    killed = FitResult.of(front, seconds, "timed_out", reason if front else f"{reason}, before it had a front")
+    if not front:
+        return FitResult.lost(f"{reason}, before it had a front", seconds)
+    killed = FitResult.of(front, seconds, "timed_out", reason)
     return _with_origin(killed, problem, _guesses(folder, problem))
 
 
@@ -84,5 +92,5 @@ def _guesses(folder: Path, problem: Problem) -> list[str]:
 
 
 def _with_origin(fitted: FitResult, problem: Problem, found: Sequence[str] = ()) -> FitResult:
-    """Add what a longer fit can go on from, and how much this one had gone on from."""
+    """Add the expressions from which a longer fit can go on, and the number of those that this one began with."""
     return dataclasses.replace(fitted, found=tuple(found), guesses=len(problem.guesses))

@@ -1,9 +1,8 @@
 """The Julia depot: Julia, its packages and their compiled caches, prepared once and only read by fits.
 
-PySR would look for all of that, and download it, whenever it is imported. ``distillery julia-setup`` does it once
-on a machine with a network; its marker, written last, says with which versions and where everything lies. A fit
-gets an environment in which nothing is looked for, resolved, locked or downloaded, so that thousands may start at
-once from a depot that is read-only to them.
+By itself PySR locates Julia and downloads packages whenever it is imported. ``distillery julia-setup`` does this once
+on a machine with a network; its marker, written last, records versions and paths. The environment of a fit lets Julia
+locate, resolve, lock and download nothing, so that thousands may start at once from a depot that they cannot write.
 """
 
 from __future__ import annotations
@@ -13,24 +12,29 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from distillery import files
 from distillery.errors import DistilleryError
 from distillery.settings import ExecutionSettings
 
 _MARKER = "distillery.json"
-_FORMAT = 1
-# Native code for an old processor, with faster variants from which each node takes its own: what Julia's own
-# releases are built for. A depot that was compiled for the login node alone compiles again on every other kind of node.
+_FORMAT = 2
+# Native code for an old processor, with faster variants from which each node takes its own: the targets of Julia's own
+# releases. A depot that was compiled for the login node alone compiles again on every other kind of node.
 _CPU_TARGETS = {"x86_64": "generic;sandybridge,-xsaveopt,clone_all;haswell,-rdrnd,base(1)"}
+# The target of a Julia that was itself built for one kind of processor.
+NATIVE = "native"
 _HEAP_SHARE = 0.6
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What a depot was prepared with.
+    """Versions and places with which a depot was prepared.
 
     Attributes:
         pysr: Version of the Python package PySR.
+        juliacall: Version of the Python package juliacall; its Julia side, PythonCall, must have the same.
         julia: Version of Julia.
         symbolic_regression: Version of the Julia package SymbolicRegression.
         cpu_target: Processors that its native code is for, as ``JULIA_CPU_TARGET`` names them.
@@ -43,6 +47,7 @@ class Prepared:
     """
 
     pysr: str
+    juliacall: str
     julia: str
     symbolic_regression: str
     cpu_target: str
@@ -74,16 +79,28 @@ def cpu_target() -> str:
     return _CPU_TARGETS.get(platform.machine(), "generic")
 
 
-def pysr_version() -> str | None:
-    """Return the version of PySR that is installed, or None; nothing is imported."""
+def version_of(package: str) -> str | None:
+    """Return the version of an installed Python package, or None; nothing is imported."""
     try:
-        return importlib.metadata.version("pysr")
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
+def mismatch() -> str | None:
+    """Return why the installed juliacall does not go with the installed PySR, or None."""
+    installed = version_of("juliacall")
+    if installed is None:
+        return "the Python package juliacall is not installed"
+    for line in importlib.metadata.requires("pysr") or ():
+        needed = Requirement(line)
+        if needed.name == "juliacall" and not needed.specifier.contains(installed, prereleases=True):
+            return f"PySR {version_of('pysr')} needs juliacall {needed.specifier}, and {installed} is installed"
+    return None
+
+
 def read_marker(depot: Path) -> Prepared | None:
-    """Return what a depot was prepared with, or None where it was not, or by another version of this package."""
+    """Return the marker of a depot, or None where it is missing or was written by another version of this package."""
     try:
         content = files.read_json(marker(depot), "")
         return Prepared(**content["prepared"]) if content["format"] == _FORMAT else None
@@ -98,11 +115,13 @@ def write_marker(depot: Path, prepared: Prepared) -> None:
 
 def unprepared(depot: Path) -> str | None:
     """Return why no fit can run from a depot, or None."""
-    prepared, installed = read_marker(depot), pysr_version()
+    prepared = read_marker(depot)
     if prepared is None:
         return f"the Julia depot {depot} is not prepared"
-    if prepared.pysr != installed:
-        return f"the Julia depot {depot} was prepared for PySR {prepared.pysr}, but {installed} is installed"
+    for name, package, made_for in (("PySR", "pysr", prepared.pysr), ("juliacall", "juliacall", prepared.juliacall)):
+        if made_for != version_of(package):
+            installed = version_of(package)
+            return f"the Julia depot {depot} was prepared for {name} {made_for}, but {installed} is installed"
     if prepared.machine != platform.machine():
         return f"the Julia depot {depot} was prepared for {prepared.machine}, and this is {platform.machine()}"
     for path in (prepared.executable, prepared.library):

@@ -1,8 +1,8 @@
-"""Preparing the Julia depot: what ``distillery julia-setup`` does, once, where there is a network.
+"""Preparation of the Julia depot by ``distillery julia-setup``, once, on a machine with a network.
 
-Two processes do the work, as both need an environment of their own. The first lets juliapkg find Julia (the one that
+Two processes do the work, because each needs its own environment. The first lets juliapkg find Julia (the one that
 ``PYTHON_JULIAPKG_EXE`` or ``PYTHON_JULIACALL_EXE`` names, one on the path, else a download), install PySR's packages
-and compile them. The second is a fit like any other, offline from the depot: what it can do, all can.
+and compile them. The second is an ordinary fit, offline from the depot, which proves that fits work.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from distillery import files
 from distillery.distill import julia, pysr
 from distillery.distill.child import Child
 from distillery.distill.engine import Problem
+from distillery.distill.fits import FitLost, FitResult
+from distillery.distill.reasons import WRONG_TARGET, reason_in
 from distillery.errors import DistilleryError
 from distillery.randomness import stream
 from distillery.settings import DistillationSettings, PysrSettings
@@ -36,6 +38,8 @@ from distillery.settings import DistillationSettings, PysrSettings
 _PACKAGES = "https://pkg.julialang.org"
 _REACH_SECONDS = 15
 _FIT_SECONDS = 600.0
+# Lines at the end of an installation's output in which the reason of a failure is searched.
+_TAIL_LINES = 2000
 _COMMAND = "julia-setup"
 
 
@@ -52,19 +56,40 @@ def prepare(depot: Path) -> bool:
         DistilleryError: PySR is missing, the depot cannot be written, there is no network, someone else is
             preparing it, or what was prepared does not work.
     """
-    missing = pysr.missing()
+    missing = pysr.missing() or julia.mismatch()
     if missing:
-        raise DistilleryError(f"{_COMMAND}: {missing}; pip install pysr")
+        raise DistilleryError(f"{_COMMAND}: {missing}; pip install --upgrade pysr")
     if julia.unprepared(depot) is None:
         return False
     with _alone(depot):
         _require_network()
         julia.marker(depot).unlink(missing_ok=True)
-        target = os.environ.get("JULIA_CPU_TARGET") or julia.cpu_target()
+        julia.write_marker(depot, _prepared(depot))
+    return True
+
+
+def _prepared(depot: Path) -> julia.Prepared:
+    """Install and try everything, for one kind of processor where Julia itself was built for one."""
+    chosen = os.environ.get("JULIA_CPU_TARGET")
+    target = chosen or julia.cpu_target()
+    try:
         prepared = _install(depot, target)
         _try(depot, prepared)
-        julia.write_marker(depot, prepared)
-    return True
+    except DistilleryError as error:
+        if WRONG_TARGET not in str(error):
+            raise
+        if chosen:
+            raise DistilleryError(
+                f"{error}; this Julia was built for other processors than JULIA_CPU_TARGET={chosen}, "
+                f"set JULIA_CPU_TARGET={julia.NATIVE}"
+            ) from None
+        sys.stderr.write(
+            f"{_COMMAND}: this Julia was built for one kind of processor; compiling with JULIA_CPU_TARGET="
+            f"{julia.NATIVE}, for nodes like this one\n"
+        )
+        prepared = _install(depot, julia.NATIVE)
+        _try(depot, prepared)
+    return prepared
 
 
 @contextlib.contextmanager
@@ -126,7 +151,8 @@ def _install(depot: Path, target: str) -> julia.Prepared:
         _run([sys.executable, "-m", __name__, str(report)], environment)
         found = files.read_json(report, "run it again")
     return julia.Prepared(
-        pysr=str(julia.pysr_version()),
+        pysr=str(julia.version_of("pysr")),
+        juliacall=str(julia.version_of("juliacall")),
         julia=found["version"],
         symbolic_regression=_locked(julia.project(depot), "SymbolicRegression"),
         cpu_target=target,
@@ -140,18 +166,30 @@ def _install(depot: Path, target: str) -> julia.Prepared:
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> None:
-    """Run a command and pass on what it says; an error tells its last line."""
-    last: deque[str] = deque(maxlen=1)
+    """Run a command and pass on its output.
+
+    Julia must not get the terminal's descriptor, which it would make non-blocking for all programs that share it.
+
+    Raises:
+        DistilleryError: The command failed; the message holds the line of its output that says why.
+    """
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
     with subprocess.Popen(
-        command, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             sys.stderr.write(line)
-            if line.strip():
-                last.append(line.strip())
+            tail.append(line)
     if process.returncode:
-        raise DistilleryError(f"{_COMMAND}: Julia or its packages could not be installed ({''.join(last)})")
+        reason = reason_in("".join(tail)) or f"exit status {process.returncode}"
+        raise DistilleryError(f"{_COMMAND}: Julia or its packages could not be installed ({reason})")
 
 
 def _locked(project: Path, package: str) -> str:
@@ -169,7 +207,7 @@ def _try(depot: Path, prepared: julia.Prepared) -> None:
     """Fit a straight line from the depot, offline.
 
     Raises:
-        DistilleryError: That does not work; nothing else would.
+        DistilleryError: The fit has no front; no other fit would have one.
     """
     budget = PysrSettings(iterations=2, populations=2, population_size=20, cycles=20, max_size=7)
     settings = DistillationSettings(engine="pysr", seconds=_FIT_SECONDS, pysr=budget)
@@ -187,9 +225,11 @@ def _try(depot: Path, prepared: julia.Prepared) -> None:
     child = Child()
     try:
         result = child.fit(problem)
+    except FitLost as lost:
+        result = FitResult.lost(str(lost))
     finally:
         child.close()
-    if result.status == "failed":
+    if not result.front:
         raise DistilleryError(f"{_COMMAND}: a fit from {depot} does not work: {result.reason}")
 
 

@@ -71,8 +71,13 @@ def unknown_operators(settings: DistillationSettings) -> tuple[str, ...]:
     return tuple(operator for operator in settings.operators if operator not in _PRIMITIVES.keys() | _PIECEWISE)
 
 
-def partial(folder: Path, names: tuple[str, ...]) -> list[str]:
-    """Return nothing: operon leaves no files, all that is known has been reported."""
+def overtime(settings: DistillationSettings) -> float:
+    """Return 0: operon has no limit of time of its own."""
+    return 0.0
+
+
+def partial(folder: Path, problem: Problem) -> list[str]:
+    """Return nothing: operon writes no files and reports its front as it goes."""
     return []
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from distillery.cell import Cell
 from distillery.distill.child import close_children, fit_here
-from distillery.distill.cluster import cluster
+from distillery.distill.cluster import RETRIES, cluster
 from distillery.distill.engine import Problem, engine, require_all
-from distillery.distill.fits import FitResult, earlier_front, fit_file, fit_key, keep_fit, load_fit
+from distillery.distill.fits import FitLost, FitResult, earlier_front, fit_file, fit_key, keep_fit, load_fit
 from distillery.distill.problems import problems
 from distillery.errors import DistilleryError, explain
 from distillery.functions import FUNCTIONS, Function
@@ -115,12 +115,14 @@ class _Job:
 
     def _conclude(self) -> None:
         settings = self.sweep.config.distillation
-        # A formula that was given sends nothing, and nothing is fitted.
+        # The model `control` with a given formula sends no messages, and nothing is fitted.
         found = {name: {"components": [], **self._functions(name)} for name in settings.engines}
         own = found[settings.engine]
         compared = [{"engine": name, **found[name]} for name in settings.compare]
-        # Laws stand or fall with the messages; that nothing was found for nodes is told where it is looked at.
+        # Without any message there is no law; a missing node function is reported by the stages that use it.
         failed = [entry for entry in own["components"] if entry["status"] == "failed"]
+        reasons = [f"component {entry['component']}: {entry['reason']}" for entry in failed]
+        lost = self._lost()
         write_outcome(
             self.path,
             key=self.sweep.key("distill", self.cell),
@@ -131,10 +133,19 @@ class _Job:
                 **own,
                 **({"compared": compared} if compared else {}),
             },
-            status="failed" if failed and len(failed) == len(own["components"]) else "ok",
-            reason="; ".join(f"component {entry['component']}: {entry['reason']}" for entry in failed),
+            # An outcome that counts as done would keep a lost fit from ever being tried again.
+            status="failed" if lost or (failed and len(failed) == len(own["components"])) else "ok",
+            reason="; ".join([*lost, *reasons]),
         )
         self.end()
+
+    def _lost(self) -> list[str]:
+        """Return the reasons of fits that the machine or a limit left without a front; equal ones once."""
+        by_reason: dict[str, list[str]] = {}
+        for (name, function, number), fitted in sorted(self.results.items()):
+            if fitted.status == "lost":
+                by_reason.setdefault(fitted.reason, []).append(f"{function} {number} by {name}")
+        return [f"not fitted ({', '.join(fits)}): {reason}" for reason, fits in by_reason.items()]
 
     def _functions(self, engine_name: EngineName) -> dict[str, list[dict[str, Any]]]:
         """Return what an engine found: ``components`` of the messages and, where it was asked for, ``node``."""
@@ -202,10 +213,14 @@ def _fitted(sweep: Sweep, missing: Mapping[str, Problem], label: str) -> Iterato
         try:
             for key, result in workers.results(fit_here, missing):
                 if isinstance(result, OSError):
-                    # A full disk or a broken connection says nothing about the fit.
+                    # A full disk or a broken connection stops all fits.
                     raise DistilleryError(
                         f"a fit could not be carried out ({explain(result)}); mend that, run it again"
                     )
-                yield key, FitResult.failed(explain(result)) if isinstance(result, BaseException) else result
+                if isinstance(result, BaseException):
+                    reason = str(result) if isinstance(result, FitLost) else explain(result)
+                    yield key, FitResult.lost(f"{reason}, in each of {RETRIES + 1} tries")
+                else:
+                    yield key, result
         finally:
             workers.everywhere(close_children)
