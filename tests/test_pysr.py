@@ -18,6 +18,7 @@ import pytest
 from distillery import formula
 from distillery.collect.query import query
 from distillery.collect.run import collect
+from distillery.config import parse_config
 from distillery.distill import child as child_module
 from distillery.distill import fits, julia, operon, pysr, signature
 from distillery.distill.child import Child
@@ -250,6 +251,10 @@ def test_too_little_memory_for_julia_is_refused() -> None:
     with pytest.raises(ValueError, match="memory_mb"):
         DistillationSettings(compare=("pysr",), memory_mb=999)
     assert DistillationSettings(memory_mb=600).memory_mb == 600
+    content = {"experiments": [{"system": "spring"}], "models": ["l1"], "execution": {"dask": {"memory_mb": 1000}}}
+    with pytest.raises(DistilleryError, match=r"execution\.dask\.memory_mb: 1000 is too little .*set 1120 or more"):
+        parse_config({**content, "distillation": {"engine": "pysr"}})
+    assert parse_config(content).execution.dask.memory_mb == 1000
 
 
 def test_data_far_from_one_are_scaled_for_pysr_and_expressions_scaled_back() -> None:

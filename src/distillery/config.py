@@ -18,6 +18,8 @@ from distillery.errors import DistilleryError
 from distillery.halos.settings import HaloSettings
 from distillery.models import MODELS, Model
 from distillery.settings import (
+    DASK_WORKER_MB,
+    JULIA_MB,
     LARGEST_SEED,
     DistillationSettings,
     ExecutionSettings,
@@ -135,6 +137,17 @@ class Config(Settings):
         for index, halos in enumerate(self.halos):
             if halos.name in self.known_systems:
                 raise ValueError(f"halos.{index}.name: {halos.name!r} is a system; choose another name")
+        return self
+
+    @model_validator(mode="after")
+    def _workers_have_memory(self) -> Config:
+        memory = self.execution.dask.memory_mb
+        needed = JULIA_MB + DASK_WORKER_MB
+        if "pysr" in self.distillation.engines and memory is not None and memory < needed:
+            raise ValueError(
+                f"execution.dask.memory_mb: {memory} is too little for a worker that fits with pysr; "
+                f"set {needed} or more, or leave it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -158,6 +158,8 @@ class OperonSettings(Settings):
 
 # A process that has loaded Julia, PySR and its backend takes 630 to 790 MB before it fits.
 JULIA_MB = 1000
+# Memory of a Dask worker without its fit.
+DASK_WORKER_MB = 120
 
 
 class PysrSettings(Settings):
