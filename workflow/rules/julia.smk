@@ -26,7 +26,7 @@ rule julia_setup:
     threads: 1
     params:
         config=CONFIG,
-        pysr=julia.pysr_version() or "",
+        versions=[julia.version_of(name) or "" for name in ("pysr", "juliacall")],
     message:
         "prepare Julia for PySR"
     shell:
