@@ -16,7 +16,8 @@ import click
 
 from distillery import __version__
 from distillery.cell import SPLITS, Stage
-from distillery.errors import DistilleryError
+from distillery.environment import import_from_no_working_directory, limit_threads
+from distillery.errors import DistilleryError, explain_system, no_room
 from distillery.importing import importing
 from distillery.places import expanded, results_folder
 
@@ -372,6 +373,10 @@ def schema_command(path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input ends in one line on standard error and exit status 1."""
+    import_from_no_working_directory()
+    words = sys.argv[1:] if arguments is None else arguments
+    # In a run Snakemake sets the threads of a rule, which of these rules are processes: of MPI and of Dask.
+    limit_threads(always="DISTILLERY_RUN" in os.environ and words[:1] in (["simulate"], ["distill"]))
     _guarded(lambda: cli.main(arguments, prog_name="distillery", standalone_mode=True))
 
 
@@ -382,9 +387,10 @@ def _guarded(run: Callable[[], object]) -> None:
         for line in str(error).splitlines():
             sys.stderr.write(f"distillery: {line}\n")
         sys.exit(1)
-    except OSError as error:
-        # A folder that is a file, no permission, no room: the user's to mend, not a flaw of the program.
-        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
-        problem = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
-        sys.stderr.write(f"distillery: {place}{problem[:1].lower()}{problem[1:]}; mend that and run again\n")
+    except Exception as error:
+        # A folder that is a file, no permission, no room: the user's to mend, not a flaw of the program. That the disk
+        # is full some libraries report by errors of their own.
+        if not isinstance(error, OSError) and not no_room(error):
+            raise
+        sys.stderr.write(f"distillery: {explain_system(error)}\n")
         sys.exit(1)

@@ -249,7 +249,9 @@ def _noted(path: Path) -> Iterator[float]:
         yield time.monotonic()
     except BaseException as error:
         if isinstance(error, Exception):
-            files.write_json(failure_note, {"reason": explain(error), "when": time.time(), "attempt": attempt})
+            # On a full disk there is no room for the note either; the error itself says more.
+            with contextlib.suppress(OSError):
+                files.write_json(failure_note, {"reason": explain(error), "when": time.time(), "attempt": attempt})
         raise
     else:
         failure_note.unlink(missing_ok=True)

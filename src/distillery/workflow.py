@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,8 @@ from distillery.cell import (
     Split,
     Stage,
 )
-from distillery.errors import DistilleryError
+from distillery.environment import import_from_no_working_directory
+from distillery.errors import DistilleryError, explain_system, no_room
 from distillery.reopen import is_stale
 from distillery.resources import Need
 from distillery.sweep import RESOLVED, Sweep, sweep_from, write_resolved
@@ -100,6 +102,7 @@ def open_sweep(content: Mapping[str, Any], snakemake: Any) -> Sweep:
         snakemake: Snakemake's object ``workflow``. It knows what the command line or a profile set in the
             configuration, and hands the numbers in it on as text.
     """
+    import_from_no_working_directory()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     # Conda environments are given this package by their post-deploy scripts.
     os.environ["DISTILLERY_CHECKOUT"] = str(Path(snakemake.basedir).parent)
@@ -155,6 +158,11 @@ def _or_end(work: Callable[[], _T]) -> _T:
     except DistilleryError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from None
+    except Exception as error:
+        if not isinstance(error, OSError) and not no_room(error):
+            raise
+        sys.stderr.write(f"{explain_system(error)}\n")
+        raise SystemExit(1) from None
 
 
 def path(sweep: Sweep, pattern: str, **values: str) -> str:
@@ -209,20 +217,57 @@ def _keep(sweep: Sweep, snakemake: Any) -> None:
     atexit.register(earlier.restore, kept, outcome.is_whole)
 
 
-def finish(sweep: Sweep) -> None:
-    """Print the table of results at the end of a run, if the run made all of it."""
+def finish(sweep: Sweep, snakemake: Any) -> None:
+    """Print the table of results at the end of a run, if the run made all of it.
+
+    Args:
+        sweep: The sweep.
+        snakemake: Snakemake's object ``workflow``.
+    """
     marker = Path(path(sweep, STORE_MARKER))
-    if marker.exists() and files.read_json(marker, "run distillery collect").get("key") == sweep.collect_key:
+    content = files.read_json(marker, "run distillery collect") if marker.exists() else {}
+    if content.get("key") == sweep.collect_key:
         _or_end(lambda: _print_table(sweep))
+        _name_remedy(sweep, content["counts"], snakemake)
 
 
-def gather(sweep: Sweep) -> None:
-    """Collect what a broken run has finished, and print it: one bad cell costs one cell."""
+def gather(sweep: Sweep, snakemake: Any) -> None:
+    """Collect what a broken run has finished, and print it: one bad cell costs one cell.
+
+    Args:
+        sweep: The sweep.
+        snakemake: Snakemake's object ``workflow``.
+    """
     from distillery.collect.run import collect
 
     if sweep.results.exists():
-        _or_end(lambda: collect(sweep))
+        counts = _or_end(lambda: collect(sweep))
         _or_end(lambda: _print_table(sweep))
+        _name_remedy(sweep, counts, snakemake)
+
+
+def _name_remedy(sweep: Sweep, counts: Mapping[str, int], snakemake: Any) -> None:
+    """Say in the last line of a run with failed cells how they are tried again.
+
+    Args:
+        sweep: The sweep.
+        counts: The number of cells by status.
+        snakemake: Snakemake's object ``workflow``.
+    """
+    open_cells = sum(count for status, count in counts.items() if status not in ("ok", "diverged"))
+    if not open_cells:
+        return
+    given = [str(file) for file in snakemake.config_settings.configfiles]
+    # Of several files put together only their sum is one that the commands take.
+    config = [str(Path(resolved_config(sweep)).absolute())] if len(given) > 1 else given
+    option = shlex.join(["--config", *config]) if config else ""
+    status, resume = (f"distillery {command} {option}".strip() for command in ("status", "resume"))
+    line = (
+        f"{open_cells} of {sum(counts.values())} cells are not done. `{status}` says why; when that is mended, run "
+        f"`{resume}`, which lets failed cells be tried again, and start the sweep again.\n"
+    )
+    # Snakemake has more to say after its handlers.
+    atexit.register(sys.stderr.write, line)
 
 
 def _print_table(sweep: Sweep) -> None:
