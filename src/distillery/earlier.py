@@ -34,10 +34,10 @@ def keep(paths: Iterable[Path], *, forced: bool) -> list[Path]:
         for aside in _names(path):
             aside.unlink(missing_ok=True)
         aside = path.with_name(f".{path.name}{_FORCED if forced else _SAME}")
+        if not path.exists():
+            continue
         try:
             os.link(path, aside)
-        except FileNotFoundError:
-            continue
         except OSError:
             # A file system without links. A copy is written under the name at once: it is worth nothing half-written,
             # and `restore` looks whether it is whole.
