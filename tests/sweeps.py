@@ -93,8 +93,8 @@ def planned_jobs(output: str) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
 
 
-def dry_run(directory: Path, config: Path) -> dict[str, int]:
-    done = snakemake(directory, config, "--dry-run")
+def dry_run(directory: Path, config: Path, *more: str, profile: Sequence[str] = LOCAL) -> dict[str, int]:
+    done = snakemake(directory, config, "--dry-run", *more, profile=profile)
     return planned_jobs(done.stdout + done.stderr)
 
 

@@ -151,6 +151,19 @@ def test_elsewhere_the_last_touch_counts_by_the_clock_of_the_file_system(
         claim.take(results)
 
 
+@pytest.mark.parametrize(("ahead", "alive"), [(claim.PATIENCE + 60, False), (259194.0, False), (10.0, True)])
+def test_elsewhere_a_claim_from_the_future_is_that_of_a_dead_run(results: Path, ahead: float, alive: bool) -> None:
+    """The clock of the file system was set back; a run that lives would have touched its claim since."""
+    killed(results, "begin")
+    change(results, host="elsewhere")
+    touched = files.clock(results) + ahead
+    os.utime(results / claim.NAME, (touched, touched))
+    with pytest.raises(DistilleryError) as refused:
+        claim.take(results)
+    assert ("last sign of life 0 s ago" if alive else "run distillery resume") in str(refused.value)
+    assert "-" not in str(refused.value).partition("sign of life")[2].partition(" s ago")[0]
+
+
 @pytest.mark.parametrize(("queue", "alive"), [({}, False), ({"42": "RUNNING"}, True)])
 def test_elsewhere_slurm_knows_whether_a_job_lives(
     results: Path, monkeypatch: pytest.MonkeyPatch, queue: dict[str, str], alive: bool
@@ -252,12 +265,20 @@ def test_a_folder_that_cannot_be_is_told_in_a_line(tmp_path: Path) -> None:
     [
         (True, False, "--profile slurm", True),
         (True, False, "--unlock", True),
+        (True, False, "--touch", True),
+        (True, False, "--delete-all-output", True),
         (True, False, "--report out.html --report-after-run", True),
+        (True, False, "results/summary --until simulate", True),
         (True, True, "-np", False),
         (False, False, "--mode remote", False),
         (True, False, "--lint", False),
-        (True, False, "--summary", False),
+        (True, False, "--summ", False),
+        (True, False, "-S", False),
+        (True, False, "-lt", False),
+        (True, False, "--rulegr", False),
+        (True, False, "--list-params", False),
         (True, False, "--report=out.html", False),
+        (True, False, "--archive out.tar", False),
     ],
 )
 def test_questions_and_jobs_are_no_runs(main: bool, dry: bool, words: str, runs: bool) -> None:

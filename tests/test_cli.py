@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from distillery import files
 from distillery.cli import main
+from distillery.distill.julia import depot_of
+from distillery.errors import DistilleryError
+from distillery.halos.settings import Quijote
+from distillery.settings import ExecutionSettings
 from distillery.sweep import load_sweep
 from fabricate import fabricate
 
@@ -16,12 +23,14 @@ from fabricate import fabricate
     ("error", "line"),
     [
         (PermissionError(13, "Permission denied", "/data/x"), "distillery: /data/x: permission denied; mend that"),
-        (OSError(28, "No space left on device"), "distillery: no space left on device; mend that"),
+        (OSError(28, "No space left on device"), "distillery: cannot be written (no space left on device); what was"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "distillery: cannot be written (no space"),
+        (OSError(122, "Disk quota exceeded", "/data/x"), "distillery: /data/x: cannot be written (no space left"),
         (OSError("Timed out\nwaiting"), "distillery: timed out; mend that"),
     ],
 )
 def test_what_the_system_refuses_is_told_in_one_line(
-    error: OSError, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(_path: Path, _text: str) -> None:
         raise error
@@ -32,6 +41,94 @@ def test_what_the_system_refuses_is_told_in_one_line(
     assert end.value.code == 1
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith(line)
+
+
+def test_the_home_is_found_where_the_shell_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
+    config = tmp_path / "given.yaml"
+    for text, folder in (
+        ("~/sweeps", "home/sweeps"),
+        ("$SCRATCH/x", "scratch/x"),
+        ("${SCRATCH}/x", "scratch/x"),
+        ("~/$SCRATCH", f"home/{tmp_path}/scratch"),
+    ):
+        config.write_text(f'results: "{text}"\nexperiments: [{{system: spring}}]\nmodels: [l1]\n')
+        assert load_sweep(config).results == tmp_path / folder
+    for text, line in (
+        ("$NOT_SET/x", r"results: .*\$NOT_SET is not set"),
+        ("~nobody-of-that-name/x", "there is no home"),
+    ):
+        config.write_text(f'results: "{text}"\nexperiments: [{{system: spring}}]\nmodels: [l1]\n')
+        with pytest.raises(DistilleryError, match=line):
+            load_sweep(config)
+    for text in ("a$", "a~b", "x/~", "a$ b"):
+        config.write_text(f'results: "{text}"\nexperiments: [{{system: spring}}]\nmodels: [l1]\n')
+        assert load_sweep(config).results == Path(text)
+    with pytest.raises(SystemExit):
+        main(["table", "--results=~/none"])
+    assert str(tmp_path / "home/none") in capsys.readouterr().err
+
+
+def test_every_path_of_a_configuration_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    quijote = {"groups": "~/q/groups_004", "matter": "$HOME/q/df.npy"}
+    catalogue = Quijote.model_validate(quijote)
+    assert (catalogue.groups, catalogue.matter) == ("/home/me/q/groups_004", "/home/me/q/df.npy")
+    assert depot_of(ExecutionSettings(julia_depot="~/.julia")) == Path("/home/me/.julia")
+
+
+def test_results_that_are_a_dangling_link_are_refused_with_their_target(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").symlink_to("/scratch/that/is/gone")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"results: {tmp_path}/results\nexperiments: [{{system: spring}}]\nmodels: [l1]\n")
+    for words in (["plan", "--config", str(config)], ["query", "--results", str(tmp_path / "results")]):
+        with pytest.raises(SystemExit):
+            main(words)
+        (told,) = capsys.readouterr().err.splitlines()
+        assert told.startswith(
+            f"distillery: {tmp_path}/results: is a link to /scratch/that/is/gone, which is not there"
+        )
+
+
+PROBE = (
+    "from distillery.cli import cli, main\n"
+    "@cli.command('probe')\n"
+    "def probe():\n"
+    "    import subprocess, sys, torch\n"
+    "    print(torch.get_num_threads(), flush=True)\n"
+    "    subprocess.run([sys.executable, '-c', 'import random; print(random.__file__)'], check=True)\n"
+    "    subprocess.run([sys.executable, '-m', 'random', 'a'], check=True)\n"
+    "main(['probe'])\n"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("given", "threads"), [({}, "1"), ({"OMP_NUM_THREADS": "2"}, "2")])
+@pytest.mark.parametrize("python_path", [None, "", ":/nowhere"])
+def test_commands_use_one_thread_and_import_nothing_of_the_users(
+    tmp_path: Path, given: dict[str, str], threads: str, python_path: str | None
+) -> None:
+    for name in ("random.py", "string.py", "queue.py"):
+        (tmp_path / name).write_text("raise SystemExit('a file of the user')\n")
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_THREADS")} | given
+    environment |= {} if python_path is None else {"PYTHONPATH": python_path}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PROBE],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == threads
+    assert str(tmp_path) not in done.stdout
 
 
 def test_results_below_a_file_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,6 +119,37 @@ def test_a_folder_in_place_of_the_link_is_replaced(make_sweep: Any) -> None:
     assert len(stores(sweep.results)) == 1
 
 
+@pytest.mark.parametrize("instead", ["nothing", "its text"])
+def test_a_store_is_found_in_a_copy_without_links(make_sweep: Any, instead: str) -> None:
+    sweep = make_sweep()
+    for cell in sweep.cells:
+        fabricate(sweep, cell)
+    collect(sweep)
+    link = sweep.results / "sweep.zarr"
+    name = str(link.readlink())
+    link.unlink()
+    if instead == "its text":
+        # As archives and file systems without links keep them; the store before this one is there too.
+        link.write_text(f"{name}\n")
+        (sweep.results / ".sweep-older.zarr").mkdir()
+    assert read_cells(sweep.results).rows == len(sweep.cells)
+    collect(sweep)
+    assert link.is_symlink()
+    assert read_cells(sweep.results).rows == len(sweep.cells)
+
+
+def test_of_two_stores_without_a_link_none_is_guessed(make_sweep: Any) -> None:
+    sweep = make_sweep()
+    for _ in range(2):
+        for cell in sweep.cells:
+            fabricate(sweep, cell)
+        collect(sweep)
+    (sweep.results / "sweep.zarr").unlink()
+    assert len(stores(sweep.results)) == 2
+    with pytest.raises(DistilleryError, match=r"sweep\.zarr: .*run `distillery collect`"):
+        read_cells(sweep.results)
+
+
 def test_swaps_take_turns(tmp_path: Path) -> None:
     link = tmp_path / "numbers.zarr"
 

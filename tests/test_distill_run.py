@@ -137,6 +137,17 @@ def test_a_fit_in_a_process_repeats_and_the_process_is_reused(child: Child) -> N
 
 
 @pytest.mark.slow
+def test_files_of_the_user_take_the_place_of_no_library(
+    child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("random", "string", "queue", "json", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user')\n")
+    monkeypatch.chdir(tmp_path)
+    result = child.fit(spring(operon=OperonSettings(population=20, generations=1)))
+    assert result.status == "ok", result.reason
+
+
+@pytest.mark.slow
 def test_a_fit_over_its_time_is_killed_and_keeps_its_best_front(child: Child) -> None:
     endless = OperonSettings(population=50, generations=10_000_000)
     result = child.fit(spring(seconds=4.0, operon=endless))

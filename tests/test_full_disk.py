@@ -1,4 +1,4 @@
-"""A disk that is full while the store is collected: nothing is half-written, and the old store stays."""
+"""A disk that is full: nothing is half-written, what was there stays, and one line says so."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import assert_equal_but_for_timings, copy, remove, snakemake, store_of
+from sweeps import BIN, assert_equal_but_for_timings, copy, remove, snakemake, store_of, write_config
 
-pytestmark = pytest.mark.workflow
 ROOM = 120_000_000
 
 
@@ -28,6 +27,39 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], timeout=30, check=True)
 
 
+@pytest.mark.slow
+def test_a_disk_that_is_full_while_a_network_trains_is_one_line(small_disk: Path) -> None:
+    content = {
+        "results": "results",
+        "experiments": [{"system": "spring", "simulations": 64, "test_simulations": 16, "snapshots": 10}],
+        "models": ["l1"],
+        "training": {"steps": 200, "hidden": 64},
+        "execution": {"checkpoint_every": 50},
+    }
+    config = write_config(small_disk, content)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [BIN / "distillery", *words, "--config", config]
+        return subprocess.run(command, cwd=small_disk, capture_output=True, text=True, timeout=300, check=False)
+
+    assert run("simulate", "spring-2d-4b-s0", "--split", "train").returncode == 0
+    filler = small_disk / "filler"
+    with filler.open("wb") as file:
+        file.write(b"\0" * (shutil.disk_usage(small_disk).free - 100_000))
+    broken = run("train", "spring-2d-4b-s0/l1-s0")
+    assert broken.returncode == 1
+    assert broken.stderr.splitlines()[-1].startswith("distillery: results/spring-2d-4b-s0/l1-s0/checkpoint/step-")
+    assert broken.stderr.splitlines()[-1].endswith(
+        "cannot be written (no space left on device); what was there is untouched; make room, run again"
+    )
+    assert "Traceback" not in broken.stderr
+    filler.unlink()
+    again = run("train", "spring-2d-4b-s0/l1-s0")
+    assert again.returncode == 0, again.stderr
+    assert not list(small_disk.glob("results/*/*/.*.part"))
+
+
+@pytest.mark.workflow
 @pytest.mark.slow
 def test_a_disk_that_is_full_costs_nothing_but_time(tiny: tuple[Path, Path], small_disk: Path) -> None:
     copy(tiny[0], small_disk)

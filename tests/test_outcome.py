@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from distillery import files
 from distillery.errors import DistilleryError
@@ -67,6 +70,42 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
         raise RuntimeError("the machine broke")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("library", ["safetensors", "numpy", "text"])
+def test_a_full_disk_is_the_same_error_whatever_library_meets_it(tmp_path: Path, library: str) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_text("old")
+    with pytest.raises(OSError, match="No space left on device") as caught, files.replacing(path) as temporary:
+        temporary.unlink()
+        temporary.symlink_to("/dev/full")
+        match library:
+            case "safetensors":
+                # Not through the file: it writes beside it and renames.
+                raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+            case "numpy":
+                with temporary.open("wb", buffering=0) as file:
+                    np.ones(100_000).tofile(file)
+            case _:
+                temporary.write_text("new")
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_that_cannot_be_noted_is_told_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = files.write_json
+
+    def full(path: Path, content: object) -> None:
+        if path.suffix == ".failure":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, content)
+
+    monkeypatch.setattr(files, "write_json", full)
+    with pytest.raises(DistilleryError, match="x: is wrong"), running(tmp_path / "train.json"):
+        raise DistilleryError("x: is wrong")
 
 
 def test_failure_leaves_its_reason_and_success_clears_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import os
@@ -19,7 +20,7 @@ import pytest
 import yaml
 
 import slurmbox
-from distillery import claim, files
+from distillery import claim, earlier, files
 from distillery.claim import Claim
 from distillery.collect.status import status
 from distillery.errors import DistilleryError
@@ -187,6 +188,27 @@ def test_jobs_in_which_a_cell_failed_are_opened_again(make_sweep: Any) -> None:
     assert resumed(sweep) == ["opened again 1 stage of jobs in which a cell failed or lost its outcome"]
     assert not marker.exists()
     assert claim.look(sweep.results) is None
+
+
+def test_outcomes_that_the_killed_run_was_to_make_again_are_put_back(make_sweep: Any) -> None:
+    sweep = make_sweep()
+    path = sweep.cells[0].outcome(sweep.results, "train")
+    write_outcome(path, key="k", started=0.0, result={})
+    earlier.keep([path], forced=True)
+    path.unlink()
+    marks = Path.cwd() / ".snakemake" / "incomplete"
+    code = base64.urlsafe_b64encode(str(path).encode()).decode()
+    ours, other = marks / f"@{code[:9]}" / code[9:], marks / base64.urlsafe_b64encode(b"other.json").decode()
+    for mark in (ours, other):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text("{}")
+    dead_claim(sweep.results)
+    assert resumed(sweep)[0] == "put back 1 outcome that the killed run was about to make again"
+    assert read_outcome(path).key == "k"
+    # With its mark Snakemake would make it again, or refuse to begin.
+    assert not ours.exists()
+    assert other.exists()
+    assert earlier.kept(sweep.results) == []
 
 
 def sbatch(*words: str, name: str, words_of: str = "", run: str = "sleep 120") -> str:

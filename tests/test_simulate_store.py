@@ -329,3 +329,41 @@ def test_stored_accelerations_belong_to_stored_positions(whole: Sweep) -> None:
     error = np.abs(again - found.acceleration.reshape(again.shape)) / (1 + np.abs(again))
     assert np.median(error) < 1e-6
     assert store._VARIABLES["position"][1] == "float32"
+
+
+def test_trajectories_of_other_settings_stay_until_new_ones_are_whole(
+    whole: Sweep, make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, marker = paths(whole)
+    old, mark = contents(folder), marker.read_bytes()
+    changed = make_sweep(experiments=[{**SPRING, "snapshots": 5}], **BLOCK)
+    written: list[int] = []
+    write = store.Store.write
+
+    def break_off(self: store.Store, block: int, **variables: np.ndarray) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(block)
+        write(self, block, **variables)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Store, "write", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            simulate(changed, changed.experiments[0], "train", 1)
+    assert contents(folder) == old
+    assert marker.read_bytes() == mark
+    assert len(read_trajectories(whole, whole.experiments[0], "train").time) == 10
+
+    monkeypatch.setattr(store.Store, "write", lambda self, block, **v: (written.append(block), write(self, block, **v)))
+    simulate(changed, changed.experiments[0], "train", 1)
+    assert sorted(written) == [0, 1, 2], "it goes on where it was"
+    assert len(read_trajectories(changed, changed.experiments[0], "train").time) == 5
+    assert {path.name for path in folder.parent.iterdir()} == {"train.zarr", "train.json", ".train.lock"}
+
+
+def test_trajectories_can_be_written_as_netcdf(whole: Sweep, tmp_path: Path) -> None:
+    opened = xr.open_zarr(paths(whole)[0], chunks=None)
+    opened.to_netcdf(tmp_path / "train.nc", engine="scipy")
+    read = xr.load_dataset(tmp_path / "train.nc", engine="scipy")
+    np.testing.assert_array_equal(read["position"], opened["position"])
+    assert json.loads(read.attrs["constants"]) == json.loads(opened.attrs["constants"])

@@ -128,7 +128,7 @@ def test_a_slurm_without_accounting_is_not_waited_for_in_vain(tmp_path: Path) ->
     assert "slurm-status-command: sacct does not answer here" in refused.stderr
     assert "set it to squeue" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert not (tmp_path / SMOKE["results"] / "config.yaml").exists()
+    assert not (tmp_path / SMOKE["results"] / "resolved.yaml").exists()
     nothing_left(tmp_path)
 
 

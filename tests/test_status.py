@@ -265,7 +265,7 @@ def test_the_jobs_are_those_of_the_latest_run_whatever_its_profile_changed(
 ) -> None:
     sweep = make_sweep(seeds=[0, 1])
     run = sweep.config.model_dump(mode="json") | {"execution": {"cells_per_job": 2}}
-    files.write_text(sweep.results / "config.yaml", yaml.safe_dump(run))
+    files.write_text(sweep.results / "resolved.yaml", yaml.safe_dump(run))
     slurm_run(sweep)
     queue(monkeypatch, job("7", "PENDING", comment("train", "spring-2d-4b-s0/bottleneck-s0+1")))
     found = status(sweep)

@@ -92,7 +92,8 @@ class Found:
     Attributes:
         claim: The claim; None if it cannot be read.
         alive: Whether its run lives.
-        quiet: Seconds since it was touched last, by the clock of the file system.
+        quiet: Seconds since it was touched last, by the clock of the file system; below zero if that clock was set
+            back since.
     """
 
     claim: Claim | None
@@ -104,7 +105,8 @@ def look(results: Path) -> Found | None:
     """Return the claim on a results folder, or None if nobody claims it.
 
     On this host the process is looked at; elsewhere Slurm is asked if it is a job, and else the time counts since
-    the claim was touched. That time is taken by the file system's clock alone: hosts may disagree on theirs.
+    the claim was touched. That time is taken by the file system's clock alone: hosts may disagree on theirs. A time
+    in the future is no sign of life: a run that lives would have touched its claim since the clock was set back.
     """
     path = results / NAME
     try:
@@ -119,16 +121,17 @@ def look(results: Path) -> Found | None:
     alive = claim.worker.alive() if claim is not None else None
     if alive is None and claim is not None and claim.worker.job is not None:
         alive = _job_alive(claim.worker.job)
-    return Found(claim, quiet < PATIENCE if alive is None else alive, quiet)
+    return Found(claim, abs(quiet) < PATIENCE if alive is None else alive, quiet)
 
 
 def refusal(results: Path, found: Found) -> str:
     """Return the line that tells why a folder cannot be had."""
+    quiet = max(found.quiet, 0.0)
     if found.claim is None:
-        return f"{results / NAME}: cannot be read, but was written {found.quiet:.0f} s ago; wait a little, try again"
+        return f"{results / NAME}: cannot be read, but was written {quiet:.0f} s ago; wait a little, try again"
     claim = found.claim
     if found.alive:
-        sign = f" (last sign of life {found.quiet:.0f} s ago; after {PATIENCE:.0f} s without it counts as dead)"
+        sign = f" (last sign of life {quiet:.0f} s ago; after {PATIENCE:.0f} s without it counts as dead)"
         sign = "" if claim.worker.here else sign
         return (
             f"{results}: this sweep is run already by {claim}{sign}: {claim.command}; "

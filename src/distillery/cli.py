@@ -16,11 +16,27 @@ import click
 
 from distillery import __version__
 from distillery.cell import SPLITS, Stage
-from distillery.errors import DistilleryError
+from distillery.environment import import_from_no_working_directory, limit_threads
+from distillery.errors import DistilleryError, explain_system, no_room
 from distillery.importing import importing
+from distillery.places import expanded, results_folder
 
 if TYPE_CHECKING:
     from distillery.sweep import Sweep
+
+
+class _PathParameter(click.Path):
+    """A path on the command line; shells leave the ``~`` of ``--results=~/sweep`` as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path that was given."""
+        try:
+            return super().convert(expanded(os.fspath(value)), param, ctx)
+        except ValueError as error:
+            self.fail(f"{value}: {error}", param, ctx)
 
 
 def _sweep(_context: click.Context, _parameter: click.Parameter, path: Path) -> Sweep:
@@ -33,7 +49,7 @@ def _sweep(_context: click.Context, _parameter: click.Parameter, path: Path) -> 
 _with_sweep = click.option(
     "--config",
     "sweep",
-    type=click.Path(path_type=Path),
+    type=_PathParameter(),
     default=Path("config.yaml"),
     show_default=True,
     callback=_sweep,
@@ -143,7 +159,7 @@ def picture(sweep: Sweep, subject: str) -> None:
 
 
 @cli.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=_PathParameter())
 @click.option("--cell", help="The cell; by default the best recovered one.")
 @_with_sweep
 def overview(sweep: Sweep, path: Path, cell: str | None) -> None:
@@ -184,14 +200,14 @@ def law(sweep: Sweep, cell: str, as_entry: bool) -> None:
 
 
 @cli.command("julia-setup")
-@click.option("--depot", type=click.Path(path_type=Path), help="Another folder than the configured one.")
+@click.option("--depot", type=_PathParameter(), help="Another folder than the configured one.")
 @_with_sweep
 def julia_setup(sweep: Sweep, depot: Path | None) -> None:
     """Prepare Julia for the engine pysr, once, on a node with a network; every fit then runs offline."""
     from distillery.distill.julia import depot_of, read_marker
     from distillery.distill.julia_setup import prepare
 
-    folder = depot.expanduser().absolute() if depot else depot_of(sweep.config.execution)
+    folder = depot.absolute() if depot else depot_of(sweep.config.execution)
     done = "prepared" if prepare(folder) else "prepared already"
     found = read_marker(folder)
     assert found is not None
@@ -228,7 +244,11 @@ def status(sweep: Sweep, cells: tuple[str, ...], everything: bool, as_json: bool
 
 
 _results = click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), help="The sweep's results folder."
+    "--results",
+    type=_PathParameter(),
+    default=Path("results"),
+    callback=lambda _context, _parameter, path: results_folder(path),
+    help="The sweep's results folder.",
 )
 
 
@@ -245,12 +265,13 @@ def table(results: Path) -> None:
 @click.option(
     "--results",
     "folders",
-    type=click.Path(path_type=Path),
+    type=_PathParameter(),
     multiple=True,
     default=(Path("results"),),
+    callback=lambda _context, _parameter, paths: tuple(map(results_folder, paths)),
     help="A results folder; may be repeated where a study is split over several.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="A Markdown file to write, instead of printing.")
+@click.option("--output", type=_PathParameter(), help="A Markdown file to write, instead of printing.")
 def tables(folders: tuple[Path, ...], output: Path | None) -> None:
     """Print the paper's tables 1, 3 and 5 with ours beside, as Markdown."""
     from distillery import files
@@ -318,7 +339,7 @@ def resume(sweep: Sweep, wait: bool, host_is_gone: bool) -> None:
 @click.option("--workers", type=click.IntRange(min=1), help="Dask workers of a distilling job.")
 @click.option("--module", "modules", multiple=True, help="An environment module that jobs load; may be repeated.")
 @click.option("--name", default="distillery-slurm", help="Name of the profile, for snakemake --profile.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the profile, instead of a name.")
+@click.option("--output", type=_PathParameter(), help="Folder of the profile, instead of a name.")
 @click.option("--force", is_flag=True, help="Write the profile in spite of errors.")
 @_patience
 def setup_cluster(name: str, output: Path | None, force: bool, patience: float, **wishes: Any) -> None:
@@ -341,7 +362,7 @@ def check_cluster(profile: str, patience: float) -> None:
 
 
 @cli.command("schema")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=_PathParameter())
 def schema_command(path: Path) -> None:
     """Write the JSON schema of the configuration to PATH."""
     from distillery import files
@@ -352,6 +373,10 @@ def schema_command(path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input ends in one line on standard error and exit status 1."""
+    import_from_no_working_directory()
+    words = sys.argv[1:] if arguments is None else arguments
+    # In a run Snakemake sets the threads of a rule, which of these rules are processes: of MPI and of Dask.
+    limit_threads(always="DISTILLERY_RUN" in os.environ and words[:1] in (["simulate"], ["distill"]))
     _guarded(lambda: cli.main(arguments, prog_name="distillery", standalone_mode=True))
 
 
@@ -362,9 +387,10 @@ def _guarded(run: Callable[[], object]) -> None:
         for line in str(error).splitlines():
             sys.stderr.write(f"distillery: {line}\n")
         sys.exit(1)
-    except OSError as error:
-        # A folder that is a file, no permission, no room: the user's to mend, not a flaw of the program.
-        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
-        problem = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
-        sys.stderr.write(f"distillery: {place}{problem[:1].lower()}{problem[1:]}; mend that and run again\n")
+    except Exception as error:
+        # A folder that is a file, no permission, no room: the user's to mend, not a flaw of the program. That the disk
+        # is full some libraries report by errors of their own.
+        if not isinstance(error, OSError) and not no_room(error):
+            raise
+        sys.stderr.write(f"distillery: {explain_system(error)}\n")
         sys.exit(1)

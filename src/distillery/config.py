@@ -17,6 +17,7 @@ from distillery.cell import Cell, Experiment
 from distillery.errors import DistilleryError
 from distillery.halos.settings import HaloSettings
 from distillery.models import MODELS, Model
+from distillery.places import PathText
 from distillery.settings import (
     DASK_WORKER_MB,
     JULIA_MB,
@@ -40,7 +41,7 @@ from distillery.yaml_file import ENDLESS, read_yaml
 class Config(Settings):
     """A sweep: experiments × models × seeds, and the budget of each stage."""
 
-    results: str = Field("results", min_length=1, description="Folder of everything the sweep writes.")
+    results: PathText = Field("results", min_length=1, description="Folder of everything the sweep writes.")
     systems: dict[str, System] = Field({}, description="Systems of your own, by name.")
     variants: dict[str, Model] = Field({}, description="Models of your own, by name: regularisers and their weights.")
     experiments: tuple[ExperimentSettings, ...] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from distillery.errors import DistilleryError
+from distillery.errors import DistilleryError, no_room
 
 
 @contextlib.contextmanager
@@ -25,8 +26,22 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields:
         A path in the same folder; what is written there is synced and renamed to ``path``.
+
+    Raises:
+        OSError: The disk is full, by whatever error the block's library reports it; it names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _replacing(path) as temporary:
+            yield temporary
+    except Exception as error:
+        if no_room(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     temporary = Path(name)

@@ -1,16 +1,20 @@
-"""Snakemake's lock on a working directory, as far as it concerns one results folder.
+"""Snakemake's lock on a working directory and its marks of incomplete files, as far as they concern one results folder.
 
-A Snakemake that was killed leaves its lock behind: files that list what it reads and writes.
+A Snakemake that was killed leaves its lock behind: files that list what it reads and writes. It also leaves a mark for
+each output of a job that ran, named after the output.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
 
 _LOCKS = Path(".snakemake") / "locks"
+_INCOMPLETE = Path(".snakemake") / "incomplete"
 
 
 def snakemakes(directory: Path) -> list[int]:
@@ -57,3 +61,19 @@ def unlock(directory: Path, results: Path) -> int:
     with contextlib.suppress(OSError):
         (directory / _LOCKS).rmdir()  # Empty only if no other sweep runs in this directory.
     return len(found)
+
+
+def mark_complete(directory: Path, paths: Collection[Path]) -> None:
+    """Remove Snakemake's marks that files are incomplete; else it makes them again, or refuses to begin.
+
+    Args:
+        directory: Snakemake's working directory.
+        paths: Files that are whole.
+    """
+    whole = {path.resolve() for path in paths}
+    for mark in (directory / _INCOMPLETE).rglob("*") if whole else ():
+        # A name in base 64; a long one is cut into folders, each with an @ before it.
+        code = "".join(part.removeprefix("@") for part in mark.relative_to(directory / _INCOMPLETE).parts)
+        with contextlib.suppress(ValueError, OSError):
+            if mark.is_file() and (directory / base64.urlsafe_b64decode(code).decode()).resolve() in whole:
+                mark.unlink()

@@ -10,13 +10,14 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from distillery import files
+from distillery import earlier, files
 from distillery.errors import DistilleryError, explain
 from distillery.process import Worker, this_process, worker_from
 from distillery.provenance import provenance
@@ -27,6 +28,9 @@ Status = Literal["ok", "diverged", "failed"]
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
 # So often in a row Slurm may leave such a question unanswered.
 _UNANSWERED = 3
+# The key stands at the beginning of what stages write; no text that stands before it can hold a line like this.
+_HEAD = 2048
+_KEY = re.compile(r'^ "key": "([^"\\]*)"', re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,14 +162,58 @@ def _await_elsewhere(path: Path) -> None:
     sys.stderr.write(f"Slurm does not say whether {other} lives, which worked on {path}; taken for dead\n")
 
 
-def finished(path: Path, key: str) -> bool:
-    """Tell whether an outcome is there already: whole, made with these settings, and not a failure."""
-    if not path.exists():
-        return False
+def key_of(path: Path) -> str | None:
+    """Return the key in an outcome or marker: empty if it is damaged, None if there is none that can be read.
+
+    Only the beginning of the file is read where that will do.
+    """
     try:
-        return read_outcome(path, key=key).status != "failed"
+        with path.open("rb") as file:
+            head = file.read(_HEAD).decode(errors="replace").partition('"result"')[0]
+        found = _KEY.search(head)
+        if found is None:
+            content = files.read_json(path, "") if path.stat().st_size > _HEAD else None
+            return str(content.get("key", "")) if isinstance(content, dict) else ""
+        return found[1]
+    except DistilleryError:
+        return ""
+    except OSError:
+        return None
+
+
+def finished(path: Path, key: str) -> bool:
+    """Tell whether an outcome is there already: whole, made with these settings, and not a failure.
+
+    One that Snakemake has removed only to make it again counts too, and is put back.
+    """
+
+    def done(file: Path) -> bool:
+        try:
+            return read_outcome(file, key=key).status != "failed"
+        except DistilleryError:
+            return False
+
+    return done(path) if path.exists() else earlier.take_back(path, done)
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a file that a stage wrote is undamaged, and so are the files whose checksums it has."""
+    if path.suffix != ".json":
+        return True
+    try:
+        content = files.read_json(path, "")
+        if not isinstance(content, dict):
+            return False
+        if "result" in content:
+            read_outcome(path, key=str(content.get("key")))
+        elif content.get("files"):
+            # Zarr takes long to import, and is here where trajectories were about to be made again.
+            from distillery.simulate.store import first_change
+
+            return first_change(path.with_suffix(".zarr"), content["files"]) is None
     except DistilleryError:
         return False
+    return True
 
 
 def failed(path: Path) -> bool:
@@ -201,7 +249,9 @@ def _noted(path: Path) -> Iterator[float]:
         yield time.monotonic()
     except BaseException as error:
         if isinstance(error, Exception):
-            files.write_json(failure_note, {"reason": explain(error), "when": time.time(), "attempt": attempt})
+            # On a full disk there is no room for the note either; the error itself says more.
+            with contextlib.suppress(OSError):
+                files.write_json(failure_note, {"reason": explain(error), "when": time.time(), "attempt": attempt})
         raise
     else:
         failure_note.unlink(missing_ok=True)

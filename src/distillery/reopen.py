@@ -1,7 +1,7 @@
-"""Taking back what stands for done and is not, so that Snakemake does it again.
+"""Find what stands for done and is not, so that Snakemake does it again.
 
-Snakemake judges a job by its marker: that a cell in it failed, or that the outcomes of its cells were written since by
-another run that put cells together in other jobs, is not to be seen from there.
+Snakemake judges a job by its marker and by its own notes about it. That a cell in it failed, or that the outcomes of
+its cells were written since by another run that put cells together in other jobs, does not show there.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from pathlib import Path
 
 from distillery import files
 from distillery.cell import STAGES, STORE_MARKER, Job, Stage
-from distillery.collect.state import cell_states
 from distillery.errors import DistilleryError
-from distillery.outcome import failed
+from distillery.outcome import failed, key_of
 from distillery.sweep import Sweep
 
 
@@ -36,24 +35,26 @@ def reopen(sweep: Sweep) -> list[Path]:
     return _removed(sweep, removed)
 
 
-def drop_stale(sweep: Sweep) -> list[Path]:
-    """Take back the markers of jobs of which a cell has an outcome that was made with other settings.
+def is_stale(sweep: Sweep, stage: Stage, job: Job) -> bool:
+    """Tell whether a job's outcome or marker is there, but it or that of a cell was made with other settings.
 
-    It costs a look at every cell, and is for the start of a run only: other settings may have their run later.
+    A damaged one counts as stale. In a job of several cells so does a cell's that is missing: the marker says that it
+    was there. What Snakemake has noted about the files is not looked at; another run may have written them since, from
+    another directory, or with cells put together in other jobs.
 
     Args:
-        sweep: The sweep, with the section ``execution`` of the run that starts.
-
-    Returns:
-        The markers that were removed: those of the stage and of the stages after it.
+        sweep: The sweep, with the section ``execution`` of the run.
+        stage: The stage.
+        job: The job.
     """
-    removed: list[Path] = []
-    for job in sweep.jobs.values():
-        states = [cell_states(sweep, cell, results=False) for cell in job.cells]
-        stale = next((n for n, stage in enumerate(STAGES) if any(s[stage].state == "stale" for s in states)), None)
-        if stale is not None:
-            removed += [job.outcome(sweep.results, stage) for stage in STAGES[stale:]]
-    return _removed(sweep, removed)
+    found = key_of(job.outcome(sweep.results, stage))
+    if found is None:
+        return False
+    if found != sweep.job_key(stage, job):
+        return True
+    if len(job.cells) == 1:
+        return False
+    return any(key_of(cell.outcome(sweep.results, stage)) != sweep.key(stage, cell) for cell in job.cells)
 
 
 def _removed(sweep: Sweep, paths: list[Path]) -> list[Path]:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import psutil
 
-from distillery import claim
+from distillery import claim, earlier
 from distillery.claim import Claim
 from distillery.collect.text import counted
 from distillery.errors import DistilleryError
-from distillery.lock import snakemakes, unlock
-from distillery.outcome import running_notes
+from distillery.lock import mark_complete, snakemakes, unlock
+from distillery.outcome import is_whole, running_notes
 from distillery.reopen import reopen
 from distillery.slurm import commands
 from distillery.slurm.commands import Job
@@ -98,9 +98,13 @@ def _clear(sweep: Sweep, dead: Claim | None, say: Say, *, wait: bool, host_is_go
         if dead.slurm:
             # One of these processes may have been about to submit a job.
             yield from _end_jobs(dead, say, wait=wait)
+    restored = earlier.restore(earlier.kept(sweep.results), is_whole)
     for directory in {Path.cwd(), dead.directory if dead is not None else Path.cwd()}:
         if unlock(directory, sweep.results.resolve()):
             yield f"removed Snakemake's lock in {directory}"
+        mark_complete(directory, restored)
+    if restored:
+        yield f"put back {counted(len(restored), 'outcome')} that the killed run was about to make again"
     reopened = reopen(as_run(sweep))
     if reopened:
         yield f"opened again {counted(len(reopened), 'stage')} of jobs in which a cell failed or lost its outcome"

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from distillery.functions import Function
 from distillery.generalise import LONG
+from distillery.places import PathText
 
 _T = TypeVar("_T")
 # NumPy, PyTorch, the engines and the stores all keep seeds of this size.
@@ -338,7 +339,7 @@ class DaskSettings(Settings):
     walltime_minutes: int = Field(
         60, ge=1, description="Time limit of a worker job when `cluster` is `slurm`; one that ends is replaced."
     )
-    address: str | None = Field(None, description="Scheduler address when `cluster` is `address`.")
+    address: PathText | None = Field(None, description="Scheduler address when `cluster` is `address`.")
 
     @model_validator(mode="after")
     def _address_given(self) -> DaskSettings:
@@ -373,7 +374,7 @@ class ExecutionSettings(Settings):
         "GPU; sums are rounded in another order.",
     )
     dask: DaskSettings = Field(DaskSettings(), description="The Dask cluster.")
-    julia_depot: str = Field(
+    julia_depot: PathText = Field(
         ".julia",
         min_length=1,
         description="Folder in which `distillery julia-setup` puts Julia and what PySR needs of it; all nodes must see "

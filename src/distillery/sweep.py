@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from distillery import files
 from distillery.cell import Cell, Experiment, Job, Split, Stage
 from distillery.config import Config, load_config, parse_config
@@ -21,6 +23,7 @@ from distillery.halos.models import HALO_MODELS, HaloModel
 from distillery.halos.settings import HaloSettings
 from distillery.halos.sources import sources
 from distillery.models import Model
+from distillery.places import results_folder
 from distillery.settings import DistillationSettings, ExperimentSettings, TrainingSettings
 from distillery.systems import System
 
@@ -37,8 +40,9 @@ FORMATS = {
 }
 HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 3}
 Kind = Literal["bodies", "halos"]
-# Where, under the results folder, the checked configuration of a run is kept for its jobs.
-RESOLVED = "config.yaml"
+# Where, under the results folder, the checked configuration of a run is kept for its jobs, and how that file begins.
+RESOLVED = "resolved.yaml"
+_OURS = "# The checked configuration of the latest run, written by distillery for its jobs.\n"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -295,13 +299,27 @@ class Sweep:
 def load_sweep(path: Path) -> Sweep:
     """Return the sweep of a configuration file; its results folder is taken from the working directory."""
     config = load_config(path)
-    return Sweep(config, Path(config.results))
+    return Sweep(config, results_folder(Path(config.results)))
 
 
 def sweep_from(content: Mapping[str, Any], source: str) -> Sweep:
     """Return the sweep of a configuration that was read already; ``source`` names it in errors."""
     config = parse_config(content, source)
-    return Sweep(config, Path(config.results))
+    return Sweep(config, results_folder(Path(config.results)))
+
+
+def write_resolved(sweep: Sweep) -> Path:
+    """Keep the checked configuration of a run for its jobs, and return where.
+
+    Raises:
+        DistilleryError: A file of another origin has that name.
+    """
+    path = sweep.results / RESOLVED
+    if path.is_symlink() or (path.exists() and not path.read_bytes().startswith(_OURS.encode())):
+        raise DistilleryError(f"{path}: was not written by distillery, which needs that name; rename or move your file")
+    content = yaml.safe_dump(sweep.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    files.write_text(path, _OURS + content)
+    return path
 
 
 def as_run(sweep: Sweep) -> Sweep:

@@ -5,15 +5,18 @@ Rules hold no logic; each line of theirs that depends on the sweep is a call int
 
 from __future__ import annotations
 
+import atexit
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import yaml
+from snakemake.cli import get_argument_parser  # type: ignore[import-untyped]
 
-from distillery import claim, files, resources
+from distillery import claim, earlier, files, outcome, resources
 from distillery.cell import (
     BENCHMARK,
     CELL_PICTURE,
@@ -34,10 +37,11 @@ from distillery.cell import (
     Split,
     Stage,
 )
-from distillery.errors import DistilleryError
-from distillery.reopen import drop_stale
+from distillery.environment import import_from_no_working_directory
+from distillery.errors import DistilleryError, explain_system, no_room
+from distillery.reopen import is_stale
 from distillery.resources import Need
-from distillery.sweep import RESOLVED, Sweep, sweep_from
+from distillery.sweep import RESOLVED, Sweep, sweep_from, write_resolved
 from distillery.yaml_file import read_yaml
 
 __all__ = [
@@ -59,13 +63,13 @@ __all__ = [
 _T = TypeVar("_T")
 # Minutes that a job of a rule may ask for; known when a run on Slurm begins.
 _longest: dict[str, float] = {}
-# What Snakemake can be asked to do that leaves results alone.
+# Options with which Snakemake answers a question and leaves results alone, as its parser names them.
 _QUESTIONS = (
-    *("--lint", "--list-rules", "--list", "-l", "--list-target-rules", "--lt", "--print-compilation"),
-    *("--dag", "--rulegraph", "--filegraph", "--d3dag", "--summary", "-S", "--detailed-summary", "-D"),
-    *("--list-changes", "--lc", "--list-input-changes", "--li", "--list-params-changes", "--lp"),
-    *("--list-untracked", "--lu", "--report", "--reporter", "--containerize", "--generate-unit-tests"),
-    *("--conda-create-envs-only", "--list-conda-envs", "--conda-cleanup-envs"),
+    *("lint", "list_rules", "list_target_rules", "print_compilation"),
+    *("dag", "rulegraph", "filegraph", "d3dag", "summary", "detailed_summary"),
+    *("list_changes", "list_input_changes", "list_params_changes", "list_untracked"),
+    *("report", "reporter", "containerize", "generate_unit_tests", "archive"),
+    *("conda_create_envs_only", "list_conda_envs", "conda_cleanup_envs"),
 )
 
 
@@ -98,6 +102,7 @@ def open_sweep(content: Mapping[str, Any], snakemake: Any) -> Sweep:
         snakemake: Snakemake's object ``workflow``. It knows what the command line or a profile set in the
             configuration, and hands the numbers in it on as text.
     """
+    import_from_no_working_directory()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     # Conda environments are given this package by their post-deploy scripts.
     os.environ["DISTILLERY_CHECKOUT"] = str(Path(snakemake.basedir).parent)
@@ -106,8 +111,6 @@ def open_sweep(content: Mapping[str, Any], snakemake: Any) -> Sweep:
     sweep = _or_end(lambda: sweep_from(overlaid(content, settings.config), source))
     if is_run(snakemake, sys.argv[1:]):
         _or_end(lambda: claim.take(sweep.results))
-        # Another run may have put cells together in other jobs; what it wrote is unknown to Snakemake.
-        _or_end(lambda: drop_stale(sweep))
     return sweep
 
 
@@ -118,9 +121,14 @@ def is_run(snakemake: Any, words: Sequence[str]) -> bool:
         snakemake: Snakemake's object ``workflow``.
         words: The command line; when the rules are read, Snakemake has not taken note of it all.
     """
-    options = {word.partition("=")[0] for word in words}
-    asks = not options.isdisjoint(_QUESTIONS) and "--report-after-run" not in options
-    return snakemake.is_main_process and not snakemake.output_settings.dryrun and not asks
+    if not snakemake.is_main_process or snakemake.output_settings.dryrun:
+        return False
+    # Snakemake's own parser, because options may be shortened, joined (-lt) and have several names.
+    parser = get_argument_parser()
+    given, _ = parser.parse_known_args(list(words))
+    if given.report_after_run:
+        return True
+    return not any(getattr(given, name, None) not in (None, False, parser.get_default(name)) for name in _QUESTIONS)
 
 
 def overlaid(content: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,6 +157,11 @@ def _or_end(work: Callable[[], _T]) -> _T:
         return work()
     except DistilleryError as error:
         sys.stderr.write(f"{error}\n")
+        raise SystemExit(1) from None
+    except Exception as error:
+        if not isinstance(error, OSError) and not no_room(error):
+            raise
+        sys.stderr.write(f"{explain_system(error)}\n")
         raise SystemExit(1) from None
 
 
@@ -188,24 +201,73 @@ def begin(sweep: Sweep, snakemake: Any) -> None:
         sys.stderr.write(f"warning: {line}\n")
     # The Slurm executor gives all jobs of a run one name, by which `distillery resume` finds them.
     claim.begin(getattr(getattr(snakemake.scheduler, "_executor", None), "run_uuid", ""))
-    content = yaml.safe_dump(sweep.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    files.write_text(Path(resolved_config(sweep)), content)
+    _or_end(lambda: write_resolved(sweep))
+    _keep(sweep, snakemake)
 
 
-def finish(sweep: Sweep) -> None:
-    """Print the table of results at the end of a run, if the run made all of it."""
+def _keep(sweep: Sweep, snakemake: Any) -> None:
+    """Keep the outputs of all jobs that will run until their successors are whole, however this run ends."""
+    # While the store passes for whole, Snakemake does not ask for what it was made from.
+    store = path(sweep, STORE_MARKER)
+    kept = []
+    for job in snakemake.dag.needrun_jobs():
+        # Snakemake leaves the working directory before this process ends.
+        outputs = [Path(file).absolute() for file in job.output if file != store]
+        kept += earlier.keep(outputs, forced=snakemake.dag.reason(job).forced)
+    atexit.register(earlier.restore, kept, outcome.is_whole)
+
+
+def finish(sweep: Sweep, snakemake: Any) -> None:
+    """Print the table of results at the end of a run, if the run made all of it.
+
+    Args:
+        sweep: The sweep.
+        snakemake: Snakemake's object ``workflow``.
+    """
     marker = Path(path(sweep, STORE_MARKER))
-    if marker.exists() and files.read_json(marker, "run distillery collect").get("key") == sweep.collect_key:
+    content = files.read_json(marker, "run distillery collect") if marker.exists() else {}
+    if content.get("key") == sweep.collect_key:
         _or_end(lambda: _print_table(sweep))
+        _name_remedy(sweep, content["counts"], snakemake)
 
 
-def gather(sweep: Sweep) -> None:
-    """Collect what a broken run has finished, and print it: one bad cell costs one cell."""
+def gather(sweep: Sweep, snakemake: Any) -> None:
+    """Collect what a broken run has finished, and print it: one bad cell costs one cell.
+
+    Args:
+        sweep: The sweep.
+        snakemake: Snakemake's object ``workflow``.
+    """
     from distillery.collect.run import collect
 
     if sweep.results.exists():
-        _or_end(lambda: collect(sweep))
+        counts = _or_end(lambda: collect(sweep))
         _or_end(lambda: _print_table(sweep))
+        _name_remedy(sweep, counts, snakemake)
+
+
+def _name_remedy(sweep: Sweep, counts: Mapping[str, int], snakemake: Any) -> None:
+    """Say in the last line of a run with failed cells how they are tried again.
+
+    Args:
+        sweep: The sweep.
+        counts: The number of cells by status.
+        snakemake: Snakemake's object ``workflow``.
+    """
+    open_cells = sum(count for status, count in counts.items() if status not in ("ok", "diverged"))
+    if not open_cells:
+        return
+    given = [str(file) for file in snakemake.config_settings.configfiles]
+    # Of several files put together only their sum is one that the commands take.
+    config = [str(Path(resolved_config(sweep)).absolute())] if len(given) > 1 else given
+    option = shlex.join(["--config", *config]) if config else ""
+    status, resume = (f"distillery {command} {option}".strip() for command in ("status", "resume"))
+    line = (
+        f"{open_cells} of {sum(counts.values())} cells are not done. `{status}` says why; when that is mended, run "
+        f"`{resume}`, which lets failed cells be tried again, and start the sweep again.\n"
+    )
+    # Snakemake has more to say after its handlers.
+    atexit.register(sys.stderr.write, line)
 
 
 def _print_table(sweep: Sweep) -> None:
@@ -235,6 +297,43 @@ def ended(sweep: Sweep) -> list[str]:
 def data_key(sweep: Sweep, experiment: str, split: Split) -> str:
     """Return the key of an experiment's trajectories."""
     return sweep.data_key(Experiment.parse(experiment), split)
+
+
+def force_stale(
+    sweep: Sweep, snakemake: Any, rule: str, experiment: str = "", member: str = "", split: Split = "train"
+) -> list[str]:
+    """Make Snakemake run a job whose outcome is there, but was made with other settings or is damaged.
+
+    It is called for each job that Snakemake considers, while it decides which of them run, so it also holds for dry
+    runs, single targets and parts of the workflow. The outcome stays where it is.
+
+    Args:
+        sweep: The sweep.
+        snakemake: Snakemake's object ``workflow``.
+        rule: The job's rule: ``simulate``, a stage, or ``collect``.
+        experiment: Wildcard of the job.
+        member: Wildcard of the job.
+        split: Wildcard of the job.
+
+    Returns:
+        No file: it stands among a rule's inputs.
+    """
+    if not snakemake.is_main_process:
+        return []
+    if rule == "collect":
+        file = sweep.results / STORE_MARKER
+        stale = outcome.key_of(file) not in (None, sweep.collect_key)
+    elif rule == "simulate":
+        data = Experiment.parse(experiment)
+        file = data.marker(sweep.results, split)
+        stale = outcome.key_of(file) not in (None, sweep.data_key(data, split))
+    else:
+        stage, job = cast("Stage", rule), sweep.find_job(f"{experiment}/{member}")
+        file = job.outcome(sweep.results, stage)
+        stale = is_stale(sweep, stage, job)
+    if stale:
+        snakemake.dag.forcefiles.add(str(file))
+    return []
 
 
 def job_key(sweep: Sweep, stage: Stage, experiment: str, member: str) -> str:

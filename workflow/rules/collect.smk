@@ -1,6 +1,7 @@
 rule collect:
     input:
         house.ended(SWEEP),
+        again("collect"),
     output:
         STORE,
     log:

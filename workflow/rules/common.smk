@@ -51,6 +51,11 @@ def job_key(stage):
     )
 
 
+# An input that is no file: what is there for other settings is made again, whatever Snakemake has noted about it.
+def again(rule):
+    return lambda wildcards: house.force_stale(SWEEP, workflow, rule, **wildcards)
+
+
 # What a job asks of a cluster; it grows with every attempt.
 def memory(stage):
     return lambda wildcards, attempt: house.need(SWEEP, stage, **wildcards).memory(

@@ -2,6 +2,7 @@ rule distill:
     input:
         outcome("interpret"),
         JULIA,
+        again("distill"),
     output:
         outcome("distill"),
     log:

@@ -1,6 +1,7 @@
 rule generalise:
     input:
         outcome("replace"),
+        again("generalise"),
     output:
         outcome("generalise"),
     log:

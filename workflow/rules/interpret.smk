@@ -3,6 +3,7 @@ rule interpret:
         outcome("train"),
         house.path(SWEEP, house.MARKER, split="train"),
         house.path(SWEEP, house.MARKER, split="test"),
+        again("interpret"),
     output:
         outcome("interpret"),
     log:

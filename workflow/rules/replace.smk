@@ -1,6 +1,7 @@
 rule replace:
     input:
         outcome("verify"),
+        again("replace"),
     output:
         outcome("replace"),
     log:

@@ -1,4 +1,6 @@
 rule simulate:
+    input:
+        again("simulate"),
     output:
         house.path(SWEEP, house.MARKER),
     log:

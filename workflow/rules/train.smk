@@ -1,6 +1,7 @@
 rule train:
     input:
         house.path(SWEEP, house.MARKER, split="train"),
+        again("train"),
     output:
         outcome("train"),
     log:

@@ -1,6 +1,7 @@
 rule verify:
     input:
         outcome("distill"),
+        again("verify"),
     output:
         outcome("verify"),
     log:

@@ -30,6 +30,7 @@ from distillery.collect.columns import (
     TEXT_DIMS,
     UNPLANNED,
 )
+from distillery.collect.swap import followed
 from distillery.errors import DistilleryError
 
 _T = TypeVar("_T")
@@ -95,15 +96,15 @@ def _pinned(results: Path, read: Callable[[Path], _T]) -> _T:
     """Read from the store that the link leads to now, all from the same one."""
     link = results / STORE
     for _ in range(_ATTEMPTS):
-        store = link.resolve()
+        store = followed(link)
         problem: DistilleryError | None = None
         try:
             found = read(store)
         except DistilleryError as error:
             problem = error
-        if link.exists() and not store.exists():
+        if link.is_dir() and not store.exists():
             continue  # Two collects went by meanwhile and took it away.
-        if not link.exists():
+        if not store.is_dir():
             raise DistilleryError(
                 f"{link}: there is no result store yet; run `distillery collect` (or the sweep) first"
             )

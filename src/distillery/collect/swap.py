@@ -19,6 +19,20 @@ from distillery import files
 _UNFINISHED = ".part"
 
 
+def followed(link: Path) -> Path:
+    """Return the folder that a link leads to, or ``link`` itself if there is none.
+
+    Copies of a results folder often lack links, or have a file in the place of each that holds where it led. The folder
+    is found all the same, unless there are two of which either could be meant.
+    """
+    if link.is_dir():
+        return link.resolve()
+    found = [path for path in link.parent.glob(f".{link.stem}-*{link.suffix}") if path.is_dir()]
+    if link.is_file():
+        found = [path for path in found if path.name == link.read_text(encoding="utf-8", errors="replace").strip()]
+    return found[0].resolve() if len(found) == 1 else link
+
+
 @contextlib.contextmanager
 def swapping(link: Path) -> Iterator[Path]:
     """Yield an empty folder; when the block ends without error, ``link`` leads to it, at one stroke.

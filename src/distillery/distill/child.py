@@ -164,7 +164,7 @@ class Child:
         _sweep_up()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "distillery.distill.child", str(os.getpid())],
+            [sys.executable, "-P", "-m", "distillery.distill.child", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,

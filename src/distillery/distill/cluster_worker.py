@@ -86,7 +86,7 @@ class Workers:
 
     def command(self, address: str) -> list[str]:
         """Return the command that starts a worker for the scheduler at an address."""
-        return [sys.executable, "-m", "distributed.cli.dask_worker", address, *self.arguments]
+        return [sys.executable, "-P", "-m", "distributed.cli.dask_worker", address, *self.arguments]
 
 
 def security() -> Any:

@@ -61,7 +61,7 @@ class Prepared:
 
 def depot_of(execution: ExecutionSettings) -> Path:
     """Return the absolute path of the configured depot; a relative one is taken from the working directory."""
-    return Path(execution.julia_depot).expanduser().absolute()
+    return Path(execution.julia_depot).absolute()
 
 
 def marker(depot: Path) -> Path:

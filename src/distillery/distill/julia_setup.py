@@ -148,7 +148,7 @@ def _install(depot: Path, target: str) -> julia.Prepared:
     }
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        _run([sys.executable, "-m", __name__, str(report)], environment)
+        _run([sys.executable, "-P", "-m", __name__, str(report)], environment)
         found = files.read_json(report, "run it again")
     return julia.Prepared(
         pysr=str(julia.version_of("pysr")),

@@ -10,6 +10,7 @@ from distillery.cell import Split
 from distillery.halos.cosmology import Cosmology
 from distillery.halos.models import HALO_MODELS
 from distillery.halos.regions import LEAST
+from distillery.places import PathText
 from distillery.settings import LARGEST_SEED, Operator, Settings, distinct
 
 # Cells of the force's mesh for each particle, per side: halos do not form on a mesh as coarse as the particles.
@@ -68,8 +69,8 @@ class Universe(Settings):
 class Quijote(Settings):
     """A simulation of Quijote on disk."""
 
-    groups: str = Field(min_length=1, description="Folder of its files group_tab_SSS.k, such as …/0/groups_004.")
-    matter: str = Field(
+    groups: PathText = Field(min_length=1, description="Folder of its files group_tab_SSS.k, such as …/0/groups_004.")
+    matter: PathText = Field(
         min_length=1,
         description="Where δ comes from: a density cube df_m_…_z=0.npy, or the folder of the files snap_SSS.k.hdf5.",
     )

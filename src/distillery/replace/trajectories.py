@@ -125,4 +125,4 @@ def simulate_law(sweep: Sweep, experiment: Experiment, split: Split, law: str) -
 def _attributes(plan: stores.Layout, law: str, system: System) -> dict[str, Any]:
     given = {"title": f"{plan.attributes['title']} by the law {law}", "formula": system.pair_text}
     given |= {"key": files.digest({"true": plan.attributes["key"], "system": system.model_dump(mode="json")})}
-    return {**plan.attributes, **given, "constants": {}, "softening": 0.0, "damping": 0.0}
+    return {**plan.attributes, **given, "constants": "{}", "softening": 0.0, "damping": 0.0}

@@ -14,6 +14,7 @@ import numpy as np
 from distillery.cell import STORE, Cell
 from distillery.collect.columns import CELLS
 from distillery.collect.reader import Frame, read_cells, read_equations
+from distillery.collect.swap import followed
 from distillery.estimates import SHOWN
 from distillery.functions import Function
 from distillery.report.front import Point
@@ -87,7 +88,7 @@ def read_shown(results: Path, cells: Sequence[Cell]) -> list[Shown]:
     Raises:
         DistilleryError: There is no store, or it is damaged or of another version.
     """
-    there = [column.name for column in CELLS if (results / STORE / "cells" / column.name).is_dir()]
+    there = [column.name for column in CELLS if (followed(results / STORE) / "cells" / column.name).is_dir()]
     frame, equations = read_cells(results, there), read_equations(results)
     rows = {name: row for row, name in enumerate(frame.columns["cell"].tolist())}
     wanted = {str(cell) for cell in cells}

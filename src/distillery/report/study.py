@@ -17,6 +17,7 @@ from distillery import files
 from distillery.cell import STORE, Cell
 from distillery.collect.columns import CONDITIONS
 from distillery.collect.reader import Frame, read_cells, read_conditions, read_equations
+from distillery.collect.swap import followed
 from distillery.errors import DistilleryError
 from distillery.models import MODELS
 from distillery.report.paper import ROWS
@@ -222,7 +223,7 @@ def read_study(folders: Sequence[Path]) -> Study:
 
 
 def _read_store(folder: Path) -> tuple[Store, list[Found]]:
-    there = [name for name in _WHERE_THERE if (folder / STORE / "cells" / name).is_dir()]
+    there = [name for name in _WHERE_THERE if (followed(folder / STORE) / "cells" / name).is_dir()]
     frame = read_cells(folder, [*_ALWAYS, *there])
     attributes = _attributes(folder)
     config, notes = attributes["config"], []
@@ -232,7 +233,7 @@ def _read_store(folder: Path) -> tuple[Store, list[Found]]:
             engines = _by_engine(read_equations(folder), frame)
         except DistilleryError as error:
             notes.append(f"the fronts of engines that were compared cannot be read: {error}")
-    beyond = read_beyond(folder) if (folder / STORE / "conditions").is_dir() else {}
+    beyond = read_beyond(folder) if (followed(folder / STORE) / "conditions").is_dir() else {}
     found = [_found(folder, frame, row, engines, beyond) for row in range(frame.rows)]
     lacking = tuple(name for name in _WHERE_THERE if name not in frame.columns)
     counts = Counter(entry.status for entry in found)
@@ -261,7 +262,7 @@ def read_beyond(folder: Path) -> dict[str, dict[str, dict[str, dict[str, float |
 
 
 def _attributes(folder: Path) -> dict[str, Any]:
-    path = folder / STORE / "zarr.json"
+    path = followed(folder / STORE) / "zarr.json"
     try:
         content = files.read_json(path, "run `distillery collect` again")["attributes"]
         return {**{name: str(content[name]) for name in ("config_hash", "git_commit")}, "config": _config(content)}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from distillery import files
+from distillery import earlier, files
 from distillery.cell import Experiment, Split
 from distillery.errors import DistilleryError
 from distillery.outcome import running
@@ -46,32 +46,38 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> 
     """
     with joined(ranks) as crew, contextlib.ExitStack() as stack:
         marker = experiment.marker(sweep.results, split)
-        store = stores.Store(experiment.store(sweep.results, split), stores.layout(sweep, experiment, split))
+        place = stores.Store(experiment.store(sweep.results, split), stores.layout(sweep, experiment, split))
         started = time.monotonic()
-        crew.first(lambda: _refuse(sweep, experiment, store))
+        crew.first(lambda: _refuse(sweep, experiment, place.beside()))
         if crew.rank == 0:
             started = stack.enter_context(running(marker))
         # Looked for inside of the lock: another process may just have finished it.
-        if crew.first(lambda: _is_done(marker, store)):
+        if crew.first(lambda: _is_done(marker, place)):
             return
-        crew.first(lambda: marker.unlink(missing_ok=True))
+        store = stores.Store(crew.first(lambda: place.beside().path), place.layout)
+        if store.path == place.path:
+            crew.first(lambda: marker.unlink(missing_ok=True))
         crew.first(lambda: _warn(sweep, experiment))
         crew.first(store.prepare)
         seconds = _integrate(sweep, experiment, split, store, crew)
-        crew.first(lambda: _finish(marker, store, started, crew.size, seconds))
+        crew.first(lambda: _finish(marker, store, place.path, started, crew.size, seconds))
 
 
 def _is_done(marker: Path, store: stores.Store) -> bool:
-    try:
-        content = files.read_json(marker, "")
-    except DistilleryError:
-        return False
     expected = {name: store.layout.attributes[name] for name in ("key", "format")}
-    return (
-        isinstance(content, dict)
-        and all(content.get(name) == value for name, value in expected.items())
-        and stores.first_change(store.path, content.get("files")) is None
-    )
+
+    def done(file: Path) -> bool:
+        try:
+            content = files.read_json(file, "")
+        except DistilleryError:
+            return False
+        return (
+            isinstance(content, dict)
+            and all(content.get(name) == value for name, value in expected.items())
+            and stores.first_change(store.path, content.get("files")) is None
+        )
+
+    return done(marker) if marker.exists() else earlier.take_back(marker, done)
 
 
 def _refuse(sweep: Sweep, experiment: Experiment, store: stores.Store) -> None:
@@ -171,20 +177,22 @@ def _paths(motion: Motion) -> dict[str, np.ndarray]:
     return {"position": motion.position, "velocity": motion.velocity, "acceleration": motion.acceleration}
 
 
-def _finish(marker: Path, store: stores.Store, started: float, ranks: int, seconds: dict[str, float]) -> None:
+def _finish(
+    marker: Path, store: stores.Store, place: Path, started: float, ranks: int, seconds: dict[str, float]
+) -> None:
     plan = store.layout
     files.sync_tree(store.path)
-    files.write_json(
-        marker,
-        {
-            "key": plan.attributes["key"],
-            "format": plan.attributes["format"],
-            "simulations": plan.sizes["simulation"],
-            "redraws": store.redraws(),
-            "seconds": round(time.monotonic() - started, 3),
-            "ranks": ranks,
-            "rank_seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "provenance": provenance(),
-            "files": store.manifest(),
-        },
-    )
+    content = {
+        "key": plan.attributes["key"],
+        "format": plan.attributes["format"],
+        "simulations": plan.sizes["simulation"],
+        "redraws": store.redraws(),
+        "seconds": round(time.monotonic() - started, 3),
+        "ranks": ranks,
+        "rank_seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "provenance": provenance(),
+        "files": store.manifest(),
+    }
+    if store.path != place:
+        store.take_place(place)
+    files.write_json(marker, content)

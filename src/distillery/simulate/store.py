@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 import shutil
 import warnings
@@ -140,7 +141,8 @@ def layout(sweep: Sweep, experiment: Experiment, split: Split) -> Layout:
             "system": experiment.system,
             "formula": system.potential,
             **body,
-            "constants": dict(system.constants),
+            # As text, because NetCDF has no attributes with attributes.
+            "constants": json.dumps(dict(system.constants)),
             "softening": system.softening,
             "damping": system.damping,
             "graph": system.graph,
@@ -173,6 +175,24 @@ class Store:
     path: Path
     layout: Layout
 
+    def beside(self) -> Store:
+        """Return the store to write blocks to: this one, or one beside it while another store has its name.
+
+        What is there stays as it is until its successor is whole; see ``take_place``.
+        """
+        if self.begun() or not self.path.exists():
+            return self
+        return Store(self.path.with_name(f".{self.path.name}.next"), self.layout)
+
+    def take_place(self, path: Path) -> None:
+        """Rename the store to ``path`` in place of what is there, which is removed."""
+        old = path.with_name(f".{path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        self.path.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+
     def begun(self) -> bool:
         """Return whether the store is there with this very layout; its blocks may be missing or damaged."""
         # The key first: a store that is not this one is no reason to lay this one out, however large it is.
@@ -186,16 +206,12 @@ class Store:
             for leftover in self.path.rglob("*.partial"):
                 leftover.unlink(missing_ok=True)
             return
-        fresh, old = (self.path.with_name(f".{self.path.name}.{age}") for age in ("new", "old"))
+        fresh = self.path.with_name(f".{self.path.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
         for name, content in self._skeleton.items():
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             (fresh / name).write_bytes(content)
-        if self.path.exists():
-            self.path.rename(old)
-        fresh.rename(self.path)
-        shutil.rmtree(old, ignore_errors=True)
+        Store(fresh, self.layout).take_place(self.path)
 
     def bytes_missing(self) -> int:
         """Return how many bytes the blocks that are not there take at most."""

@@ -39,14 +39,16 @@ class Checkpoint:
 
 
 def write(folder: Path, key: str, step: int, reason: str, tensors: Mapping[str, Tensor]) -> None:
-    """Write a checkpoint, whole or not at all, and remove all but the newest of this training."""
+    """Write a checkpoint, whole or not at all, and remove all but the newest of this training.
+
+    Those of a training with other settings stay until they are overwritten, or until this training is done.
+    """
     header, content = _paths(folder, step)
     with files.replacing(content) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
     entry = Checkpoint(key, step, reason, files.checksum(content))
     files.write_json(header, dataclasses.asdict(entry))
-    kept = sorted(available(folder, key))[-KEPT:]
-    for old in set(_steps(folder)) - set(kept):
+    for old in sorted(available(folder, key))[:-KEPT]:
         for path in _paths(folder, old):
             path.unlink(missing_ok=True)
 

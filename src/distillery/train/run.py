@@ -122,7 +122,6 @@ def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: fl
         "graphs_per_second": round(speed, 1),
     }
     if reason:
-        weights.unlink(missing_ok=True)
         filmed = {}
     else:
         with files.replacing(weights) as temporary:
@@ -130,8 +129,6 @@ def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: fl
     if filmed:
         with files.replacing(frames) as temporary:
             save_file({STEPS: torch.tensor(stacked.frames.steps), **filmed}, temporary)
-    else:
-        frames.unlink(missing_ok=True)
     write_outcome(
         cell.outcome(sweep.results, "train"),
         key=sweep.key("train", cell),
@@ -142,6 +139,11 @@ def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: fl
         belongings=(history, *([] if reason else [weights]), *([frames] if filmed else [])),
         device=device_name(stacked.batches.device),
     )
+    # What an earlier training has left goes when its outcome is replaced.
+    if reason:
+        weights.unlink(missing_ok=True)
+    if not filmed:
+        frames.unlink(missing_ok=True)
     checkpoint.discard(cell.checkpoint(sweep.results))
 
 
