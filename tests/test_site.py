@@ -15,10 +15,13 @@ from distillery import workflow
 from distillery.errors import DistilleryError
 from distillery.slurm import asking, commands, judging, probe, require, setup
 from distillery.slurm.findings import Finding
-from distillery.slurm.partitions import Partition, minutes, parse
+from distillery.slurm.growth import Ceiling, Growth
+from distillery.slurm.partitions import Nodes, Partition, minutes, parse
 from distillery.slurm.profile import shipped
-from distillery.slurm.setup import Wishes, set_up
+from distillery.slurm.setup import set_up
 from distillery.slurm.site import Request, Site, site_of
+from distillery.slurm.sizes import Sample
+from distillery.slurm.wishes import Wishes
 
 SHIPPED = shipped().read_text()
 EVERYTHING = Wishes(
@@ -53,18 +56,27 @@ def texts(findings: Iterator[Finding]) -> list[str]:
 
 def test_partitions_of_a_large_cluster() -> None:
     lines = (
-        ("batch*", "up", "7-00:00:00", "300", "alloc", "(null)", "skylake,ib"),
-        ("batch*", "up", "7-00:00:00", "4", "down*", "(null)", "skylake"),
-        ("gpu", "up", "1-12:00:00", "8", "mix", "gpu:a100:4(S:0-1),gpu:h100:2", "(null)"),
-        ("gpu", "up", "1-12:00:00", "2", "drain", "gpu:v100:8", "(null)"),
-        ("old", "inact", "infinite", "5", "idle~", "(null)", "(null)"),
+        ("batch*", "up", "7-00:00:00", "300", "alloc", "(null)", "skylake,ib", "48", "192000"),
+        ("batch*", "up", "7-00:00:00", "4", "down*", "(null)", "skylake", "64", "512000"),
+        ("gpu", "up", "1-12:00:00", "8", "mix", "gpu:a100:4(S:0-1),gpu:h100:2", "(null)", "64+", "500000+"),
+        ("gpu", "up", "1-12:00:00", "2", "drain", "gpu:v100:8", "(null)", "32", "250000"),
+        ("old", "inact", "infinite", "5", "idle~", "(null)", "(null)", "16", "64000"),
     )
     found = parse("\n".join("\x1f".join(line) for line in lines) + "\ngarbage\n")
     assert found["batch"] == Partition(
-        "batch", True, True, 7 * 1440.0, 300, 0, frozenset(), frozenset({"skylake", "ib"})
+        "batch",
+        True,
+        True,
+        7 * 1440.0,
+        300,
+        0,
+        frozenset(),
+        frozenset({"skylake", "ib"}),
+        sizes=(Nodes(300, 48, 192_000),),
     )
-    assert found["gpu"] == Partition("gpu", False, True, 2160.0, 8, 8, frozenset({"a100", "h100", "v100"}))
-    assert found["old"] == Partition("old", False, False, None, 5)
+    gpus = frozenset({"a100", "h100", "v100"})
+    assert found["gpu"] == Partition("gpu", False, True, 2160.0, 8, 8, gpus, sizes=(Nodes(8, 64, 500_000),))
+    assert found["old"] == Partition("old", False, False, None, 5, sizes=(Nodes(5, 16, 64_000),))
 
 
 @pytest.mark.parametrize(
@@ -281,6 +293,7 @@ def test_gpu_of_a_training_job(found: dict[str, Any], level: str, words: str) ->
 def found_by_checks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def are(*findings: Finding) -> None:
         monkeypatch.setattr(setup, "check", lambda *_: iter(findings))
+        monkeypatch.setattr(setup, "partitions", dict)
 
     return are
 
@@ -314,8 +327,8 @@ def test_wishes_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
 # ---- The start of a run
 
 
-def sample(rule: str, **resources: Any) -> require.Sample:
-    return require.Sample(rule, resources)
+def sample(rule: str, **resources: Any) -> Sample:
+    return Sample(rule, resources)
 
 
 def test_jobs_that_slurm_would_never_start_are_told_by_rule() -> None:
@@ -337,20 +350,45 @@ def test_jobs_that_slurm_would_never_start_are_told_by_rule() -> None:
     ]
 
 
-def test_further_attempts_ask_for_no_more_than_the_partition_allows(
+def test_only_what_a_job_ran_out_of_grows_and_not_beyond_the_cluster(
     make_sweep: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = [sample("train", slurm_partition="gpu", gpu=1), sample("collect"), sample("train", slurm_partition="cpu")]
-    assert require.longest(jobs, KNOWN) == {"train": 60.0, "collect": 120.0}
+    growth = Growth()
+    monkeypatch.setattr(workflow, "_growth", growth)
     sweep = make_sweep(training={"steps": 400_000})
-    wildcards = {"experiment": "spring-2d-4b-s0", "member": "bottleneck-s0"}
-    asked = [workflow.minutes(sweep, "train", attempt, **wildcards) for attempt in (1, 2, 3)]
-    assert asked[0] * 4 == asked[1] * 2 == asked[2]
-    limit = asked[0] + 1.5
-    monkeypatch.setattr(workflow, "_longest", {"train": limit, "picture_cell": 1.0})
-    capped = [workflow.minutes(sweep, "train", attempt, **wildcards) for attempt in (1, 2, 3)]
-    assert capped == [asked[0], int(limit), int(limit)]
-    assert workflow.minutes(sweep, "picture", 3, **wildcards) == 1
+    one = {"experiment": "spring-2d-4b-s0", "member": "bottleneck-s0"}
+
+    def asked(what: str) -> int:
+        return getattr(workflow, what)(sweep, "train", **one)
+
+    minutes, memory = asked("minutes"), asked("memory")
+    growth.lacked("train", {"experiment": "spring-2d-4b-s0", "member": "another"}, "memory")
+    growth.lacked("interpret", one, "memory")
+    assert asked("memory") == memory, "another job's memory"
+    growth.lacked("train", one, "time")
+    assert (asked("minutes"), asked("memory")) == (2 * minutes, memory)
+    growth.lacked("train", one, "memory")
+    growth.lacked("train", one, "memory")
+    assert (asked("minutes"), asked("memory")) == (2 * minutes, workflow.need(sweep, "train", **one).memory(3))
+    growth.limit({"train": Ceiling(minutes + 1.5, 3 * memory + 0.5), "picture_cell": Ceiling(1.0)})
+    assert (asked("minutes"), asked("memory")) == (minutes + 1, 3 * memory)
+    growth.limit({"train": Ceiling(1.0, 1.0)})
+    assert asked("memory") == memory, "the first request was accepted"
+    growth.lacked("picture_cell", one, "time")
+    assert workflow.minutes(sweep, "picture", **one) == workflow.need(sweep, "picture", **one).minutes()
+
+
+def test_most_that_a_rule_may_ask_for() -> None:
+    sizes = (Nodes(2, 8, 16_000), Nodes(1, 4, 64_000))
+    known = {"cpu": dataclasses.replace(CPU, sizes=sizes), "gpu": GPU}
+    jobs = [
+        sample("train", slurm_partition="gpu", gpu=1, mem_mb=100),
+        sample("train", mem_mb=100, runtime=5),
+        sample("distill", tasks=8, cpus_per_task=2, mem_mb_per_cpu=100),
+        sample("collect", slurm_partition="fast"),
+    ]
+    # Two tasks on the large node leave six for the small ones, which have room for three each.
+    assert require.ceilings(jobs, known) == {"train": Ceiling(60.0, 64_000.0), "distill": Ceiling(120.0, 5333 / 2)}
 
 
 def test_resources_of_the_workflow_and_of_the_user_are_known() -> None:

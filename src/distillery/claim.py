@@ -175,13 +175,24 @@ def begin(slurm: str = "") -> None:
         files.write_text(_held.results / NAME, _text(_held.claim))
 
 
+def jobs_live(live: bool) -> None:
+    """Note whether jobs may outlive this process: as long as they may, its claim stays behind when it ends."""
+    if _held is not None:
+        _held.jobs_live = live
+
+
 def release() -> None:
-    """Give up this process's claim, if it has one; a folder that it made and left empty goes too."""
+    """Give up this process's claim, if it has one; a folder that it made and left empty goes too.
+
+    The claim of a run whose jobs may live stays, as if the run had been killed: ``distillery resume`` clears up.
+    """
     global _held
     held, _held = _held, None
     if held is None or held.claim.worker.pid != os.getpid():
         return
     held.ended.set()
+    if held.jobs_live:
+        return
     with contextlib.suppress(OSError):
         remove(held.results, held.claim)
         if held.made:
@@ -217,6 +228,7 @@ class _Held:
         self.claim = claim
         self.made = made
         self.other: Claim | None = None
+        self.jobs_live = False
         self.ended = threading.Event()
         threading.Thread(target=self._beat, name="claim", daemon=True).start()
 

@@ -209,6 +209,13 @@ def _noted(path: Path) -> Iterator[float]:
         running_note.unlink(missing_ok=True)
 
 
+def note_failure(path: Path, reason: str) -> None:
+    """Note beside an outcome why its stage could not be begun."""
+    running_note, failure_note = notes(path)
+    attempt = max(attempts_of(_read_note(running_note)), attempts_of(_read_note(failure_note)))
+    files.write_json(failure_note, {"reason": reason, "when": time.time(), "attempt": attempt})
+
+
 def _remember(path: Path) -> int:
     """Return how often an outcome was tried before; a killed attempt leaves what a broken one leaves."""
     running_note, failure_note = notes(path)

@@ -1,7 +1,7 @@
 """What a job asks of a cluster: time and memory, estimated from the sizes in the configuration.
 
-Estimates are generous, because a job that is killed costs more than one that ends early; and they double with every
-attempt, because what is killed at a limit needs a higher one.
+Estimates are generous, because a job that is killed costs more than one that ends early. On Slurm, memory or time
+doubles for a job that ran out of it (``slurm.growth``).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from distillery.slurm.findings import Finding
 from distillery.slurm.judging import judge_gpu, judge_mpi, judge_node
 from distillery.slurm.partitions import Partition, partitions
 from distillery.slurm.site import TRAINING, Site
+from distillery.slurm.sizes import refusals, samples_of
 from distillery.slurm.trial import Bench, Trial, bench
 
 _SUBJECTS = {"node": "node", "mpi": "MPI", "gpu": "GPU"}
@@ -41,6 +42,9 @@ def check(site: Site, directory: Path, patience: float, say: Callable[[str], Non
     training = [] if same else list(check_request("training", TRAINING, site.training, known))
     size = list(check_size(site, known))
     yield from (*plain, *training, *check_gpu(site, known), *size, *check_status(site))
+    if not _failed([*plain, *training, *size]):
+        for rule, reason in refusals(samples_of(site), known):
+            yield Finding("error", f"jobs of {rule}", reason)
     refused = {"plain": _failed(plain), "mpi": _failed(plain) or _failed(size), "gpu": _failed(plain + training)}
     with bench(directory) as trials:
         sent = list(_send(site, known, trials, refused))

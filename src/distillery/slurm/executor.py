@@ -1,0 +1,288 @@
+"""Snakemake's Slurm executor, made to lose no job when Slurm does not answer.
+
+snakemake-executor-plugin-slurm 2.8 forgets all jobs when one question about them fails, cancels none while a question
+is under way, and gives up a job when sbatch fails once. This subclass overrides what the executor interface documents:
+the check of active jobs, cancelling, shutting down, and the reports of submissions and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import re
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from snakemake_executor_plugin_slurm import Executor  # type: ignore[import-untyped]
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo  # type: ignore[import-untyped]
+from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry  # type: ignore[import-untyped]
+
+from distillery import claim
+from distillery.errors import DistilleryError
+from distillery.slurm import commands, reasons
+from distillery.slurm.commands import Job
+from distillery.slurm.queue import comment
+from distillery.slurm.reasons import Lack
+
+# A job that Slurm does not take now is sent again after this pause, so often; seconds.
+PAUSE, TRIES = 30.0, 120
+# Slurm forgets jobs that ended MinJobAge seconds ago, by default 300: after a longer silence ask which it still knows.
+_SILENCE = 240.0
+# How long cancelled jobs may take to be gone before the run ends without them; seconds.
+_GONE = 60.0
+# How soon the thread that checks on jobs notices the end of the run; seconds.
+_STEP = 0.5
+_AT_ONCE = 2
+
+
+class Events(Protocol):
+    """What a sweep is informed of."""
+
+    def refused(self, rule: str, wildcards: Mapping[str, str], reason: str) -> None:
+        """Slurm refuses a job for good."""
+
+    def lacked(self, rule: str, wildcards: Mapping[str, str], what: Lack) -> None:
+        """A job was ended because it ran out of memory or time."""
+
+
+def install(events: Events) -> None:
+    """Let Snakemake use this executor in place of the plugin's own; before the executor is made.
+
+    Args:
+        events: Is informed of refusals and of jobs that ran out of something.
+    """
+    registry = ExecutorPluginRegistry()
+    if registry.is_installed("slurm"):
+        registry.get_plugin("slurm").executor = type("Executor", (PatientExecutor,), {"events": events})
+
+
+class PatientExecutor(Executor):
+    """The Slurm executor, with jobs that are asked about until Slurm answers."""
+
+    events: Events
+
+    def __post_init__(self, test_mode: bool = False) -> None:
+        """Prepare what the overridden methods need, before the thread that checks on jobs uses them."""
+        # Jobs that were submitted and whose end was not reported.
+        self._open: dict[str, SubmittedJobInfo] = {}
+        self._ending = threading.Event()
+        self._sending = threading.Semaphore(_AT_ONCE)
+        self._late: list[threading.Thread] = []
+        self._tries: dict[Any, int] = {}
+        self._in_doubt = False
+        self._answered = time.time()
+        super().__post_init__(test_mode)
+
+    # ---- Submission
+
+    def run_job(self, job: Any) -> None:
+        """Submit a job, unless the run ends."""
+        if not self._ending.is_set():
+            claim.jobs_live(True)
+            super().run_job(job)
+
+    def report_job_submission(self, job_info: Any, register_job: bool = True) -> None:
+        """Remember a job that Slurm has taken."""
+        self._open[job_info.external_jobid] = job_info
+        super().report_job_submission(job_info, register_job=register_job)
+
+    def get_account_arg(self, job: Any) -> Iterator[str]:
+        """Yield the account of a job; none is guessed where Slurm keeps no accounts."""
+        if job.resources.get("slurm_account") or self._keeps_accounts:
+            yield from super().get_account_arg(job)
+        else:
+            yield ""
+
+    @functools.cached_property
+    def _keeps_accounts(self) -> bool:
+        try:
+            return keeps_accounts(commands.call(["scontrol", "show", "config"]))
+        except DistilleryError:
+            return True
+
+    def _send_later(self, job: Any, said: str) -> None:
+        self.logger.warning(f"Slurm does not take jobs now ({said}); {job.name} is sent again in {PAUSE:.0f} s")
+        thread = threading.Thread(target=self._send_again, args=(job, reasons.unsure(said)), daemon=True)
+        self._late = [*(each for each in self._late if each.is_alive()), thread]
+        thread.start()
+
+    def _send_again(self, job: Any, unsure: bool) -> None:
+        """Send a job again after a pause, unless Slurm has it."""
+        while not self._ending.wait(PAUSE):
+            try:
+                taken = self._taken(job) if unsure else None
+            except DistilleryError:
+                continue
+            if taken is not None:
+                self.report_job_submission(taken)
+                return
+            with self._sending:
+                self.run_job(job)
+            return
+
+    def _taken(self, job: Any) -> SubmittedJobInfo | None:
+        """Return a job that Slurm has taken although sbatch lost the answer."""
+        kind, wildcards = ("group", ()) if job.is_group() else ("rule", tuple(job.wildcards))
+        words = comment(job.name, *wildcards)
+        for found in commands.our_jobs():
+            if found.name == self.run_uuid and found.comment == words and found.id not in self._open:
+                folder = Path(self.slurm_logdir) / f"{kind}_{job.name}" / "_".join(wildcards).replace("/", "_")
+                return SubmittedJobInfo(job, external_jobid=found.id, aux={"slurm_logfile": folder / f"{found.id}.log"})
+        return None
+
+    # ---- Reports
+
+    def report_job_success(self, job_info: Any) -> None:
+        """Note that a job has ended."""
+        self._open.pop(job_info.external_jobid, None)
+        super().report_job_success(job_info)
+
+    def report_job_error(self, job_info: Any, msg: str | None = None, **kwargs: Any) -> None:
+        """Note that a job has failed; one that Slurm does not take now is sent again, one that it refuses is not."""
+        job, text = job_info.job, msg or ""
+        if job_info.external_jobid is None:
+            said = reasons.refusal(text)
+            self._tries[job] = self._tries.get(job, 0) + 1
+            if reasons.passing(said) and self._tries[job] < TRIES and not self._ending.is_set():
+                self._send_later(job, said)
+                return
+            # The same request would be refused again.
+            job.attempt = job.restart_times + 1
+            for rule, wildcards in _parts(job):
+                self.events.refused(rule, wildcards, said)
+            msg = f"Slurm refuses the job: {said}. It is not sent again. "
+        else:
+            self._open.pop(job_info.external_jobid, None)
+            what = reasons.lack(text, _log(job_info))
+            for rule, wildcards in _parts(job) if what is not None else ():
+                self.events.lacked(rule, wildcards, what)  # type: ignore[arg-type]
+        super().report_job_error(job_info, msg=msg, **kwargs)
+
+    # ---- Questions
+
+    async def check_active_jobs(self, active_jobs: Sequence[Any]) -> AsyncIterator[Any]:
+        """Yield the jobs that have not ended, and those whose state could not be learned."""
+        began, running = time.time(), []
+        try:
+            async for job_info in super().check_active_jobs(active_jobs):
+                running.append(job_info)  # noqa: PERF401 (what came before an error counts)
+        except Exception as error:
+            self.logger.warning(f"the states of jobs could not be read ({type(error).__name__}: {error})")
+        known = {id(job_info) for job_info in running}
+        unanswered = [
+            job_info for job_info in active_jobs if job_info.external_jobid in self._open and id(job_info) not in known
+        ]
+        if unanswered:
+            if not self._in_doubt:
+                self.logger.warning(
+                    f"Slurm does not tell the states of {len(unanswered)} jobs; they go on, and are asked about again"
+                )
+            self._in_doubt = True
+        elif running and (self._in_doubt or began - self._answered > _SILENCE):
+            running = await self._without_forgotten(running)
+        if not unanswered:
+            self._answered = began
+        for job_info in (*running, *unanswered):
+            yield job_info
+
+    async def _without_forgotten(self, running: list[Any]) -> list[Any]:
+        """Report jobs that Slurm does not know any more, and return the others.
+
+        squeue does not list a job that ended long ago, nor one that a restarted controller has lost: the plugin would
+        wait for it without end. With accounting, sacct knows such jobs.
+        """
+        if self.get_status_command() != "squeue":
+            self._in_doubt = False
+            return running
+        try:
+            known = await asyncio.to_thread(commands.remembered, self.run_uuid)
+        except DistilleryError:
+            return running
+        self._in_doubt = False
+        left = []
+        for job_info in running:
+            if job_info.external_jobid in known:
+                left.append(job_info)
+            else:
+                number = job_info.external_jobid
+                text = f"Slurm has forgotten job {number}; it is sent again, and does what is missing. "
+                self.report_job_error(job_info, msg=text)
+        return left
+
+    async def sleep(self) -> None:
+        """Wait until the next check, or until the run ends."""
+        until = time.monotonic() + float(self.next_seconds_between_status_checks)
+        while self.wait and (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(_STEP, left))
+
+    # ---- The end
+
+    def cancel(self) -> None:
+        """Cancel the run's jobs and end; nothing is submitted from now on."""
+        self._ending.set()
+        super().cancel()
+
+    def cancel_jobs(self, active_jobs: Sequence[Any]) -> None:
+        """Cancel all jobs of the run by name: while a question is under way, ``active_jobs`` is empty."""
+        with contextlib.suppress(DistilleryError):
+            commands.cancel_named(self.run_uuid)
+
+    def shutdown(self) -> None:
+        """End: cancel what is left of the run in Slurm, and keep the claim while any of it may live."""
+        self._ending.set()
+        for thread in self._late:
+            thread.join()
+        super().shutdown()
+        if not self.workflow.remote_execution_settings.immediate_submit:
+            self._settle()
+
+    def _settle(self) -> None:
+        began, told = time.monotonic(), False
+        try:
+            while left := self._left():
+                if time.monotonic() - began > _GONE:
+                    raise DistilleryError(f"jobs {', '.join(job.id for job in left[:5])} do not end")
+                if not told:
+                    self.logger.info(f"Cancelling {len(left)} jobs of this run in Slurm, and waiting for their end.")
+                    told = True
+                commands.cancel(job.id for job in left)
+                time.sleep(1.0)
+        except DistilleryError as error:
+            self.logger.error(
+                f"Jobs of this run may still be in Slurm ({error}); run distillery resume before the next run."
+            )
+        else:
+            claim.jobs_live(False)
+
+    def _left(self) -> list[Job]:
+        """Return the run's jobs that live; of those whose end was reported, Slurm may still clear up after some."""
+        workers = claim.worker_jobs()
+        return [
+            job
+            for job in commands.our_jobs()
+            if job.name == self.run_uuid or job.name.startswith(workers)
+            if job.state != "COMPLETING" or job.number in self._open
+        ]
+
+
+def keeps_accounts(config: str) -> bool:
+    """Tell from what ``scontrol show config`` prints whether Slurm keeps accounts."""
+    found = re.search(r"^AccountingStorageType\s*=\s*(\S+)", config, re.MULTILINE)
+    return found is None or not found[1].endswith(("none", "(null)"))
+
+
+def _parts(job: Any) -> list[tuple[str, dict[str, str]]]:
+    """Return rule and wildcards of a job, or of each member of a group."""
+    members = job.jobs if job.is_group() else (job,)
+    return [(member.rule.name, dict(member.wildcards.items())) for member in members]
+
+
+def _log(job_info: Any) -> str:
+    path = (job_info.aux or {}).get("slurm_logfile")
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(encoding="utf-8", errors="replace") if path is not None else ""
+    return ""
