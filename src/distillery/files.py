@@ -15,6 +15,11 @@ from typing import Any
 
 from distillery.errors import DistilleryError
 
+# Every process of a run finds the run's claim under this name in its environment.
+CLAIM = "DISTILLERY_CLAIM"
+# Seconds until a claim that is not found is looked for again.
+_MOMENT = 1.0
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -26,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields:
         A path in the same folder; what is written there is synced and renamed to ``path``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -40,6 +45,42 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; not in a results folder that was renamed or removed while a run uses it.
+
+    Raises:
+        DistilleryError: The results folder of the run that this process belongs to is not where it was.
+    """
+    if not folder.is_dir():
+        require_claim(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def require_claim(folder: Path) -> None:
+    """Refuse to work in a results folder whose run has lost it; a folder outside of the results is of no concern.
+
+    Raises:
+        DistilleryError: The claim of the run that this process belongs to is gone.
+    """
+    named = os.environ.get(CLAIM)
+    if not named or not folder.absolute().is_relative_to(Path(named).parent):
+        return
+    # Whoever removes a dead claim may take up another one for a moment: look twice.
+    for pause in (_MOMENT, 0.0):
+        if Path(named).exists():
+            return
+        time.sleep(pause)
+    raise DistilleryError(moved(Path(named).parent))
+
+
+def moved(results: Path) -> str:
+    """Return the line that says that a results folder is not where its run has left it."""
+    return (
+        f"{results}: this results folder was renamed or removed while its run works in it, and none is made anew; "
+        "move it back, or name the new place in the configuration, then run distillery resume"
+    )
 
 
 def sync_tree(folder: Path) -> None:

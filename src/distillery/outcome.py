@@ -121,7 +121,7 @@ def alone(path: Path) -> Iterator[None]:
     Args:
         path: The outcome file that the block will write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     with (path.parent / f".{path.stem}.lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -111,6 +111,8 @@ def open_sweep(content: Mapping[str, Any], snakemake: Any) -> Sweep:
         _watch_slurm(sweep)
         # Another run may have put cells together in other jobs; what it wrote is unknown to Snakemake.
         _or_end(lambda: drop_stale(sweep))
+    elif not snakemake.is_main_process:
+        _or_end(lambda: files.require_claim(sweep.results))
     return sweep
 
 
