@@ -53,6 +53,13 @@ def _fault(folder: Path, name: str) -> bool:
     return left > 0
 
 
+def _wait(folder: Path, name: str) -> None:
+    delay = folder / "faults" / name
+    if delay.exists():
+        (folder / "faults" / f"{name}-began").touch()
+        time.sleep(float(delay.read_text()))
+
+
 def _option(words: list[str], name: str) -> str:
     for index, word in enumerate(words):
         if word == name:
@@ -69,6 +76,7 @@ def _state(job: dict[str, str]) -> str:
 def _sbatch(folder: Path, words: list[str]) -> str:
     if "--test-only" in words:
         return ""
+    _wait(folder, "slow-sbatch")
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _take(folder, words)
@@ -90,27 +98,26 @@ def _take(folder: Path, words: list[str]) -> str:
         sys.exit(f"sbatch: error: Batch job submission failed: {said}")
     log = Path(_option(words, "--output").replace("%j", number))
     log.write_text("slurmstepd: error: Detected 1 oom_kill event in StepId=1.0\n" if end == "OOM_IN_LOG" else "")
-    lasts = 600.0 if end == "ENDLESS" else LASTS
+    lasts = {"ENDLESS": 600.0, "UNSURE": 5.0}.get(end, LASTS)
     job = {
         "id": number,
         "comment": comment,
         "name": _option(words, "--job-name"),
-        "end": {"OOM_IN_LOG": "FAILED"}.get(end, end),
+        "end": {"OOM_IN_LOG": "FAILED", "UNSURE": "COMPLETED"}.get(end, end),
         "until": str(time.time() + lasts),
         "memory": _option(words, "--mem"),
     }
-    if end == "COMPLETED":
+    if job["end"] == "COMPLETED":
         Path("out").mkdir(exist_ok=True)
         Path("out", subject).touch()
     (folder / "jobs" / f"{number}.json").write_text(json.dumps(job))
+    if end == "UNSURE":
+        sys.exit("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation")
     return f"{number}\n"
 
 
 def _squeue(folder: Path, words: list[str]) -> str:
-    delay = folder / "faults" / "slow"
-    if delay.exists():
-        (folder / "faults" / "slow-began").touch()
-        time.sleep(float(delay.read_text()))
+    _wait(folder, "slow-squeue")
     lines = []
     for job in jobs(folder):
         state, name = _state(job), _option(words, "--name")

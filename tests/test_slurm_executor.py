@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,24 @@ if workflow.is_main_process:
 rule all:
     input: expand("out/{x}", x=config["what"].split())
     localrule: True
+
+
+rule first:
+    output: "out/first"
+    group: "pair"
+    resources: mem_mb=100, runtime=5
+    shell: "touch {output}"
+
+
+rule second:
+    input: "out/first"
+    output: "out/second"
+    group: "pair"
+    resources: mem_mb=100, runtime=5
+    shell: "touch {output}"
+
+
+ruleorder: second > work
 
 
 rule work:
@@ -91,14 +110,17 @@ def test_every_job_comes_to_its_end_whatever_slurm_does(tmp_path: Path) -> None:
         "lost": ["FORGOTTEN", "COMPLETED"],
         "failing": ["FAILED", "COMPLETED"],
         "refused": ["REFUSED", "COMPLETED"],
+        "unsure": ["UNSURE", "COMPLETED"],
+        # The two rules of a group, whose comment ends with the name of the second.
+        "second": ["REFUSED", "COMPLETED"],
     }
     # The executor puts one question up to five times.
     commands = fakeslurm.install(slurm, plan, {"squeue": 5})
     process = run(tmp_path, " ".join([*plan, "plain"]), commands)
     said = left_of(process, tmp_path)
-    assert process.returncode == 1, "one job was refused"
+    assert process.returncode == 1, "two jobs were refused"
     assert "Slurm does not tell the states of" in said, said
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {*plan, "plain"} - {"refused"}, said
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*plan, "plain"} - {"refused", "second"}, said
     memory: dict[str, list[str]] = {}
     for job in fakeslurm.jobs(slurm):
         memory.setdefault(job["comment"].rpartition("_")[2], []).append(job["memory"])
@@ -106,9 +128,11 @@ def test_every_job_comes_to_its_end_whatever_slurm_does(tmp_path: Path) -> None:
     assert memory["cancelled"] == ["100", "100", "100"]
     assert memory["failing"] == memory["lost"] == ["100", "100"]
     assert memory["plain"] == ["100"]
-    assert memory["refused"] == [""], "a refused job is not sent again"
+    assert memory["unsure"] == ["100"], "Slurm has it, though sbatch lost the answer"
+    assert memory["refused"] == memory["second"] == [""], "a refused job is not sent again"
     reason = "Batch job submission failed: Requested node configuration is not available"
-    assert (tmp_path / "refused.txt").read_text() == f"work {{'x': 'refused'}} {reason}\n"
+    refused = {f"work {{'x': 'refused'}} {reason}", f"first {{}} {reason}", f"second {{}} {reason}"}
+    assert set((tmp_path / "refused.txt").read_text().splitlines()) == refused
     assert "Slurm has forgotten job" in said
     assert "work is sent again in 1 s" in said
     assert "SLURM account" not in said, "nothing is guessed where there are no accounts"
@@ -132,33 +156,41 @@ def test_configuration_that_is_not_answered_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("answers", [True, False], ids=["slurm answers", "slurm is away"])
-def test_interrupted_while_a_question_is_under_way(tmp_path: Path, answers: bool) -> None:
+@pytest.mark.parametrize("moment", ["question", "submission", "away"])
+def test_interrupted_while_slurm_is_slow_to_answer(tmp_path: Path, moment: str) -> None:
     slurm = tmp_path / "slurm"
     commands = fakeslurm.install(slurm, {"long": ["ENDLESS"], "longer": ["ENDLESS"]})
     faults = slurm / "faults"
-    process = run(tmp_path, "long longer", commands)
     deadline = time.monotonic() + 60
-    while len(fakeslurm.jobs(slurm)) < 2:
-        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-        time.sleep(0.02)
-    (faults / "slow").write_text("8")
-    while not (faults / "slow-began").exists():
-        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-        time.sleep(0.02)
-    (faults / "slow").unlink()
-    if not answers:
+
+    def wait_for(condition: Callable[[], object]) -> None:
+        while not condition():
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.02)
+
+    slow = faults / ("slow-sbatch" if moment == "submission" else "slow-squeue")
+    if moment == "submission":
+        slow.write_text("3")
+    process = run(tmp_path, "long longer", commands)
+    if moment != "submission":
+        wait_for(lambda: len(fakeslurm.jobs(slurm)) == 2)
+        slow.write_text("8")
+    wait_for(slow.with_name(f"{slow.name}-began").exists)
+    slow.unlink()
+    if moment == "away":
         (faults / "scancel").write_text("99")
         (faults / "squeue").write_text("99")
-    os.killpg(process.pid, signal.SIGINT)
+    # Not to its group: a sbatch that has reached the controller has a job, whatever becomes of it.
+    os.kill(process.pid, signal.SIGINT)
     said = left_of(process, tmp_path)
-    ends = {job["end"] for job in fakeslurm.jobs(slurm)}
+    ends = [job["end"] for job in fakeslurm.jobs(slurm)]
     claimed = (tmp_path / "results" / ".claim.json").exists()
-    if answers:
-        assert (ends, claimed) == ({"CANCELLED"}, False), said
-    else:
-        assert (ends, claimed) == ({"ENDLESS"}, True), said
+    if moment == "away":
+        assert (ends, claimed) == (["ENDLESS"] * 2, True), said
         assert "run distillery resume before the next run" in said
+    else:
+        assert set(ends) == {"CANCELLED"}, said
+        assert not claimed
 
 
 @pytest.mark.parametrize(
