@@ -134,6 +134,13 @@ def _squeue(folder: Path, words: list[str]) -> str:
     return "\n".join([*lines, ""])
 
 
+def _sacct(folder: Path, words: list[str]) -> str:
+    if "--format=JobIdRaw,State" not in words:
+        return ""
+    states = {job["id"]: _state(job) for job in jobs(folder)}
+    return "".join(f"{number}|{state}{' by 0' * (state == 'CANCELLED')}\n" for number, state in states.items())
+
+
 def _scancel(folder: Path, words: list[str]) -> str:
     name = _option(words, "--name")
     for job in jobs(folder):
@@ -146,15 +153,21 @@ def _scancel(folder: Path, words: list[str]) -> str:
 def main(folder: Path, name: str, words: list[str]) -> None:
     with (folder / "calls").open("a") as calls:
         calls.write(f"{name} {' '.join(words)[:200]}\n")
-    if _fault(folder, name):
+    question = name == "squeue" and "--states=all" in words
+    if _fault(folder, name) or (question and _fault(folder, "question")):
         sys.exit(f"{name}: error: {AWAY}")
-    if name == "sacct":
+    accounting = (folder / "accounting").exists()
+    if name == "sacct" and not accounting:
         sys.exit("Slurm accounting storage is disabled")
     answers = {
         "sbatch": lambda: _sbatch(folder, words),
         "squeue": lambda: _squeue(folder, words),
         "scancel": lambda: _scancel(folder, words),
-        "scontrol": lambda: "AccountingStorageType   = accounting_storage/none\nMinJobAge               = 300 sec\n",
+        "sacct": lambda: _sacct(folder, words),
+        "scontrol": lambda: (
+            f"AccountingStorageType   = accounting_storage/{'slurmdbd' if accounting else 'none'}\n"
+            "MinJobAge               = 300 sec\n"
+        ),
         "sinfo": lambda: "PARTITION\ncpu*\n",
     }
     os.write(1, answers[name]().encode())

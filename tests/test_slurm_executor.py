@@ -72,11 +72,11 @@ rule work:
 """
 
 
-def run(folder: Path, what: str, commands: Path) -> subprocess.Popen[str]:
+def run(folder: Path, what: str, commands: Path, asks: str = "squeue") -> subprocess.Popen[str]:
     (folder / "Snakefile").write_text(SNAKEFILE)
     words = [
         *(str(sweeps.BIN / "snakemake"), "--executor", "slurm", "--jobs", "9", "--retries", "2", "--keep-going"),
-        *("--config", f"what={what}", "--slurm-status-command", "squeue", "--slurm-jobname-prefix", "distillery"),
+        *("--config", f"what={what}", "--slurm-status-command", asks, "--slurm-jobname-prefix", "distillery"),
         *("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "2"),
         *("--seconds-between-status-checks", "1"),
     ]
@@ -92,7 +92,7 @@ def run(folder: Path, what: str, commands: Path) -> subprocess.Popen[str]:
         )
 
 
-def left_of(process: subprocess.Popen[str], folder: Path, seconds: float = 120.0) -> str:
+def left_of(process: subprocess.Popen[str], folder: Path, seconds: float = 300.0) -> str:
     try:
         process.wait(seconds)
     finally:
@@ -115,7 +115,7 @@ def test_every_job_comes_to_its_end_whatever_slurm_does(tmp_path: Path) -> None:
         "second": ["REFUSED", "COMPLETED"],
     }
     # The executor puts one question up to five times.
-    commands = fakeslurm.install(slurm, plan, {"squeue": 5})
+    commands = fakeslurm.install(slurm, plan, {"question": 5})
     process = run(tmp_path, " ".join([*plan, "plain"]), commands)
     said = left_of(process, tmp_path)
     assert process.returncode == 1, "two jobs were refused"
@@ -144,7 +144,7 @@ def test_every_job_comes_to_its_end_whatever_slurm_does(tmp_path: Path) -> None:
 def test_configuration_that_is_not_answered_once(tmp_path: Path) -> None:
     commands = fakeslurm.install(tmp_path / "slurm", {})
     process = run(tmp_path, "one", commands)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not fakeslurm.jobs(tmp_path / "slurm"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -156,12 +156,23 @@ def test_configuration_that_is_not_answered_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_job_that_was_cancelled_where_there_is_accounting(tmp_path: Path) -> None:
+    slurm = tmp_path / "slurm"
+    commands = fakeslurm.install(slurm, {"one": ["CANCELLED", "COMPLETED"]})
+    (slurm / "accounting").touch()
+    process = run(tmp_path, "one", commands, "sacct")
+    said = left_of(process, tmp_path)
+    assert process.returncode == 0, said
+    assert [job["end"] for job in fakeslurm.jobs(slurm)] == ["CANCELLED", "COMPLETED"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["question", "submission", "away"])
 def test_interrupted_while_slurm_is_slow_to_answer(tmp_path: Path, moment: str) -> None:
     slurm = tmp_path / "slurm"
     commands = fakeslurm.install(slurm, {"long": ["ENDLESS"], "longer": ["ENDLESS"]})
     faults = slurm / "faults"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
 
     def wait_for(condition: Callable[[], object]) -> None:
         while not condition():
@@ -246,7 +257,8 @@ def test_reason_of_a_refusal_is_taken_from_the_executor_s_message() -> None:
         ("FAILED", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20 MiB", None),
         ("FAILED", "distillery: 3 bodies at one place", None),
         ("FAILED", "srun: error: node1: task 0: Killed", None),
-        ("CANCELLED", "slurmstepd: error: *** JOB 7 CANCELLED DUE to oom_kill", None),
+        ("CANCELLED", "slurmstepd: error: *** JOB 7 ON node1 CANCELLED AT 2026-11-30T20:00:00 ***", None),
+        ("CANCELLED", "slurmstepd: error: Exceeded job memory limit", "memory"),
         ("NODE_FAIL", "", None),
         ("TIMEOUT", "", "time"),
         ("DEADLINE", "", "time"),

@@ -143,16 +143,6 @@ def living(numbers: Iterable[str], patience: float = BRIEF_PATIENCE) -> dict[str
     return found
 
 
-def remembered(name: str, patience: float = PATIENCE) -> set[str]:
-    """Return the ids of all jobs of a name that the controller remembers, those that have ended too.
-
-    Raises:
-        DistilleryError: Slurm does not answer.
-    """
-    words = ["squeue", "--noheader", "--array", "--states=all", f"--name={name}", "--format=%i"]
-    return set(call(words, patience).split())
-
-
 def cancel_named(name: str) -> None:
     """Cancel all jobs of a name.
 

@@ -13,11 +13,13 @@ import functools
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from snakemake_executor_plugin_slurm import Executor  # type: ignore[import-untyped]
+import snakemake_executor_plugin_slurm as plugin  # type: ignore[import-untyped]
+from snakemake_executor_plugin_slurm.job_status_query import query_job_status  # type: ignore[import-untyped]
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo  # type: ignore[import-untyped]
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry  # type: ignore[import-untyped]
 
@@ -30,8 +32,8 @@ from distillery.slurm.reasons import Lack
 
 # A job that Slurm does not take now is sent again after this pause, so often; seconds.
 PAUSE, TRIES = 30.0, 120
-# Slurm forgets jobs that ended MinJobAge seconds ago, by default 300: after a longer silence ask which it still knows.
-_SILENCE = 240.0
+# A job that is missing in so many answers of squeue in a row is forgotten.
+_TWICE = 2
 # How long cancelled jobs may take to be gone before the run ends without them; seconds.
 _GONE = 60.0
 # How soon the thread that checks on jobs notices the end of the run; seconds.
@@ -60,7 +62,7 @@ def install(events: Events) -> None:
         registry.get_plugin("slurm").executor = type("Executor", (PatientExecutor,), {"events": events})
 
 
-class PatientExecutor(Executor):
+class PatientExecutor(plugin.Executor):
     """The Slurm executor, with jobs that are asked about until Slurm answers."""
 
     events: Events
@@ -73,8 +75,12 @@ class PatientExecutor(Executor):
         self._sending = threading.Semaphore(_AT_ONCE)
         self._late: list[threading.Thread] = []
         self._tries: dict[Any, int] = {}
-        self._in_doubt = False
-        self._answered = time.time()
+        # The states in the latest answer, whether squeue gave it, and how often in a row a job was missing there.
+        self._answer: dict[str, str] | None = None
+        self._asked_squeue = False
+        self._missing: Counter[str] = Counter()
+        self._silent = False
+        plugin.query_job_status = self._ask
         super().__post_init__(test_mode)
 
     # ---- Submission
@@ -105,7 +111,8 @@ class PatientExecutor(Executor):
             return True
 
     def _send_later(self, job: Any, said: str) -> None:
-        self.logger.warning(f"Slurm does not take jobs now ({said}); {job.name} is sent again in {PAUSE:.0f} s")
+        if self._tries[job] == 1:
+            self.logger.warning(f"Slurm does not take jobs now ({said}); {job.name} is sent again in {PAUSE:.0f} s")
         thread = threading.Thread(target=self._send_again, args=(job, reasons.unsure(said)), daemon=True)
         self._late = [*(each for each in self._late if each.is_alive()), thread]
         thread.start()
@@ -166,52 +173,45 @@ class PatientExecutor(Executor):
 
     async def check_active_jobs(self, active_jobs: Sequence[Any]) -> AsyncIterator[Any]:
         """Yield the jobs that have not ended, and those whose state could not be learned."""
-        began, running = time.time(), []
+        self._answer, running = None, []
         try:
             async for job_info in super().check_active_jobs(active_jobs):
                 running.append(job_info)  # noqa: PERF401 (what came before an error counts)
         except Exception as error:
             self.logger.warning(f"the states of jobs could not be read ({type(error).__name__}: {error})")
         known = {id(job_info) for job_info in running}
-        unanswered = [
-            job_info for job_info in active_jobs if job_info.external_jobid in self._open and id(job_info) not in known
-        ]
-        if unanswered:
-            if not self._in_doubt:
-                self.logger.warning(
-                    f"Slurm does not tell the states of {len(unanswered)} jobs; they go on, and are asked about again"
-                )
-            self._in_doubt = True
-        elif running and (self._in_doubt or began - self._answered > _SILENCE):
-            running = await self._without_forgotten(running)
-        if not unanswered:
-            self._answered = began
+        unanswered = [each for each in active_jobs if each.external_jobid in self._open and id(each) not in known]
+        if unanswered and not self._silent:
+            self.logger.warning(
+                f"Slurm does not tell the states of {len(unanswered)} jobs; they go on, and are asked about again"
+            )
+        self._silent = bool(unanswered)
         for job_info in (*running, *unanswered):
-            yield job_info
-
-    async def _without_forgotten(self, running: list[Any]) -> list[Any]:
-        """Report jobs that Slurm does not know any more, and return the others.
-
-        squeue does not list a job that ended long ago, nor one that a restarted controller has lost: the plugin would
-        wait for it without end. With accounting, sacct knows such jobs.
-        """
-        if self.get_status_command() != "squeue":
-            self._in_doubt = False
-            return running
-        try:
-            known = await asyncio.to_thread(commands.remembered, self.run_uuid)
-        except DistilleryError:
-            return running
-        self._in_doubt = False
-        left = []
-        for job_info in running:
-            if job_info.external_jobid in known:
-                left.append(job_info)
-            else:
+            if self._forgotten(job_info.external_jobid):
                 number = job_info.external_jobid
                 text = f"Slurm has forgotten job {number}; it is sent again, and does what is missing. "
                 self.report_job_error(job_info, msg=text)
-        return left
+            else:
+                yield job_info
+
+    async def _ask(self, command: str, logger: Any) -> tuple[dict[str, str] | None, float | None]:
+        """Ask for the states of jobs, in one word each: sacct says ``CANCELLED by 1000``, which the plugin ignores."""
+        states, seconds = await query_job_status(command, logger)
+        if states is not None:
+            states = {job: state.split(maxsplit=1)[0] for job, state in states.items() if state}
+        self._answer, self._asked_squeue = states, command.startswith("squeue")
+        return states, seconds
+
+    def _forgotten(self, number: str) -> bool:
+        """Tell whether a job is missing in two answers in a row.
+
+        squeue does not list a job that ended long ago, nor one that a restarted controller has lost: the plugin would
+        wait for it without end. In sacct's answers, a job that has begun lately may be missing.
+        """
+        if self._answer is None or not self._asked_squeue:
+            return False
+        self._missing[number] = 0 if number in self._answer else self._missing[number] + 1
+        return self._missing[number] >= _TWICE
 
     async def sleep(self) -> None:
         """Wait until the next check, or until the run ends."""
@@ -241,14 +241,14 @@ class PatientExecutor(Executor):
             self._settle()
 
     def _settle(self) -> None:
-        began, told = time.monotonic(), False
+        began, announced = time.monotonic(), False
         try:
             while left := self._left():
                 if time.monotonic() - began > _GONE:
                     raise DistilleryError(f"jobs {', '.join(job.id for job in left[:5])} do not end")
-                if not told:
+                if not announced:
                     self.logger.info(f"Cancelling {len(left)} jobs of this run in Slurm, and waiting for their end.")
-                    told = True
+                    announced = True
                 commands.cancel(job.id for job in left)
                 time.sleep(1.0)
         except DistilleryError as error:

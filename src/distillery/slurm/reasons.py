@@ -56,6 +56,6 @@ def lack(message: str, log: str) -> Lack | None:
     """
     found = _STATE.search(message)
     state = found["state"] if found else ""
-    if state == "OUT_OF_MEMORY" or (state == "FAILED" and _MEMORY.search(log)):
+    if state == "OUT_OF_MEMORY" or (state in ("FAILED", "CANCELLED") and _MEMORY.search(log)):
         return "memory"
     return "time" if state in ("TIMEOUT", "DEADLINE") else None
