@@ -197,6 +197,7 @@ from pathlib import Path
 from distillery import files
 from distillery.errors import DistilleryError
 from distillery.outcome import running
+files._MOMENT = 0.01
 cell = Path("results/spring/cell")
 with running(cell / "train.json"):
     print("begun", flush=True)

@@ -458,6 +458,9 @@ def test_profile_is_tried_with_the_sizes_of_its_jobs() -> None:
     assert sizes.shape_of(found["simulate"]) == sizes.Shape(8, 1, 700)
     assert sizes.shape_of(found["distill"]) == sizes.Shape(8, 1, 77)
     assert sizes.shape_of(found["train"]).memory_mb > 2000
+    content["config"]["execution"]["dask"] = {"cluster": "slurm", "workers": 3, "cores": 2}
+    workers = sizes.largest(sizes.samples_of(site_of(content, "test")))["distill"]
+    assert sizes.shape_of(workers.resources) == sizes.Shape(1, 2, 5000), "a worker is a job of its own"
 
 
 # ---- The start of a run
@@ -524,7 +527,13 @@ def test_most_that_a_rule_may_ask_for() -> None:
         sample("collect", slurm_partition="fast"),
     ]
     # Two tasks on the large node leave six for the small ones, which have room for three each.
-    assert require.ceilings(jobs, known) == {"train": Ceiling(60.0, 64_000.0), "distill": Ceiling(120.0, 5333 / 2)}
+    most = {"train": Ceiling(60.0, 64_000.0), "distill": Ceiling(120.0, 5333 / 2)}
+    assert require.ceilings(jobs, known, {}) == most
+    # Each rule of a group of two may have half of what a job may have.
+    groups = {"verify": "judge", "replace": "judge"}
+    assert require.ceilings([*jobs, sample("verify", mem_mb=100)], known, groups) == most | {
+        "verify": Ceiling(60.0, 32_000.0)
+    }
 
 
 def test_resources_of_the_workflow_and_of_the_user_are_known() -> None:

@@ -152,7 +152,7 @@ def test_configuration_that_is_not_answered_once(tmp_path: Path) -> None:
     (tmp_path / "slurm" / "faults" / "scontrol").write_text("1")
     said = left_of(process, tmp_path)
     assert process.returncode == 0, said
-    assert "Slurm does not tell the states of 1 jobs" in said
+    assert "Slurm does not tell the states of 1 job," in said
 
 
 @pytest.mark.slow

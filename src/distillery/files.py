@@ -17,8 +17,8 @@ from distillery.errors import DistilleryError
 
 # Every process of a run finds the run's claim under this name in its environment.
 CLAIM = "DISTILLERY_CLAIM"
-# Seconds until a claim that is not found is looked for again.
-_MOMENT = 1.0
+# A claim that is not found is looked for so often, with pauses of so many seconds.
+_LOOKS, _MOMENT = 5, 1.0
 
 
 @contextlib.contextmanager
@@ -67,12 +67,16 @@ def require_claim(folder: Path) -> None:
     named = os.environ.get(CLAIM)
     if not named or not folder.absolute().is_relative_to(Path(named).parent):
         return
-    # Whoever removes a dead claim may take up another one for a moment: look twice.
-    for pause in (_MOMENT, 0.0):
+    results = Path(named).parent
+    for _ in range(_LOOKS):
+        # Reading the folder makes a network file system forget that the claim was not there a while ago.
+        with contextlib.suppress(OSError):
+            os.listdir(results)  # noqa: PTH208 (Path.iterdir reads when it is asked for an entry)
         if Path(named).exists():
             return
-        time.sleep(pause)
-    raise DistilleryError(moved(Path(named).parent))
+        # Whoever removes a dead claim may take up another one for a moment.
+        time.sleep(_MOMENT)
+    raise DistilleryError(moved(results))
 
 
 def moved(results: Path) -> str:

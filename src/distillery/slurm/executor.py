@@ -24,6 +24,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry  # type: ignore[import-untyped]
 
 from distillery import claim
+from distillery.collect.text import counted
 from distillery.errors import DistilleryError
 from distillery.slurm import commands, reasons
 from distillery.slurm.commands import Job
@@ -183,7 +184,7 @@ class PatientExecutor(plugin.Executor):
         unanswered = [each for each in active_jobs if each.external_jobid in self._open and id(each) not in known]
         if unanswered and not self._silent:
             self.logger.warning(
-                f"Slurm does not tell the states of {len(unanswered)} jobs; they go on, and are asked about again"
+                f"Slurm does not tell the states of {counted(len(unanswered), 'job')}, which go on; it is asked again"
             )
         self._silent = bool(unanswered)
         for job_info in (*running, *unanswered):
@@ -206,9 +207,10 @@ class PatientExecutor(plugin.Executor):
         """Tell whether a job is missing in two answers in a row.
 
         squeue does not list a job that ended long ago, nor one that a restarted controller has lost: the plugin would
-        wait for it without end. In sacct's answers, a job that has begun lately may be missing.
+        wait for it without end. In sacct's answers, a job that has begun lately may be missing; in squeue's, one
+        of another cluster.
         """
-        if self._answer is None or not self._asked_squeue:
+        if self._answer is None or not self._asked_squeue or self._submitted_job_clusters:
             return False
         self._missing[number] = 0 if number in self._answer else self._missing[number] + 1
         return self._missing[number] >= _TWICE
@@ -230,6 +232,8 @@ class PatientExecutor(plugin.Executor):
         """Cancel all jobs of the run by name: while a question is under way, ``active_jobs`` is empty."""
         with contextlib.suppress(DistilleryError):
             commands.cancel_named(self.run_uuid)
+        if self._submitted_job_clusters:
+            super().cancel_jobs(active_jobs)
 
     def shutdown(self) -> None:
         """End: cancel what is left of the run in Slurm, and keep the claim while any of it may live."""
@@ -247,7 +251,9 @@ class PatientExecutor(plugin.Executor):
                 if time.monotonic() - began > _GONE:
                     raise DistilleryError(f"jobs {', '.join(job.id for job in left[:5])} do not end")
                 if not announced:
-                    self.logger.info(f"Cancelling {len(left)} jobs of this run in Slurm, and waiting for their end.")
+                    self.logger.info(
+                        f"Cancelling {counted(len(left), 'job')} of this run in Slurm, and waiting for the end."
+                    )
                     announced = True
                 commands.cancel(job.id for job in left)
                 time.sleep(1.0)

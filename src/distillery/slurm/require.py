@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def require_site(snakemake: Any, words: Sequence[str] | None = None) -> dict[str
         # A job that cannot be right needs no question to Slurm, whose answer would name one of the faults again.
         wrong = wrong or [f"rule {rule}: {what}" for rule, what in refusals(samples, known)]
         problems += [*wrong, *deaf(given.status_command), *nameless(given.jobname_prefix)]
-        limits = ceilings(samples, known)
+        limits = ceilings(samples, known, snakemake.group_settings.overwrite_groups or {})
     if problems:
         raise DistilleryError("\n".join(problems))
     return limits
@@ -108,21 +109,26 @@ def nameless(prefix: str | None) -> Iterator[str]:
         )
 
 
-def ceilings(samples: Sequence[Sample], known: Mapping[str, Partition]) -> dict[str, Ceiling]:
+def ceilings(
+    samples: Sequence[Sample], known: Mapping[str, Partition], groups: Mapping[str, str]
+) -> dict[str, Ceiling]:
     """Return the most that a job of each rule may ask for.
 
     Args:
         samples: Jobs that are going to be sent.
         known: The cluster's partitions.
+        groups: The group of each rule that has one. Jobs of a group are one job, whose request is at most their sum.
     """
+    sizes = Counter(groups.values())
     found: dict[str, Ceiling] = {}
     for sample in samples:
         partition, shape = request(sample.resources).where(known), shape_of(sample.resources)
         if partition is not None:
             memory = most_memory(partition.sizes, shape.tasks, shape.cores) if partition.sizes else 0
-            # Memory is asked for by core where it is asked for by core.
+            members = sizes.get(groups.get(sample.rule, ""), 1)
             share = shape.cores if sample.resources.get("mem_mb_per_cpu") else 1
-            ceiling = Ceiling(partition.minutes, memory / share or None)
+            minutes = None if partition.minutes is None else partition.minutes / members
+            ceiling = Ceiling(minutes, memory / (members * share) or None)
             found[sample.rule] = ceiling.within(found.get(sample.rule, Ceiling()))
     return found
 

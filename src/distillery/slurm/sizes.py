@@ -76,7 +76,7 @@ def words(resources: Mapping[str, Any]) -> list[str]:
 
 
 def samples_of(site: Site) -> list[Sample]:
-    """Return a job of each kind that a profile would send for a sweep of usual size."""
+    """Return a job of each kind that a profile would send for a sweep of usual size, also of Dask's worker jobs."""
     from distillery import resources, workflow
 
     sweep = Sweep(parse_config({**MINIMAL, "execution": site.execution.model_dump()}), Path("results"))
@@ -93,7 +93,12 @@ def samples_of(site: Site) -> list[Sample]:
     }
     asked["distill"].setdefault("cpus_per_task", workflow.distill_threads(sweep))
     everywhere = site.resources.get("", {})
-    return [Sample(rule, {**everywhere, **own, **site.resources.get(rule, {})}) for rule, own in asked.items()]
+    found = [Sample(rule, {**everywhere, **own, **site.resources.get(rule, {})}) for rule, own in asked.items()]
+    dask = site.execution.dask
+    if dask.cluster == "slurm":
+        worker = {"mem_mb": resources.worker_mb(sweep.config), "cpus_per_task": dask.cores}
+        found.append(Sample("distill", {**everywhere, **worker, "runtime": dask.walltime_minutes}))
+    return found
 
 
 def largest(samples: Iterable[Sample]) -> dict[str, Sample]:
