@@ -98,12 +98,15 @@ def _take(folder: Path, words: list[str]) -> str:
         sys.exit(f"sbatch: error: Batch job submission failed: {said}")
     log = Path(_option(words, "--output").replace("%j", number))
     log.write_text("slurmstepd: error: Detected 1 oom_kill event in StepId=1.0\n" if end == "OOM_IN_LOG" else "")
+    if end == "MEMORY_ERROR":
+        Path("logs").mkdir(exist_ok=True)
+        Path("logs", subject).write_text("numpy: _ArrayMemoryError\nMemoryError: Unable to allocate 1.2 TiB\n")
     lasts = {"ENDLESS": 600.0, "UNSURE": 5.0}.get(end, LASTS)
     job = {
         "id": number,
         "comment": comment,
         "name": _option(words, "--job-name"),
-        "end": {"OOM_IN_LOG": "FAILED", "UNSURE": "COMPLETED"}.get(end, end),
+        "end": {"OOM_IN_LOG": "FAILED", "MEMORY_ERROR": "FAILED", "UNSURE": "COMPLETED"}.get(end, end),
         "until": str(time.time() + lasts),
         "memory": _option(words, "--mem"),
     }

@@ -67,6 +67,7 @@ ruleorder: second > work
 
 rule work:
     output: "out/{x}"
+    log: "logs/{x}"
     resources: mem_mb=lambda wildcards: GROWTH.memory("work", wildcards, Need(100.0, 1.0)), runtime=5
     shell: "touch {output}"
 """
@@ -106,6 +107,7 @@ def test_every_job_comes_to_its_end_whatever_slurm_does(tmp_path: Path) -> None:
     plan = {
         "away": ["AWAY", "COMPLETED"],
         "large": ["OUT_OF_MEMORY", "OOM_IN_LOG", "COMPLETED"],
+        "greedy": ["MEMORY_ERROR", "COMPLETED"],
         "cancelled": ["CANCELLED", "NODE_FAIL", "COMPLETED"],
         "lost": ["FORGOTTEN", "COMPLETED"],
         "failing": ["FAILED", "COMPLETED"],
@@ -125,6 +127,7 @@ def test_every_job_comes_to_its_end_whatever_slurm_does(tmp_path: Path) -> None:
     for job in fakeslurm.jobs(slurm):
         memory.setdefault(job["comment"].rpartition("_")[2], []).append(job["memory"])
     assert memory["large"] == ["100", "200", "400"]
+    assert memory["greedy"] == ["100", "200"]
     assert memory["cancelled"] == ["100", "100", "100"]
     assert memory["failing"] == memory["lost"] == ["100", "100"]
     assert memory["plain"] == ["100"]

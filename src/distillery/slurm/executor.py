@@ -40,6 +40,8 @@ _GONE = 60.0
 # How soon the thread that checks on jobs notices the end of the run; seconds.
 _STEP = 0.5
 _AT_ONCE = 2
+# Why a job ended stands at the end of its log; characters.
+_END = 20_000
 
 
 class Events(Protocol):
@@ -165,7 +167,7 @@ class PatientExecutor(plugin.Executor):
             msg = f"Slurm refuses the job: {said}. It is not sent again. "
         else:
             self._open.pop(job_info.external_jobid, None)
-            what = reasons.lack(text, _log(job_info))
+            what = reasons.lack(text, _logs(job_info))
             for rule, wildcards in _parts(job) if what is not None else ():
                 self.events.lacked(rule, wildcards, what)  # type: ignore[arg-type]
         super().report_job_error(job_info, msg=msg, **kwargs)
@@ -281,14 +283,22 @@ def keeps_accounts(config: str) -> bool:
     return found is None or not found[1].endswith(("none", "(null)"))
 
 
+def _members(job: Any) -> tuple[Any, ...]:
+    """Return the jobs of a group, or the job itself."""
+    return tuple(job.jobs) if job.is_group() else (job,)
+
+
 def _parts(job: Any) -> list[tuple[str, dict[str, str]]]:
     """Return rule and wildcards of a job, or of each member of a group."""
-    members = job.jobs if job.is_group() else (job,)
-    return [(member.rule.name, dict(member.wildcards.items())) for member in members]
+    return [(member.rule.name, dict(member.wildcards.items())) for member in _members(job)]
 
 
-def _log(job_info: Any) -> str:
-    path = (job_info.aux or {}).get("slurm_logfile")
-    with contextlib.suppress(OSError):
-        return Path(path).read_text(encoding="utf-8", errors="replace") if path is not None else ""
-    return ""
+def _logs(job_info: Any) -> str:
+    """Return the ends of Slurm's log of a job and of its stages' logs."""
+    slurm = (job_info.aux or {}).get("slurm_logfile")
+    paths = [*([slurm] if slurm else []), *(str(log) for member in _members(job_info.job) for log in member.log)]
+    ends = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            ends.append(Path(path).read_text(encoding="utf-8", errors="replace")[-_END:])
+    return "\n".join(ends)

@@ -52,7 +52,7 @@ def lack(message: str, log: str) -> Lack | None:
 
     Args:
         message: The executor's message, which holds Slurm's state of the job.
-        log: Slurm's log of the job.
+        log: Slurm's log of the job, and those of its stages.
     """
     found = _STATE.search(message)
     state = found["state"] if found else ""
