@@ -204,6 +204,73 @@ def test_a_run_whose_claim_was_taken_away_stops(results: Path) -> None:
     assert found.claim.token == "another", "the new claim is not touched"
 
 
+WORK = """
+import os, sys, time
+from pathlib import Path
+from distillery import files
+from distillery.errors import DistilleryError
+from distillery.outcome import running
+files._MOMENT = 0.01
+cell = Path("results/spring/cell")
+with running(cell / "train.json"):
+    print("begun", flush=True)
+    sys.stdin.readline()
+    try:
+        files.write_text({path}, "x")
+    except DistilleryError as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", ["cell / 'checkpoint' / '1.json'", "cell / 'train.json'", "Path('results/fits/1.json')"]
+)
+@pytest.mark.parametrize("recreated", [False, True], ids=["gone", "made anew by another job"])
+def test_a_job_makes_no_results_folder_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, recreated: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    claim.take(Path("results"))
+    job = subprocess.Popen(
+        [sys.executable, "-c", WORK.replace("{path}", path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert said(job) == "begun"
+    Path("results").rename("renamed")
+    if recreated:
+        Path("results/logs").mkdir(parents=True)
+    out, _ = job.communicate("\n", timeout=60)
+    expected = (
+        f"{tmp_path / 'results'}: this results folder was renamed or removed while its run works in it, and none is"
+    )
+    assert out.startswith(expected)
+    assert Path("results").exists() is recreated
+    assert not [file for file in Path("results").rglob("*") if file.is_file()]
+    # What belongs elsewhere is of no concern.
+    files.write_text(tmp_path / "other" / "x", "x")
+
+
+@pytest.mark.slow
+def test_a_run_whose_results_folder_was_renamed_stops_with_the_reason(results: Path) -> None:
+    (results.parent / "go").touch()
+    process = taker(results, "begin")
+    assert said(process) == "mine"
+    results.rename(results.with_name("renamed"))
+    assert process.wait(timeout=30) == -2
+    _, complaint = process.communicate(timeout=30)
+    assert f"{results}: this results folder was renamed or removed while its run works in it" in complaint
+    assert "taken away" not in complaint
+    assert not results.exists()
+    found = claim.look(results.with_name("renamed"))
+    assert found is not None
+    assert found.claim is not None
+    assert found.claim.slurm == "distillery_run", "what it left is found where it is now"
+
+
 @pytest.mark.slow
 def test_a_run_whose_claim_was_away_for_a_moment_goes_on(results: Path) -> None:
     (results.parent / "go").touch()

@@ -13,8 +13,9 @@ import yaml
 from distillery.errors import DistilleryError
 from distillery.slurm import keys
 from distillery.slurm.profile import find_profile, shipped, user_profile, with_value
-from distillery.slurm.setup import Wishes, changes, misspelt
+from distillery.slurm.setup import changes, misspelt
 from distillery.slurm.site import plain_text
+from distillery.slurm.wishes import Wishes
 
 SHIPPED = shipped().read_text()
 EVERYTHING = Wishes(

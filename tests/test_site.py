@@ -13,12 +13,17 @@ import yaml
 
 from distillery import workflow
 from distillery.errors import DistilleryError
-from distillery.slurm import asking, commands, judging, probe, require, setup
+from distillery.settings import DaskSettings
+from distillery.slurm import asking, commands, judging, probe, require, setup, sizes
 from distillery.slurm.findings import Finding
-from distillery.slurm.partitions import Partition, minutes, parse
+from distillery.slurm.fitting import most_memory, places
+from distillery.slurm.growth import Ceiling, Growth
+from distillery.slurm.partitions import Nodes, Partition, minutes, parse
 from distillery.slurm.profile import shipped
-from distillery.slurm.setup import Wishes, set_up
+from distillery.slurm.setup import set_up
 from distillery.slurm.site import Request, Site, site_of
+from distillery.slurm.sizes import Sample
+from distillery.slurm.wishes import Wishes, ranks_that_fit, workers_that_fit
 
 SHIPPED = shipped().read_text()
 EVERYTHING = Wishes(
@@ -53,18 +58,27 @@ def texts(findings: Iterator[Finding]) -> list[str]:
 
 def test_partitions_of_a_large_cluster() -> None:
     lines = (
-        ("batch*", "up", "7-00:00:00", "300", "alloc", "(null)", "skylake,ib"),
-        ("batch*", "up", "7-00:00:00", "4", "down*", "(null)", "skylake"),
-        ("gpu", "up", "1-12:00:00", "8", "mix", "gpu:a100:4(S:0-1),gpu:h100:2", "(null)"),
-        ("gpu", "up", "1-12:00:00", "2", "drain", "gpu:v100:8", "(null)"),
-        ("old", "inact", "infinite", "5", "idle~", "(null)", "(null)"),
+        ("batch*", "up", "7-00:00:00", "300", "alloc", "(null)", "skylake,ib", "48", "192000"),
+        ("batch*", "up", "7-00:00:00", "4", "down*", "(null)", "skylake", "64", "512000"),
+        ("gpu", "up", "1-12:00:00", "8", "mix", "gpu:a100:4(S:0-1),gpu:h100:2", "(null)", "64+", "500000+"),
+        ("gpu", "up", "1-12:00:00", "2", "drain", "gpu:v100:8", "(null)", "32", "250000"),
+        ("old", "inact", "infinite", "5", "idle~", "(null)", "(null)", "16", "64000"),
     )
     found = parse("\n".join("\x1f".join(line) for line in lines) + "\ngarbage\n")
     assert found["batch"] == Partition(
-        "batch", True, True, 7 * 1440.0, 300, 0, frozenset(), frozenset({"skylake", "ib"})
+        "batch",
+        True,
+        True,
+        7 * 1440.0,
+        300,
+        0,
+        frozenset(),
+        frozenset({"skylake", "ib"}),
+        sizes=(Nodes(300, 48, 192_000),),
     )
-    assert found["gpu"] == Partition("gpu", False, True, 2160.0, 8, 8, frozenset({"a100", "h100", "v100"}))
-    assert found["old"] == Partition("old", False, False, None, 5)
+    gpus = frozenset({"a100", "h100", "v100"})
+    assert found["gpu"] == Partition("gpu", False, True, 2160.0, 8, 8, gpus, sizes=(Nodes(8, 64, 500_000),))
+    assert found["old"] == Partition("old", False, False, None, 5, sizes=(Nodes(5, 16, 64_000),))
 
 
 @pytest.mark.parametrize(
@@ -281,6 +295,7 @@ def test_gpu_of_a_training_job(found: dict[str, Any], level: str, words: str) ->
 def found_by_checks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def are(*findings: Finding) -> None:
         monkeypatch.setattr(setup, "check", lambda *_: iter(findings))
+        monkeypatch.setattr(setup, "partitions", dict)
 
     return are
 
@@ -311,11 +326,148 @@ def test_wishes_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         set_up(wishes, tmp_path / "config.yaml", tmp_path, 1.0, False, lambda line: None)
 
 
+# ---- The size of jobs
+
+
+TWO_SMALL = (Nodes(2, 8, 16_000),)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cores", "memory", "expected"),
+    [
+        (TWO_SMALL, 1, 5188, 6),
+        (TWO_SMALL, 4, 5188, 4),
+        (TWO_SMALL, 9, 100, 0),
+        (TWO_SMALL, 1, 16_001, 0),
+        ((Nodes(1, 2, 4000), Nodes(3, 64, 512_000)), 1, 5188, 192),
+        ((), 1, 1, 0),
+    ],
+)
+def test_how_many_tasks_fit(nodes: tuple[Nodes, ...], cores: int, memory: int, expected: int) -> None:
+    assert places(nodes, cores, memory) == expected
+
+
+@pytest.mark.parametrize("tasks", range(1, 25))
+def test_most_memory_fits_and_one_megabyte_more_does_not(tasks: int) -> None:
+    sizes = (Nodes(2, 8, 16_000), Nodes(1, 3, 64_001), Nodes(4, 2, 3_333))
+    most = most_memory(sizes, tasks, 1)
+    assert places(sizes, 1, most) >= tasks
+    assert places(sizes, 1, most + 1) < tasks
+    assert most_memory(sizes, 28, 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "dask", "workers"),
+    [
+        # A worker holds a fit of 4,000 MB; the scheduler stands beside the first.
+        (TWO_SMALL, {"cluster": "allocation", "workers": 8}, 6),
+        (TWO_SMALL, {"cluster": "allocation", "workers": 8, "cores": 8}, 2),
+        (TWO_SMALL, {"cluster": "local", "workers": 8}, 2),
+        (TWO_SMALL, {"cluster": "slurm", "workers": 8}, 8),
+        ((Nodes(1, 2, 8_000),), {"cluster": "allocation", "workers": 8}, 1),
+        ((Nodes(9, 64, 4_000),), {"cluster": "allocation", "workers": 8}, 0),
+        ((Nodes(9, 64, 4_000),), {"cluster": "slurm", "workers": 8}, 0),
+        ((Nodes(300, 48, 192_000),), {"cluster": "allocation", "workers": 8}, 8),
+    ],
+)
+def test_workers_that_a_partition_has_room_for(sizes: tuple[Nodes, ...], dask: dict[str, Any], workers: int) -> None:
+    assert workers_that_fit(sizes, DaskSettings(**dask), 5000) == workers
+
+
+@pytest.mark.parametrize(
+    ("sizes", "nodes", "ranks"),
+    [
+        (TWO_SMALL, 2, 8),
+        ((Nodes(1, 8, 16_000),), 1, 8),
+        ((Nodes(1, 4, 16_000),), 1, 4),
+        ((Nodes(2, 2, 16_000),), 2, 4),
+        ((Nodes(2, 8, 1_500),), 2, 4),
+        ((Nodes(1, 8, 16_000), Nodes(1, 3, 16_000)), 2, 6),
+        ((Nodes(5000, 128, 512_000),), 2, 8),
+    ],
+)
+def test_ranks_that_a_partition_has_room_for(sizes: tuple[Nodes, ...], nodes: int, ranks: int) -> None:
+    assert ranks_that_fit(sizes, 2, 8) == (nodes, ranks)
+
+
+def test_profile_asks_for_what_the_cluster_has(
+    tmp_path: Path, found_by_checks: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found_by_checks()
+    monkeypatch.setattr(commands, "available", lambda: True)
+    small = {"cpu": dataclasses.replace(CPU, nodes=1, sizes=(Nodes(1, 4, 16_000),))}
+    monkeypatch.setattr(setup, "partitions", lambda: small)
+
+    def written(**wishes: Any) -> tuple[dict[str, Any], list[str]]:
+        lines: list[str] = []
+        set_up(Wishes(gpu="none", **wishes), tmp_path / "config.yaml", tmp_path, 1.0, True, lines.append)
+        return yaml.safe_load((tmp_path / "config.yaml").read_text())["config"]["execution"], lines
+
+    execution, lines = written()
+    assert (execution["ranks"], execution["nodes"], execution["dask"]["workers"]) == (4, 1, 2)
+    assert "ok       Dask workers: 2 of 5,000 MB at the same time, for that is what cpu has room for" in lines
+    execution, _ = written(ranks=2, nodes=1, workers=7)
+    assert (execution["ranks"], execution["nodes"], execution["dask"]["workers"]) == (2, 1, 7), "what was asked for"
+    small["cpu"] = dataclasses.replace(CPU, nodes=1, sizes=(Nodes(1, 4, 4_000),))
+    execution, lines = written()
+    assert (execution["dask"]["workers"], execution["dask"]["memory_mb"]) == (1, 2500)
+    assert any("set distillation: memory_mb to 1,500 or less in your configuration" in line for line in lines)
+
+
+def test_slurm_is_asked_for_a_job_of_every_rule(answers: dict[str, Any]) -> None:
+    known = {"cpu": dataclasses.replace(CPU, sizes=TWO_SMALL)}
+    jobs = [
+        sample("train", mem_mb=100),
+        sample("train", mem_mb=90_000, runtime=20, gpu=1, slurm_partition="cpu"),
+        sample("distill", tasks=8, cpus_per_task=1, mem_mb_per_cpu=5188, mem_mb=2000),
+    ]
+    of_gpu = ["--partition=cpu", "--gpus=1", "--cpus-per-task=1", "--mem=90000", "--time=20"]
+    assert sizes.words(jobs[1].resources) == of_gpu
+    assert sizes.words(jobs[2].resources) == ["--cpus-per-task=1", "--ntasks=8", "--mem-per-cpu=5188"]
+    assert not list(sizes.refusals(jobs, known))
+    answers["sbatch"] = DistilleryError(
+        "sbatch --test-only: allocation failure: Requested node configuration is not available"
+    )
+    (train, why), (distill, why_not) = sizes.refusals(jobs, known)
+    assert (train, distill) == ("train", "distill")
+    assert why == (
+        "Slurm refuses such a job (Requested node configuration is not available); it asks for 1 CPU and 90,000 MB, "
+        "and the largest node of cpu gives a task 16,000 MB; set mem_mb in set-resources: train, or slurm_partition"
+    )
+    assert why_not.endswith(
+        "it asks for 8 tasks of 1 CPU and 5,188 MB each, and cpu has room for 6 such tasks; "
+        "set config: execution: dask: workers to 6 or less"
+    )
+
+
+@pytest.mark.parametrize("said", ["Unable to contact slurm controller (connect failure)", "Slurm did not answer"])
+def test_slurm_that_is_away_refuses_nothing(
+    answers: dict[str, Any], capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    answers["sbatch"] = DistilleryError(f"sbatch --test-only: {said}")
+    assert not list(sizes.refusals([sample("train", mem_mb=100)], KNOWN))
+    assert said in capsys.readouterr().err
+
+
+def test_profile_is_tried_with_the_sizes_of_its_jobs() -> None:
+    content = yaml.safe_load(SHIPPED) | {"default-resources": {"mem_mb": 1, "slurm_partition": "cpu"}}
+    content["set-resources"] = {"distill": {"mem_mb_per_cpu": 77}}
+    found = {each.rule: each.resources for each in sizes.samples_of(site_of(content, "test"))}
+    assert set(found) == {"simulate", "train", "distill"}
+    assert all(resources["slurm_partition"] == "cpu" for resources in found.values())
+    assert sizes.shape_of(found["simulate"]) == sizes.Shape(8, 1, 700)
+    assert sizes.shape_of(found["distill"]) == sizes.Shape(8, 1, 77)
+    assert sizes.shape_of(found["train"]).memory_mb > 2000
+    content["config"]["execution"]["dask"] = {"cluster": "slurm", "workers": 3, "cores": 2}
+    workers = sizes.largest(sizes.samples_of(site_of(content, "test")))["distill"]
+    assert sizes.shape_of(workers.resources) == sizes.Shape(1, 2, 5000), "a worker is a job of its own"
+
+
 # ---- The start of a run
 
 
-def sample(rule: str, **resources: Any) -> require.Sample:
-    return require.Sample(rule, resources)
+def sample(rule: str, **resources: Any) -> Sample:
+    return Sample(rule, resources)
 
 
 def test_jobs_that_slurm_would_never_start_are_told_by_rule() -> None:
@@ -337,20 +489,51 @@ def test_jobs_that_slurm_would_never_start_are_told_by_rule() -> None:
     ]
 
 
-def test_further_attempts_ask_for_no_more_than_the_partition_allows(
+def test_only_what_a_job_ran_out_of_grows_and_not_beyond_the_cluster(
     make_sweep: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = [sample("train", slurm_partition="gpu", gpu=1), sample("collect"), sample("train", slurm_partition="cpu")]
-    assert require.longest(jobs, KNOWN) == {"train": 60.0, "collect": 120.0}
+    growth = Growth()
+    monkeypatch.setattr(workflow, "_growth", growth)
     sweep = make_sweep(training={"steps": 400_000})
-    wildcards = {"experiment": "spring-2d-4b-s0", "member": "bottleneck-s0"}
-    asked = [workflow.minutes(sweep, "train", attempt, **wildcards) for attempt in (1, 2, 3)]
-    assert asked[0] * 4 == asked[1] * 2 == asked[2]
-    limit = asked[0] + 1.5
-    monkeypatch.setattr(workflow, "_longest", {"train": limit, "picture_cell": 1.0})
-    capped = [workflow.minutes(sweep, "train", attempt, **wildcards) for attempt in (1, 2, 3)]
-    assert capped == [asked[0], int(limit), int(limit)]
-    assert workflow.minutes(sweep, "picture", 3, **wildcards) == 1
+    one = {"experiment": "spring-2d-4b-s0", "member": "bottleneck-s0"}
+
+    def asked(what: str) -> int:
+        return getattr(workflow, what)(sweep, "train", **one)
+
+    minutes, memory = asked("minutes"), asked("memory")
+    growth.lacked("train", {"experiment": "spring-2d-4b-s0", "member": "another"}, "memory")
+    growth.lacked("interpret", one, "memory")
+    assert asked("memory") == memory, "another job's memory"
+    growth.lacked("train", one, "time")
+    assert (asked("minutes"), asked("memory")) == (2 * minutes, memory)
+    growth.lacked("train", one, "memory")
+    growth.lacked("train", one, "memory")
+    assert (asked("minutes"), asked("memory")) == (2 * minutes, workflow.need(sweep, "train", **one).memory(3))
+    growth.limit({"train": Ceiling(minutes + 1.5, 3 * memory + 0.5), "picture_cell": Ceiling(1.0)})
+    assert (asked("minutes"), asked("memory")) == (minutes + 1, 3 * memory)
+    growth.limit({"train": Ceiling(1.0, 1.0)})
+    assert asked("memory") == memory, "the first request was accepted"
+    growth.lacked("picture_cell", one, "time")
+    assert workflow.minutes(sweep, "picture", **one) == workflow.need(sweep, "picture", **one).minutes()
+
+
+def test_most_that_a_rule_may_ask_for() -> None:
+    sizes = (Nodes(2, 8, 16_000), Nodes(1, 4, 64_000))
+    known = {"cpu": dataclasses.replace(CPU, sizes=sizes), "gpu": GPU}
+    jobs = [
+        sample("train", slurm_partition="gpu", gpu=1, mem_mb=100),
+        sample("train", mem_mb=100, runtime=5),
+        sample("distill", tasks=8, cpus_per_task=2, mem_mb_per_cpu=100),
+        sample("collect", slurm_partition="fast"),
+    ]
+    # Two tasks on the large node leave six for the small ones, which have room for three each.
+    most = {"train": Ceiling(60.0, 64_000.0), "distill": Ceiling(120.0, 5333 / 2)}
+    assert require.ceilings(jobs, known, {}) == most
+    # Each rule of a group of two may have half of what a job may have.
+    groups = {"verify": "judge", "replace": "judge"}
+    assert require.ceilings([*jobs, sample("verify", mem_mb=100)], known, groups) == most | {
+        "verify": Ceiling(60.0, 32_000.0)
+    }
 
 
 def test_resources_of_the_workflow_and_of_the_user_are_known() -> None:

@@ -58,6 +58,8 @@ def test_cluster_that_works_gets_its_profile(tmp_path: Path) -> None:
     assert profile["default-resources"]["slurm_partition"] == "cpu"
     assert profile["set-resources"]["train"] == {"gpu": 1, "slurm_partition": "gpu"}
     assert profile["slurm-status-command"] == "squeue"
+    # Two nodes of 16,000 MB have room for three workers each.
+    assert profile["config"]["execution"]["dask"]["workers"] == 6
     assert left(tmp_path) == ([], "")
 
 
@@ -88,6 +90,19 @@ def test_cluster_that_lacks_what_is_asked_for_gets_none(tmp_path: Path) -> None:
     )
     assert done.stderr == "distillery: 2 errors; no profile was written (--force writes it all the same)\n"
     assert not (tmp_path / "site").exists()
+    assert left(tmp_path) == ([], "")
+
+
+@pytest.mark.slurm
+@pytest.mark.usefixtures("slurm")
+def test_jobs_too_large_for_the_nodes_are_refused_before_any_is_sent(tmp_path: Path) -> None:
+    content = {"default-resources": {"slurm_partition": "cpu"}, "config": {"execution": {"ranks": 1}}}
+    content["config"]["execution"]["dask"] = {"cluster": "allocation", "workers": 8}
+    (tmp_path / "large.yaml").write_text(yaml.safe_dump(content))
+    done = said_by("check-cluster", "large.yaml", folder=tmp_path)
+    assert done.returncode == 1
+    assert "error    jobs of distill: Slurm refuses such a job (" in done.stdout, done.stdout
+    assert "cpu has room for 6 such tasks; set config: execution: dask: workers to 6 or less" in done.stdout
     assert left(tmp_path) == ([], "")
 
 

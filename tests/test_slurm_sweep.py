@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -95,7 +96,35 @@ def nothing_left(directory: Path) -> None:
     assert not left
 
 
-def test_a_sweep_gives_the_same_results_as_on_one_machine(tiny: tuple[Path, Path], tmp_path: Path) -> None:
+# Snakemake's first question after its jobs fails, each of the five times that it is put; the second takes 8 seconds.
+SQUEUE = """#!/bin/sh
+case "$*" in *--states=all*--name*)
+  count=$(cat {folder}/count 2>/dev/null || echo 0)
+  echo $((count + 1)) > {folder}/count
+  if [ $count -lt 5 ]; then
+    echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2
+    exit 1
+  fi
+  if [ $count -eq 5 ]; then sleep 8; fi
+esac
+exec {squeue} "$@"
+"""
+
+
+def hinder_squeue(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a squeue that fails at first and then is slow before the real one; return where its calls are counted."""
+    squeue = shutil.which("squeue")
+    folder.mkdir()
+    (folder / "squeue").write_text(SQUEUE.format(folder=folder, squeue=squeue))
+    (folder / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder / "count"
+
+
+def test_a_sweep_gives_the_same_results_as_on_one_machine(
+    tiny: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = hinder_squeue(tmp_path / "bin", monkeypatch)
     process = started(tmp_path, tiny[1], *GPU, profile=profile("slurm"))
     seen: dict[str, Job] = {}
 
@@ -111,6 +140,9 @@ def test_a_sweep_gives_the_same_results_as_on_one_machine(tiny: tuple[Path, Path
         assert time.monotonic() < deadline, (tmp_path / LOG).read_text()[-8000:]
     said = (tmp_path / LOG).read_text()
     assert process.returncode == 0, said[-8000:]
+    assert "Slurm does not tell the states of" in said
+    assert int(asked.read_text()) > 6
+    assert "SLURM account" not in said, "no account is guessed where there are none"
     assert_equal_but_for_timings(store_of(tiny[0]), store_of(tmp_path))
     nodes = {name.split()[0]: job.nodes for name, job in seen.items()}
     assert "node[1-2]" in {where for name, where in nodes.items() if name.startswith("rule_simulate")}, nodes
@@ -214,6 +246,21 @@ def test_one_sweep_survives_all_that_can_be_cancelled_killed_and_switched_off(
     snakemake(tmp_path, tiny[1], *goals("verify"))
     assert outcomes(tmp_path) == outcomes(tiny[0])
     nothing_left(tmp_path)
+
+
+def test_a_results_folder_that_is_renamed_is_not_made_anew(tiny: tuple[Path, Path], tmp_path: Path) -> None:
+    before("train", tiny[0], tmp_path)
+    config = write_config(tmp_path, {**TINY, "training": {**TINY["training"], "steps": 200_000}})
+    results = tmp_path / "results"
+    process = started(tmp_path, config, *goals("train"), profile=profile())
+    wait_for(lambda: MOMENTS["train"][0](results), process, tmp_path / LOG)
+    results.rename(tmp_path / "renamed")
+    process.wait(120)
+    said = (tmp_path / LOG).read_text()
+    assert f"{results}: this results folder was renamed or removed while its run works in it" in said, said[-8000:]
+    assert "taken away" not in said
+    nothing_left(tmp_path)
+    assert not results.exists()
 
 
 def asked(job: Job) -> tuple[int, int]:

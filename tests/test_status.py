@@ -25,7 +25,9 @@ from distillery.outcome import notes, read_outcome, running, write_outcome
 from distillery.process import this_process
 from distillery.slurm import commands
 from distillery.slurm.commands import Job
+from distillery.slurm.growth import Growth
 from distillery.slurm.queue import comment
+from distillery.slurm.watch import Watch
 from fabricate import end, fabricate
 
 
@@ -214,9 +216,9 @@ def queue(monkeypatch: pytest.MonkeyPatch, *jobs: Job) -> list[str | None]:
     return asked
 
 
-def job(number: str, state: str, words: str) -> Job:
+def job(number: str, state: str, words: str, run: str = "distillery_run") -> Job:
     node = "" if state == "PENDING" else "node7"
-    return Job(number, number, state, node, "", words, "distillery_run", Path("/somewhere"))
+    return Job(number, number, state, node, "", words, run, Path("/somewhere"))
 
 
 def slurm_run(sweep: Any) -> None:
@@ -271,6 +273,43 @@ def test_the_jobs_are_those_of_the_latest_run_whatever_its_profile_changed(
     found = status(sweep)
     claim.release()
     assert [found.cells[cell]["train"].state for cell in sweep.cells] == ["queued", "queued"]
+
+
+def test_jobs_of_another_sweep_are_not_taken_for_its_own(make_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = make_sweep(seeds=[0, 1])
+    first, second = map(str, sweep.cells)
+    slurm_run(sweep)
+    # The other sweep has the same cells, and was started in the same working directory.
+    queue(
+        monkeypatch,
+        job("7", "PENDING", comment("train", first), "distillery_other"),
+        job("8", "PENDING", comment("train", second), "distillery_run"),
+        job("9", "RUNNING", comment("train", second), "distillery_other"),
+    )
+    found = status(sweep)
+    claim.release()
+    assert [found.cells[cell]["train"].state for cell in sweep.cells] == ["missing", "queued"]
+    assert found.cells[sweep.cells[1]]["train"].job == "8"
+
+
+def test_a_refusal_by_slurm_is_named_with_every_cell_of_the_job(make_sweep: Any) -> None:
+    sweep = make_sweep(seeds=[0, 1], execution={"cells_per_job": 2})
+    (pair,) = sweep.jobs.values()
+    for cell in sweep.cells:
+        fabricate(sweep, cell, until="interpret")
+    watch = Watch(sweep, Growth())
+    wildcards = {"experiment": str(sweep.experiments[0]), "member": str(pair).partition("/")[2]}
+    watch.refused("distill", wildcards, "Requested node configuration is not available")
+    watch.refused("simulate", {"experiment": str(sweep.experiments[0]), "split": "test"}, "Invalid qos specification")
+    watch.refused("picture_cell", wildcards, "x")
+    watch.refused("collect", {}, "x")
+    found = status(sweep)
+    assert [found.cells[cell]["distill"].state for cell in sweep.cells] == ["failed", "failed"]
+    text = status_text(found)
+    assert text.count("distill: Slurm refused the job: Requested node configuration is not available") == 2
+    assert "Slurm refused the job: Invalid qos specification" in text
+    fabricate(sweep, sweep.cells[0])
+    assert status(sweep).counts == {"done": 1, "failed": 1}, "a later success settles it"
 
 
 def test_a_slurm_that_does_not_answer_costs_a_remark(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:

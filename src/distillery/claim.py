@@ -37,6 +37,8 @@ PATIENCE = 300.0
 _TRIES = 10
 # Seconds until a claim that is not found is looked for again.
 _TWICE = 1.0
+# The claim is looked for this often, in seconds: a results folder that was renamed must not be missed for long.
+_LOOK = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +165,7 @@ def take(results: Path) -> None:
             f"{results}: cannot be written to ({error.strerror}); mend that, or choose another results folder"
         ) from None
     os.environ[RUN] = mine.token
+    os.environ[files.CLAIM] = str(results.absolute() / NAME)
     _held = _Held(results, mine, made)
     atexit.register(release)
 
@@ -178,13 +181,25 @@ def begin(slurm: str = "") -> None:
         files.write_text(_held.results / NAME, _text(_held.claim))
 
 
+def jobs_live(live: bool) -> None:
+    """Note whether jobs may outlive this process: as long as they may, its claim stays behind when it ends."""
+    if _held is not None:
+        _held.jobs_live = live
+
+
 def release() -> None:
-    """Give up this process's claim, if it has one; a folder that it made and left empty goes too."""
+    """Give up this process's claim, if it has one; a folder that it made and left empty goes too.
+
+    The claim of a run whose jobs may live stays, as if the run had been killed: ``distillery resume`` clears up.
+    """
     global _held
     held, _held = _held, None
     if held is None or held.claim.worker.pid != os.getpid():
         return
     held.ended.set()
+    os.environ.pop(files.CLAIM, None)
+    if held.jobs_live:
+        return
     with contextlib.suppress(OSError):
         remove(held.results, held.claim)
         if held.made:
@@ -220,11 +235,16 @@ class _Held:
         self.claim = claim
         self.made = made
         self.other: Claim | None = None
+        self.jobs_live = False
         self.ended = threading.Event()
         threading.Thread(target=self._beat, name="claim", daemon=True).start()
 
     def _beat(self) -> None:
-        while not self.ended.wait(BEAT):
+        touched = time.monotonic()
+        while not self.ended.wait(min(BEAT, _LOOK)):
+            if time.monotonic() - touched < BEAT and (self.results / NAME).exists():
+                continue
+            touched = time.monotonic()
             # Somebody who removes a dead claim may have taken up ours for a moment, and puts it back: look twice.
             if not self._touched() and not self.ended.wait(_TWICE) and not self._touched() and not self.ended.is_set():
                 self._lost()
@@ -243,11 +263,14 @@ class _Held:
         return there is not None and there.token == self.claim.token
 
     def _lost(self) -> None:
-        """Stop: this run was taken for dead, and another one may work on the same cells."""
+        """Stop: the results folder is gone, or this run was taken for dead and another one may work there."""
         by = f" by {self.other}" if self.other else ""
-        sys.stderr.write(f"{self.results}: this run was silent for long and its claim was taken away{by}; it stops\n")
+        gone = self.other is None and not (self.results / NAME).exists()
+        stolen = f"{self.results}: this run was silent for long and its claim was taken away{by}; it stops"
+        sys.stderr.write(f"{files.moved(self.results) if gone else stolen}\n")
         sys.stderr.flush()
-        os.kill(os.getpid(), signal.SIGTERM)
+        # Jobs that find no results folder must not go on until they fail: they are cancelled, as by Ctrl-C.
+        os.kill(os.getpid(), signal.SIGINT if gone else signal.SIGTERM)
 
 
 _held: _Held | None = None

@@ -344,7 +344,8 @@ def resume(sweep: Sweep, wait: bool, host_is_gone: bool) -> None:
 @_patience
 def setup_cluster(name: str, output: Path | None, force: bool, patience: float, **wishes: Any) -> None:
     """Try this Slurm cluster with small jobs, and write a Snakemake profile for it."""
-    from distillery.slurm.setup import Wishes, set_up, target_of
+    from distillery.slurm.setup import set_up, target_of
+    from distillery.slurm.wishes import Wishes
 
     target = target_of(name, output)
     set_up(Wishes(**wishes), target, Path.cwd(), 60 * patience, force, click.echo)

@@ -16,6 +16,11 @@ from typing import Any
 
 from distillery.errors import DistilleryError, no_room
 
+# Every process of a run finds the run's claim under this name in its environment.
+CLAIM = "DISTILLERY_CLAIM"
+# A claim that is not found is looked for so often, with pauses of so many seconds.
+_LOOKS, _MOMENT = 5, 1.0
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -30,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The disk is full, by whatever error the block's library reports it; it names ``path``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         with _replacing(path) as temporary:
             yield temporary
@@ -55,6 +60,46 @@ def _replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; not in a results folder that was renamed or removed while a run uses it.
+
+    Raises:
+        DistilleryError: The results folder of the run that this process belongs to is not where it was.
+    """
+    if not folder.is_dir():
+        require_claim(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def require_claim(folder: Path) -> None:
+    """Refuse to work in a results folder whose run has lost it; a folder outside of the results is of no concern.
+
+    Raises:
+        DistilleryError: The claim of the run that this process belongs to is gone.
+    """
+    named = os.environ.get(CLAIM)
+    if not named or not folder.absolute().is_relative_to(Path(named).parent):
+        return
+    results = Path(named).parent
+    for _ in range(_LOOKS):
+        # Reading the folder makes a network file system forget that the claim was not there a while ago.
+        with contextlib.suppress(OSError):
+            os.listdir(results)  # noqa: PTH208 (Path.iterdir reads when it is asked for an entry)
+        if Path(named).exists():
+            return
+        # Whoever removes a dead claim may take up another one for a moment.
+        time.sleep(_MOMENT)
+    raise DistilleryError(moved(results))
+
+
+def moved(results: Path) -> str:
+    """Return the line that says that a results folder is not where its run has left it."""
+    return (
+        f"{results}: this results folder was renamed or removed while its run works in it, and none is made anew; "
+        "move it back, or name the new place in the configuration, then run distillery resume"
+    )
 
 
 def sync_tree(folder: Path) -> None:

@@ -125,7 +125,7 @@ def alone(path: Path) -> Iterator[None]:
     Args:
         path: The outcome file that the block will write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     with (path.parent / f".{path.stem}.lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -257,6 +257,13 @@ def _noted(path: Path) -> Iterator[float]:
         failure_note.unlink(missing_ok=True)
     finally:
         running_note.unlink(missing_ok=True)
+
+
+def note_failure(path: Path, reason: str) -> None:
+    """Note beside an outcome why its stage could not be begun."""
+    running_note, failure_note = notes(path)
+    attempt = max(attempts_of(_read_note(running_note)), attempts_of(_read_note(failure_note)))
+    files.write_json(failure_note, {"reason": reason, "when": time.time(), "attempt": attempt})
 
 
 def _remember(path: Path) -> int:

@@ -1,7 +1,7 @@
 """What a job asks of a cluster: time and memory, estimated from the sizes in the configuration.
 
-Estimates are generous, because a job that is killed costs more than one that ends early; and they double with every
-attempt, because what is killed at a limit needs a higher one.
+Estimates are generous, because a job that is killed costs more than one that ends early. On Slurm, memory or time
+doubles for a job that ran out of it (``slurm.growth``).
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split) -> Need:
     execution = sweep.config.execution
     if sweep.kind(experiment) == "halos":
         return Need(halos.growing_mb(sweep, experiment), halos.longest(sweep, experiment, split, execution.ranks))
-    return Need(SIMULATING, estimates.COMPILING + estimates.simulating(sweep, experiment, split) / execution.ranks)
+    return Need(
+        float(SIMULATING), estimates.COMPILING + estimates.simulating(sweep, experiment, split) / execution.ranks
+    )
 
 
 def train(sweep: Sweep, job: Job) -> Need:
@@ -83,11 +85,11 @@ def distill(sweep: Sweep, job: Job) -> Need:
     seconds = (loading + rounds * (settings.seconds + estimates.TIDYING + BETWEEN)) / MARGIN
     match dask.cluster:
         case "local":
-            return Need(SCHEDULER + dask.workers * worker_mb(sweep.config), seconds)
+            return Need(float(SCHEDULER + dask.workers * worker_mb(sweep.config)), seconds)
         case "allocation":
             # The scheduler lives beside the first worker.
             return Need((worker_mb(sweep.config) + SCHEDULER / dask.workers) / dask.cores, seconds)
-    return Need(SCHEDULER, seconds + QUEUEING / MARGIN)
+    return Need(float(SCHEDULER), seconds + QUEUEING / MARGIN)
 
 
 def worker_mb(config: Config) -> int:

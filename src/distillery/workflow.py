@@ -6,6 +6,7 @@ Rules hold no logic; each line of theirs that depends on the sweep is a call int
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 import shlex
 import sys
@@ -41,6 +42,7 @@ from distillery.environment import import_from_no_working_directory
 from distillery.errors import DistilleryError, explain_system, no_room
 from distillery.reopen import is_stale
 from distillery.resources import Need
+from distillery.slurm.growth import Growth
 from distillery.sweep import RESOLVED, Sweep, sweep_from, write_resolved
 from distillery.yaml_file import read_yaml
 
@@ -61,8 +63,8 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-# Minutes that a job of a rule may ask for; known when a run on Slurm begins.
-_longest: dict[str, float] = {}
+# What jobs on Slurm ran out of, and the most that they may ask for.
+_growth = Growth()
 # Options with which Snakemake answers a question and leaves results alone, as its parser names them.
 _QUESTIONS = (
     *("lint", "list_rules", "list_target_rules", "print_compilation"),
@@ -111,7 +113,19 @@ def open_sweep(content: Mapping[str, Any], snakemake: Any) -> Sweep:
     sweep = _or_end(lambda: sweep_from(overlaid(content, settings.config), source))
     if is_run(snakemake, sys.argv[1:]):
         _or_end(lambda: claim.take(sweep.results))
+        _watch_slurm(sweep)
+    elif not snakemake.is_main_process:
+        _or_end(lambda: files.require_claim(sweep.results))
     return sweep
+
+
+def _watch_slurm(sweep: Sweep) -> None:
+    """Let Snakemake use our Slurm executor, where the plugin for Slurm is installed."""
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is not None:
+        from distillery.slurm import executor
+        from distillery.slurm.watch import Watch
+
+        executor.install(Watch(sweep, _growth))
 
 
 def is_run(snakemake: Any, words: Sequence[str]) -> bool:
@@ -194,7 +208,7 @@ def begin(sweep: Sweep, snakemake: Any) -> None:
     from distillery.plan import require_room, warnings_of
     from distillery.slurm.require import require_site
 
-    _longest.update(_or_end(lambda: require_site(snakemake)))
+    _growth.limit(_or_end(lambda: require_site(snakemake)))
     _or_end(lambda: require_all(sweep))
     _or_end(lambda: require_room(sweep))
     for line in warnings_of(sweep):
@@ -371,14 +385,14 @@ def need(sweep: Sweep, stage: str, experiment: str = "", member: str = "", split
     return of_job[stage](sweep, sweep.find_job(f"{experiment}/{member}"))
 
 
-def minutes(sweep: Sweep, stage: str, attempt: int, **wildcards: Any) -> int:
-    """Return the time limit that a job of a rule asks for, in minutes.
+def memory(sweep: Sweep, stage: str, **wildcards: Any) -> int:
+    """Return the memory that a job of a rule asks for, in MB: more once it ran out of it."""
+    return _growth.memory(stage, wildcards, need(sweep, stage, **wildcards))
 
-    A further attempt asks for more, but not for more than its partition allows: that job would wait for ever.
-    """
-    asked = need(sweep, stage, **wildcards).minutes(attempt)
-    allowed = [limit for rule, limit in _longest.items() if rule == stage or rule.startswith(f"{stage}_")]
-    return min(asked, *map(int, allowed)) if attempt > 1 and allowed else asked
+
+def minutes(sweep: Sweep, stage: str, **wildcards: Any) -> int:
+    """Return the time limit that a job of a rule asks for, in minutes: more once it ran out of it."""
+    return _growth.minutes(stage, wildcards, need(sweep, stage, **wildcards))
 
 
 def simulate_threads(sweep: Sweep) -> int:
@@ -415,7 +429,7 @@ def distill_threads(sweep: Sweep) -> int:
     return dask.workers * dask.cores if dask.cluster == "local" else 1
 
 
-def distill_tasks(sweep: Sweep, memory: Callable[..., int]) -> dict[str, Any]:
+def distill_tasks(sweep: Sweep, memory: Callable[..., int] | int) -> dict[str, Any]:
     """Return the resources of a distilling job: memory, and a task per worker where it brings its own workers.
 
     Args:

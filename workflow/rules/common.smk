@@ -56,12 +56,10 @@ def again(rule):
     return lambda wildcards: house.force_stale(SWEEP, workflow, rule, **wildcards)
 
 
-# What a job asks of a cluster; it grows with every attempt.
+# What a job asks of a cluster: more after it ran out of it.
 def memory(stage):
-    return lambda wildcards, attempt: house.need(SWEEP, stage, **wildcards).memory(
-        attempt
-    )
+    return lambda wildcards: house.memory(SWEEP, stage, **wildcards)
 
 
 def minutes(stage):
-    return lambda wildcards, attempt: house.minutes(SWEEP, stage, attempt, **wildcards)
+    return lambda wildcards: house.minutes(SWEEP, stage, **wildcards)

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from distillery.cell import LOG, SPLITS, STAGES, Cell, Experiment, Split, Stage
 from distillery.collect.state import STATES, StageState, State, cell_states, experiment_states
 from distillery.collect.text import align, counted
 from distillery.errors import DistilleryError
+from distillery.slurm.commands import Job
 from distillery.slurm.queue import Queue, comment
 from distillery.sweep import Sweep, as_run
 
@@ -72,8 +73,8 @@ def status(sweep: Sweep, cells: Sequence[Cell] = ()) -> SweepStatus:
     trajectories = {experiment: experiment_states(sweep, experiment, queue) for experiment in sweep.experiments}
     states = {cell: cell_states(sweep, cell, results=bool(cells), queue=queue) for cell in cells or sweep.cells}
     # Only a run on Slurm has jobs that wait.
-    if owner is not None and owner.slurm and queue.by_comment:
-        _mark_queued(sweep, queue, trajectories, states)
+    if owner is not None and owner.slurm and (jobs := queue.of_run(owner.slurm)):
+        _mark_queued(sweep, jobs, trajectories, states)
     return SweepStatus(sweep, run, queue.problem, trajectories, states)
 
 
@@ -91,23 +92,23 @@ def _claim(sweep: Sweep) -> tuple[claim.Found | None, str]:
 
 def _mark_queued(
     sweep: Sweep,
-    queue: Queue,
+    jobs: Mapping[str, Job],
     trajectories: dict[Experiment, dict[Split, StageState]],
     cells: dict[Cell, dict[Stage, StageState]],
 ) -> None:
     """Mark what has a job in the queue and has not begun."""
     for experiment, splits in trajectories.items():
         for split in SPLITS:
-            splits[split] = _queued(splits[split], queue, comment("simulate", str(experiment), split))
+            splits[split] = _queued(splits[split], jobs, comment("simulate", str(experiment), split))
     for cell, stages in cells.items():
         job = str(sweep.job_of(cell))
         for stage in STAGES:
             if stages[stage].state != "done":
-                stages[stage] = _queued(stages[stage], queue, comment(stage, job))
+                stages[stage] = _queued(stages[stage], jobs, comment(stage, job))
 
 
-def _queued(state: StageState, queue: Queue, words: str) -> StageState:
-    job = queue.by_comment.get(words)
+def _queued(state: StageState, jobs: Mapping[str, Job], words: str) -> StageState:
+    job = jobs.get(words)
     if job is None or state.state in ("done", "diverged", "running"):
         return state
     text = f"job {job.id} waits" if job.waits else f"job {job.id} on {job.nodes} has not come to it yet"

@@ -45,7 +45,7 @@ def swapping(link: Path) -> Iterator[Path]:
     Yields:
         A folder beside ``link``; if the block raises, it is removed and ``link`` stays as it was.
     """
-    link.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(link.parent)
     prefix = f".{link.stem}-"
     with _locked(link.parent / f".{link.stem}.lock"):
         unfinished = Path(tempfile.mkdtemp(prefix=prefix, suffix=f"{link.suffix}{_UNFINISHED}", dir=link.parent))

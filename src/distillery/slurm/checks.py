@@ -10,7 +10,8 @@ from distillery.slurm.asking import candidates, check_commands, check_gpu, check
 from distillery.slurm.findings import Finding
 from distillery.slurm.judging import judge_gpu, judge_mpi, judge_node
 from distillery.slurm.partitions import Partition, partitions
-from distillery.slurm.site import TRAINING, Site
+from distillery.slurm.site import GPU_RULE, TRAINING, Site
+from distillery.slurm.sizes import refusals, samples_of
 from distillery.slurm.trial import Bench, Trial, bench
 
 _SUBJECTS = {"node": "node", "mpi": "MPI", "gpu": "GPU"}
@@ -40,7 +41,13 @@ def check(site: Site, directory: Path, patience: float, say: Callable[[str], Non
     same = dataclasses.replace(site.training, gpu=None, gres=None) == site.plain
     training = [] if same else list(check_request("training", TRAINING, site.training, known))
     size = list(check_size(site, known))
-    yield from (*plain, *training, *check_gpu(site, known), *size, *check_status(site))
+    gpu = list(check_gpu(site, known))
+    yield from (*plain, *training, *gpu, *size, *check_status(site))
+    if not _failed([*plain, *training, *size]):
+        # Without the GPUs that it asks for, a training would be refused for what was named already.
+        asked = [sample for sample in samples_of(site) if sample.rule != GPU_RULE or not _failed(gpu)]
+        for rule, reason in refusals(asked, known):
+            yield Finding("error", f"jobs of {rule}", reason)
     refused = {"plain": _failed(plain), "mpi": _failed(plain) or _failed(size), "gpu": _failed(plain + training)}
     with bench(directory) as trials:
         sent = list(_send(site, known, trials, refused))

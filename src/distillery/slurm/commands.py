@@ -143,6 +143,15 @@ def living(numbers: Iterable[str], patience: float = BRIEF_PATIENCE) -> dict[str
     return found
 
 
+def cancel_named(name: str) -> None:
+    """Cancel all jobs of a name.
+
+    Raises:
+        DistilleryError: Slurm does not answer, or refuses.
+    """
+    call(["scancel", "--quiet", "--me", f"--name={name}"])
+
+
 def cancel(ids: Iterable[str]) -> None:
     """Cancel jobs; ids of jobs that ended meanwhile do no harm.
 

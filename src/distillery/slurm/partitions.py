@@ -8,9 +8,25 @@ from collections.abc import Mapping
 
 from distillery.slurm import commands
 
-_FIELDS = ("%P", "%a", "%l", "%D", "%t", "%G", "%f")  # name, up, time limit, nodes, their state, GPUs, features
+# name, up, time limit, nodes, their state, GPUs, features, CPUs and memory in MB of a node
+_FIELDS = ("%P", "%a", "%l", "%D", "%t", "%G", "%f", "%c", "%m")
 _SEPARATOR = "\x1f"
 _GONE = ("down", "drain", "drng", "fail", "failg", "maint", "inval", "unk", "npc")
+
+
+@dataclasses.dataclass(frozen=True)
+class Nodes:
+    """Nodes of equal size.
+
+    Attributes:
+        count: How many of them take jobs.
+        cpus: CPUs of each.
+        memory_mb: Memory of each in MB.
+    """
+
+    count: int
+    cpus: int
+    memory_mb: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +42,7 @@ class Partition:
         gpus: The most GPUs that a node has.
         gpu_types: Names of their types, if Slurm knows any.
         features: What ``constraint`` may name.
+        sizes: The nodes that take jobs, by size.
     """
 
     name: str
@@ -36,6 +53,7 @@ class Partition:
     gpus: int = 0
     gpu_types: frozenset[str] = frozenset()
     features: frozenset[str] = frozenset()
+    sizes: tuple[Nodes, ...] = ()
 
 
 def partitions(patience: float = commands.PATIENCE) -> dict[str, Partition]:
@@ -44,7 +62,7 @@ def partitions(patience: float = commands.PATIENCE) -> dict[str, Partition]:
     Raises:
         DistilleryError: Slurm is not there or does not answer.
     """
-    words = ["sinfo", "--all", "--noheader", f"--format={_SEPARATOR.join(_FIELDS)}"]
+    words = ["sinfo", "--all", "--exact", "--noheader", f"--format={_SEPARATOR.join(_FIELDS)}"]
     return parse(commands.call(words, patience))
 
 
@@ -55,19 +73,22 @@ def parse(text: str) -> dict[str, Partition]:
         fields = [field.strip() for field in line.split(_SEPARATOR)]
         if len(fields) != len(_FIELDS):
             continue
-        name, up, limit, nodes, state, gres, features = fields
+        name, up, limit, nodes, state, gres, features, cpus, memory = fields
         before = found.get(name.rstrip("*"), Partition(name.rstrip("*")))
         types = _gpus(gres)
         alive = not state.rstrip("*~#!%$@^-").startswith(_GONE) and not state.endswith("*")
+        count = int(nodes) if nodes.isdigit() and alive else 0
+        size = Nodes(count, _number(cpus), _number(memory))
         found[before.name] = Partition(
             before.name,
             default=before.default or name.endswith("*"),
             up=up == "up",
             minutes=minutes(limit),
-            nodes=before.nodes + (int(nodes) if nodes.isdigit() and alive else 0),
+            nodes=before.nodes + count,
             gpus=max([before.gpus, *types.values()]),
             gpu_types=before.gpu_types | {kind for kind in types if kind},
             features=before.features | {word for word in features.split(",") if word and word != "(null)"},
+            sizes=(*before.sizes, size) if count and size.cpus and size.memory_mb else before.sizes,
         )
     return found
 
@@ -96,6 +117,12 @@ def minutes(limit: str) -> float | None:
     else:
         hours, mins, seconds = {1: (0, *parts, 0), 2: (0, *parts), 3: tuple(parts)}[len(parts)]
     return int(days or 0) * 1440 + hours * 60 + mins + seconds / 60
+
+
+def _number(text: str) -> int:
+    """Return the leading number of ``16000+``; 0 where there is none."""
+    digits = re.match(r"\d+", text)
+    return int(digits[0]) if digits else 0
 
 
 def _gpus(gres: str) -> dict[str, int]:

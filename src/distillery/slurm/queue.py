@@ -40,10 +40,13 @@ class Queue:
         """Tell whether a job waits or runs; None if that is not known."""
         return None if self.jobs is None else number in self.jobs
 
-    @functools.cached_property
-    def by_comment(self) -> dict[str, Job]:
-        """The jobs by what Snakemake says of them: the rule and its wildcards, see `comment`."""
-        return {job.comment: job for job in (self.jobs or {}).values()}
+    def of_run(self, name: str) -> dict[str, Job]:
+        """Return a run's jobs by what Snakemake says of them: the rule and its wildcards, see `comment`.
+
+        Args:
+            name: The name that all jobs of the run have. Another sweep's jobs may have equal comments.
+        """
+        return {job.comment: job for job in (self.jobs or {}).values() if job.name == name}
 
 
 def comment(rule: str, *wildcards: str) -> str:

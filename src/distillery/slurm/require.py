@@ -10,15 +10,19 @@ import argparse
 import dataclasses
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from distillery.errors import DistilleryError
 from distillery.slurm import commands, keys
+from distillery.slurm.fitting import most_memory
+from distillery.slurm.growth import Ceiling
 from distillery.slurm.partitions import Partition, partitions, with_gpus
 from distillery.slurm.profile import read_profile
 from distillery.slurm.site import request
+from distillery.slurm.sizes import Sample, refusals, shape_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,20 +46,7 @@ class Settings:
     free: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Sample:
-    """A job that is going to be sent, in place of all of its rule and experiment.
-
-    Attributes:
-        rule: Its rule.
-        resources: Its resources, evaluated.
-    """
-
-    rule: str
-    resources: Mapping[str, Any]
-
-
-def require_site(snakemake: Any, words: Sequence[str] | None = None) -> dict[str, float]:
+def require_site(snakemake: Any, words: Sequence[str] | None = None) -> dict[str, Ceiling]:
     """Refuse a run on Slurm that could not end well.
 
     Args:
@@ -63,12 +54,12 @@ def require_site(snakemake: Any, words: Sequence[str] | None = None) -> dict[str
         words: Snakemake's command line; this process's by default.
 
     Returns:
-        The longest time limit in minutes that the partitions of its rules allow, where there is one.
+        The most that the partitions of its rules allow a job.
 
     Raises:
         DistilleryError: One line for each thing to mend.
     """
-    limits: dict[str, float] = {}
+    limits: dict[str, Ceiling] = {}
     on_slurm = getattr(snakemake.executor_plugin, "name", "") == "slurm"
     problems = list(misspelt(_settings(snakemake, sys.argv[1:] if words is None else words)))
     if on_slurm and not commands.available():
@@ -78,8 +69,11 @@ def require_site(snakemake: Any, words: Sequence[str] | None = None) -> dict[str
     elif on_slurm:
         samples, known = _samples(snakemake), partitions()
         given = snakemake.executor_settings
-        problems += [*unable(samples, known), *deaf(given.status_command), *nameless(given.jobname_prefix)]
-        limits = longest(samples, known)
+        wrong = unable(samples, known)
+        # A job that cannot be right needs no question to Slurm, whose answer would name one of the faults again.
+        wrong = wrong or [f"rule {rule}: {what}" for rule, what in refusals(samples, known)]
+        problems += [*wrong, *deaf(given.status_command), *nameless(given.jobname_prefix)]
+        limits = ceilings(samples, known, snakemake.group_settings.overwrite_groups or {})
     if problems:
         raise DistilleryError("\n".join(problems))
     return limits
@@ -115,18 +109,27 @@ def nameless(prefix: str | None) -> Iterator[str]:
         )
 
 
-def longest(samples: Sequence[Sample], known: Mapping[str, Partition]) -> dict[str, float]:
-    """Return the longest time limit in minutes that a job of each rule may have, where there is one.
+def ceilings(
+    samples: Sequence[Sample], known: Mapping[str, Partition], groups: Mapping[str, str]
+) -> dict[str, Ceiling]:
+    """Return the most that a job of each rule may ask for.
 
     Args:
         samples: Jobs that are going to be sent.
         known: The cluster's partitions.
+        groups: The group of each rule that has one. Jobs of a group are one job, whose request is at most their sum.
     """
-    found: dict[str, float] = {}
+    sizes = Counter(groups.values())
+    found: dict[str, Ceiling] = {}
     for sample in samples:
-        partition = request(sample.resources).where(known)
-        if partition is not None and partition.minutes is not None:
-            found[sample.rule] = min(partition.minutes, found.get(sample.rule, partition.minutes))
+        partition, shape = request(sample.resources).where(known), shape_of(sample.resources)
+        if partition is not None:
+            memory = most_memory(partition.sizes, shape.tasks, shape.cores) if partition.sizes else 0
+            members = sizes.get(groups.get(sample.rule, ""), 1)
+            share = shape.cores if sample.resources.get("mem_mb_per_cpu") else 1
+            minutes = None if partition.minutes is None else partition.minutes / members
+            ceiling = Ceiling(minutes, memory / (members * share) or None)
+            found[sample.rule] = ceiling.within(found.get(sample.rule, Ceiling()))
     return found
 
 

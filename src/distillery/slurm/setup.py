@@ -16,45 +16,13 @@ from distillery.errors import DistilleryError
 from distillery.slurm import commands, keys
 from distillery.slurm.checks import check
 from distillery.slurm.findings import Finding
-from distillery.slurm.partitions import default_partition, partitions
+from distillery.slurm.partitions import Partition, default_partition, partitions
 from distillery.slurm.profile import find_profile, read_profile, section, shipped, user_profile, with_value
 from distillery.slurm.site import GPU_RULE, site_of
+from distillery.slurm.wishes import Wishes, fitted
 
 _PLAIN, _TRAIN, _EXECUTION = ("default-resources",), ("set-resources", GPU_RULE), ("config", "execution")
 _RULE = re.compile(r"^(?:rule|checkpoint) (\w+):", re.MULTILINE)
-
-
-@dataclasses.dataclass(frozen=True)
-class Wishes:
-    """What a user says about a cluster; None leaves what the shipped profile has.
-
-    Attributes:
-        partition: Where jobs go.
-        account: Who pays.
-        gpu_partition: Where trainings go.
-        gpu: ``gpu`` (--gpus=1), ``gres`` or ``gres:<type>`` (--gres=gpu:<type>:1), or ``none``.
-        constraint: Features that nodes must have.
-        qos: Quality of service.
-        launcher: What starts MPI ranks.
-        ranks: MPI ranks of a simulation.
-        nodes: Nodes to spread them over.
-        cluster: Kind of Dask cluster.
-        workers: Dask workers of a distilling job.
-        modules: Environment modules that jobs load.
-    """
-
-    partition: str | None = None
-    account: str | None = None
-    gpu_partition: str | None = None
-    gpu: str | None = None
-    constraint: str | None = None
-    qos: str | None = None
-    launcher: str | None = None
-    ranks: int | None = None
-    nodes: int | None = None
-    cluster: str | None = None
-    workers: int | None = None
-    modules: tuple[str, ...] = ()
 
 
 def set_up(
@@ -75,9 +43,16 @@ def set_up(
     """
     source = shipped()
     text = source.read_text(encoding="utf-8")
-    for path, value in changes(_completed(wishes)):
+    known = _partitions()
+    for path, value in changes(_completed(wishes, known)):
         text = with_value(text, path, value)
-    findings = []
+    findings: list[Finding] = []
+    site = site_of(yaml.safe_load(text), "setup-cluster")
+    place = site.plain.where(known)
+    for finding in () if place is None else fitted(site.execution, wishes, place):
+        say(str(finding))
+        if finding.setting is not None:
+            text = with_value(text, *finding.setting)
     for finding in check(site_of(yaml.safe_load(text), "setup-cluster"), directory, patience, say):
         findings.append(finding)
         say(str(finding))
@@ -159,13 +134,20 @@ def _errors(findings: Sequence[Finding]) -> str:
     return "" if not count else "1 error" if count == 1 else f"{count} errors"
 
 
-def _completed(wishes: Wishes) -> Wishes:
+def _partitions() -> dict[str, Partition]:
+    """Return the cluster's partitions; none where Slurm does not answer, which the checks report."""
+    try:
+        return partitions() if commands.available() else {}
+    except DistilleryError:
+        return {}
+
+
+def _completed(wishes: Wishes, known: Mapping[str, Partition]) -> Wishes:
     """Return the wishes with a decision about GPUs: without a word, they are used where the partition has some."""
     if wishes.gpu is not None:
         return wishes
     if wishes.gpu_partition is not None:
         return dataclasses.replace(wishes, gpu="gpu")
-    known = partitions() if commands.available() else {}
     place = default_partition(known) if wishes.partition is None else known.get(wishes.partition)
     return dataclasses.replace(wishes, gpu="gpu" if place and place.gpus else "none")
 

@@ -17,6 +17,9 @@ GPU_RULE = "train"
 # Where a profile says what trainings ask for.
 TRAINING = f"set-resources: {GPU_RULE}"
 
+# A configuration needs an experiment and a model to be one; a profile knows only the section execution.
+MINIMAL = {"experiments": [{"system": "spring"}], "models": ["bottleneck"]}
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -72,6 +75,7 @@ class Site:
         execution: How work is spread.
         latency_wait: Seconds that Snakemake waits for a file to be seen.
         status_command: What Snakemake asks after jobs with; None for its own choice.
+        resources: What the profile asks for: by rule, and for all rules under the empty name.
     """
 
     plain: Request
@@ -79,6 +83,7 @@ class Site:
     execution: ExecutionSettings
     latency_wait: float
     status_command: str | None
+    resources: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 def site_of(content: Mapping[str, Any], source: str) -> Site:
@@ -92,9 +97,8 @@ def site_of(content: Mapping[str, Any], source: str) -> Site:
         DistilleryError: Its section ``config: execution`` is wrong, one line per finding; or ``latency-wait`` is.
     """
     defaults = section(content, "default-resources")
-    # A configuration needs an experiment and a model to be one; only its section execution is used here.
-    minimal = {"experiments": [{"system": "spring"}], "models": ["bottleneck"]}
-    execution = parse_config({**minimal, "execution": section(content, "config", "execution")}, f"{source}: config")
+    overridden = section(content, "set-resources")
+    execution = parse_config({**MINIMAL, "execution": section(content, "config", "execution")}, f"{source}: config")
     latency = content.get("latency-wait", 5)
     if isinstance(latency, bool) or not isinstance(latency, (int, float)):
         raise DistilleryError(f"{source}: latency-wait: {latency!r} is no number; give seconds")
@@ -104,6 +108,7 @@ def site_of(content: Mapping[str, Any], source: str) -> Site:
         execution=execution.execution,
         latency_wait=float(latency),
         status_command=content.get("slurm-status-command"),
+        resources={"": defaults, **{rule: section(content, "set-resources", rule) for rule in overridden}},
     )
 
 
