@@ -153,6 +153,19 @@ OF_MESSAGES = (
 )
 OF_NODES = ("node_equation", "node_complexity")
 
+# Values that a text column may have; what a store has beyond these is known from the store itself.
+VOCABULARIES: dict[str, tuple[str, ...]] = {
+    "status": ("ok", "missing", "failed", "diverged"),
+    "form": ("force", "acceleration", "gauge", "mixed", "energy"),
+    "reading": READINGS,
+    "fit": ("ok", "timed_out", "failed"),
+    "replacement": ("whole", "partial", "singular", "none"),
+    "law_form": ("raw", "refitted", "clean"),
+    "law_source": ("messages", "fronts", "neighbours"),
+    "predictor": ("network", "raw", "refitted", "clean"),
+    "function": ("message", "node"),
+}
+
 FRONT_DIMS = ("cell", "engine", "function", "component", "rank")
 
 # Networks and laws where the networks never were; the last four numbers are those of the condition ``generalise.LONG``.

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Int
 
+from distillery import files
 from distillery.cell import STORE, Cell, Experiment
 from distillery.collect.columns import (
     CELLS,
@@ -89,6 +90,32 @@ def read_conditions(results: Path) -> Frame:
         DistilleryError: There is no store, or it is damaged or of another version.
     """
     return _pinned(results, _conditions)
+
+
+def read_attributes(results: Path) -> dict[str, Any]:
+    """Read what a result store says of itself.
+
+    Args:
+        results: The results folder.
+
+    Returns:
+        ``config``, the configuration of its sweep, as JSON has it; ``config_hash``, its hash; ``git_commit``, of the
+        program that collected it.
+
+    Raises:
+        DistilleryError: There is no store, or it is damaged.
+    """
+    path = results / STORE / "zarr.json"
+    try:
+        content = files.read_json(path, "run `distillery collect` again")["attributes"]
+        config = json.loads(content["config"])
+        if not isinstance(config, dict):
+            raise TypeError("config is no mapping")
+        return {"config": config, **{name: str(content[name]) for name in ("config_hash", "git_commit")}}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DistilleryError(
+            f"{path}: lacks what it should hold ({error!r}); run `distillery collect` again"
+        ) from None
 
 
 def _pinned(results: Path, read: Callable[[Path], _T]) -> _T:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from distillery import files
 from distillery.cell import STORE, Cell
 from distillery.collect.columns import CONDITIONS
-from distillery.collect.reader import Frame, read_cells, read_conditions, read_equations
+from distillery.collect.reader import Frame, read_attributes, read_cells, read_conditions, read_equations
 from distillery.errors import DistilleryError
 from distillery.models import MODELS
 from distillery.report.paper import ROWS
@@ -224,7 +222,7 @@ def read_study(folders: Sequence[Path]) -> Study:
 def _read_store(folder: Path) -> tuple[Store, list[Found]]:
     there = [name for name in _WHERE_THERE if (folder / STORE / "cells" / name).is_dir()]
     frame = read_cells(folder, [*_ALWAYS, *there])
-    attributes = _attributes(folder)
+    attributes = read_attributes(folder)
     config, notes = attributes["config"], []
     engines: dict[str, dict[str, float]] = {}
     if config.get("distillation", {}).get("compare"):
@@ -258,24 +256,6 @@ def read_beyond(folder: Path) -> dict[str, dict[str, dict[str, dict[str, float |
         known = {name: v for name, v in zip(names, values, strict=True) if v == v and v != ""}  # noqa: PLR0124
         found.setdefault(cell, {}).setdefault(condition, {})[predictor] = known
     return found
-
-
-def _attributes(folder: Path) -> dict[str, Any]:
-    path = folder / STORE / "zarr.json"
-    try:
-        content = files.read_json(path, "run `distillery collect` again")["attributes"]
-        return {**{name: str(content[name]) for name in ("config_hash", "git_commit")}, "config": _config(content)}
-    except (KeyError, TypeError, ValueError) as error:
-        raise DistilleryError(
-            f"{path}: lacks what it should hold ({error!r}); run `distillery collect` again"
-        ) from None
-
-
-def _config(content: Mapping[str, Any]) -> dict[str, Any]:
-    config = json.loads(content["config"])
-    if not isinstance(config, dict):
-        raise TypeError("config is no mapping")
-    return config
 
 
 def _found(
