@@ -463,7 +463,14 @@ def test_the_command_explains_filters_and_refuses_wrong_ones(sweep: Sweep, capsy
         return ended.value.code, *capsys.readouterr()
 
     _, told, _ = run("--help")
-    examples = ("model=l1,bottleneck", "model!=l1,bottleneck", "test_mae<0.1", "equation~q1", "law=", "condition='\"2, wide\"'")
+    examples = (
+        "model=l1,bottleneck",
+        "model!=l1,bottleneck",
+        "test_mae<0.1",
+        "equation~q1",
+        "law=",
+        "condition='\"2, wide\"'",
+    )
     assert all(f"    {example} " in told for example in examples)
     assert run("--columns", "cell, model", "seed=0", "dim=2", "--format", "csv")[:2] == (
         0,

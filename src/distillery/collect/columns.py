@@ -92,6 +92,7 @@ CELLS: tuple[Column, ...] = (
     *(column for reading in READINGS for column in _fits(f"{reading}_", f", if read as {reading}")),
     Column("recovered", "flag", "whether all components are the true law up to its gauge"),
     Column("form", "text", "what the law was recovered as: force, acceleration, gauge, mixed or energy"),
+    Column("verdict_reason", "text", "why the messages' expressions are not the true law; empty where they are"),
     Column("recovered_together", "flag", "the same of the form that all components have in common"),
     Column("equation_together", "text", "the expression of each message component in that form", _PER_COMPONENT),
     Column("equation", "text", "the chosen expression of each message component", _PER_COMPONENT),

@@ -99,8 +99,8 @@ def read_attributes(results: Path) -> dict[str, Any]:
         results: The results folder.
 
     Returns:
-        ``config``, the configuration of its sweep, as JSON has it; ``config_hash``, its hash; ``git_commit``, of the
-        program that collected it.
+        ``config``, the configuration of its sweep, as JSON has it; ``systems``, the definition of each of its systems,
+        empty in a store of an earlier version; ``config_hash``; ``git_commit``, of the program that collected it.
 
     Raises:
         DistilleryError: There is no store, or it is damaged.
@@ -108,10 +108,14 @@ def read_attributes(results: Path) -> dict[str, Any]:
     path = results / STORE / "zarr.json"
     try:
         content = files.read_json(path, "run `distillery collect` again")["attributes"]
-        config = json.loads(content["config"])
-        if not isinstance(config, dict):
-            raise TypeError("config is no mapping")
-        return {"config": config, **{name: str(content[name]) for name in ("config_hash", "git_commit")}}
+        config, systems = json.loads(content["config"]), json.loads(content.get("systems", "{}"))
+        if not (isinstance(config, dict) and isinstance(systems, dict)):
+            raise TypeError("config or systems is no mapping")
+        return {
+            "config": config,
+            "systems": systems,
+            **{name: str(content[name]) for name in ("config_hash", "git_commit")},
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise DistilleryError(
             f"{path}: lacks what it should hold ({error!r}); run `distillery collect` again"
