@@ -93,7 +93,7 @@ def _sum_of_terms(force: sympy.Expr, divisor: sympy.Expr) -> sympy.Expr:
     folded = sympy.piecewise_fold(force)
     if isinstance(folded, sympy.Piecewise):
         return sympy.Piecewise(*((_sum_of_terms(value, divisor), where) for value, where in folded.args))
-    terms = sympy.expand(folded, power_exp=False, power_base=False, multinomial=False)
+    terms = sympy.expand(_decimal(folded), power_exp=False, power_base=False, multinomial=False)
     return sympy.Add(*(term / divisor for term in sympy.Add.make_args(terms)))
 
 
