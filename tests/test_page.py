@@ -293,7 +293,10 @@ def test_names_of_systems_and_models_become_no_markup(sweep: Sweep) -> None:
         Found(Cell.parse(f"{hostile}-2d-4b-s0/{hostile}-s0"), values, Path(hostile)),
         Found(Cell.parse(f"{hostile}-2d-4b-s0/l1-s0"), {**values, "status": hostile}, Path(hostile)),
     )
-    store = Store(Path(hostile), {"seeds": [hostile]}, hostile, hostile, {hostile: 2}, (), (hostile,))
+    system = {"potential": hostile, "body_potential": hostile, "constants": {hostile: hostile}, "softening": hostile}
+    store = Store(
+        Path(hostile), {"seeds": [hostile]}, hostile, hostile, {hostile: 2}, (), (hostile,), {hostile: system}
+    )
     study = Study((store,), cells)
     text = page(sweep, study, [], TODAY)
     harmless(text)
@@ -516,7 +519,7 @@ def test_conditions_are_named_below_the_errors_and_nothing_touches() -> None:
 
 @pytest.mark.parametrize("line", ["a = Σ Δ*(-2 + 1.980/r)/m1", "H = Σ r*(r - 1.980) + (px**2/2 + py**2/2)/m", HOSTILE])
 def test_lines_of_a_law_are_typeset_or_stand_as_they_are(line: str) -> None:
-    html = law._line(line, 2)
+    html = law.law_line(line, 2)
     Parsed(html)
     assert "<script>" not in html
     assert ("<math" in html) == (line is not HOSTILE)

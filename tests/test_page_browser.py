@@ -11,6 +11,7 @@ from matplotlib.image import imread
 
 import browser
 import sweeps
+from distillery.models import MODELS
 from distillery.report.html import identifier
 from distillery.report.run import report
 from fabricate import STEPS
@@ -43,6 +44,31 @@ def test_the_page_fits_its_window_and_is_not_blank(written: Path, width: int, he
         page.value(UNFOLD)
         assert page.value(OVERFLOW) == 0
         assert page.value("document.querySelector('math').getBoundingClientRect().height") > 15
+        assert page.errors == []
+
+
+# Tables that stick out of the boxes they stand in, and what is seen of the formulas of the laws.
+HIDDEN = """[...document.querySelectorAll('.scroll')].filter(
+    (one) => one.scrollWidth > one.clientWidth && one.querySelector('table')).length"""
+FORMULAS = """[...document.querySelectorAll('.law math')].map(one => {
+    const box = one.getBoundingClientRect();
+    return one.checkVisibility() && box.width > 20 && box.right <= innerWidth && box.left >= 0;
+})"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_laws_are_seen_at_once_and_nothing_of_a_table_lies_outside(tmp_path: Path, width: int) -> None:
+    """With all built-in models and conditions side by side; on a phone, tables scroll in their boxes instead."""
+    sweep = made(tmp_path / "results", models=list(MODELS), experiments=[{"system": "spring"}, {"system": "charge"}])
+    with browser.running() as page:
+        page.open(report(sweep.results)[0], width, 900)
+        formulas = page.value(FORMULAS)
+        assert len(formulas) == 2 * 3
+        assert all(formulas)
+        assert page.value("document.querySelector('.law math').getBoundingClientRect().top") < 900
+        page.value(UNFOLD)
+        assert page.value(OVERFLOW) == 0
+        assert (page.value(HIDDEN) == 0) == (width == 1280)
         assert page.errors == []
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from distillery.collect.query import answer, query
+from distillery.cli import main
+from distillery.collect.query import answer, columns_from, query
 from distillery.collect.run import collect
 from distillery.config import parse_config
 from distillery.errors import DistilleryError
@@ -72,6 +73,30 @@ def test_every_cell_of_the_sweep_is_answered_in_its_order(sweep: Sweep) -> None:
         (["cell=spring-2d-4b-s0/standard-s1"], [3]),
         (["experiment=r^-1-3d-4b-s0", "form=force"], [4]),
         (["message_std>0.3", "dim=2"], [0, 1]),
+        (["system = spring , r^-1", "dim=3"], [4, 5, 6, 7]),
+        (["model==standard"], [2, 3, 6, 7]),
+        (["model='standard'"], [2, 3, 6, 7]),
+        (["model = \"standard\" , 'bottleneck'", "dim=2"], [0, 1, 2, 3]),
+        (["system!=spring, r^-1"], []),
+        (["model!=standard,standard"], [0, 1, 4, 5]),
+        (["status=failed"], []),
+        (["form="], [2, 3, 5, 6, 7]),
+        (["form!="], [0, 1, 4]),
+        (["form=force,''"], [0, 1, 2, 3, 4, 5, 6, 7]),
+        (["form!=energy"], [0, 1, 4]),
+        (["test_mae="], [5]),
+        (["test_mae!="], [0, 1, 2, 3, 4, 6, 7]),
+        (["test_mae<inf"], [0, 1, 2, 3, 4, 6, 7]),
+        (["recovered="], [5]),
+        (["recovered=YES,no"], [0, 1, 2, 3, 4, 6, 7]),
+        (["equation="], [5]),
+        (["equation!="], [0, 1, 2, 3, 4, 6, 7]),
+        (["equation~dy*(1.0"], [0, 1, 2, 3, 4, 6, 7]),
+        (["equation~'dz'"], [4, 6, 7]),
+        (["complexity!=9"], []),
+        (["seed=1.0"], [1, 3, 5, 7]),
+        (["seed<0.5", "dim=3"], [4, 6]),
+        (["seed<1e99999", "dim=3"], [4, 5, 6, 7]),
     ],
 )
 def test_filters(sweep: Sweep, where: list[str], expected: list[int]) -> None:
@@ -81,31 +106,70 @@ def test_filters(sweep: Sweep, where: list[str], expected: list[int]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"where": ["systm=spring"]}, r"unknown column 'systm'; known are system, dim"),
+        ({"where": ["systm=spring"]}, r"'systm=spring': unknown column 'systm'; similar are system; "),
+        ({"where": ["r2>0"]}, r"unknown column 'r2'; similar are force_r2, .*; `distillery query --sql \"DESCRIBE cel"),
+        ({"where": ["qqqqqqq=1"]}, r"unknown column 'qqqqqqq'; `distillery query --sql \"DESCRIBE cells\"` lists all"),
         ({"where": ["spring"]}, r"is no filter; write it like system=spring"),
         ({"where": ["test_mae<small"]}, r"test_mae is compared with 'small'; give a number"),
+        ({"where": ["test_mae=nan"]}, r"give a number \(test_mae= finds what has none\)"),
+        ({"where": ["test_mae<1_0"]}, r"compared with '1_0'; give a number"),
+        ({"where": ["seed=\N{ARABIC-INDIC DIGIT ONE}"]}, r"give a number"),
         ({"where": ["recovered=perhaps"]}, r"give yes or no"),
+        ({"where": ["recovered=2"]}, r"give yes or no"),
+        ({"where": ["recovered<1"]}, r"recovered is yes or no; compare it with = or !="),
         ({"where": ["system<spring"]}, r"system is text"),
         ({"where": ["test_mae~1"]}, r"test_mae is a number"),
-        ({"where": ["rank=0"]}, r"rank is a column of equations"),
-        ({"columns": ["cell", "rank"]}, r"unknown column 'rank'; known are"),
-        ({"columns": ["status", "cell"], "rows": "equations"}, r"unknown column 'status'"),
-        ({"sql": "SELECT nix FROM cells"}, r"sql: Binder Error.*nix.*the tables are cells\(system, dim"),
-        ({"sql": "SELEC"}, r"sql: Parser Error"),
-        ({"where": ["seed<1,2"]}, r"seed<1,2 compares with several numbers; give one"),
-        ({"sql": ""}, r"sql: is no question; write one SELECT"),
-        ({"sql": "DROP TABLE cells"}, r"sql: is no question; write one SELECT"),
-        ({"sql": "DELETE FROM cells"}, r"sql: is no question"),
-        ({"sql": "WITH a AS (SELECT 1) DELETE FROM cells"}, r"sql: is no question"),
-        ({"sql": "SELECT 1; DROP TABLE cells"}, r"sql: is no question"),
-        ({"sql": "SELECT 1; SELECT 2"}, r"sql: is no question"),
-        ({"sql": "SELECT * FROM nowhere"}, r"sql: .*nowhere"),
+        ({"where": ["rank=0"]}, r"rank is a column of equations; add --equations"),
+        ({"where": ["model=L1"]}, r"model has no value 'L1'; it has bottleneck, standard$"),
+        ({"where": ["model!=standart"]}, r"model has no value 'standart'; it has bottleneck, standard$"),
+        ({"where": ["model=standard,l1"]}, r"model has no value 'l1'"),
+        ({"where": ["status=done"]}, r"status has no value 'done'; it has ok, diverged, missing, failed$"),
+        ({"where": ["seed=2"]}, r"seed has no value '2'; it has 0, 1$"),
+        ({"where": ["equation=2.1*dx*(1.0 - 1.0/q)"]}, r"equation has no value .*1\.0/r"),
+        ({"where": ["condition=16 body"], "rows": "conditions"}, r"has no value '16 body'; .*16 bodies"),
+        ({"where": ["model='bottleneck"]}, r"its quotes do not match; write a value with commas like 'a, b'"),
+        ({"where": ["model='l1' or 1"]}, r"its quotes do not match"),
+        ({"where": ["model=standard,"]}, r"an entry of the list is empty"),
+        ({"where": ["model=,standard"]}, r"an entry of the list is empty"),
+        ({"where": ["equation~"]}, r"~ compares with a text; give a text$"),
+        ({"where": ["seed<"]}, r"< compares with one number; give one number"),
+        ({"where": ["model=" + "x" * 10_000]}, r"^.{1,400}$"),
+        ({"where": ["model=a\nb"]}, r"has no value 'a\\nb'"),
+        ({"columns": ["cell", "rank"]}, r"rank is a column of equations; add --equations"),
+        ({"columns": ["cell", "Model"]}, r"unknown column 'Model'; similar are model"),
+        ({"columns": ["cell", "cell"]}, r"cell stands twice"),
+        ({"columns": ["cell"], "sql": "SELECT 1"}, r"a query in SQL names its own columns"),
+        ({"columns": ["status", "cell"], "rows": "equations"}, r"status is a column of cells"),
+        ({"where": ["seed<1,2"]}, r"< compares with one number; give one number, or a list with = or !="),
     ],
 )
 def test_wrong_questions_end_in_one_line(sweep: Sweep, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(DistilleryError, match=message) as caught:
         query(sweep.results, **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELECT nix\nFROM cells", r"sql: Binder Error.*nix.*\nCandidate bindings: .*\nLINE 1: SELECT nix\n *\^"),
+        ("SELEC", r"sql: Parser Error.*\nLINE 1: SELEC\n"),
+        ("SELECT seed + 'x' FROM cells", r"sql: Conversion Error|sql: Binder Error"),
+        ("SELECT * FROM nowhere", r"sql: .*nowhere"),
+        ("", r"sql: is no question; write one SELECT"),
+        ("DROP TABLE cells", r"sql: is no question; write one SELECT"),
+        ("DELETE FROM cells", r"sql: is no question"),
+        ("WITH a AS (SELECT 1) DELETE FROM cells", r"sql: is no question"),
+        ("SELECT 1; DROP TABLE cells", r"sql: is no question"),
+        ("SELECT 1; SELECT 2", r"sql: is no question"),
+    ],
+)
+def test_errors_of_sql_are_shown_whole(sweep: Sweep, sql: str, message: str) -> None:
+    with pytest.raises(DistilleryError, match=message) as caught:
+        query(sweep.results, sql=sql)
+    lines = str(caught.value).splitlines()
+    assert lines[-1].startswith("the tables are cells, equations and conditions; ")
+    assert all(lines)
 
 
 def test_without_a_store_the_remedy_is_named(tmp_path: Path) -> None:
@@ -118,6 +182,69 @@ def test_the_best_law_of_each_system_is_asked_for_in_sql(sweep: Sweep) -> None:
     found = query(sweep.results, sql=f"{sql} GROUP BY system ORDER BY system").rows
     law = "a = Σ Δ*(-2 + 1.980/r)/m1"
     assert found == (("r^-1", str(sweep.cells[4]), law), ("spring", str(sweep.cells[0]), law))
+
+
+def test_numbers_of_sql_are_numbers_and_columns_of_equal_names_are_kept(sweep: Sweep) -> None:
+    sql = (
+        "SELECT a.cell, b.cell, 1.50 AS x, 2::DECIMAL(4, 0) AS y, [0.25, 3.0] AS z, {'a': 0.5} AS w, sum(a.dim) AS x, "
+        "0 AS x_1 FROM cells a JOIN cells b USING (cell) WHERE a.seed = 0 AND a.dim = 2 GROUP BY ALL ORDER BY 1 LIMIT 1"
+    )
+    (row,) = json.loads(answer(sweep.results, sql=sql, output="json"))
+    cell = str(sweep.cells[0])
+    assert row == {
+        "cell": cell, "cell_1": cell, "x": 1.5, "y": 2, "z": [0.25, 3.0], "w": {"a": 0.5}, "x_2": 2, "x_1": 0
+    }  # fmt: skip
+    head = answer(sweep.results, sql=sql, output="csv").splitlines()[0]
+    assert head == "cell,cell_1,x,y,z,w,x_2,x_1"
+    described = query(sweep.results, sql="DESCRIBE cells").rows
+    assert ("test_mae", "DOUBLE") in {row[:2] for row in described}
+
+
+def test_columns_are_named_with_spaces_and_quotes() -> None:
+    assert columns_from(" cell , 'model',\"seed\" ") == ["cell", "model", "seed"]
+    with pytest.raises(DistilleryError, match="an entry of the list is empty"):
+        columns_from("cell,,model")
+
+
+def test_large_seeds_and_conditions_with_commas_are_told_apart(tmp_path: Path) -> None:
+    """2**53 and 2**53 + 1 are one floating-point number."""
+    large = 2**53
+    conditions = {"2, wide": {"bodies": 2}, "2": {"bodies": 2}, "it's": {"bodies": 2}}
+    content = {
+        "experiments": [{"system": "spring", "seed": large}],
+        "models": ["bottleneck"],
+        "seeds": [large, large + 1, large - 1],
+        "generalisation": {"conditions": conditions},
+    }
+    made = Sweep(parse_config(content), tmp_path / "results")
+    for cell in made.cells:
+        fabricate(made, cell)
+    collect(made)
+
+    def seeds(*where: str) -> list[int]:
+        return [row[0] for row in query(made.results, where, columns=["seed"]).rows]
+
+    assert seeds(f"seed={large + 1}") == [large + 1]
+    assert seeds(f"seed!={large + 1}") == [large - 1, large]
+    assert seeds(f"seed>{large}") == [large + 1]
+    assert seeds(f"seed<={large}.5") == [large - 1, large]
+    assert seeds(f"data_seed={large}", f"seed={large}") == [large]
+    with pytest.raises(DistilleryError, match=f"data_seed has no value '{large + 1}'; it has {large}$"):
+        seeds(f"data_seed={large + 1}")
+    assert json.loads(answer(made.results, [f"seed={large + 1}"], output="json"))[0]["seed"] == large + 1
+
+    def conditions_of(*where: str) -> set[str]:
+        return {row[0] for row in query(made.results, where, rows="conditions", columns=["condition"]).rows}
+
+    assert conditions_of('condition="2, wide"') == conditions_of("condition='2, wide'") == {"2, wide"}
+    assert conditions_of("condition=2, 'it''s'") == {"2", "it's"}
+    assert conditions_of("condition=it's") == {"it's"}
+    assert conditions_of("condition~2, w") == {"2, wide"}
+    assert conditions_of('condition!="2, wide", 2,long times') == {"it's"}
+    with pytest.raises(
+        DistilleryError, match=r"""no value 'wide'; a value with commas is quoted: 'condition="2, wide"'"""
+    ):
+        conditions_of("condition=2, wide")
 
 
 @pytest.mark.slow
@@ -150,7 +277,7 @@ def test_filters_come_before_sql(sweep: Sweep) -> None:
     assert query(sweep.results, sql=count).rows == ((8, 2 * 4 * (4 + 2) + 3 * 3 * (4 + 2)),)
     assert query(sweep.results, ["system=spring", "seed=0"], sql=count).rows == ((2, 2 * 2 * (4 + 2)),)
     assert query(sweep.results, ["rank=0"], sql=count).rows == ((8, 2 * (2 * 4 + 3 * 3)),)
-    assert query(sweep.results, ["system=nothing"], sql=count).rows == ((0, 0),)
+    assert query(sweep.results, ["status=failed"], sql=count).rows == ((0, 0),)
 
 
 @pytest.mark.parametrize(
@@ -218,8 +345,11 @@ def test_the_table_is_aligned_and_fits(sweep: Sweep) -> None:
     assert max(map(len, lines)) <= 110
     assert lines[0].split()[:3] == ["cell", "status", "recovered"]
     assert {line.index("ok") for line in lines if " ok " in line} == {lines[0].index("status")}
-    assert answer(sweep.results, ["system=nothing"]).splitlines()[0].startswith("cell")
-    assert json.loads(answer(sweep.results, ["system=nothing"], output="json")) == []
+    none = answer(sweep.results, ["status=failed"]).splitlines()
+    assert none[0].startswith("cell")
+    assert none[-1] == "(no rows)"
+    assert json.loads(answer(sweep.results, ["status=failed"], output="json")) == []
+    assert answer(sweep.results, ["status=failed"], columns=["cell"], output="csv") == "cell"
 
 
 def test_the_quick_reader_agrees_with_xarray(sweep: Sweep) -> None:
@@ -289,7 +419,7 @@ def test_conditions_are_answered_one_per_row(sweep: Sweep) -> None:
     assert count[0] > 0
     long = query(sweep.results, [*where[:2], "condition=long times"], rows="conditions", columns=["horizon", "holds"])
     assert set(long.rows) == {(3.0, None), (10.0, None)}
-    with pytest.raises(DistilleryError, match="horizon is a column of conditions; ask for conditions"):
+    with pytest.raises(DistilleryError, match="horizon is a column of conditions; add --conditions"):
         query(sweep.results, ["horizon>1"])
 
 
@@ -323,3 +453,29 @@ def test_a_store_of_an_earlier_version_has_no_doubling_times(sweep: Sweep, tmp_p
     shutil.rmtree(tmp_path / "sweep.zarr" / "conditions" / "horizon")
     with pytest.raises(DistilleryError, match="damaged, or written by another version"):
         query(tmp_path, **asked)
+
+
+@pytest.mark.slow
+def test_the_command_explains_filters_and_refuses_wrong_ones(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: str) -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["query", "--results", str(sweep.results), *arguments])
+        return ended.value.code, *capsys.readouterr()
+
+    _, told, _ = run("--help")
+    examples = (
+        "model=l1,bottleneck",
+        "model!=l1,bottleneck",
+        "test_mae<0.1",
+        "equation~q1",
+        "law=",
+        "condition='\"2, wide\"'",
+    )
+    assert all(f"    {example} " in told for example in examples)
+    assert run("--columns", "cell, model", "seed=0", "dim=2", "--format", "csv")[:2] == (
+        0,
+        "cell,model\n" + "".join(f"{cell},{cell.model}\n" for cell in sweep.cells[:4] if cell.seed == 0),
+    )
+    code, out, err = run("status=done")
+    assert (code, out) == (1, "")
+    assert err == "distillery: where 'status=done': status has no value 'done'; it has ok, diverged, missing, failed\n"

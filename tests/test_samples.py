@@ -235,6 +235,12 @@ def test_every_function_of_every_kind_of_model_goes_all_the_way(tiny: Callable[.
         ("control-s0", "message", 0),
         ("control-s0", "message", 1),
     ]
+    long = query(sweep.results, ["condition=long times"], rows="conditions", columns=["model", "predictor", "horizon"])
+    with_law = {row[0] for row in query(sweep.results, ["law!="], columns=["model"]).rows}
+    assert with_law
+    for model in with_law:
+        assert [row[1] for row in long.rows if row[0] == model] == ["network", "refitted", "clean"]
+        assert all(row[2] > 0 for row in long.rows if row[0] == model)
     table = results_table(sweep.results, width=200)
     assert "no expression" not in table
     (control,) = [cell for cell in sweep.cells if cell.model == "control"]

@@ -6,6 +6,7 @@ import dataclasses
 import getpass
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import yaml
 
 from distillery import claim, files
 from distillery.cell import STAGES
+from distillery.cli import main
 from distillery.collect.query import query
 from distillery.collect.run import collect
 from distillery.collect.status import cells_text, status, status_json, status_text
@@ -28,6 +30,7 @@ from distillery.slurm.commands import Job
 from distillery.slurm.growth import Growth
 from distillery.slurm.queue import comment
 from distillery.slurm.watch import Watch
+from distillery.sweep import RESOLVED
 from fabricate import end, fabricate
 
 
@@ -385,3 +388,33 @@ def test_the_run_is_told(sweep: Any) -> None:
     assert "was killed, and jobs of it may go on; run distillery resume" in status_text(status(sweep))
     claim.release()
     assert status(sweep).run == ""
+
+
+def test_the_status_of_a_results_folder_that_was_moved(
+    sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder is enough: by the configuration of its run, or by that of its store."""
+
+    def run(*arguments: str) -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["status", *arguments])
+        return ended.value.code, *capsys.readouterr()
+
+    for cell in sweep.cells[:2]:
+        fabricate(sweep, cell)
+    collect(sweep)
+    counts = "6 cells: 2 done, 4 missing"
+    moved = sweep.results.rename(tmp_path / "moved")
+    capsys.readouterr()
+    code, out, _ = run("--results", str(moved))
+    assert (code, out.splitlines()[0]) == (0, counts)
+    (moved / RESOLVED).write_text(yaml.safe_dump(sweep.config.model_dump(mode="json")), encoding="utf-8")
+    shutil.rmtree((moved / "sweep.zarr").resolve())
+    code, out, _ = run("--results", str(moved), str(sweep.cells[0]))
+    assert (code, out.splitlines()[0]) == (0, f"{sweep.cells[0]}: done")
+    code, _, err = run("--results", str(moved), "--config", str(moved / RESOLVED))
+    assert (code, err.count("\n")) == (1, 1)
+    assert "leave out --config or --results" in err
+    code, _, err = run("--results", str(tmp_path / "nowhere"))
+    assert (code, err.count("\n")) == (1, 1)
+    assert "is no results folder" in err

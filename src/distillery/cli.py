@@ -224,12 +224,39 @@ def plan(sweep: Sweep) -> None:
     click.echo(plan_text(sweep))
 
 
+def _sweep_or_results(context: click.Context, parameter: click.Parameter, path: Path) -> Sweep:
+    """Return the sweep of a results folder, where one is given, and else that of a configuration."""
+    results = context.params.get("results")
+    if results is None:
+        return _sweep(context, parameter, path)
+    if context.get_parameter_source("sweep") is click.core.ParameterSource.COMMANDLINE:
+        raise DistilleryError("--results: the folder has its own configuration; leave out --config or --results")
+    with importing():
+        from distillery.collect.status import sweep_of
+
+    return sweep_of(results)
+
+
 @cli.command()
 @click.argument("cells", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Show what is done too.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that is known as JSON.")
-@_with_sweep
-def status(sweep: Sweep, cells: tuple[str, ...], everything: bool, as_json: bool) -> None:
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    help="A results folder, moved or copied too, instead of a configuration.",
+)
+@click.option(
+    "--config",
+    "sweep",
+    type=click.Path(path_type=Path),
+    default=Path("config.yaml"),
+    show_default=True,
+    callback=_sweep_or_results,
+    help="The sweep's configuration.",
+)
+def status(sweep: Sweep, results: Path | None, cells: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """Show where every cell is: done, running, waiting, missing, failed and why; of CELLS all that is known."""
     from distillery.collect import status as seen
     from distillery.collect.text import terminal_width
@@ -297,18 +324,33 @@ def report(results: Path, cells: int | None) -> None:
 
 @cli.command()
 @click.argument("where", nargs=-1)
-@click.option("--sql", help="A question in SQL on the tables cells, equations and conditions.")
-@click.option("--equations", "rows", flag_value="equations", help="Ask the Pareto fronts instead of the cells.")
-@click.option("--conditions", "rows", flag_value="conditions", help="Ask what holds under which conditions instead.")
+@click.option("--sql", help="A query in SQL on the tables cells, equations and conditions, of what the filters leave.")
+@click.option("--equations", "rows", flag_value="equations", help="A row per equation of the Pareto fronts.")
+@click.option("--conditions", "rows", flag_value="conditions", help="A row per condition and predictor.")
 @click.option("--columns", help="Columns to show, separated by commas.")
 @click.option("--format", "output", type=click.Choice(("table", "csv", "json")), default="table", help="Form.")
 @_results
 def query(results: Path, where: tuple[str, ...], sql: str | None, rows: Any, columns: str | None, output: Any) -> None:
-    """Ask the result store; WHERE are filters like model=l1,bottleneck recovered=yes 'test_mae<0.1'."""
-    from distillery.collect.query import answer
+    """Ask the result store: rows that satisfy all filters WHERE, or the answer of an SQL query.
+
+    \b
+    A filter is NAME SIGN VALUE in one argument:
+      model=l1,bottleneck     one of these values (== is the same)
+      model!=l1,bottleneck    none of these values
+      test_mae<0.1            also <= > >=, of numbers
+      equation~q1             contains this text, commas included
+      law=                    has no value; law!= has one
+      condition='"2, wide"'   quotes '...' or "..." hold a value with commas
+
+    Values are compared whole, with their case, without the spaces around them; numbers exactly; flags are yes or no.
+    A row without a value satisfies only NAME= (also written '' in a list). Where a row has several components, such
+    as one equation for each, all of them must satisfy the filter, or for ~ any. A text, or a number that names
+    something such as a seed, that no row has is an error. `distillery query --sql "DESCRIBE cells"` lists the columns.
+    """  # noqa: D301 (click keeps the lines of a paragraph that begins with \b)
+    from distillery.collect.query import answer, columns_from
     from distillery.collect.text import terminal_width
 
-    chosen = columns.split(",") if columns else None
+    chosen = columns_from(columns) if columns is not None else None
     width = terminal_width() if output == "table" else None
     click.echo(answer(results, where, sql, rows or "cells", chosen, output, width))
 

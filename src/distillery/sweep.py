@@ -35,8 +35,8 @@ FORMATS = {
     "distill": 4,
     "verify": 4,
     "replace": 4,
-    "generalise": 1,
-    "collect": 7,
+    "generalise": 2,
+    "collect": 8,
 }
 HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 3}
 Kind = Literal["bodies", "halos"]

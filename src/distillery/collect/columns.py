@@ -92,6 +92,7 @@ CELLS: tuple[Column, ...] = (
     *(column for reading in READINGS for column in _fits(f"{reading}_", f", if read as {reading}")),
     Column("recovered", "flag", "whether all components are the true law up to its gauge"),
     Column("form", "text", "what the law was recovered as: force, acceleration, gauge, mixed or energy"),
+    Column("verdict_reason", "text", "why the messages' expressions are not the true law; empty where they are"),
     Column("recovered_together", "flag", "the same of the form that all components have in common"),
     Column("equation_together", "text", "the expression of each message component in that form", _PER_COMPONENT),
     Column("equation", "text", "the chosen expression of each message component", _PER_COMPONENT),
@@ -152,6 +153,19 @@ OF_MESSAGES = (
     "fit",
 )
 OF_NODES = ("node_equation", "node_complexity")
+
+# Values that a text column may have; what a store has beyond these is known from the store itself.
+VOCABULARIES: dict[str, tuple[str, ...]] = {
+    "status": ("ok", "missing", "failed", "diverged"),
+    "form": ("force", "acceleration", "gauge", "mixed", "energy"),
+    "reading": READINGS,
+    "fit": ("ok", "timed_out", "failed"),
+    "replacement": ("whole", "partial", "singular", "none"),
+    "law_form": ("raw", "refitted", "clean"),
+    "law_source": ("messages", "fronts", "neighbours"),
+    "predictor": ("network", "raw", "refitted", "clean"),
+    "function": ("message", "node"),
+}
 
 FRONT_DIMS = ("cell", "engine", "function", "component", "rank")
 

@@ -5,9 +5,6 @@ Nothing heavy is imported here: an answer about ten thousand cells takes less th
 
 from __future__ import annotations
 
-import dataclasses
-import operator
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from distillery.collect.columns import CELLS, CONDITIONS, DIMS, EQUATIONS
+from distillery.collect.filters import FLAGS, Filter, entries, nearest, shortened
 from distillery.collect.reader import Frame, read_cells, read_conditions, read_equations
 from distillery.collect.text import Output, Table, render
 from distillery.errors import DistilleryError
@@ -25,7 +23,6 @@ EQUATION_NAMES = (*_IDENTITY, "engine", "function", "component", "rank", *(colum
 _OWN_CONDITION_NAMES = (*_IDENTITY, "condition", "predictor", *(column.name for column in CONDITIONS))
 # Which law holds is asked of conditions, and the law stands with its cell: columns of cells can be asked for as well.
 CONDITION_NAMES = (*_OWN_CONDITION_NAMES, *(name for name in CELL_NAMES if name not in _OWN_CONDITION_NAMES))
-_FLAGS = frozenset(column.name for column in (*CELLS, *EQUATIONS, *CONDITIONS) if column.kind == "flag")
 
 BRIEF_CELLS = (
     "cell",
@@ -77,77 +74,10 @@ _BRIEF: dict[Rows, tuple[str, ...]] = {
     "equations": BRIEF_EQUATIONS,
     "conditions": BRIEF_CONDITIONS,
 }
+# So many columns are named where one is unknown.
+_NEAREST = 4
 # Beside the cells, one table of several rows per cell each.
 _FINER: dict[Rows, Callable[[Path], Frame]] = {"equations": read_equations, "conditions": read_conditions}
-
-_FILTER = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>|~)(.*)", re.DOTALL)
-_ORDER: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Filter:
-    name: str
-    sign: str
-    value: str
-
-    @classmethod
-    def parse(cls, text: str) -> _Filter:
-        match = _FILTER.fullmatch(text)
-        if match is None:
-            raise DistilleryError(
-                f"where {text!r}: is no filter; write it like system=spring, 'test_mae<0.1' or 'equation~q1'"
-            )
-        name, sign, value = match.groups()
-        if not any(name in names for names in _NAMES.values()):
-            raise DistilleryError(f"where {text!r}: unknown column {name!r}; {_known(CELL_NAMES)}")
-        return cls(name, sign, value.strip())
-
-    def mask(self, frame: Frame) -> np.ndarray:
-        """Return which rows hold; of several components all must hold, what is absent never does."""
-        values = frame.columns[self.name]
-        holds = self._text(values) if values.dtype == object else self._number(values)
-        if values.ndim == 1:
-            return holds
-        lengths = frame.lengths[self.name]
-        beyond = np.arange(values.shape[1]) >= lengths[:, None]
-        return np.asarray((holds | beyond).all(axis=1) & (lengths > 0))
-
-    def _text(self, values: np.ndarray) -> np.ndarray:
-        if self.sign in _ORDER:
-            raise DistilleryError(f"where: {self.name} is text; compare it with =, != or ~ (contains)")
-        if self.sign == "~":
-            found = [self.value in value for value in values.ravel().tolist()]
-            return np.array(found, dtype=bool).reshape(values.shape)
-        return np.isin(values.astype(str), self.value.split(",")) ^ (self.sign == "!=")
-
-    def _number(self, values: np.ndarray) -> np.ndarray:
-        if self.sign == "~":
-            raise DistilleryError(f"where: {self.name} is a number; compare it with = != < <= > >=")
-        numbers = [self._parsed(text) for text in self.value.split(",")]
-        if self.sign in _ORDER:
-            if len(numbers) > 1:
-                raise DistilleryError(
-                    f"where: {self.name}{self.sign}{self.value} compares with several numbers; give one, "
-                    "or a list with = or !="
-                )
-            return np.asarray(_ORDER[self.sign](values, numbers[0]))
-        return (np.isin(values, numbers) ^ (self.sign == "!=")) & ~np.isnan(values)
-
-    def _parsed(self, text: str) -> float:
-        text = text.strip().lower()
-        if self.name in _FLAGS and text in _WORDS:
-            return _WORDS[text]
-        try:
-            return float(text)
-        except ValueError:
-            wanted = "yes or no" if self.name in _FLAGS else "a number"
-            raise DistilleryError(f"where: {self.name} is compared with {text!r}; give {wanted}") from None
 
 
 def query(
@@ -162,7 +92,7 @@ def query(
     Args:
         results: The results folder.
         where: Filters such as ``system=spring``, ``model=l1,bottleneck``, ``recovered=yes``,
-            ``test_mae<0.1`` or ``equation~q1`` (contains); all must hold.
+            ``test_mae<0.1`` or ``equation~q1`` (contains); rows must satisfy all of them.
         sql: A query on the tables ``cells``, ``equations`` and ``conditions``, of what the filters leave.
         rows: What the rows are: cells, the equations of their Pareto fronts, or conditions under which their
             networks and laws were tested.
@@ -172,13 +102,11 @@ def query(
     Raises:
         DistilleryError: There is no store, or a filter, a column or the SQL is wrong.
     """
-    filters = [_Filter.parse(text) for text in where]
+    filters = [Filter.parse(text) for text in where]
     names = _NAMES[rows]
-    for name in columns or ():
-        if name not in _SELECTABLE[rows]:
-            raise DistilleryError(f"columns: unknown column {name!r}; {_known(_SELECTABLE[rows])}")
-    finer: dict[Rows, list[_Filter]] = {table: [] for table in _FINER}
-    of_cells: list[_Filter] = []
+    _require_columns(columns, sql, rows)
+    finer: dict[Rows, list[Filter]] = {table: [] for table in _FINER}
+    of_cells: list[Filter] = []
     for wanted in filters:
         table = _table_of(wanted, rows)
         (of_cells if table == "cells" else finer[table]).append(wanted)
@@ -187,24 +115,61 @@ def query(
     for table, own in finer.items():
         if own or rows == table or (sql is not None and table in sql.lower()):
             frame = _FINER[table](results)
-            if of_cells:
-                frame = frame.take(np.isin(frame.columns["cell"].astype(str), cells.columns["cell"].astype(str)))
-            frames[table] = _filtered(frame, own)
+            kept = frame.columns["cell"].astype(str)
+            chosen = np.isin(kept, cells.columns["cell"].astype(str)) if of_cells else np.ones(len(kept), dtype=bool)
+            frames[table] = _filtered(frame, own, chosen)
     if sql is not None:
         from distillery.collect.sql import ask
 
         return ask(sql, {str(name): frame for name, frame in frames.items()})
     for table, own in finer.items():
         if own and rows != table:
-            raise DistilleryError(f"where: {own[0].name} is a column of {table}; ask for {table}")
+            raise DistilleryError(
+                f"where {shortened(own[0].text)}: {own[0].name} is a column of {table}; add --{table}"
+            )
     frame = frames[rows]
     if rows != "cells":
         frame = _joined(frame, cells, [name for name in columns or () if name not in names])
     return _table(frame, tuple(columns) if columns else tuple(name for name in names if name in frame.columns))
 
 
-def _table_of(wanted: _Filter, rows: Rows) -> Rows:
+def columns_from(text: str) -> list[str]:
+    """Return the columns that are named in a list with commas.
+
+    Args:
+        text: Such as ``cell, model``.
+
+    Raises:
+        DistilleryError: The list has an empty entry.
+    """
+    return entries(text, "columns")
+
+
+def _require_columns(columns: Sequence[str] | None, sql: str | None, rows: Rows) -> None:
+    """Refuse columns that the table lacks, that stand twice, or that a query in SQL would not return."""
+    if columns is not None and sql is not None:
+        raise DistilleryError("columns: a query in SQL names its own columns; leave out --columns")
+    for place, name in enumerate(columns or ()):
+        if name not in _SELECTABLE[rows]:
+            raise DistilleryError(f"columns: {_unknown(name, rows)}")
+        if name in (columns or ())[:place]:
+            raise DistilleryError(f"columns: {name} stands twice; name it once")
+
+
+def _unknown(name: str, rows: Rows) -> str:
+    """Return that a table has no such column, and the nearest ones or the table that has it."""
+    elsewhere = next((table for table, names in _NAMES.items() if name in names), None)
+    if elsewhere is not None:
+        return f"{name} is a column of {elsewhere}; add --{elsewhere}"
+    near = nearest(name, _SELECTABLE[rows], _NEAREST)
+    remedy = f'`distillery query --sql "DESCRIBE {rows}"` lists all'
+    return f"unknown column {shortened(name)}; " + (f"similar are {', '.join(near)}; {remedy}" if near else remedy)
+
+
+def _table_of(wanted: Filter, rows: Rows) -> Rows:
     """Return the table that a filter is about: the one that is asked for, or that of cells, before another one."""
+    if not any(wanted.name in names for names in _NAMES.values()):
+        raise DistilleryError(f"where {shortened(wanted.text)}: {_unknown(wanted.name, rows)}")
     if rows != "cells" and wanted.name in _NAMES[rows] and wanted.name not in _IDENTITY:
         return rows
     return next(table for table, names in _NAMES.items() if wanted.name in names)
@@ -238,7 +203,7 @@ def answer(
     return render(query(results, where, sql, rows, columns), output, width)
 
 
-def _wanted(filters: Sequence[_Filter], sql: str | None, columns: Sequence[str] | None, rows: Rows) -> list[str] | None:
+def _wanted(filters: Sequence[Filter], sql: str | None, columns: Sequence[str] | None, rows: Rows) -> list[str] | None:
     """Return the columns of cells to read; None for the usual ones."""
     filtered = [f.name for f in filters]
     if sql is None and rows != "cells":
@@ -250,10 +215,10 @@ def _wanted(filters: Sequence[_Filter], sql: str | None, columns: Sequence[str] 
     return [*usual, *filtered, *named]
 
 
-def _filtered(frame: Frame, filters: Sequence[_Filter]) -> Frame:
-    for wanted in filters:
-        frame = frame.take(wanted.mask(frame))
-    return frame
+def _filtered(frame: Frame, filters: Sequence[Filter], chosen: np.ndarray | None = None) -> Frame:
+    """Return the chosen rows that satisfy all filters; these are checked against the values of the whole table."""
+    masks = [wanted.mask(frame) for wanted in filters] + ([] if chosen is None else [chosen])
+    return frame.take(np.logical_and.reduce(masks)) if masks else frame
 
 
 def _joined(frame: Frame, cells: Frame, names: Sequence[str]) -> Frame:
@@ -276,7 +241,7 @@ def _python(frame: Frame, name: str) -> list[Any]:
     values = frame.columns[name]
     given: list[Any] = values.tolist()
     if values.dtype.kind == "f":
-        flag = name in _FLAGS
+        flag = name in FLAGS
         flat = [None if v != v else bool(v) if flag else v for v in values.ravel().tolist()]  # noqa: PLR0124 (NaN)
         if values.ndim == 1:
             return flat
@@ -284,7 +249,3 @@ def _python(frame: Frame, name: str) -> list[Any]:
     if values.ndim == 1:
         return given
     return [entries[:length] for entries, length in zip(given, frame.lengths[name].tolist(), strict=True)]
-
-
-def _known(names: Sequence[str]) -> str:
-    return f"known are {', '.join(names)}"

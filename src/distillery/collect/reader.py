@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Int
 
+from distillery import files
 from distillery.cell import STORE, Cell, Experiment
 from distillery.collect.columns import (
     CELLS,
@@ -90,6 +91,36 @@ def read_conditions(results: Path) -> Frame:
         DistilleryError: There is no store, or it is damaged or of another version.
     """
     return _pinned(results, _conditions)
+
+
+def read_attributes(results: Path) -> dict[str, Any]:
+    """Read what a result store says of itself.
+
+    Args:
+        results: The results folder.
+
+    Returns:
+        ``config``, the configuration of its sweep, as JSON has it; ``systems``, the definition of each of its systems,
+        empty in a store of an earlier version; ``config_hash``; ``git_commit``, of the program that collected it.
+
+    Raises:
+        DistilleryError: There is no store, or it is damaged.
+    """
+    path = followed(results / STORE) / "zarr.json"
+    try:
+        content = files.read_json(path, "run `distillery collect` again")["attributes"]
+        config, systems = json.loads(content["config"]), json.loads(content.get("systems", "{}"))
+        if not (isinstance(config, dict) and isinstance(systems, dict)):
+            raise TypeError("config or systems is no mapping")
+        return {
+            "config": config,
+            "systems": systems,
+            **{name: str(content[name]) for name in ("config_hash", "git_commit")},
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise DistilleryError(
+            f"{path}: lacks what it should hold ({error!r}); run `distillery collect` again"
+        ) from None
 
 
 def _pinned(results: Path, read: Callable[[Path], _T]) -> _T:

@@ -229,6 +229,7 @@ def _read_verify(result: Values) -> Values:
         # There is no true law of halos, and no verdict.
         "recovered": _flag(result["recovered"]),
         "form": "" if result["form"] is None else _text(result["form"]),
+        "verdict_reason": _text(result.get("reason", "")),
         "component_recovered": [_flag(component["recovered"]) for component in components],
         "on_front": [
             math.nan if component["recovered"] is None else float(bool(component["recovered"] or component["others"]))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
 
 import duckdb
 import numpy as np
 
-from distillery.collect.columns import CELLS, CONDITIONS, EQUATIONS
+from distillery.collect.filters import FLAGS
 from distillery.collect.reader import Frame
 from distillery.collect.text import Table
 from distillery.errors import DistilleryError
 
-_FLAGS = frozenset(column.name for column in (*CELLS, *EQUATIONS, *CONDITIONS) if column.kind == "flag")
+_TABLES = "the tables are cells, equations and conditions; DESCRIBE lists the columns of one, as in: DESCRIBE cells"
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -42,14 +45,35 @@ def ask(sql: str, frames: Mapping[str, Frame]) -> Table:
         try:
             statements = connection.extract_statements(sql)
             if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-                raise DistilleryError(f"sql: is no question; write one SELECT or WITH … SELECT; {_tables(frames)}")
+                raise DistilleryError(f"sql: is no question; write one SELECT or WITH … SELECT\n{_TABLES}")
             connection.execute(statements[0])
             names = tuple(entry[0] for entry in connection.description or ())
             rows = connection.fetchall()
         except duckdb.Error as error:
-            problem = (str(error).splitlines() or ["cannot be answered"])[0].rstrip(" .!")
-            raise DistilleryError(f"sql: {problem}; {_tables(frames)}") from None
-    return Table(names, tuple(tuple(row) for row in rows))
+            lines = [line for line in str(error).splitlines() if line.strip()] or ["cannot be answered"]
+            raise DistilleryError("\n".join([f"sql: {lines[0]}", *lines[1:], _TABLES])) from None
+    return Table(_distinct(names), tuple(tuple(_plain(value) for value in row) for row in rows))
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names with a number added to those that stood before: an object of JSON has each name once."""
+    found: dict[str, None] = {}
+    for name in names:
+        numbered = (f"{name}_{number}" for number in itertools.count(1))
+        found[name if name not in found else next(n for n in numbered if n not in found and n not in names)] = None
+    return tuple(found)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with decimal numbers as numbers, inside of lists and structures too."""
+    match value:
+        case Decimal():
+            return int(value) if value.as_tuple().exponent == 0 else float(value)
+        case list() | tuple():
+            return [_plain(entry) for entry in value]
+        case dict():
+            return {_plain(key): _plain(entry) for key, entry in value.items()}
+    return value
 
 
 def _create(connection: duckdb.DuckDBPyConnection, table: str, frame: Frame) -> None:
@@ -78,9 +102,4 @@ def _expression(name: str, part: str, values: np.ndarray) -> str:
     if values.dtype.kind == "i":
         return f'"{part}"'
     number = f"""nullif("{part}", 'nan'::DOUBLE)"""
-    return f"CAST({number} AS BOOLEAN)" if name in _FLAGS else number
-
-
-def _tables(frames: Mapping[str, Frame]) -> str:
-    shown = [f"{name}({', '.join(frame.columns)})" for name, frame in frames.items()]
-    return f"the tables are {' and '.join(shown)}"
+    return f"CAST({number} AS BOOLEAN)" if name in FLAGS else number

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from distillery import claim
-from distillery.cell import LOG, SPLITS, STAGES, Cell, Experiment, Split, Stage
+from distillery.cell import LOG, SPLITS, STAGES, STORE, Cell, Experiment, Split, Stage
+from distillery.collect.reader import read_attributes
 from distillery.collect.state import STATES, StageState, State, cell_states, experiment_states
 from distillery.collect.text import align, counted
+from distillery.config import load_config, parse_config
 from distillery.errors import DistilleryError
 from distillery.slurm.commands import Job
 from distillery.slurm.queue import Queue, comment
-from distillery.sweep import Sweep, as_run
+from distillery.sweep import RESOLVED, Sweep, as_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,23 @@ class SweepStatus:
         if isinstance(subject, Cell):
             return self.sweep.job_of(subject).log(self.sweep.results, part)
         return self.sweep.results / LOG.format(experiment=subject, name=f"simulate-{part}")
+
+
+def sweep_of(results: Path) -> Sweep:
+    """Return the sweep of a results folder, which may have been moved or copied since.
+
+    Args:
+        results: The folder.
+
+    Raises:
+        DistilleryError: It has neither the configuration of a run nor a result store.
+    """
+    path = results / RESOLVED
+    if path.is_file():
+        return Sweep(load_config(path), results)
+    if not (results / STORE).exists():
+        raise DistilleryError(f"{results}: is no results folder, it has neither {RESOLVED} nor {STORE}; give --config")
+    return Sweep(parse_config(read_attributes(results)["config"], str(results / STORE)), results)
 
 
 def status(sweep: Sweep, cells: Sequence[Cell] = ()) -> SweepStatus:

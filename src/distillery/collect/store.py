@@ -58,6 +58,7 @@ def build(sweep: Sweep, records: Sequence[Record]) -> xr.DataTree:
             "title": "Results of a distillery sweep",
             "config": json.dumps(sweep.config.model_dump(mode="json"), sort_keys=True),
             "config_hash": sweep.config_hash,
+            "systems": json.dumps(_systems(sweep), sort_keys=True),
             "git_commit": commit(),
             "versions": json.dumps(versions(), sort_keys=True),
         }
@@ -70,6 +71,11 @@ def build(sweep: Sweep, records: Sequence[Record]) -> xr.DataTree:
             "/conditions": _conditions(sweep, records),
         }
     )
+
+
+def _systems(sweep: Sweep) -> dict[str, Any]:
+    """Return the definition of every system of a sweep, the built-in ones too, which another version may change."""
+    return {e.system: sweep.system(e).model_dump(mode="json") for e in sweep.experiments if sweep.kind(e) == "bodies"}
 
 
 def write(tree: xr.DataTree, folder: Path) -> None:

@@ -60,7 +60,8 @@ def render(table: Table, output: Output, width: int | None = None) -> str:
         case "table":
             rows_shown = [[show(value) for value in row] for row in table.rows]
             numeric = [all(_is_number(row[i]) for row in table.rows) for i in range(len(table.names))]
-            return align(table.names, rows_shown, right=numeric, width=width)
+            none = "" if table.rows else "\n(no rows)"
+            return align(table.names, rows_shown, right=numeric, width=width) + none
 
 
 def align(

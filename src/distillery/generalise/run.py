@@ -29,7 +29,9 @@ from distillery.turn import turn
 from distillery.verify.composed import HeldOut, errors
 
 # What is followed over long times.
-_FOLLOWED = ("network", "refitted")
+_FOLLOWED = ("network", "refitted", "clean")
+# Whose paths are kept to be drawn: those of the clean law would cover those of the refitted one.
+_DRAWN = ("network", "refitted")
 # Saved times of a rollout, and how many of the system's time steps a step of it is long.
 _TIMES, _STEP = 101, 2
 # Digits of the positions of the first simulation, which are kept to be drawn.
@@ -135,7 +137,8 @@ def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Predic
     found, paths = {}, {"true": _drawn(true[:, 0])}
     for name, predictor in followed.items():
         position, velocity = rolled_out(predictor.acceleration, bodies, np.stack([senders, receivers]), times, steps)
-        paths[name] = _drawn(position[:, 0])
+        if name in _DRAWN:
+            paths[name] = _drawn(position[:, 0])
         off = distance(position, true)
         found[name] = {
             "horizon": horizon(off, times, settings.horizon),

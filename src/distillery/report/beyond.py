@@ -50,9 +50,10 @@ def beyond_tables(study: Study) -> list[Block]:
     parts += [
         Heading(2, "Beyond the training data"),
         Paragraph(
-            "Median errors as above, network → refitted law, and of how many seeds the law is right within the limits "
-            "of verification; means are the column `mae` of `distillery query --conditions`. The last column is the "
-            "time until half of the simulations that network and law follow are a tenth of the system's size from "
+            "Median errors as above, network → refitted law, and for how many seeds the law holds: it is right within "
+            "the limits of verification. Means are the column `mae` of `distillery query --conditions`. The last "
+            "column is the time until half of the simulations that network and law follow are a tenth of the system's "
+            "size from "
             "where they should be."
         ),
     ]
@@ -99,7 +100,7 @@ def _under(cells: Sequence[Found], condition: str) -> str:
     judged = [own["refitted"].get("holds") == 1.0 for own in found if "refitted" in own]
     if math.isnan(network) and not judged:
         return DASH
-    right = f", {sum(judged)}/{len(judged)}" if judged else ""
+    right = f", holds {sum(judged)}/{len(judged)}" if judged else ""
     return f"{_shown(network)} → {_shown(law)}{right}"
 
 

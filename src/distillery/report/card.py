@@ -17,6 +17,7 @@ from distillery.report.film import film
 from distillery.report.front import Point
 from distillery.report.html import escape, figure, folded, identifier
 from distillery.report.law import law_part
+from distillery.report.laws import why_not
 from distillery.report.mathml import equation
 from distillery.report.messages import TARGET_NAMES, MessageFit, Target, message_fits, r2_shown, share_outside, window
 from distillery.report.plot import Axis, dots, drawing, line
@@ -48,7 +49,9 @@ def card(sweep: Sweep, shown: Shown) -> str:
     """
     cell = shown.cell
     fits, note = _fits(sweep, shown)
+    reason = why_not(shown.values) if shown.number("recovered") != 1.0 else ""
     content = [
+        f'<p class="note">why not: {escape(reason)}</p>' if reason else "",
         _equations(sweep, shown),
         law_part(sweep, shown),
         f'<div class="plots">{note}{_pictures(sweep, shown, fits)}{"".join(predicted_paths(sweep, shown))}</div>',
@@ -76,7 +79,7 @@ def verdict(recovered: float, on_front: Collection[float], form: str = "") -> tu
         return "yes", form or "recovered"
     if on_front and all(flag == 1.0 for flag in on_front):
         return "near", "on front"
-    return "no", "not found"
+    return "no", "not recovered"
 
 
 def _brief(shown: Shown) -> str:

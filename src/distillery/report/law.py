@@ -52,7 +52,10 @@ def law_part(sweep: Sweep, shown: Shown) -> str:
     )
     parts = [
         f'<div class="equation"><div class="label">the law in the network\'s place, {escape(form)}</div>',
-        *(f'<div class="scroll" tabindex="0">{_line(text, shown.cell.experiment.dim)}</div>' for text in _lines(shown)),
+        *(
+            f'<div class="scroll" tabindex="0">{law_line(text, shown.cell.experiment.dim)}</div>'
+            for text in _lines(shown)
+        ),
         "</div>",
         note,
         _before(sweep, shown),
@@ -71,9 +74,7 @@ def _before(sweep: Sweep, shown: Shown) -> str:
     """Return the law as distilled, then with refitted constants and their standard errors, folded."""
     origin, dim = origin_of(sweep, shown), shown.cell.experiment.dim
     parts = [
-        f'<div class="equation"><div class="label">{WORDS[form]}</div>'
-        + "".join(f'<div class="scroll" tabindex="0">{_line(line, dim)}</div>' for line in text.split("; "))
-        + "</div>"
+        f'<div class="equation"><div class="label">{WORDS[form]}</div>' + law_lines(text.split("; "), dim) + "</div>"
         for form, text in (("raw", origin.raw), ("refitted", origin.refitted))
         if text
     ]
@@ -91,8 +92,23 @@ def _lines(shown: Shown) -> list[str]:
     return shown.text("law").split("; ")
 
 
-def _line(text: str, dim: int) -> str:
-    """Return one equation of a law; what cannot be typeset is shown as it stands."""
+def law_lines(lines: Sequence[str], dim: int) -> str:
+    """Return the equations of a law, typeset, each in a box of its own.
+
+    Args:
+        lines: The equations, as ``replace.text.line`` gives them.
+        dim: Dimensions of space.
+    """
+    return "".join(f'<div class="scroll" tabindex="0">{law_line(line, dim)}</div>' for line in lines)
+
+
+def law_line(text: str, dim: int) -> str:
+    """Return one equation of a law, typeset; what cannot be read is shown as it stands.
+
+    Args:
+        text: The equation, as ``replace.text.line`` gives it.
+        dim: Dimensions of space.
+    """
     left, _, right = text.partition(" = ")
     symbols = ("Δ", *feature_names(dim), *own_names(dim), *momentum_names(dim), *(f"s{k + 1}" for k in range(dim)))
     try:

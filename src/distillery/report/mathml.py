@@ -146,7 +146,9 @@ def _inside(node: Any, least: int) -> str:
 def _cases(node: Any) -> str:
     rows = []
     for value, condition in node.args:
-        when = "<mtext>otherwise</mtext>" if condition == sympy.true else f"<mtext>if </mtext>{_condition(condition)}"
+        when = "<mtext>otherwise</mtext>"
+        if condition != sympy.true:
+            when = f'<mtext>if</mtext><mspace width="0.3em"/>{_condition(condition)}'
         rows.append(f"<mtr><mtd>{_walk(value)[0]}</mtd><mtd>{when}</mtd></mtr>")
     return f'<mrow><mo fence="true" stretchy="true">{{</mo><mtable columnalign="left">{"".join(rows)}</mtable></mrow>'
 

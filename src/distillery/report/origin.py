@@ -67,10 +67,11 @@ def origin(study: Study) -> list[Block]:
             "of each the first that went well counts, in the order of the folders."
         )
         blocks.append(Paragraph(text))
-    if not study.bodies.cells:
+    if not study.bodies.beside_paper:
         return blocks
+    there = {study.paper_row(row) for row in study.rows}
     models = [name for name in paper.LOSS_MODELS if name not in study.models]
-    rows = [f"{system}-{dim}" for system, dim in paper.ROWS if (system, dim) not in {row.paper for row in study.rows}]
+    rows = [f"{system}-{dim}" for system, dim in paper.ROWS if (system, dim) not in there]
     lacking = [f"{what} {', '.join(names)}" for what, names in (("models", models), ("rows", rows)) if names]
     if lacking:
         blocks.append(Paragraph(f"Of the paper's, no store has the {', nor the '.join(lacking)}."))

@@ -20,6 +20,7 @@ from distillery.report.document import Block, Bullets, Grid, Heading, Paragraph,
 from distillery.report.evidence import evidence_markdown
 from distillery.report.halo import halo_experiment, halo_tables
 from distillery.report.html import blocks_html, escape, folded, identifier, inline
+from distillery.report.laws import laws_blocks, laws_html, why_not
 from distillery.report.origin import made, missing_part, origin
 from distillery.report.plot import paths
 from distillery.report.selected import selected_note
@@ -32,9 +33,13 @@ _SIMULATIONS = 3
 _SNAPSHOTS = 120
 # So many seeds of a system and a model stand in one entry of the overview.
 _SEEDS = 12
+# What came of a cell, by the class of its colour.
+_MARKS = {"yes": "✓", "near": "○", "no": "✗"}
+_WORDS = {"yes": "law recovered", "near": "on the front, not chosen", "no": "not recovered"}
 _PARTS = (
+    ("laws", "Laws"),
     ("cells", "Cells"),
-    ("paper", "Beside the paper"),
+    ("paper", "Tables"),
     ("halos", "Halos"),
     ("missing", "What is missing"),
     ("origin", "Where it is from"),
@@ -81,17 +86,19 @@ def page(sweep: Sweep, study: Study, shown: Sequence[Shown], today: datetime.dat
 
 def _left_out(study: Study) -> tuple[str, ...]:
     """Return the parts that a page goes without."""
-    return (*(() if study.bodies.cells else ("cells", "paper")), *(() if study.halos.cells else ("halos",)))
+    return (*(() if study.bodies.cells else ("laws", "cells", "paper")), *(() if study.halos.cells else ("halos",)))
 
 
 def _of_bodies(sweep: Sweep, study: Study, shown: Sequence[Shown]) -> list[str]:
     if not study.cells:
         return []
     return [
+        _headed("laws"),
+        laws_html(study, frozenset(str(found.cell) for found in shown)),
         _headed("cells"),
         _overview(study, {found.cell for found in shown}),
         blocks_html(_limit_note(study, shown)),
-        "\n".join(_experiment(sweep, experiment, cells) for experiment, cells in _by_experiment(shown)),
+        "\n".join(_experiment(sweep, study, experiment, cells) for experiment, cells in _by_experiment(shown)),
         _headed("paper"),
         _sections(paper_tables(study)),
     ]
@@ -128,6 +135,7 @@ def page_markdown(sweep: Sweep, study: Study, shown: Sequence[Shown], today: dat
     if study.bodies.cells:
         lines = [_line(sweep, found) for found in of_bodies]
         blocks += [
+            *laws_blocks(study.bodies),
             Heading(2, "Cells"),
             *_limit_note(study.bodies, of_bodies),
             Grid(("", "verdict", "test error (median)", "equations", "pictures"), lines),
@@ -155,13 +163,15 @@ def _title(study: Study) -> str:
 
 
 def _counts(study: Study) -> list[tuple[str, str]]:
+    """Return how many cells came to what, as the table that a run ends with says it."""
     statuses = Counter(found.status for found in study.cells)
-    recovered = sum(found.number("recovered") == 1.0 for found in study.cells)
+    of_bodies = study.bodies.cells
+    recovered = sum(found.number("recovered") == 1.0 for found in of_bodies)
     others = [(f"{count:,}", status) for status, count in sorted(statuses.items()) if status != "ok"]
     return [
         (f"{len(study.cells):,}", "cell" if len(study.cells) == 1 else "cells"),
         (f"{statuses['ok']:,}", "finished"),
-        *([(f"{recovered:,}", "laws recovered")] if study.bodies.cells else []),
+        *([(f"{recovered:,} of {len(of_bodies):,}", "recovered")] if of_bodies else []),
         *others,
     ]
 
@@ -200,21 +210,27 @@ def _overview(study: Study, shown: Iterable[object]) -> str:
             more = f" <small>and {len(cells) - _SEEDS:,} more</small>" if len(cells) > _SEEDS else ""
             entries.append(f'<td class="seeds">{seeds}{more}</td>')
         rows.append(f'<tr><th scope="row">{escape(row)}</th>{"".join(entries)}</tr>')
+    marks = [f'<span class="{kind}">{_MARKS[kind]} {words}</span>' for kind, words in _WORDS.items()]
     return (
-        "<p>Each number is a seed: <span class='yes'>law recovered</span>, "
-        "<span class='near'>the law is on the front but was not chosen</span>, not found, or, dashed, not shown.</p>"
+        f"<p>A mark for each seed: {', '.join(marks)}; dashed: not finished, or not shown below.</p>"
         f'<div class="scroll" tabindex="0"><table><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
 def _seed(found: Found, linked: bool) -> str:
-    data = f".{found.cell.experiment.seed}" if found.cell.experiment.seed else ""
-    number = f"{found.cell.seed}{data}"
-    if not linked:
-        return f'<span title="{escape(found.status)}">{number}</span>'
+    """Return the mark of a cell: what came of it, and its seeds, which are no counts."""
+    data = f", data {found.cell.experiment.seed}" if found.cell.experiment.seed else ""
+    name = f"seed {found.cell.seed}{data}"
+    if found.status != "ok":
+        return f'<span title="{escape(found.values["reason"])}">{escape(found.status)}, {name}</span>'
     kind, _ = verdict(found.number("recovered"), found.values.get("on_front", []))
-    return f'<a class="{kind}" href="#{identifier(str(found.cell))}" title="{escape(found.cell)}">{number}</a>'
+    mark = f"{_MARKS[kind]} {name}"
+    if not linked:
+        return f'<span class="{kind}">{mark}</span>'
+    reason = why_not(found.values) if kind != "yes" else ""
+    title = f"{found.cell}: {reason}" if reason else str(found.cell)
+    return f'<a class="{kind}" href="#{identifier(str(found.cell))}" title="{escape(title)}">{mark}</a>'
 
 
 def _by_experiment(shown: Sequence[Shown]) -> list[tuple[Experiment, list[Shown]]]:
@@ -224,9 +240,12 @@ def _by_experiment(shown: Sequence[Shown]) -> list[tuple[Experiment, list[Shown]
     return list(groups.items())
 
 
-def _experiment(sweep: Sweep, experiment: Experiment, cells: Sequence[Shown]) -> str:
-    recovered = sum(found.number("recovered") == 1.0 for found in cells)
-    summary = f"{escape(experiment)} <small>{counted(len(cells), 'cell')}, {recovered:,} recovered</small>"
+def _experiment(sweep: Sweep, study: Study, experiment: Experiment, cells: Sequence[Shown]) -> str:
+    every = [found for found in study.cells if found.cell.experiment == experiment]
+    recovered = sum(found.number("recovered") == 1.0 for found in every)
+    part = f", {len(cells):,} shown" if len(cells) < len(every) else ""
+    told = f"{recovered:,} of {counted(len(every), 'cell')} recovered{part}"
+    summary = f"{escape(experiment)} <small>{told}</small>"
     content = _trajectories(sweep, experiment) + "".join(card(sweep, found) for found in cells)
     return folded(summary, content, kind="experiment")
 

@@ -9,7 +9,7 @@ paper's kl has a weight of 1, as the variant kl-paper of the preset paper; its n
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -108,11 +108,12 @@ def value(table: Entries[_T], row: Row, model: str) -> _T | None:
     return table.get(row, {}).get(_ALSO_CALLED.get(model, model))
 
 
-def least_loss(row: Row) -> tuple[str, float] | None:
-    """Return the model with the smallest loss of a row of table 3, and that loss; None where there is no such row.
+def least_loss(row: Row, models: Collection[str] = LOSS_MODELS) -> tuple[str, float] | None:
+    """Return the model with the smallest loss of a row of table 3, and that loss; None where there is none.
 
     Args:
         row: System and dimension.
+        models: Models that are compared.
     """
-    losses = TABLE_3.get(row)
+    losses = {model: loss for model, loss in TABLE_3.get(row, {}).items() if model in models}
     return min(losses.items(), key=lambda entry: entry[1]) if losses else None

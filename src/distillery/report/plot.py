@@ -221,7 +221,7 @@ def bars(x: Axis, y: Axis, up: Float[np.ndarray, " bar"], dark: int) -> str:
 
 
 def paths(bodies: Float[np.ndarray, "time body plane"], title: str, kinds: int = 8) -> str:
-    """Return the paths of bodies in a plane, equal lengths along both of its axes, a dot at the end of each.
+    """Return the paths of bodies in a plane, a dot at the end of each, and a bar of some length in the same units.
 
     Args:
         bodies: Where they are (dimensionless).
@@ -238,9 +238,20 @@ def paths(bodies: Float[np.ndarray, "time body plane"], title: str, kinds: int =
         kind = f"body b{body % kinds}"
         drawn.append(f'<path class="{kind}" d="{_path([tuple(place) for place in places[:, body].tolist()])}"/>')
         drawn.append(f'<path class="{kind} end" d="M{end[0]} {end[1]}h0"/>')
-    return (
-        f'<svg class="plot" viewBox="0 0 300 300" role="img"><title>{escape(title)}</title>' + "".join(drawn) + "</svg>"
+    length = _round_length(size / 3)
+    right, text = 10 + round(280 * length / size), f"{_text(length)} (dimensionless)"
+    drawn.append(
+        f'<path class="frame" d="M10 312V318H{right}V312"/><text class="tick" x="{right + 6}" y="320">{text}</text>'
     )
+    return (
+        f'<svg class="plot" viewBox="0 0 300 326" role="img"><title>{escape(title)}</title>' + "".join(drawn) + "</svg>"
+    )
+
+
+def _round_length(most: float) -> float:
+    """Return the largest of 1, 2 or 5 times a power of ten that is not above a length."""
+    power = 10.0 ** math.floor(math.log10(most))
+    return next((k * power for k in (5, 2) if k * power <= most), power)
 
 
 def _places(

@@ -12,6 +12,7 @@ from distillery.report.pooled import DASH, Pooled, beside, loss_text, pool, shar
 from distillery.report.study import Found, RowName, Study
 
 _TOGETHER = "recovered_together"
+_OF_PAPER = "; in brackets whether the paper's authors found the law"
 _NODE_COLUMNS = ("node_equation", "node_recovered")
 _COMPOSED_COLUMNS = ("composed_mae", "composed_medae")
 
@@ -22,7 +23,7 @@ def table_5(study: Study) -> list[Block]:
         Heading(2, "Table 5: is the law recovered?"),
         Paragraph(
             "Seeds of which the chosen expressions are, in all components, the true law up to its gauge, as "
-            "`distillery verify` decides it; in brackets whether the paper's authors found the law."
+            "`distillery verify` decides it" + (_OF_PAPER if study.beside_paper else "") + "."
         ),
         _by_row(study, lambda row, model: _verdict(study, row, model), lambda cells: _share(cells, with_form=False)),
     ]
@@ -69,7 +70,7 @@ def _share(cells: Sequence[Found], with_form: bool = True) -> str:
 
 
 def _verdict(study: Study, row: RowName, model: str) -> str:
-    known = paper.value(paper.TABLE_5, row.paper, model)
+    known = study.of_paper(paper.TABLE_5, row, model)
     return beside(_share(study.at(row, model)), None if known is None else "yes" if known else "no")
 
 
@@ -88,7 +89,14 @@ def _common(cells: Sequence[Found]) -> str:
 def _details(study: Study, model: str) -> Grid:
     with_node, composed = study.has(*_NODE_COLUMNS), study.has(*_COMPOSED_COLUMNS)
     with_common = study.has(_TOGETHER)
-    headings = ["", "recovered", "paper", *(["together"] if with_common else []), "on front", "by engine"]
+    headings = [
+        "",
+        "recovered",
+        *(["paper"] if study.beside_paper else []),
+        *(["together"] if with_common else []),
+        "on front",
+        "by engine",
+    ]
     headings += ["node function"] if with_node else []
     headings += ["composed error", "its median"] if composed else []
     headings.append("chosen expressions")
@@ -97,10 +105,11 @@ def _details(study: Study, model: str) -> Grid:
         cells = study.at(row, model)
         if not cells:
             continue
-        known = paper.value(paper.TABLE_5, row.paper, model)
+        known = study.of_paper(paper.TABLE_5, row, model)
         shown = _example(cells)
         name = plain(f"{row}, control" if model in study.controls else str(row))
-        line = [name, _share(cells), DASH if known is None else "yes" if known else "no"]
+        line = [name, _share(cells)]
+        line += [DASH if known is None else "yes" if known else "no"] if study.beside_paper else []
         line += [*([_common(cells)] if with_common else []), _on_front(cells), _by_engine(cells)]
         line += [_node(cells, shown)] if with_node else []
         line += [loss_text(_flags(cells, column)) for column in _COMPOSED_COLUMNS] if composed else []

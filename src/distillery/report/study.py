@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from distillery import files
 from distillery.cell import STORE, Cell
 from distillery.collect.columns import CONDITIONS
-from distillery.collect.reader import Frame, read_cells, read_conditions, read_equations
+from distillery.collect.reader import Frame, read_attributes, read_cells, read_conditions, read_equations
 from distillery.collect.swap import followed
 from distillery.errors import DistilleryError
 from distillery.models import MODELS
-from distillery.report.paper import ROWS
+from distillery.report import paper
 
+_T = TypeVar("_T")
+# The paper's tables are of so many bodies.
+PAPER_BODIES = 4
 Beyond = Mapping[str, Mapping[str, Mapping[str, float | str]]]
 READINGS = ("std", "principal")
 FITS = ("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robust", "r2_gauge_free")
@@ -43,6 +44,7 @@ _WHERE_THERE = (
     *("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robust", "force_r2_gauge_free"),
     *(f"{reading}_{fit}" for reading in READINGS for fit in FITS),
     *("node_equation", "node_recovered", "composed_mae", "composed_medae"),
+    *("verdict_reason", "label_std", "replacement_reason", "law_form"),
     *("law", "law_source", "error_network_medae", "error_raw_medae", "error_refitted_medae", "error_clean_medae"),
 )
 
@@ -63,12 +65,7 @@ class RowName:
 
     def __str__(self) -> str:
         name = f"{self.system}-{self.dim}"
-        return name if self.bodies == 4 else f"{name}, {self.bodies} bodies"
-
-    @property
-    def paper(self) -> tuple[str, int]:
-        """The row of the paper's tables."""
-        return self.system, self.dim
+        return name if self.bodies == PAPER_BODIES else f"{name}, {self.bodies} bodies"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +123,7 @@ class Store:
         counts: The number of cells by status.
         lacking: Columns that it does not have.
         notes: What could not be read, one line each.
+        systems: The definition of each system, as JSON has it.
     """
 
     results: Path
@@ -135,6 +133,7 @@ class Store:
     counts: Mapping[str, int]
     lacking: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    systems: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,8 +154,13 @@ class Study:
     def rows(self) -> list[RowName]:
         """The rows: the paper's in its order, then others as they come."""
         names = list(dict.fromkeys(found.row for found in self.cells))
-        paper = sorted((name for name in names if name.paper in ROWS), key=lambda n: (ROWS.index(n.paper), n.bodies))
-        return [*paper, *(name for name in names if name.paper not in ROWS)]
+        order = {row: place for place, row in enumerate(paper.ROWS)}
+
+        def place(name: RowName) -> tuple[int, int]:
+            known = order.get((name.system, name.dim))
+            return (len(order), 0) if known is None else (known, name.bodies)
+
+        return sorted(names, key=place)
 
     @functools.cached_property
     def models(self) -> list[str]:
@@ -181,6 +185,35 @@ class Study:
     def halos(self) -> Study:
         """The same with the cells of halos only; how many there are is not theirs to say."""
         return dataclasses.replace(self, cells=tuple(found for found in self.cells if not found.cell.experiment.bodies))
+
+    def paper_row(self, row: RowName) -> paper.Row | None:
+        """Return the row of the paper's tables that has this system; None where they lack it.
+
+        A system that the configuration defines is not the paper's, whatever its name.
+        """
+        own = any(row.system in store.config.get("systems", {}) for store in self.stores)
+        known = (row.system, row.dim) in paper.ROWS and row.bodies == PAPER_BODIES
+        return (row.system, row.dim) if known and not own else None
+
+    def of_paper(self, table: paper.Entries[_T], row: RowName, model: str) -> _T | None:
+        """Return the paper's entry for a row and a model; None where it has none, or the model is another one."""
+        known = self.paper_row(row)
+        return None if known is None or self._redefined(model) else paper.value(table, known, model)
+
+    def least_loss_of_paper(self, row: RowName, models: Sequence[str]) -> tuple[str, float] | None:
+        """Return which of some models has the paper's smallest loss of a row, and that loss; None where none has."""
+        known = self.paper_row(row)
+        same = [model for model in models if not self._redefined(model)]
+        return None if known is None else paper.least_loss(known, same)
+
+    def _redefined(self, model: str) -> bool:
+        """Tell whether a configuration gives the name of a built-in model to another one."""
+        return model in MODELS and any(model in store.config.get("variants", {}) for store in self.stores)
+
+    @functools.cached_property
+    def beside_paper(self) -> bool:
+        """Whether the paper has any of the rows."""
+        return any(self.paper_row(row) is not None for row in self.rows)
 
     def at(self, row: RowName, model: str) -> list[Found]:
         """Return the cells of a row and a model."""
@@ -225,7 +258,7 @@ def read_study(folders: Sequence[Path]) -> Study:
 def _read_store(folder: Path) -> tuple[Store, list[Found]]:
     there = [name for name in _WHERE_THERE if (followed(folder / STORE) / "cells" / name).is_dir()]
     frame = read_cells(folder, [*_ALWAYS, *there])
-    attributes = _attributes(folder)
+    attributes = read_attributes(folder)
     config, notes = attributes["config"], []
     engines: dict[str, dict[str, float]] = {}
     if config.get("distillation", {}).get("compare"):
@@ -238,7 +271,14 @@ def _read_store(folder: Path) -> tuple[Store, list[Found]]:
     lacking = tuple(name for name in _WHERE_THERE if name not in frame.columns)
     counts = Counter(entry.status for entry in found)
     return Store(
-        folder, config, attributes["config_hash"], attributes["git_commit"], counts, lacking, tuple(notes)
+        folder,
+        config,
+        attributes["config_hash"],
+        attributes["git_commit"],
+        counts,
+        lacking,
+        tuple(notes),
+        attributes["systems"],
     ), found
 
 
@@ -259,24 +299,6 @@ def read_beyond(folder: Path) -> dict[str, dict[str, dict[str, dict[str, float |
         known = {name: v for name, v in zip(names, values, strict=True) if v == v and v != ""}  # noqa: PLR0124
         found.setdefault(cell, {}).setdefault(condition, {})[predictor] = known
     return found
-
-
-def _attributes(folder: Path) -> dict[str, Any]:
-    path = followed(folder / STORE) / "zarr.json"
-    try:
-        content = files.read_json(path, "run `distillery collect` again")["attributes"]
-        return {**{name: str(content[name]) for name in ("config_hash", "git_commit")}, "config": _config(content)}
-    except (KeyError, TypeError, ValueError) as error:
-        raise DistilleryError(
-            f"{path}: lacks what it should hold ({error!r}); run `distillery collect` again"
-        ) from None
-
-
-def _config(content: Mapping[str, Any]) -> dict[str, Any]:
-    config = json.loads(content["config"])
-    if not isinstance(config, dict):
-        raise TypeError("config is no mapping")
-    return config
 
 
 def _found(

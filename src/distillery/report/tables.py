@@ -21,12 +21,6 @@ _FIT_HEADINGS = ("F", "F robust", "F/m", "F/m robust", "gauge-free")
 # The same of the reading that was distilled, which every store has.
 _DISTILLED_FITS = (*FITS[:-1], "force_r2_gauge_free")
 _TARGETS = (("F", "force_r2_robust"), ("F/m", "acceleration_r2_robust"))
-_MARKS = (
-    "Entries are the mean over seeds ± its sample standard deviation, and in brackets what the paper reports. "
-    "`2 of 3 (1 diverged)`: the mean is over two of three seeds, and why. `–`: no seed has a value. "
-    "`not run`: the sweeps have no such cell. The paper's kl has a weight of 1, the built-in kl one of "
-    f"{MODELS['kl'].weight:g}."
-)
 
 
 def tables_text(folders: Sequence[Path]) -> str:
@@ -61,7 +55,20 @@ def paper_tables(study: Study) -> list[Block]:
     Args:
         study: The study.
     """
-    return [Paragraph(_MARKS), *table_1(study), *table_3(study), *table_5(study), *beyond_tables(study)]
+    return [Paragraph(_marks(study)), *table_1(study), *table_3(study), *table_5(study), *beyond_tables(study)]
+
+
+def _marks(study: Study) -> str:
+    """Return what the entries of the tables mean; what the paper has is mentioned where it is shown."""
+    marks = "Entries are the mean over seeds ± its sample standard deviation"
+    marks += ", and in brackets what the paper reports. " if study.beside_paper else ". "
+    marks += (
+        "`2 of 3 (1 diverged)`: the mean is over two of three seeds, and why. `–`: no seed has a value. "
+        "`not run`: the sweeps have no such cell."
+    )
+    if study.beside_paper and "kl" in study.models:
+        marks += f" The paper's kl has a weight of 1, the built-in kl one of {MODELS['kl'].weight:g}."
+    return marks
 
 
 def table_1(study: Study) -> list[Block]:
@@ -70,8 +77,9 @@ def table_1(study: Study) -> list[Block]:
     parts: list[Block] = [
         Heading(2, "Table 1: do messages carry the force?"),
         Paragraph(
-            "R² of the message components (of FlatHGN: of the force that its pair energy gives) by a linear "
-            "combination of the true forces, mean over as many components as space has dimensions."
+            "R² of the message components"
+            + (" (of FlatHGN: of the force that its pair energy gives)" if "flathgn" in models else "")
+            + " by a linear combination of the true forces, mean over as many components as space has dimensions."
         ),
         Heading(3, "Best of F and F/m, robust, by the reading that was distilled"),
         _matrix(study, models, lambda row, model: _best_text(study, row, model)),
@@ -98,26 +106,37 @@ def table_3(study: Study) -> list[Block]:
         Paragraph("Mean over bodies of held-out simulations of Σ|a - â|."),
         _matrix(study, models, lambda row, model: _loss(study, row, model, "test_mae", with_paper=True)),
         Heading(3, "Median error"),
-        Paragraph("The median over bodies of the same, which close encounters do not move; the paper has none."),
+        Paragraph("The median over bodies of the same, which close encounters do not move."),
     ]
     if study.has("test_medae"):
         parts.append(_matrix(study, models, lambda row, model: _loss(study, row, model, "test_medae")))
     else:
         parts.append(Paragraph("Left out: no store has the column `test_medae`."))
     parts += [
-        Heading(3, "Ratio to the paper's best"),
-        Paragraph("Our mean over the smallest loss that the paper has in that row."),
-        Grid(
-            ("", *map(plain, models), "paper's best"),
-            [
-                [plain(str(row)), *(_ratio(study, row, model) for model in models), _paper_best(row)]
-                for row in study.rows
-                if paper.least_loss(row.paper) is not None
-            ],
-        ),
+        *_ratios(study, models),
         *_without(study, models, "a control experiment trains no network"),
     ]
     return parts
+
+
+def _ratios(study: Study, models: Sequence[str]) -> list[Block]:
+    known = [(row, study.least_loss_of_paper(row, models)) for row in study.rows]
+    rows = [
+        [
+            plain(str(row)),
+            *(_ratio(study, row, model, best[1]) for model in models),
+            f"{figures(best[1], 2)} ({best[0]})",
+        ]
+        for row, best in known
+        if best is not None
+    ]
+    if not rows:
+        return []
+    return [
+        Heading(3, "Ratio to the paper's best"),
+        Paragraph("Our mean over the smallest loss that the paper has in that row, of the models here."),
+        Grid(("", *map(plain, models), "paper's best"), rows),
+    ]
 
 
 def _without(study: Study, models: Sequence[str], why: str) -> list[Block]:
@@ -136,8 +155,8 @@ def _pooled(cells: Sequence[Found], value: Callable[[Found], float]) -> Pooled:
     return pool((value(found), found.status) for found in cells)
 
 
-def _paper_r2(row: RowName, model: str) -> str | None:
-    known = paper.value(paper.TABLE_1, row.paper, model)
+def _paper_r2(study: Study, row: RowName, model: str) -> str | None:
+    known = study.of_paper(paper.TABLE_1, row, model)
     return None if known is None else f"{known:.3f}"
 
 
@@ -147,7 +166,7 @@ def _best_text(study: Study, row: RowName, model: str) -> str:
     pooled = _pooled(cells, lambda found: best[found.cell][1])
     targets = [name for name, _ in _TARGETS if name in {target for target, value in best.values() if value == value}]  # noqa: PLR0124 (NaN)
     told = f"{' or '.join(targets)}: " if targets else ""
-    return beside(told + r2_text(pooled), _paper_r2(row, model))
+    return beside(told + r2_text(pooled), _paper_r2(study, row, model))
 
 
 def _best(found: Found) -> tuple[str, float]:
@@ -160,7 +179,7 @@ def _best(found: Found) -> tuple[str, float]:
 
 def _as_in_paper(study: Study, row: RowName, model: str) -> str:
     pooled = _pooled(study.at(row, model), lambda found: found.mean("std_force_r2_robust"))
-    return beside(r2_text(pooled), _paper_r2(row, model))
+    return beside(r2_text(pooled), _paper_r2(study, row, model))
 
 
 def _details(study: Study, model: str) -> Grid:
@@ -171,14 +190,13 @@ def _details(study: Study, model: str) -> Grid:
         cells = study.at(row, model)
         if not cells:
             continue
-        known = _paper_r2(row, model) or DASH
+        known = _paper_r2(study, row, model) or DASH
         for reading in READINGS if both else ("distilled",):
             names = [f"{reading}_{name}" for name in FITS] if both else _DISTILLED_FITS
             fits = [r2_text(_pooled(cells, lambda found, name=name: found.mean(name))) for name in names]  # type: ignore[misc]
-            lines.append(
-                [plain(str(row)), reading, *fits, known if reading != "principal" else "", _distilled(cells, reading)]
-            )
-    return Grid(("", "reading", *_FIT_HEADINGS, "paper", "distilled"), lines)
+            of_paper = [known if reading != "principal" else ""] if study.beside_paper else []
+            lines.append([plain(str(row)), reading, *fits, *of_paper, _distilled(cells, reading)])
+    return Grid(("", "reading", *_FIT_HEADINGS, *(["paper"] if study.beside_paper else []), "distilled"), lines)
 
 
 def _distilled(cells: Sequence[Found], reading: str) -> str:
@@ -190,19 +208,11 @@ def _distilled(cells: Sequence[Found], reading: str) -> str:
 
 
 def _loss(study: Study, row: RowName, model: str, name: str, with_paper: bool = False) -> str:
-    known = paper.value(paper.TABLE_3, row.paper, model) if with_paper else None
+    known = study.of_paper(paper.TABLE_3, row, model) if with_paper else None
     pooled = _pooled(study.at(row, model), lambda found: found.number(name))
     return beside(loss_text(pooled), None if known is None else figures(known, 2))
 
 
-def _ratio(study: Study, row: RowName, model: str) -> str:
-    best = paper.least_loss(row.paper)
+def _ratio(study: Study, row: RowName, model: str, best: float) -> str:
     pooled = _pooled(study.at(row, model), lambda found: found.number("test_mae"))
-    if best is None or not pooled.values:
-        return DASH
-    return figures(pooled.mean / best[1], 3)
-
-
-def _paper_best(row: RowName) -> str:
-    best = paper.least_loss(row.paper)
-    return DASH if best is None else f"{figures(best[1], 2)} ({best[0]})"
+    return figures(pooled.mean / best, 3) if pooled.values else DASH
