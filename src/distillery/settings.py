@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from distillery.functions import Function
 from distillery.generalise import LONG
@@ -16,12 +17,37 @@ LARGEST_SEED = 2**63 - 1
 
 Loss = Literal["absolute", "scaled", "relative"]
 Operator = Literal["+", "-", "*", "/", "^", "exp", "log", ">", "<", "if"]
+# Folders and files are named after them, with some forty characters more; file systems allow 255 bytes.
+LONGEST_NAME = 100
+
+
+def _computing(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    """Return the operators; raises ValueError where expressions of them compute nothing."""
+    if set(operators) <= {">", "<", "if"}:
+        raise ValueError(f"no number comes of {', '.join(operators)} alone; add one of + - * / ^ exp log")
+    return operators
+
+
+Operators = Annotated[tuple[Operator, ...], AfterValidator(_computing)]
 
 
 class Settings(BaseModel):
-    """What all sections have in common: unknown keys, other types and numbers that are not finite are refused."""
+    """A section of the configuration: unknown keys, other types and numbers that are not finite are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections_default(cls, content: Any) -> Any:
+        """Leave out sections without a value: those whose keys are all commented out."""
+        if not isinstance(content, Mapping):
+            return content
+        fields = cls.model_fields
+        return {
+            key: value
+            for key, value in content.items()
+            if value is not None or key not in fields or not _is_section(fields[key].annotation)
+        }
 
 
 class ExperimentSettings(Settings):
@@ -41,7 +67,7 @@ class ExperimentSettings(Settings):
     share: float | None = Field(
         None, gt=0, le=1, description="Share of the samples that is fitted, where `distillation.share` will not do."
     )
-    operators: tuple[Operator, ...] | None = Field(
+    operators: Operators | None = Field(
         None,
         min_length=1,
         description="Operators of this experiment's expressions, where `distillation.operators` will not do.",
@@ -198,9 +224,7 @@ class DistillationSettings(Settings):
         "have forces a thousand times the usual, no network is right there, and they would decide over every "
         "expression.",
     )
-    operators: tuple[Operator, ...] = Field(
-        ("+", "-", "*", "/"), min_length=1, description="Operators an expression may use."
-    )
+    operators: Operators = Field(("+", "-", "*", "/"), min_length=1, description="Operators an expression may use.")
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of samples and engine.")
     seconds: float = Field(300.0, gt=0, description="Limit of one fit; the best front so far is kept.")
     memory_mb: int = Field(4000, ge=256, description="Memory limit of one fit in MB.")
@@ -367,6 +391,11 @@ class ExecutionSettings(Settings):
         if self.nodes > self.ranks:
             raise ValueError(f"nodes {self.nodes} are more than ranks {self.ranks}; lower nodes or raise ranks")
         return self
+
+
+def _is_section(annotation: Any) -> bool:
+    """Return whether a key holds keys; null is no value of such a key."""
+    return get_origin(annotation) is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel))
 
 
 def distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -298,8 +298,8 @@ def load_sweep(path: Path) -> Sweep:
     return Sweep(config, Path(config.results))
 
 
-def sweep_from(content: Mapping[str, Any], source: str) -> Sweep:
-    """Return the sweep of a configuration that was read already; ``source`` names it in errors."""
+def sweep_from(content: Mapping[str, Any], source: str | Callable[[str], str]) -> Sweep:
+    """Return the sweep of a configuration that was read already; ``source`` names it in errors (`parse_config`)."""
     config = parse_config(content, source)
     return Sweep(config, Path(config.results))
 
