@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from pydantic import Field, ValidationError, field_validator, model_serializer, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_serializer, model_validator
 
 from distillery.cell import Cell, Experiment
 from distillery.errors import DistilleryError
@@ -247,7 +247,7 @@ def parse_config(content: Mapping[str, Any], source: str | Callable[[str], str] 
     """
     named = source if callable(source) else lambda _key: source
     try:
-        return Config.model_validate(_tuples(content))
+        return Config.model_validate(_given(_tuples(content), Config))
     except ValidationError as error:
         findings = error.errors()
         places = [finding["loc"] for finding in findings]
@@ -268,6 +268,26 @@ def load_config(path: Path) -> Config:
         DistilleryError: It is missing, not YAML, or wrong.
     """
     return parse_config(read_yaml(path), str(path))
+
+
+def _given(content: Any, model: type[BaseModel]) -> Any:
+    """Leave out sections without a value: those whose keys are all commented out have their defaults."""
+    if not isinstance(content, Mapping):
+        return content
+    kept: dict[str, Any] = {}
+    for key, value in content.items():
+        annotation = model.model_fields[key].annotation if key in model.model_fields else None
+        inner = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type)]
+        models = [part for part in inner if issubclass(part, BaseModel)]
+        if value is None and (annotation in models or get_origin(annotation) is dict):
+            continue
+        if models and get_origin(annotation) is dict and isinstance(value, Mapping):
+            kept[key] = {name: _given(entry, models[0]) for name, entry in value.items()}
+        elif models and isinstance(value, tuple):
+            kept[key] = tuple(_given(entry, models[0]) for entry in value)
+        else:
+            kept[key] = _given(value, models[0]) if models else value
+    return kept
 
 
 class _CharacterError(Exception):

@@ -1,4 +1,4 @@
-"""Check a Snakemake command line before Snakemake reads it.
+"""Check a Snakemake command line before Snakemake reads it, and give Snakemake what its machine lacks.
 
 The profiles under ``profiles/`` call this: Snakemake evaluates their key ``__definitions__`` before it parses the
 options that they set. Its own messages on a missing plugin or a file that it cannot read are long, and name no line.
@@ -6,12 +6,17 @@ options that they set. Its own messages on a missing plugin or a file that it ca
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from distillery.errors import DistilleryError
+from distillery.process import user_name
 from distillery.yaml_file import read_yaml
 
 _CONFIGURATIONS = ("--configfile", "--configfiles")
@@ -28,6 +33,9 @@ def check(executor: str = "local", words: Sequence[str] | None = None) -> None:
         SystemExit: The executor's plugin is not installed, or a configuration cannot be read; the reason was printed.
     """
     words = sys.argv[1:] if words is None else words
+    # Snakemake fails for users without a name. This is where Python looks for it first.
+    os.environ.setdefault("LOGNAME", user_name())
+    _require_cache()
     try:
         if executor != "local" and importlib.util.find_spec(f"snakemake_executor_plugin_{executor}") is None:
             raise DistilleryError(f"executor: {executor} is not installed in this environment; run make cluster first")
@@ -44,9 +52,23 @@ def configurations(words: Sequence[str]) -> list[Path]:
     reading = False
     for word in words:
         if word.startswith("-"):
-            option, _, value = word.partition("=")
-            reading = option in _CONFIGURATIONS
-            found += [Path(value)] if reading and value else []
+            option, joined, value = word.partition("=")
+            reading = option in _CONFIGURATIONS and not joined
+            found += [Path(value)] if option in _CONFIGURATIONS and joined else []
         elif reading:
             found.append(Path(word))
     return found
+
+
+def _require_cache() -> None:
+    """Give this process and its children a cache folder of their own where the user's cannot be written to."""
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()
+        nearest = next(path for path in (cache, *cache.parents) if path.exists())
+        writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    except (OSError, RuntimeError):  # nothing can be looked at there, or there is no home at all
+        writable = False
+    if not writable:
+        folder = tempfile.mkdtemp(prefix="distillery-cache-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["XDG_CACHE_HOME"] = folder

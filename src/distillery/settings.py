@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_origin
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -35,19 +34,6 @@ class Settings(BaseModel):
     """A section of the configuration: unknown keys, other types and numbers that are not finite are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_sections_default(cls, content: Any) -> Any:
-        """Leave out sections without a value: those whose keys are all commented out."""
-        if not isinstance(content, Mapping):
-            return content
-        fields = cls.model_fields
-        return {
-            key: value
-            for key, value in content.items()
-            if value is not None or key not in fields or not _is_section(fields[key].annotation)
-        }
 
 
 class ExperimentSettings(Settings):
@@ -391,11 +377,6 @@ class ExecutionSettings(Settings):
         if self.nodes > self.ranks:
             raise ValueError(f"nodes {self.nodes} are more than ranks {self.ranks}; lower nodes or raise ranks")
         return self
-
-
-def _is_section(annotation: Any) -> bool:
-    """Return whether a key holds keys; null is no value of such a key."""
-    return get_origin(annotation) is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel))
 
 
 def distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
