@@ -31,12 +31,11 @@ def test_a_user_without_a_name_is_known_by_number(monkeypatch: pytest.MonkeyPatc
     assert os.environ["LOGNAME"] == str(os.getuid())
 
 
-@pytest.mark.parametrize("home", ["/dev/null/home", "/proc/1/none"])
+@pytest.mark.parametrize("home", ["/dev/null/home", "/proc/none"])
 def test_a_home_that_cannot_be_written_to_is_replaced_as_the_place_of_caches(
     home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", home)
-    monkeypatch.setattr(os, "access", lambda path, _mode: not str(path).startswith("/proc"))
     launch.check(words=[])
     folder = Path(os.environ["XDG_CACHE_HOME"])
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

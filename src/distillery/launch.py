@@ -63,12 +63,10 @@ def configurations(words: Sequence[str]) -> list[Path]:
 def _require_cache() -> None:
     """Give this process and its children a cache folder of their own where the user's cannot be written to."""
     try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()
-        nearest = next(path for path in (cache, *cache.parents) if path.exists())
-        writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
-    except (OSError, RuntimeError):  # nothing can be looked at there, or there is no home at all
-        writable = False
-    if not writable:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snakemake"
+        cache.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=cache).close()
+    except (OSError, RuntimeError):  # no room, no permission, or no home at all
         folder = tempfile.mkdtemp(prefix="distillery-cache-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ["XDG_CACHE_HOME"] = folder
