@@ -14,6 +14,7 @@ from distillery.config import unused
 from distillery.errors import DistilleryError
 from distillery.halos import plan as halos
 from distillery.singular import warnings_about
+from distillery.strength import never_accelerates, remarks_on, remedy
 from distillery.sweep import Sweep
 
 
@@ -108,6 +109,8 @@ def _unable(sweep: Sweep) -> str | None:
             equations(system, experiment.dim, bodies=2)
         except DistilleryError as error:
             return f"{experiment}: {error}, or take it out of experiments"
+        if never_accelerates(system, experiment.dim):
+            return f"systems.{experiment.system}: accelerations are 0 everywhere, there is no law to find; {remedy(system)}"
     return None
 
 
@@ -186,7 +189,14 @@ def warnings_of(sweep: Sweep) -> list[str]:
         largest[experiment.system] = max(experiment.dim, largest.get(experiment.system, 0))
     systems = sweep.config.known_systems
     singular = [line for name, dim in largest.items() for line in warnings_about(name, systems[name], dim)]
-    return [*singular, *unused(sweep.config)]
+    first = {experiment.system: experiment for experiment in reversed(sweep.settings)}
+    weak = [
+        line
+        for experiment in first.values()
+        if not never_accelerates(sweep.system(experiment), experiment.dim)
+        for line in remarks_on(sweep.system(experiment), experiment)
+    ]
+    return [*singular, *weak, *unused(sweep.config)]
 
 
 def size(bytes_: int) -> str:
