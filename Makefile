@@ -7,6 +7,8 @@ CONFIG ?=
 # More arguments for Snakemake: make run ARGS=--dry-run
 ARGS ?=
 BIN := .venv/bin
+# For the shell, whatever characters a path has.
+quoted = '$(subst ','\'',$(1))'
 # Without an NVIDIA GPU, PyTorch's own index has small CPU-only wheels. Where it cannot be reached, pip's index is used.
 TORCH_INDEX ?= $(shell command -v nvidia-smi > /dev/null || $(PYTHON) envs/torch_index.py)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -15,9 +17,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DELETE_ON_ERROR:
 
 run: .venv/runtime
-	@$(BIN)/distillery resume --config $(or $(CONFIG),config.yaml)
-	@$(BIN)/distillery plan --config $(or $(CONFIG),config.yaml)
-	@$(BIN)/snakemake --profile profiles/local $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
+	@$(BIN)/distillery resume --config $(call quoted,$(or $(CONFIG),config.yaml))
+	@$(BIN)/distillery plan --config $(call quoted,$(or $(CONFIG),config.yaml))
+	@$(BIN)/snakemake --profile profiles/local $(if $(CONFIG),--configfile $(call quoted,$(CONFIG))) $(ARGS)
 
 # A login node has no GPU, and yet jobs train on GPUs: PyTorch comes with CUDA, unless TORCH_INDEX is given here.
 cluster: TORCH_INDEX :=

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
+import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from distillery import files
+from distillery import claim, files
 from distillery.cli import main
+from distillery.distill import pysr
 from distillery.distill.julia import depot_of
 from distillery.errors import DistilleryError
 from distillery.halos.settings import Quijote
+from distillery.plan import require_room
 from distillery.settings import ExecutionSettings
 from distillery.sweep import load_sweep
 from fabricate import fabricate
@@ -165,3 +171,58 @@ def test_a_cell_without_a_law_has_its_reason(tmp_path: Path, capsys: pytest.Capt
             main(["law", str(cell), *option, "--config", str(config)])
         (told,) = capsys.readouterr().err.splitlines()
         assert told == f"distillery: {cell}: has no law (singular): 1/0 is not"
+
+
+@pytest.mark.parametrize("config", ["a b.yaml", "it's & more.yaml", '"quoted" (1).yaml', ""])
+def test_make_run_hands_on_the_path_of_a_configuration_as_one_word(config: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "--old-file", ".venv/runtime", "run", f"CONFIG={config}"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = [shlex.split(line) for line in done.stdout.splitlines()]
+    given = [after for line in words for word, after in itertools.pairwise(line) if "--config" in word]
+    assert given == ([config] * 3 if config else ["config.yaml"] * 2)
+
+
+ALONE = "experiments: [{system: spring, simulations: 64, test_simulations: 16, snapshots: 10}]\nmodels: [l1]\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("simulation: {tolerance: 1e-8}", None),
+        ("distillation: {engine: pysr}", "distillation.engine: pysr cannot run here"),
+        ("results: /dev/null/x", "/dev/null: is a file"),
+    ],
+)
+def test_plan_fails_where_a_run_would_be_refused(
+    more: str, line: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pysr, "missing", lambda: "there is none")
+    (tmp_path / "config.yaml").write_text(f"{ALONE}{more}\n")
+    with pytest.raises(SystemExit) as end:
+        main(["plan"])
+    assert end.value.code == (0 if line is None else 1)
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.startswith(line or "Disk: up to")
+    with nullcontext() if line is None else pytest.raises(DistilleryError, match=re.escape(line)):
+        require_room(load_sweep(tmp_path / "config.yaml"))
+
+
+def test_plan_fails_while_another_run_has_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(ALONE)
+    claim.take(Path("results"))
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(["plan"])
+    finally:
+        claim.release()
+    assert end.value.code == 1
+    assert "this sweep is run already by" in capsys.readouterr().err

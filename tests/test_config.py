@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from distillery.config import load_config, parse_config, schema
+from distillery.config import load_config, parse_config, schema, unused
 from distillery.errors import DistilleryError
+from distillery.yaml_file import read_text, write_yaml
 
 ROOT = Path(__file__).parents[1]
 SPRING = {"system": "spring", "dim": 2, "bodies": 4}
@@ -50,7 +52,38 @@ def system(potential: str, **more: Any) -> dict[str, Any]:
         ({"execution": {"nodes": 2}}, "execution: launcher mpiexec stays on one node"),
         ({"execution": {"launcher": "srun; rm x"}}, r"execution\.launcher: .*srun"),
         ({"execution": {"modules": ["a; b"]}}, r"execution\.modules\.0: .*pattern"),
-        ({"experiments": [SPRING, {**SPRING, "simulations": 7}]}, "'spring', 2, 4, 0.* stands twice"),
+        (
+            {"experiments": [SPRING, {**SPRING, "simulations": 7}]},
+            r"experiments\.1: spring-2d-4b-s0 is experiments\.0 already; change system, dim, bodies or seed of one",
+        ),
+        ({"models": "l1"}, r"models: 'l1' is no list; write \[l1\]"),
+        ({"seeds": 3}, r"seeds: 3 is no list; write \[3\]"),
+        ({"experiments": SPRING}, "experiments: must be a list; begin each of its entries with a dash"),
+        ({"experiments": ["spring"]}, r"experiments\.0: must hold keys with values \(got 'spring'\)"),
+        ({"training": [1]}, "training: must hold keys with values"),
+        ({"training": {"steps": None}}, r"training\.steps: is empty; give it a value, or leave the key out"),
+        ({"results": None}, "results: is empty"),
+        ({"seeds": None}, "seeds: is empty"),
+        ({"results": 2026}, "results: 2026 is read as a number; put it in quotes"),
+        ({"models": [False]}, r"models\.0: is read as false \(as no and off are\); put it in quotes"),
+        ({"training": {"steps": True}}, r"training\.steps: is read as true .*; write a number"),
+        ({"replacement": {"robust": "yes"}}, r"replacement\.robust: 'yes' is text; write true or false without quotes"),
+        ({"execution": {"dask": {"walltime_minutes": "1:30:00"}}}, r"'1:30:00' is a time; write one number of minutes"),
+        ({"results": "run {1}"}, r"results: '\{' marks a wildcard of Snakemake"),
+        ({"results": "a\0b"}, r"results: holds the character '\\x00'; remove it"),
+        ({"a\0": 1}, r"a\\x00: holds the character"),
+        ({"results": "x" * 300}, "results: a name in the path is longer than 255 bytes"),
+        (
+            {"systems": {"x" * 300: {"potential": "r", "time_step": 1.0}}},
+            "systems: 'x*…' is too long .* at most 100 bytes",
+        ),
+        ({"variants": {"é" * 60: {}}}, "variants: .* is too long to name a model"),
+        ({"halos": [{"name": "h" * 300}]}, r"halos\.0\.name: .*at most 100 characters"),
+        (
+            {"distillation": {"operators": ["if"]}},
+            r"distillation\.operators: no number comes of if alone; add one of \+",
+        ),
+        ({"experiments": [{**SPRING, "operators": [">", "<"]}]}, r"experiments\.0\.operators: no number comes of >, <"),
         ({"training": {"frames": 1}}, r"training\.frames: 1 frame does not move; set it to 2 or more, or to 0"),
         ({"training": {"filmed": ["*/l1-s0"]}}, "training: filmed: goes with frames"),
         (
@@ -165,7 +198,16 @@ def test_only_what_is_wrong_is_told() -> None:
         ("models: &a {b: *a}\n", r"config\.yaml: is nested without end"),
         ("&a [*a]\n", r"config\.yaml: is not a mapping"),
         ("a: " + "[" * 5000, r"config\.yaml: is nested without end"),
-        ("results: 2001-99-99\n", r"config\.yaml: not valid YAML"),
+        ("seeds: [1\n", r"config\.yaml, line 2, column 1: not valid YAML"),
+        ("models: [l1]\n---\nmodels: [kl]\n", r"config\.yaml, line 2, column 1: not valid YAML \(but found another"),
+        ("models: [l1]\nseeds: \0\n", r"config\.yaml, line 2: not valid YAML \(the character '.x00' is not allowed"),
+        ("results: !!python/name:os.system\n", r"config\.yaml, line 1, column 10: not valid YAML"),
+        ("1: 2\n'1': 3\n", r"config\.yaml, line 2, column 1: .*'1' stands twice"),
+        (
+            '{"seeds": [1],\n\t"models": ["l1"],\n\t"seeds": [2]}',
+            r"config\.yaml, line 3, column 2: .*'seeds' stands twice",
+        ),
+        ('{"seeds": [1,}', r"config\.yaml, line 1, column 14: not valid YAML"),
     ],
 )
 def test_yaml_that_cannot_be_meant_is_refused_in_one_line(tmp_path: Path, text: str, line: str) -> None:
@@ -174,6 +216,58 @@ def test_yaml_that_cannot_be_meant_is_refused_in_one_line(tmp_path: Path, text: 
     with pytest.raises(DistilleryError, match=line) as caught:
         load_config(path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("010", 10), ("008", 8), ("0x1f", 31), ("0o17", 15), ("10_000", 10_000), ("+5", 5)),
+        *(("1e-8", 1e-8), ("1e6", 1_000_000), ("2.5e3", 2500), (".5", 0.5), ("5.", 5.0), ("1e400", math.inf)),
+        *(("1:30:00", "1:30:00"), ("2026-11-30", "2026-11-30"), ("2026_11_30", "2026_11_30"), ("1.2.3", "1.2.3")),
+        *(("yes", True), ("off", False), ("~", None), ("y", "y"), ("'1e5'", "1e5"), ("'010'", "010")),
+    ],
+)
+def test_scalars_are_read_as_people_mean_them_and_written_so_that_every_reader_agrees(text: str, value: Any) -> None:
+    found = read_text(f"key: {text}", "given")["key"]
+    assert (found, type(found)) == (value, type(value))
+    written = write_yaml({"key": value})
+    assert read_text(written, "given") == yaml.safe_load(written) == {"key": value}
+
+
+def test_keys_are_text_whatever_they_look_like() -> None:
+    assert read_text("{no: 1, 2: &a 3, 1e5: *a, <<: {x: 1}}", "given") == {"no": 1, "2": 3, "1e5": 3, "x": 1}
+
+
+def test_sections_without_keys_have_their_defaults() -> None:
+    empty = dict.fromkeys(("systems", "variants", "simulation", "training", "execution"))
+    assert parse_config(sweep(**empty)) == parse_config(sweep())
+    assert parse_config({"halos": [{"other_cosmology": None}]}).halos[0].other_cosmology is None
+
+
+def test_json_reads_like_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"experiments":\t[{"system":"spring"}],\n"models":["l1"],"training":{"steps":1e3}}')
+    assert load_config(path).training.steps == 1000
+
+
+def test_parts_that_nothing_uses_are_named() -> None:
+    systems = {
+        "mine": {"potential": "k*r", "constants": {"k": 1.0, "rest": 1.0}, "time_step": 0.1},
+        "other": {"potential": "r", "time_step": 0.1},
+    }
+    variants = {"strong": {"penalty": "l1", "weight": 0.1}, "weak": {"penalty": "l1", "weight": 0.01}}
+    used = sweep(experiments=[{"system": "mine"}], systems=systems, variants=variants, models=["weak"])
+    assert unused(parse_config(used)) == [
+        "systems.mine.constants.rest: the formulas do not depend on it; remove it, or use it in them",
+        "systems.other: no experiment uses it; name it in experiments, or remove it",
+        "variants.strong: no experiment trains it; add it to models, or remove it",
+    ]
+
+
+def test_an_error_names_the_part_of_the_configuration_that_gave_the_key() -> None:
+    with pytest.raises(DistilleryError) as caught:
+        parse_config(sweep(trainng=3, seeds=[]), lambda key: {"trainng": "--config"}.get(key, "file"))
+    assert sorted(line[:16] for line in str(caught.value).splitlines()) == ["--config: trainn", "file: seeds: is "]
 
 
 def test_merged_keys_may_be_overridden(tmp_path: Path) -> None:

@@ -202,6 +202,24 @@ def test_a_launcher_of_another_mpi_is_refused(
     assert not sweep.results.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["shell", "own"])
+def test_one_rank_in_an_interactive_step_of_slurm_is_alone(task: str) -> None:
+    """In `srun --ntasks=4 --pty bash` the shell is a task, and what it starts inherits the variables of four."""
+    code = "from distillery.simulate import ranks; ranks._START_SECONDS = 20.0; ranks.joined(1).__enter__()"
+    own = "import os; os.environ['SLURM_TASK_PID'] = str(os.getpid()); " if task == "own" else ""
+    step = {"PMI_SIZE": "4", "PMI_RANK": "0", "PMI_FD": "99", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", own + code],
+        env={**os.environ, **step, "SLURM_TASK_PID": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode == 0) == (task == "shell"), done.stderr
+
+
 def test_one_rank_without_a_launcher_does_all_the_work() -> None:
     done: list[str] = []
     with joined(1) as crew:

@@ -110,6 +110,60 @@ def test_default_configuration_with_a_syntax_error_is_named_with_its_line(tmp_pa
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("more.yaml", "models: [l1]\nseeds: [1]\nseeds: [2]\n", "more.yaml, line 3, column 1: "),
+        ("more.json", '{"seeds": [1],\n\t"seeds": [2]}', "more.json, line 2, column 2: "),
+        ("more.yaml", "seeds: [1\nmodels: [l1]\n", "more.yaml, line 2, column 7: "),
+        ("more.yaml", "experiments: [{system: spring}]\nmodels: [l3]\n", "more.yaml: models.0: unknown model 'l3'"),
+        ("other.yaml", "", "more.yaml: cannot be read (No such file or directory)"),
+    ],
+)
+def test_every_configuration_file_is_read_by_the_strict_loader(tmp_path: Path, name: str, text: str, line: str) -> None:
+    (tmp_path / name).write_text(text)
+    done = snakemake(tmp_path, tmp_path / re.split("[,:]", line)[0], check=False)
+    assert done.returncode != 0
+    assert f"/{line}" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ('results="2026_11_30"', None),
+        ("results=2026_11_30", None),
+        ("training={steps: 1e3}", None),
+        ("trainng=3", "--config: trainng: unknown key; see the schema or the README for the known ones"),
+        ("results=2026", "--config: results: 2026 is read as a number; put it in quotes if it is text"),
+        ("models=l1", "--config: models: 'l1' is no list; write [l1]"),
+        ("seeds=[1, 1", "--config seeds, line 1, column 6: not valid YAML"),
+    ],
+)
+def test_values_of_the_command_line_are_read_as_in_a_file_and_blamed_on_it(
+    tmp_path: Path, given: str, line: str | None
+) -> None:
+    done = snakemake(tmp_path, write_config(tmp_path, TINY), "--config", given, "--dry-run", check=False)
+    if line is None:
+        assert done.returncode == 0, done.stderr
+        assert ("2026_11_30/sweep.json" in done.stdout + done.stderr) == given.startswith("results")
+    else:
+        assert done.returncode != 0
+        assert done.stderr.splitlines()[-1].startswith(line)
+
+
+def test_a_profile_whose_executor_is_missing_names_the_remedy(tmp_path: Path) -> None:
+    definition = "from distillery import launch; launch.check(executor='absent')"
+    profile = {"__use_yte__": True, "__definitions__": [definition], "executor": "absent", "absent-key": 3}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(profile))
+    config = write_config(tmp_path, TINY)
+    done = snakemake(tmp_path, config, "--dry-run", check=False, profile=("--profile", str(tmp_path)))
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[1:] == [
+        "executor: absent is not installed in this environment; run make cluster first"
+    ]
+
+
 def test_a_second_call_does_nothing(tiny: tuple[Path, Path]) -> None:
     done = snakemake(*tiny)
     assert "Nothing to be done" in done.stdout + done.stderr

@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
-import getpass
 import json
 import os
 import signal
@@ -24,7 +23,7 @@ from typing import Any
 
 from distillery import files
 from distillery.errors import DistilleryError
-from distillery.process import Worker, this_process, worker_from
+from distillery.process import Worker, this_process, user_name, worker_from
 from distillery.slurm import commands
 
 NAME = ".claim.json"
@@ -68,7 +67,7 @@ class Claim:
     @property
     def own(self) -> bool:
         """Whether it is of the user who asks."""
-        return self.user == getpass.getuser()
+        return self.user == user_name()
 
     @property
     def workers(self) -> str:
@@ -155,7 +154,7 @@ def take(results: Path) -> None:
         DistilleryError: Another run works there, or was killed there; the line says who and what to do.
     """
     global _held  # noqa: PLW0603 (a process is one run)
-    mine = Claim(uuid.uuid4().hex, getpass.getuser(), this_process(), time.time(), Path.cwd(), _command()[:300])
+    mine = Claim(uuid.uuid4().hex, user_name(), this_process(), time.time(), Path.cwd(), _command()[:300])
     made = not results.exists()
     try:
         results.mkdir(parents=True, exist_ok=True)

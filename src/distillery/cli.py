@@ -175,12 +175,11 @@ def overview(sweep: Sweep, path: Path, cell: str | None) -> None:
 @_with_sweep
 def law(sweep: Sweep, cell: str, as_entry: bool) -> None:
     """Print the law that took the place of CELL's network."""
-    import yaml
-
     from distillery.replace import text
     from distillery.replace.law import read_law
     from distillery.replace.potential import as_system, entry_of
     from distillery.replace.stored import file_of_law
+    from distillery.yaml_file import write_yaml
 
     found = sweep.find_cell(cell)
     if sweep.kind(found.experiment) == "halos":
@@ -194,7 +193,7 @@ def law(sweep: Sweep, cell: str, as_entry: bool) -> None:
     read = read_law(file_of_law(sweep, found))
     if as_entry:
         entry = entry_of(as_system(read, sweep.system(found.experiment), found.experiment.bodies))
-        click.echo(yaml.safe_dump({"systems": {f"{found.experiment.system}-found": entry}}, sort_keys=False), nl=False)
+        click.echo(write_yaml({"systems": {f"{found.experiment.system}-found": entry}}), nl=False)
     else:
         click.echo(text.line(read))
 
@@ -218,10 +217,16 @@ def julia_setup(sweep: Sweep, depot: Path | None) -> None:
 @cli.command()
 @_with_sweep
 def plan(sweep: Sweep) -> None:
-    """Show what the sweep will do: cells, sizes on disk, expected times."""
-    from distillery.plan import plan_text
+    """Show what the sweep will do: cells, sizes on disk, expected times. Fails where a run would be refused."""
+    from distillery import claim
+    from distillery.plan import plan, plan_text
 
-    click.echo(plan_text(sweep))
+    planned = plan(sweep)
+    click.echo(plan_text(sweep, planned=planned))
+    if planned.refusal:
+        sys.exit(1)
+    if found := claim.look(sweep.results):
+        raise DistilleryError(claim.refusal(sweep.results, found))
 
 
 def _sweep_or_results(context: click.Context, parameter: click.Parameter, path: Path) -> Sweep:

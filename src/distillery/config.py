@@ -6,12 +6,13 @@ The JSON schema that editors complete ``config.yaml`` with is generated from the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from pydantic import Field, ValidationError, field_validator, model_serializer, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_serializer, model_validator
 
 from distillery.cell import Cell, Experiment
 from distillery.errors import DistilleryError
@@ -22,6 +23,7 @@ from distillery.settings import (
     DASK_WORKER_MB,
     JULIA_MB,
     LARGEST_SEED,
+    LONGEST_NAME,
     DistillationSettings,
     ExecutionSettings,
     ExperimentSettings,
@@ -36,6 +38,12 @@ from distillery.settings import (
 )
 from distillery.systems import SYSTEMS, System
 from distillery.yaml_file import ENDLESS, read_yaml
+
+# Bytes of a file's name on the file systems of Linux.
+_LONGEST_FILE = 255
+# Characters of a value that an error shows.
+_SHOWN = 80
+Place = tuple[int | str, ...]
 
 
 class Config(Settings):
@@ -78,6 +86,15 @@ class Config(Settings):
         """Leave out lists that were not given: what is given must not be empty."""
         content: dict[str, Any] = handler(self)
         return {k: v for k, v in content.items() if v or k not in ("experiments", "halos", "models")}
+
+    @field_validator("results")
+    @classmethod
+    def _results_writable(cls, results: str) -> str:
+        if found := re.search(r"[{}]", results):
+            raise ValueError(f"{found[0]!r} marks a wildcard of Snakemake in a path; choose another name")
+        if any(len(part.encode()) > _LONGEST_FILE for part in results.split("/")):
+            raise ValueError(f"a name in the path is longer than {_LONGEST_FILE} bytes; choose a shorter one")
+        return results
 
     @field_validator("systems")
     @classmethod
@@ -130,7 +147,13 @@ class Config(Settings):
                     f"experiments.{index}.system: unknown system {experiment.system!r}; "
                     f"known are {', '.join(self.known_systems)}"
                 )
-        distinct(tuple((e.system, e.dim, e.bodies, e.seed) for e in self.experiments))
+        named = [Experiment(e.system, e.dim, e.bodies, e.seed) for e in self.experiments]
+        for index, name in enumerate(named):
+            if name in named[:index]:
+                raise ValueError(
+                    f"experiments.{index}: {name} is experiments.{named.index(name)} already; "
+                    "change system, dim, bodies or seed of one, or remove it"
+                )
         known = [(e.name, e.seed) for e in self.halos]
         for index, entry in enumerate(known):
             if entry in known[:index]:
@@ -195,30 +218,61 @@ def _require_names(entries: Mapping[str, Any], what: str, taken: Mapping[str, An
     for name in entries:
         if not name or not name[0].isalpha() or not all(c.isalnum() or c in "^_.+-" for c in name):
             raise ValueError(f"{name!r} cannot name a {what}; use letters, digits and ^ _ . + -, a letter first")
+        if len(name.encode()) > LONGEST_NAME:
+            raise ValueError(f"{name[:20] + '…'!r} is too long to name a {what}; use at most {LONGEST_NAME} bytes")
         if name in taken:
             raise ValueError(f"{name!r} is a built-in {what}; choose another name")
 
 
-def parse_config(content: Mapping[str, Any], source: str = "config") -> Config:
+def unused(config: Config) -> list[str]:
+    """Return a line for each part of a configuration that nothing uses: it may be meant so, or be misspelt."""
+    systems = {experiment.system for experiment in config.experiments}
+    lines = []
+    for name, system in config.systems.items():
+        if name not in systems:
+            lines.append(f"systems.{name}: no experiment uses it; name it in experiments, or remove it")
+        symbols = {
+            str(each)
+            for formula in (system.softened_potential, system.external_potential)
+            for each in formula.free_symbols
+        }
+        lines += [
+            f"systems.{name}.constants.{constant}: the formulas do not depend on it; remove it, or use it in them"
+            for constant in system.constants
+            if constant not in symbols
+        ]
+    return lines + [
+        f"variants.{name}: no experiment trains it; add it to models, or remove it"
+        for name in config.variants
+        if name not in config.models
+    ]
+
+
+def parse_config(content: Mapping[str, Any], source: str | Callable[[str], str] = "config") -> Config:
     """Check a configuration.
 
     Args:
         content: The configuration as YAML gives it.
-        source: What to call it in errors.
+        source: Its name in errors, or a function that returns the name of the part that gave a key such as
+            ``experiments.0.dim``.
 
     Raises:
         DistilleryError: Something in it is unknown or wrong; one line per finding, each with its key.
     """
+    named = source if callable(source) else lambda _key: source
     try:
-        return Config.model_validate(_tuples(content))
+        return Config.model_validate(_given(_tuples(content), Config))
     except ValidationError as error:
         findings = error.errors()
         places = [finding["loc"] for finding in findings]
         # What is wrong within a list makes the list look empty: only the innermost finding is true.
         told = [f for f in findings if not any(p != f["loc"] and p[: len(f["loc"])] == f["loc"] for p in places)]
-        raise DistilleryError("\n".join(f"{source}: {_explain(finding)}" for finding in told)) from None
+        lines = [_explain(finding) for finding in told]
+    except _CharacterError as error:
+        lines = [str(error)]
     except RecursionError:
-        raise DistilleryError(f"{source}: {ENDLESS}") from None
+        raise DistilleryError(f"{named('')}: {ENDLESS}") from None
+    raise DistilleryError("\n".join(f"{named(line.partition(': ')[0])}: {line}" for line in lines))
 
 
 def load_config(path: Path) -> Config:
@@ -230,18 +284,54 @@ def load_config(path: Path) -> Config:
     return parse_config(read_yaml(path), str(path))
 
 
-def _tuples(content: Any) -> Any:
+def _given(content: Any, model: type[BaseModel]) -> Any:
+    """Leave out sections without a value: those whose keys are all commented out have their defaults."""
+    if not isinstance(content, Mapping):
+        return content
+    kept: dict[str, Any] = {}
+    for key, value in content.items():
+        annotation = model.model_fields[key].annotation if key in model.model_fields else None
+        inner = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type)]
+        models = [part for part in inner if issubclass(part, BaseModel)]
+        if value is None and (annotation in models or get_origin(annotation) is dict):
+            continue
+        if models and get_origin(annotation) is dict and isinstance(value, Mapping):
+            kept[key] = {name: _given(entry, models[0]) for name, entry in value.items()}
+        elif models and isinstance(value, tuple):
+            kept[key] = tuple(_given(entry, models[0]) for entry in value)
+        else:
+            kept[key] = _given(value, models[0]) if models else value
+    return kept
+
+
+class _CharacterError(Exception):
+    """A text holds a character that no name and no file may hold."""
+
+
+def _tuples(content: Any, place: Place = ()) -> Any:
     """Turn lists into tuples (strict validation knows no coercion) and mappings into plain dicts."""
     if isinstance(content, Mapping):
-        return {key: _tuples(value) for key, value in content.items()}
+        return {_plain(key, (*place, key)): _tuples(value, (*place, key)) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return tuple(_tuples(value) for value in content)
-    return content
+        return tuple(_tuples(value, (*place, index)) for index, value in enumerate(content))
+    return _plain(content, place)
+
+
+def _plain(value: Any, place: Place) -> Any:
+    """Return a value; raises _CharacterError if it is text that cannot be written to a file, or name one."""
+    if isinstance(value, str) and (found := re.search(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", value)):
+        raise _CharacterError(f"{repr(_dotted(place))[1:-1]}: holds the character {found[0]!a}; remove it")
+    return value
+
+
+def _dotted(place: Sequence[int | str]) -> str:
+    return ".".join(map(str, place))
 
 
 def _explain(finding: Any) -> str:
-    place = ".".join(str(part) for part in finding["loc"])
+    place = _dotted(finding["loc"])
     message, given = finding["msg"], finding["input"]
+    shown = repr(given) if len(repr(given)) <= _SHOWN else f"{repr(given)[:_SHOWN]}…"
     match finding["type"]:
         case "extra_forbidden":
             return f"{place}: unknown key; see the schema or the README for the known ones"
@@ -250,13 +340,44 @@ def _explain(finding: Any) -> str:
         case "value_error":
             reason = message.removeprefix("Value error, ")
             return f"{place}: {reason}" if place else reason
-        case "float_type" if isinstance(given, str) and _is_number(given):
-            return f"{place}: {given!r} is read as text; write {float(given)!r} (YAML wants a point in a number)"
-        case "int_type" if isinstance(given, str) and _is_number(given):
-            return f"{place}: {given!r} is text; write a whole number without quotes"
+        case _ if given is None:
+            return f"{place}: is empty; give it a value, or leave the key out"
         case "too_short":
             return f"{place}: is empty; list at least one"
-    return f"{place}: {message[0].lower()}{message[1:]} (got {given!r})"
+        case "tuple_type" if isinstance(given, Mapping):
+            return f"{place}: must be a list; begin each of its entries with a dash"
+        case "tuple_type":
+            return f"{place}: {shown} is no list; write [{given}]"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"{place}: must hold keys with values (got {shown})"
+    reason = _misread(finding["type"], place, given)
+    return f"{place}: {reason or f'{message[0].lower()}{message[1:]} (got {shown})'}"
+
+
+def _misread(kind: str, place: str, given: Any) -> str | None:
+    """Return why YAML read another type than was meant, and how to write that, or None."""
+    match kind:
+        case "float_type" if isinstance(given, str) and _is_number(given):
+            return f"{given!r} is read as text; write {float(given)!r} without quotes"
+        case "int_type" if isinstance(given, str) and _is_number(given):
+            return f"{given!r} is text; write a whole number without quotes"
+        case "int_type" | "float_type" if isinstance(given, str) and re.fullmatch(r"\d+(:\d\d){1,2}", given):
+            unit = next((unit for unit in ("minutes", "seconds") if unit in place), "units")
+            return f"{given!r} is a time; write one number of {unit}"
+        case "int_type" | "float_type" if isinstance(given, bool):
+            return f"is read as {_TRUTH[given]}; write a number"
+        case "bool_type" if isinstance(given, str) and given.lower() in ("true", "false", "yes", "no", "on", "off"):
+            return f"{given!r} is text; write true or false without quotes"
+        case "bool_type" if given in (0, 1):
+            return f"{given!r} is a number; write true or false"
+        case "string_type" if isinstance(given, bool):
+            return f"is read as {_TRUTH[given]}; put it in quotes if it is text"
+        case "string_type" if isinstance(given, (int, float)):
+            return f"{given!r} is read as a number; put it in quotes if it is text"
+    return None
+
+
+_TRUTH = {True: "true (as yes and on are)", False: "false (as no and off are)"}
 
 
 def _is_number(text: str) -> bool:

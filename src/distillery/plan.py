@@ -10,9 +10,11 @@ from pathlib import Path
 from distillery import estimates, functions
 from distillery.cell import SPLITS, Cell, Experiment
 from distillery.collect.text import align, counted
+from distillery.config import unused
 from distillery.errors import DistilleryError
 from distillery.halos import plan as halos
 from distillery.singular import warnings_about
+from distillery.strength import never_accelerates, remarks_on, remedy
 from distillery.sweep import Sweep
 
 
@@ -79,7 +81,7 @@ def plan(sweep: Sweep) -> Plan:
 
 
 def require_room(sweep: Sweep) -> None:
-    """Refuse a sweep that cannot end well: its data do not fit the disk, or a stage cannot do what is asked.
+    """Refuse a sweep that cannot end well: an engine is missing, a stage cannot do its work, or the disk is too small.
 
     Raises:
         DistilleryError: Why.
@@ -93,15 +95,23 @@ def require_room(sweep: Sweep) -> None:
 
 
 def _unable(sweep: Sweep) -> str | None:
-    """Return what a stage cannot do of what is asked, or None."""
+    """Return what a stage cannot do of its work, or None."""
+    from distillery.distill.engine import require_all
     from distillery.simulate.equations import equations
 
+    try:
+        require_all(sweep)
+    except DistilleryError as error:
+        return str(error)
     for experiment in sweep.settings:
         system = sweep.system(experiment)
         try:
             equations(system, experiment.dim, bodies=2)
         except DistilleryError as error:
             return f"{experiment}: {error}, or take it out of experiments"
+        if never_accelerates(system, experiment.dim):
+            nothing = "accelerations are 0 everywhere, there is no law to find"
+            return f"systems.{experiment.system}: {nothing}; {remedy(system)}"
     return None
 
 
@@ -119,14 +129,15 @@ def _no_room(results: Path, folder: Path, missing: int, free: int) -> str | None
     return None
 
 
-def plan_text(sweep: Sweep, width: int | None = None) -> str:
-    """Return the plan of a sweep for the eye, with the refusal where the disk is too small.
+def plan_text(sweep: Sweep, width: int | None = None, planned: Plan | None = None) -> str:
+    """Return the plan of a sweep as text, with the reason where a run would be refused.
 
     Args:
         sweep: The sweep.
         width: Characters per line; None for as many as it takes.
+        planned: Its plan, where that was made already.
     """
-    planned = plan(sweep)
+    planned = planned or plan(sweep)
     config = sweep.config
     parts = [
         counted(len(sweep.settings), "experiment"),
@@ -173,12 +184,20 @@ def plan_text(sweep: Sweep, width: int | None = None) -> str:
 
 
 def warnings_of(sweep: Sweep) -> list[str]:
-    """Return a line for each thing that may well be meant so, and yet may cost results."""
+    """Return a line for each part of the configuration that may be meant so, and yet may be a mistake."""
     largest: dict[str, int] = {}
     for experiment in sweep.settings:
         largest[experiment.system] = max(experiment.dim, largest.get(experiment.system, 0))
     systems = sweep.config.known_systems
-    return [line for name, dim in largest.items() for line in warnings_about(name, systems[name], dim)]
+    singular = [line for name, dim in largest.items() for line in warnings_about(name, systems[name], dim)]
+    first = {experiment.system: experiment for experiment in reversed(sweep.settings)}
+    weak = [
+        line
+        for experiment in first.values()
+        if not never_accelerates(sweep.system(experiment), experiment.dim)
+        for line in remarks_on(sweep.system(experiment), experiment)
+    ]
+    return [*singular, *weak, *unused(sweep.config)]
 
 
 def size(bytes_: int) -> str:

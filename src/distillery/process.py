@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import getpass
 import os
 import platform
 from collections.abc import Mapping
@@ -11,6 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+
+def user_name() -> str:
+    """Return the name of the user, or the number where the system knows no name, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 @dataclasses.dataclass(frozen=True)

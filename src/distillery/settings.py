@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from distillery.functions import Function
 from distillery.generalise import LONG
@@ -17,10 +17,22 @@ LARGEST_SEED = 2**63 - 1
 
 Loss = Literal["absolute", "scaled", "relative"]
 Operator = Literal["+", "-", "*", "/", "^", "exp", "log", ">", "<", "if"]
+# Folders and files are named after them, with some forty characters more; file systems allow 255 bytes.
+LONGEST_NAME = 100
+
+
+def _computing(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    """Return the operators; raises ValueError where expressions of them compute nothing."""
+    if set(operators) <= {">", "<", "if"}:
+        raise ValueError(f"no number comes of {', '.join(operators)} alone; add one of + - * / ^ exp log")
+    return operators
+
+
+Operators = Annotated[tuple[Operator, ...], AfterValidator(_computing)]
 
 
 class Settings(BaseModel):
-    """What all sections have in common: unknown keys, other types and numbers that are not finite are refused."""
+    """A section of the configuration: unknown keys, other types and numbers that are not finite are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -42,7 +54,7 @@ class ExperimentSettings(Settings):
     share: float | None = Field(
         None, gt=0, le=1, description="Share of the samples that is fitted, where `distillation.share` will not do."
     )
-    operators: tuple[Operator, ...] | None = Field(
+    operators: Operators | None = Field(
         None,
         min_length=1,
         description="Operators of this experiment's expressions, where `distillation.operators` will not do.",
@@ -211,9 +223,7 @@ class DistillationSettings(Settings):
         "have forces a thousand times the usual, no network is right there, and they would decide over every "
         "expression.",
     )
-    operators: tuple[Operator, ...] = Field(
-        ("+", "-", "*", "/"), min_length=1, description="Operators an expression may use."
-    )
+    operators: Operators = Field(("+", "-", "*", "/"), min_length=1, description="Operators an expression may use.")
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of samples and engine.")
     seconds: float = Field(300.0, gt=0, description="Limit of one fit; the best front so far is kept.")
     memory_mb: int = Field(

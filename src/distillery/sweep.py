@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
-
-import yaml
 
 from distillery import files
 from distillery.cell import Cell, Experiment, Job, Split, Stage
@@ -26,6 +24,7 @@ from distillery.models import Model
 from distillery.places import results_folder
 from distillery.settings import DistillationSettings, ExperimentSettings, TrainingSettings
 from distillery.systems import System
+from distillery.yaml_file import write_yaml
 
 # Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.
 FORMATS = {
@@ -302,8 +301,8 @@ def load_sweep(path: Path) -> Sweep:
     return Sweep(config, results_folder(Path(config.results)))
 
 
-def sweep_from(content: Mapping[str, Any], source: str) -> Sweep:
-    """Return the sweep of a configuration that was read already; ``source`` names it in errors."""
+def sweep_from(content: Mapping[str, Any], source: str | Callable[[str], str]) -> Sweep:
+    """Return the sweep of a configuration that was read already; ``source`` names it in errors (`parse_config`)."""
     config = parse_config(content, source)
     return Sweep(config, results_folder(Path(config.results)))
 
@@ -317,8 +316,7 @@ def write_resolved(sweep: Sweep) -> Path:
     path = sweep.results / RESOLVED
     if path.is_symlink() or (path.exists() and not path.read_bytes().startswith(_OURS.encode())):
         raise DistilleryError(f"{path}: was not written by distillery, which needs that name; rename or move your file")
-    content = yaml.safe_dump(sweep.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    files.write_text(path, _OURS + content)
+    files.write_text(path, _OURS + write_yaml(sweep.config.model_dump(mode="json")))
     return path
 
 

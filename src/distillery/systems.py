@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import keyword
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -73,7 +74,11 @@ class System(BaseModel):
 
     @field_validator("constants")
     @classmethod
-    def _constant_names(cls, constants: dict[str, float]) -> dict[str, float]:
+    def _constant_names(cls, given: dict[str, float]) -> dict[str, float]:
+        # As Python reads names in formulas: the micro sign is the Greek letter.
+        constants = {unicodedata.normalize("NFKC", name): value for name, value in given.items()}
+        if len(constants) < len(given):
+            raise ValueError(f"two of {', '.join(given)} are one name in formulas; rename one")
         for name in constants:
             if (
                 not name.isidentifier()

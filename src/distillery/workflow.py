@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-import yaml
 from snakemake.cli import get_argument_parser  # type: ignore[import-untyped]
 
 from distillery import claim, earlier, files, outcome, resources
@@ -44,7 +43,7 @@ from distillery.reopen import is_stale
 from distillery.resources import Need
 from distillery.slurm.growth import Growth
 from distillery.sweep import RESOLVED, Sweep, sweep_from, write_resolved
-from distillery.yaml_file import read_yaml
+from distillery.yaml_file import read_text, read_yaml
 
 __all__ = [
     "BENCHMARK",
@@ -93,24 +92,20 @@ def default_config(workflow_folder: str) -> str:
     return str(chosen)
 
 
-def open_sweep(content: Mapping[str, Any], snakemake: Any) -> Sweep:
+def open_sweep(snakemake: Any) -> Sweep:
     """Return the sweep of Snakemake's configuration, or end with one line that says what is wrong.
 
     The command ``distillery`` and the MPI launcher of this Python are put first on the path of all jobs. A run
     claims the results folder here, before Snakemake plans or locks anything.
 
     Args:
-        content: The configuration.
-        snakemake: Snakemake's object ``workflow``. It knows what the command line or a profile set in the
-            configuration, and hands the numbers in it on as text.
+        snakemake: Snakemake's object ``workflow``.
     """
     import_from_no_working_directory()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     # Conda environments are given this package by their post-deploy scripts.
     os.environ["DISTILLERY_CHECKOUT"] = str(Path(snakemake.basedir).parent)
-    settings = snakemake.config_settings
-    source = " + ".join(str(source) for source in settings.configfiles) or "config.yaml"
-    sweep = _or_end(lambda: sweep_from(overlaid(content, settings.config), source))
+    sweep = _or_end(lambda: sweep_from(*configured(snakemake)))
     if is_run(snakemake, sys.argv[1:]):
         _or_end(lambda: claim.take(sweep.results))
         _watch_slurm(sweep)
@@ -145,25 +140,54 @@ def is_run(snakemake: Any, words: Sequence[str]) -> bool:
     return not any(getattr(given, name, None) not in (None, False, parser.get_default(name)) for name in _QUESTIONS)
 
 
-def overlaid(content: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with what was given as text in it read as YAML would read it in a file."""
-    result = dict(content)
-    for key, value in given.items():
-        below = content.get(key)
-        if isinstance(value, Mapping):
-            result[key] = overlaid(below if isinstance(below, Mapping) else {}, value)
-        else:
-            result[key] = _scalar(value)
+def configured(snakemake: Any) -> tuple[dict[str, Any], Callable[[str], str]]:
+    """Return the configuration of a Snakemake, and the name of the file or option that gave a key of it.
+
+    Snakemake has read the files and options too, but lets the last of equal keys win, reads numbers in files as
+    YAML 1.1 does and those of options in yet another way.
+
+    Args:
+        snakemake: Snakemake's object ``workflow``.
+
+    Raises:
+        DistilleryError: A file or an option cannot be read.
+    """
+    layers = [(str(path), read_yaml(Path(path))) for path in snakemake.configfiles]
+    # A profile's key config becomes this option, too.
+    for entry in snakemake.config_settings.config_args or ():
+        key, _, text = str(entry).partition("=")
+        layers.append(("--config", {key: read_text(text, f"--config {key}")}))
+    content: dict[str, Any] = {}
+    for _, layer in layers:
+        content = _merged(content, layer)
+
+    def source(key: str) -> str:
+        depths = [_depth(layer, key.split(".")) for _, layer in layers]
+        deepest = max(depths)
+        if deepest == 0:
+            return " + ".join(dict.fromkeys(name for name, _ in layers))
+        return next(layers[i][0] for i in reversed(range(len(layers))) if depths[i] == deepest)
+
+    return content, source
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        lower = result.get(key)
+        result[key] = _merged(lower, value) if isinstance(value, Mapping) and isinstance(lower, Mapping) else value
     return result
 
 
-def _scalar(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_scalar(entry) for entry in value]
-    try:
-        return yaml.safe_load(value) if isinstance(value, str) else value
-    except yaml.YAMLError:
-        return value
+def _depth(layer: Any, parts: Sequence[str]) -> int:
+    """Return how many parts of a key lead into the content of a file or option."""
+    if not parts:
+        return 0
+    if isinstance(layer, Mapping) and parts[0] in layer:
+        return 1 + _depth(layer[parts[0]], parts[1:])
+    if isinstance(layer, list) and parts[0].isdigit() and int(parts[0]) < len(layer):
+        return 1 + _depth(layer[int(parts[0])], parts[1:])
+    return 0
 
 
 def _or_end(work: Callable[[], _T]) -> _T:
@@ -204,12 +228,10 @@ def begin(sweep: Sweep, snakemake: Any) -> None:
     Raises:
         SystemExit: The engine cannot work here, or the disk is too small; the reason was printed.
     """
-    from distillery.distill.engine import require_all
     from distillery.plan import require_room, warnings_of
     from distillery.slurm.require import require_site
 
     _growth.limit(_or_end(lambda: require_site(snakemake)))
-    _or_end(lambda: require_all(sweep))
     _or_end(lambda: require_room(sweep))
     for line in warnings_of(sweep):
         sys.stderr.write(f"warning: {line}\n")

@@ -7,7 +7,7 @@ if not workflow.config_settings.configfiles:
     configfile: house.default_config(workflow.basedir)
 
 
-SWEEP = house.open_sweep(config, workflow)
+SWEEP = house.open_sweep(workflow)
 CONFIG = house.resolved_config(SWEEP)
 STORE = house.path(SWEEP, house.STORE_MARKER)
 PICTURES = house.pictures(SWEEP)

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from distillery.config import Config
+from distillery.distill import dask_settings
 from distillery.distill.cluster_worker import CORES, SHUT, Waiting, Workers, missing, security, tell
 from distillery.errors import DistilleryError
 from distillery.settings import DaskSettings
@@ -127,16 +128,16 @@ def cluster(config: Config, tasks: int, logs: Path, label: str = "", **internal:
     Raises:
         DistilleryError: It cannot be had; the message says what to set.
     """
+    dask_settings.load()
     import dask
-
-    # Its defaults must be there first: leaving the settings below takes away what they found missing.
-    import distributed  # noqa: F401
 
     left = _Left(tasks)
     with contextlib.ExitStack() as stack:
+        kind = config.execution.dask.cluster
+        if kind != "address":
+            stack.enter_context(dask_settings.defaults())
         stack.enter_context(dask.config.set(_SETTINGS))
         leave = stack.enter_context(_left_in_order())
-        kind = config.execution.dask.cluster
         if kind != "address":
             stack.enter_context(_quiet_logs())
         if kind == "address":

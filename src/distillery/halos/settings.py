@@ -11,7 +11,7 @@ from distillery.halos.cosmology import Cosmology
 from distillery.halos.models import HALO_MODELS
 from distillery.halos.regions import LEAST
 from distillery.places import PathText
-from distillery.settings import LARGEST_SEED, Operator, Settings, distinct
+from distillery.settings import LARGEST_SEED, LONGEST_NAME, Operators, Settings, distinct
 
 # Cells of the force's mesh for each particle, per side: halos do not form on a mesh as coarse as the particles.
 FINER = 2
@@ -118,7 +118,10 @@ class HaloSettings(Settings):
     """One data set of halos: a simulated universe, or a catalogue, and what is learned from it."""
 
     name: str = Field(
-        "halos", pattern=r"^[A-Za-z][A-Za-z0-9_+]*$", description="Its name, where the name of a system stands."
+        "halos",
+        pattern=r"^[A-Za-z][A-Za-z0-9_+]*$",
+        max_length=LONGEST_NAME,
+        description="Its name, where the name of a system stands.",
     )
     universe: Universe = Field(
         Universe(particles=128, box=250.0), description="The universe that is simulated, where there is no catalogue."
@@ -141,7 +144,7 @@ class HaloSettings(Settings):
     )
     training: HaloTrainingSettings = Field(HaloTrainingSettings(), description="Networks and their training.")
     models: tuple[str, ...] = Field(tuple(HALO_MODELS), min_length=1, description="What predicts the overdensity.")
-    operators: tuple[Operator, ...] | None = Field(
+    operators: Operators | None = Field(
         ("+", "-", "*", "/", "^"),
         min_length=1,
         description="Operators of expressions; null for those of `distillation.operators`.",

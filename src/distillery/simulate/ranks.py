@@ -161,6 +161,8 @@ def joined(expected: int) -> Iterator[Ranks]:
         DistilleryError: There are more or fewer, or the launcher and the MPI library do not know each other, so
             that each task believes to be alone (raised on the first task; the others exit).
     """
+    if expected == 1:
+        _leave_step()
     try:
         with _started_in(_START_SECONDS), warnings.catch_warnings():
             # mpi4py warns of a foreign launcher; that is refused below, in a line of our own.
@@ -191,6 +193,16 @@ def joined(expected: int) -> Iterator[Ranks]:
     else:
         counter.Unlock_all()
         counter.Free()
+
+
+def _leave_step() -> None:
+    """Forget the tasks of a Slurm step in which this process was started by a shell, as by ``srun --pty bash``.
+
+    The shell is the task; what a user starts in it is alone, and would wait for tasks that never come.
+    """
+    if os.environ.get("SLURM_TASK_PID", str(os.getpid())) != str(os.getpid()):
+        for name in [name for name in os.environ if name in _LAUNCHERS or name.startswith(("PMI_", "PMIX_"))]:
+            del os.environ[name]
 
 
 def _check(expected: int, size: int, rank: int) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import importlib.util
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 
 from distillery.errors import DistilleryError
+from distillery.process import user_name
 from distillery.slurm import commands
 from distillery.slurm.findings import Finding
 from distillery.slurm.partitions import Partition, with_gpus
@@ -92,7 +92,7 @@ def _check_account(subject: str, asked: Request) -> Iterator[Finding]:
     """Say whether Snakemake's executor will accept the account: it asks sacctmgr, then sshare, before it submits."""
     if asked.account is None:
         return
-    user = getpass.getuser()
+    user = user_name()
     text = ""
     for words in (
         ["sacctmgr", "-n", "-s", "list", "user", user, "format=account%256"],

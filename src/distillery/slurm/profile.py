@@ -65,7 +65,7 @@ def find_profile(name: str) -> Path:
 
 def read_profile(path: Path) -> Mapping[str, Any]:
     """Read a profile (YAML); raises DistilleryError with line and column if it cannot be read."""
-    return read_yaml(path)
+    return read_yaml(path, profile=True)
 
 
 def section(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
