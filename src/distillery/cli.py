@@ -202,10 +202,14 @@ def julia_setup(sweep: Sweep, depot: Path | None) -> None:
 @cli.command()
 @_with_sweep
 def plan(sweep: Sweep) -> None:
-    """Show what the sweep will do: cells, sizes on disk, expected times."""
+    """Show what the sweep will do: cells, sizes on disk, expected times; fail where a run would be refused."""
+    from distillery.plan import plan as planned_for
     from distillery.plan import plan_text
 
-    click.echo(plan_text(sweep))
+    planned = planned_for(sweep)
+    click.echo(plan_text(sweep, planned=planned))
+    if planned.refusal is not None:
+        sys.exit(1)
 
 
 @cli.command()

@@ -31,11 +31,11 @@ FORMATS = {
     "interpret": 4,
     "distill": 4,
     "verify": 4,
-    "replace": 4,
-    "generalise": 1,
+    "replace": 5,
+    "generalise": 2,
     "collect": 7,
 }
-HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 3}
+HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 4}
 Kind = Literal["bodies", "halos"]
 # Where, under the results folder, the checked configuration of a run is kept for its jobs.
 RESOLVED = "config.yaml"
