@@ -218,8 +218,8 @@ def test_a_simulation_that_breaks_is_reported_and_spoils_no_other() -> None:
 
 
 def test_a_step_size_that_collapses_ends_at_the_step_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distillery.simulate.integrator._MIN_STEPS", 60)
-    monkeypatch.setattr("distillery.simulate.integrator._STEPS_PER_TIME_STEP", 0)
+    monkeypatch.setattr("distillery.simulate.integrator.MOST_STEPS", 60)
+    monkeypatch.setattr("distillery.simulate.integrator.MOST_STEPS_PER_TIME_STEP", 0)
     bodies, moments = drawn("r^-2", count=16), times("r^-2", 30)
     motion = integrator(SYSTEMS["r^-2"]).propagate(bodies, moments)
     assert 0 < motion.reached.sum() < 16

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from distillery import functions
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from distillery import formula, functions
 from distillery.cell import SPLITS, Cell, Experiment, Split
 from distillery.config import Config
 from distillery.halos import plan as halos
+from distillery.settings import ConditionSettings
 from distillery.sweep import Sweep
 
 # Rough rates of one core of a small machine; they promise an order of magnitude, no more.
@@ -26,6 +33,8 @@ REFITTED = 1.5e6  # snapshots × directed edges per second, of one step of a fit
 FITTED_STEPS = 15  # of such a fit
 MOST_CONSTANTS = 20  # of a law
 INTEGRATING = 0.5  # seconds per condition: equations for another number of bodies are compiled, networks asked
+COMPONENT = 2e-3  # seconds in which the equations of a pair along one axis are compiled
+USUAL_STEP = 0.1  # length of a system's time step, in the time that motion takes to change
 FOLLOWING = 6e-4  # seconds per step's evaluation of a network or a law
 DRAWING = 1.0  # seconds per job that draws
 COLLECTING = 1.5e-3  # seconds per cell
@@ -42,9 +51,9 @@ def fitted(sweep: Sweep, cell: Cell) -> int:
     return sum(n for of, n in functions.components(sweep.model(cell), cell.experiment.dim).items() if of in asked)
 
 
-def pairs(sweep: Sweep, experiment: Experiment) -> int:
-    """Return how many pairs of bodies act on each other."""
-    n = experiment.bodies
+def pairs(sweep: Sweep, experiment: Experiment, bodies: int | None = None) -> int:
+    """Return how many pairs act on each other, of an experiment's bodies or of another number of them."""
+    n = bodies or experiment.bodies
     return n * (n - 1) // 2 if sweep.system(experiment).graph == "complete" else n - 1
 
 
@@ -53,8 +62,39 @@ def simulating(sweep: Sweep, experiment: Experiment, split: Split) -> float:
     if sweep.kind(experiment) == "halos":
         return halos.growing(sweep, experiment, split)
     trajectories = sweep.simulations(experiment, split)
-    work = trajectories * pairs(sweep, experiment) * experiment.dim * sweep.settings[experiment].steps / 1000
-    return work / SIMULATED * (PIECEWISE if sweep.system(experiment).is_piecewise else 1)
+    return trajectories * integrating(sweep, experiment, experiment.bodies)
+
+
+def integrating(sweep: Sweep, experiment: Experiment, bodies: int) -> float:
+    """Return the seconds of one core that integrating one trajectory takes, once the equations are compiled."""
+    work = components(sweep, experiment, bodies) * sweep.settings[experiment].steps / 1000
+    slower = PIECEWISE if sweep.system(experiment).is_piecewise else 1
+    return work / SIMULATED * slower * stretch(sweep, experiment)
+
+
+def components(sweep: Sweep, experiment: Experiment, bodies: int) -> int:
+    """Return the components of all forces of pairs, of an experiment with another number of bodies."""
+    return pairs(sweep, experiment, bodies) * experiment.dim
+
+
+@functools.lru_cache(maxsize=1024)
+def stretch(sweep: Sweep, experiment: Experiment) -> float:
+    """Return how many times as long as usual a time step is, in the time that motion takes to change; at least 1.
+
+    That time is the shorter of those in which typical bodies cross the size of the system, at their initial speed and
+    by the force of a pair from rest. A step is usual up to a tenth of it.
+    """
+    system = sweep.system(experiment)
+    draws = np.random.default_rng(0)
+    distance = np.linalg.norm(draws.normal(size=(256, experiment.dim)), axis=1) * np.sqrt(2.0) * system.position_scale
+    values: dict[str, Any] = {**system.parameters, "r": distance}
+    values |= {name: np.exp(system.mass_spread * draws.normal(size=256)) for name in ("m1", "m2")}
+    values |= {name: draws.choice(system.charges, 256) for name in ("q1", "q2")}
+    pull = float(np.median(np.abs(formula.evaluate(system.radial_force, values) / values["m1"])))
+    rates = [system.velocity_scale / system.position_scale]
+    if math.isfinite(pull):
+        rates.append(math.sqrt(pull / system.position_scale))
+    return max(1.0, system.time_step * max(rates) / USUAL_STEP)
 
 
 def weights(sweep: Sweep, cell: Cell) -> tuple[int, int]:
@@ -94,7 +134,9 @@ def reading(sweep: Sweep, cell: Cell) -> float:
     edge, _ = weights(sweep, cell)
     # Each receiver of a sample is put before all references of the gauge.
     asked = 2 * settings.references if settings.gauge_fixed and sweep.model(cell).kind == "graph" else 1
-    samples = settings.samples + 2 * (wanted.samples + wanted.held_out) + sweep.frames(cell) * FILMED
+    held_out = sweep.simulations(cell.experiment, "test") * sweep.settings[cell.experiment].snapshots
+    edges = min(settings.samples, held_out * 2 * pairs(sweep, cell.experiment))
+    samples = edges + 2 * (wanted.samples + wanted.held_out) + sweep.frames(cell) * FILMED
     return INTERPRETING + 2 * edge * samples * asked / TRAINED
 
 
@@ -106,7 +148,14 @@ def refitting(sweep: Sweep, cell: Cell) -> float:
         return 0.0
     settings, edges = sweep.config.replacement, 2 * pairs(sweep, cell.experiment)
     # Beside the starts: for all axes together, what of it is clean, and three starts of a softening.
-    return REPLACING + (settings.starts + 6) * settings.samples * edges * FITTED_STEPS / REFITTED
+    fits = (settings.starts + 6) * samples_refitted(sweep, cell.experiment) * edges * FITTED_STEPS / REFITTED
+    return REPLACING + min(fits, settings.seconds)
+
+
+def samples_refitted(sweep: Sweep, experiment: Experiment) -> int:
+    """Return how many snapshots the constants of a law are fitted to."""
+    available = sweep.simulations(experiment, "train") * sweep.settings[experiment].snapshots
+    return min(sweep.config.replacement.samples, available)
 
 
 def generalising(sweep: Sweep, cell: Cell) -> float:
@@ -118,12 +167,21 @@ def generalising(sweep: Sweep, cell: Cell) -> float:
         return 0.0
     settings = sweep.config.generalisation
     evaluations = 2 * 4 * settings.length * sweep.settings[cell.experiment].steps / 2 if settings.rollouts else 0.0
-    return INTEGRATING * len(settings.conditions) + FOLLOWING * evaluations
+    conditions = sum(under_condition(sweep, cell.experiment, own) for own in settings.conditions.values())
+    return conditions + min(FOLLOWING * min(evaluations, settings.evaluations), settings.seconds)
+
+
+def under_condition(sweep: Sweep, experiment: Experiment, condition: ConditionSettings) -> float:
+    """Return the seconds of one core that compiling and integrating under a condition takes."""
+    bodies = condition.bodies or experiment.bodies
+    compiled = COMPONENT * components(sweep, experiment, bodies)
+    simulations = sweep.config.generalisation.simulations
+    return INTEGRATING + compiled + simulations * integrating(sweep, experiment, bodies)
 
 
 def refitted_mb(sweep: Sweep, experiment: Experiment) -> float:
     """Return the memory in MB that the derivatives of a law by its constants take."""
-    numbers = sweep.config.replacement.samples * (experiment.bodies * experiment.dim + 2 * pairs(sweep, experiment))
+    numbers = samples_refitted(sweep, experiment) * (experiment.bodies * experiment.dim + 2 * pairs(sweep, experiment))
     return 8e-6 * numbers * 4 * MOST_CONSTANTS
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,6 @@ def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
 
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,
     ast.Div: lambda a, b: a / b,
     ast.Pow: _power,
@@ -142,6 +140,8 @@ def _node(node: ast.AST, symbols: frozenset[str]) -> Any:
             return -_build(operand, symbols)
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return _build(operand, symbols)
+        case ast.BinOp(op=ast.Add() | ast.Sub()):
+            return sympy.Add(*_terms(node, symbols))
         case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _BINARY:
             a, b = _build(left, symbols), _build(right, symbols)
             return _BINARY[type(operator)](a, b)
@@ -164,6 +164,16 @@ def _node(node: ast.AST, symbols: frozenset[str]) -> Any:
             )
 
 
+def _terms(node: ast.AST, symbols: frozenset[str]) -> list[Any]:
+    """Return the terms of a sum as it was written; added one by one they would take the square of their number."""
+    found: list[Any] = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
+        term = _build(node.right, symbols)
+        found.append(-term if isinstance(node.op, ast.Sub) else term)
+        node = node.left
+    return [_build(node, symbols), *reversed(found)]
+
+
 def to_text(expression: sympy.Expr) -> str:
     """Return text that ``parse`` reads back as the same expression."""
     return Printer({"full_prec": False}).doprint(expression)
@@ -184,7 +194,7 @@ class Printer(sympy.printing.str.StrPrinter):
 
 
 def evaluate(expression: sympy.Expr, values: Mapping[str, Any]) -> Any:
-    """Evaluate an expression on arrays by walking its tree.
+    """Evaluate an expression on arrays by walking its tree; what occurs more than once in it is evaluated once.
 
     Args:
         expression: An expression as ``parse`` gives it, or derivatives of one.
@@ -197,37 +207,96 @@ def evaluate(expression: sympy.Expr, values: Mapping[str, Any]) -> Any:
     Raises:
         DistilleryError: A symbol has no value, or a function is not known here.
     """
-    with np.errstate(all="ignore"):
-        return np.asarray(_walk(expression, values), dtype=np.float64)
+    return next(evaluated([expression], values))
 
 
-def _walk(node: Any, values: Mapping[str, Any]) -> Any:
-    if node.is_Symbol:
-        if node.name not in values:
-            raise DistilleryError(f"formula: the symbol {node.name!r} has no value here")
-        return np.asarray(values[node.name], dtype=np.float64)
-    if node.is_Number or node.is_NumberSymbol:
-        return float(node)
-    if isinstance(node, sympy.Pow):
-        if node.exp.is_Integer and 0 < int(node.exp) <= 8:
-            base: Any = _walk(node.base, values)
-            result: Any = 1.0
-            for _ in range(int(node.exp)):
-                result = result * base
-            return result
-        return np.power(_walk(node.base, values), _walk(node.exp, values))
-    if isinstance(node, sympy.Piecewise):
-        piecewise: Any = np.nan
-        for value, condition in reversed(node.args):
-            if condition == sympy.true:
-                piecewise = _walk(value, values)
-            elif condition != sympy.false:
-                piecewise = np.where(_walk(condition, values), _walk(value, values), piecewise)
-        return piecewise
-    function = _NUMERIC.get(type(node))
-    if function is None:
-        raise DistilleryError(f"formula: cannot evaluate {type(node).__name__} in {node}")
-    return function([_walk(argument, values) for argument in node.args])
+def evaluated(expressions: Sequence[sympy.Expr], values: Mapping[str, Any]) -> Iterator[Any]:
+    """Evaluate several expressions in their order; what they have in common is evaluated once.
+
+    Derivatives of a nested quotient repeat its parts so often that their trees are many times as large as the set of
+    their different parts. An array is released after its last use.
+
+    Args:
+        expressions: As for ``evaluate``.
+        values: As for ``evaluate``.
+
+    Yields:
+        The value of each expression, as from ``evaluate``.
+
+    Raises:
+        DistilleryError: A symbol has no value, or a function is not known here.
+    """
+    walk = _Walk(expressions, values)
+    for expression in expressions:
+        with np.errstate(all="ignore"):
+            found = np.asarray(walk.of(expression), dtype=np.float64)
+        yield found
+
+
+class _Walk:
+    """Evaluates nodes of expressions and keeps the values that are used again."""
+
+    def __init__(self, expressions: Sequence[sympy.Expr], values: Mapping[str, Any]) -> None:
+        self._values = values
+        self._kept: dict[Any, Any] = {}
+        self._uses: dict[Any, int] = {}
+        stack: list[Any] = list(expressions)
+        while stack:
+            node = stack.pop()
+            if node.args:
+                self._uses[node] = self._uses.get(node, 0) + 1
+                if self._uses[node] == 1:
+                    stack.extend(node.args)
+
+    def of(self, node: Any) -> Any:
+        if not node.args:
+            return self._leaf(node)
+        if node in self._kept:
+            found = self._kept[node]
+        else:
+            found = self._inner(node)
+            self._kept[node] = found
+        self._uses[node] = self._uses.get(node, 0) - 1
+        if self._uses[node] <= 0:
+            del self._kept[node]
+        return found
+
+    def _leaf(self, node: Any) -> Any:
+        if node.is_Symbol:
+            if node.name not in self._values:
+                raise DistilleryError(f"formula: the symbol {node.name!r} has no value here")
+            return np.asarray(self._values[node.name], dtype=np.float64)
+        if node.is_Number or node.is_NumberSymbol:
+            return float(node)
+        if node in (sympy.true, sympy.false):
+            return np.asarray(node == sympy.true)
+        raise _unknown(node)
+
+    def _inner(self, node: Any) -> Any:
+        if isinstance(node, sympy.Pow):
+            if node.exp.is_Integer and 0 < int(node.exp) <= 8:
+                base: Any = self.of(node.base)
+                result: Any = 1.0
+                for _ in range(int(node.exp)):
+                    result = result * base
+                return result
+            return np.power(self.of(node.base), self.of(node.exp))
+        if isinstance(node, sympy.Piecewise):
+            piecewise: Any = np.nan
+            for value, condition in reversed(node.args):
+                if condition == sympy.true:
+                    piecewise = self.of(value)
+                elif condition != sympy.false:
+                    piecewise = np.where(self.of(condition), self.of(value), piecewise)
+            return piecewise
+        function = _NUMERIC.get(type(node))
+        if function is None:
+            raise _unknown(node)
+        return function([self.of(argument) for argument in node.args])
+
+
+def _unknown(node: Any) -> DistilleryError:
+    return DistilleryError(f"formula: cannot evaluate {type(node).__name__} in {node}")
 
 
 def folded(function: Callable[[Any, Any], Any]) -> Callable[[list[Any]], Any]:

@@ -20,21 +20,37 @@ from distillery.errors import DistilleryError
 _PLACES, _HALVINGS = 401, 60
 # What a formula of size 1 changes by between two such neighbours is rounding below this.
 _JUMP = 1e-6
+_KINKED = (sympy.Abs, sympy.Min, sympy.Max)
 _GREATER, _LESS = (sympy.StrictGreaterThan, sympy.GreaterThan), (sympy.StrictLessThan, sympy.LessThan)
 
 
 def in_cases(expression: Any) -> Any:
-    """Return the same formula with ``abs``, ``min`` and ``max`` as cases; one without them comes back as it is."""
-    if not expression.has(sympy.Abs, sympy.Min, sympy.Max):
+    """Return the same formula with the values of ``abs``, ``min`` and ``max`` as cases.
+
+    Conditions keep ``abs``, ``min`` and ``max``, and no argument is written twice as a value, so that the result is
+    about as long as the formula; see ``surface`` for the level of such a condition. A formula without these functions
+    comes back as it is.
+    """
+    if isinstance(expression, sympy.Piecewise):
+        return sympy.Piecewise(*((in_cases(value), condition) for value, condition in expression.args))
+    if not expression.has(*_KINKED):
         return expression
     arguments = [in_cases(argument) for argument in expression.args]
     if isinstance(expression, sympy.Abs):
-        (inner,) = arguments
-        return sympy.Piecewise((inner, inner >= 0), (-inner, True))
-    if isinstance(expression, sympy.Max):
-        return functools.reduce(lambda a, b: sympy.Piecewise((a, a >= b), (b, True)), arguments)
-    if isinstance(expression, sympy.Min):
-        return functools.reduce(lambda a, b: sympy.Piecewise((a, a <= b), (b, True)), arguments)
+        (inner,), (argument,) = arguments, expression.args
+        if inner.has(sympy.Piecewise):
+            return inner * sympy.Piecewise((1, argument >= 0), (-1, True))
+        return sympy.Piecewise((inner, argument >= 0), (-inner, True))
+    if isinstance(expression, (sympy.Max, sympy.Min)):
+        holds = sympy.Ge if isinstance(expression, sympy.Max) else sympy.Le
+        *cases, last = zip(arguments, expression.args, strict=True)
+        return sympy.Piecewise(
+            *(
+                (value, sympy.And(*(holds(own, other) for other in expression.args[index + 1 :])))
+                for index, (value, own) in enumerate(cases)
+            ),
+            (last[0], True),
+        )
     return expression.func(*arguments)
 
 

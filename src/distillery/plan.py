@@ -13,6 +13,7 @@ from distillery.collect.text import align, counted
 from distillery.config import unused
 from distillery.errors import DistilleryError
 from distillery.halos import plan as halos
+from distillery.limits import refusal_of_numbers, refusal_of_sizes
 from distillery.singular import warnings_about
 from distillery.strength import never_accelerates, remarks_on, remedy
 from distillery.sweep import Sweep
@@ -56,12 +57,18 @@ class Plan:
     refusal: str | None
 
 
-def plan(sweep: Sweep) -> Plan:
+def plan(sweep: Sweep, *, cluster: bool = False) -> Plan:
     """Estimate what a sweep will take; starts nothing and writes nothing.
 
     Args:
         sweep: The sweep.
+        cluster: Whether jobs run on a cluster, whatever the configuration says.
+
+    Raises:
+        DistilleryError: A number is too large for any estimate.
     """
+    if problem := refusal_of_numbers(sweep.config):
+        raise DistilleryError(problem)
     from distillery.simulate.store import Store, estimate_bytes, layout
 
     trajectories = {e: sum(estimate_bytes(sweep, e, split) for split in SPLITS) for e in sweep.settings}
@@ -73,21 +80,29 @@ def plan(sweep: Sweep) -> Plan:
     for experiment in sweep.halos:
         trajectories[experiment] = round(sum(halos.data_bytes(sweep, experiment, split) for split in SPLITS))
         missing += 0 if experiment.marker(sweep.results, "train").exists() else trajectories[experiment]
-    missing += sum(_cell_bytes(sweep, cell) for cell in sweep.cells if not cell.messages(sweep.results).exists())
+    of_cells = sum(_cell_bytes(sweep, cell) for cell in sweep.cells if not cell.messages(sweep.results).exists())
+    too_large = refusal_of_sizes(sweep, duration, cluster=cluster)
     folder = _existing(sweep.results)
     free = shutil.disk_usage(folder).free
-    refusal = _unable(sweep) or _no_room(sweep.results, folder, missing, free)
+    # Where networks fill the disk, the setting that makes them so large is named.
+    refusal = _unable(sweep) or (too_large if of_cells > missing else None)
+    missing += of_cells
+    refusal = refusal or _no_room(sweep.results, folder, missing, free) or too_large
     return Plan(sweep, trajectories, missing, free, _stages(sweep), os.cpu_count() or 1, refusal)
 
 
-def require_room(sweep: Sweep) -> None:
+def require_room(sweep: Sweep, *, cluster: bool = False) -> None:
     """Refuse a sweep that cannot end well: an engine is missing, a stage cannot do its work, or the disk is too small.
+
+    Args:
+        sweep: The sweep.
+        cluster: Whether jobs run on a cluster, whatever the configuration says.
 
     Raises:
         DistilleryError: Why.
     """
     try:
-        refusal = plan(sweep).refusal
+        refusal = plan(sweep, cluster=cluster).refusal
     except OSError as error:
         raise DistilleryError(f"{error.filename or sweep.results}: cannot be read ({error.strerror})") from None
     if refusal is not None:
@@ -215,7 +230,8 @@ def duration(seconds: float) -> str:
     for limit, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (48 * 3600, 3600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 86400:,.0f} days"
+    days = seconds / 86400
+    return f"{days:,.0f} days" if days < 1000 else f"{days / 365.25:,.0f} years" if days < 1e9 else "for ever"
 
 
 def _existing(path: Path) -> Path:

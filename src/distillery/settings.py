@@ -288,6 +288,18 @@ class ReplacementSettings(Settings):
         "for where its network is trained so, by the loss `relative`.",
     )
     starts: int = Field(3, ge=1, description="Starts of each fit: the distilled constants, and random multiples.")
+    evaluations: int = Field(
+        200_000,
+        ge=1,
+        description="Limit of the search for a cell's law, in evaluations of a law or of its derivative by a constant; "
+        "the best law so far is kept and marked.",
+    )
+    seconds: float = Field(
+        600.0,
+        gt=0,
+        description="Limit of the same search in seconds of processor time, for what `evaluations` does not end; where "
+        "it is reached, results depend on the speed of the machine.",
+    )
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of snapshots and starts.")
 
 
@@ -320,6 +332,17 @@ class GeneralisationSettings(Settings):
     snapshots: int = Field(20, ge=2, description="States taken of each, evenly spread over its length.")
     rollouts: int = Field(16, ge=0, description="Simulations that are followed over long times; none with 0.")
     length: float = Field(2.0, gt=0, description="How long, in lengths of the experiment's trajectories.")
+    evaluations: int = Field(
+        200_000,
+        ge=1,
+        description="Limit of a cell's test in evaluations of accelerations over long times; what is left out is "
+        "marked.",
+    )
+    seconds: float = Field(
+        600.0,
+        gt=0,
+        description="Limit of the same test in seconds of processor time, for what `evaluations` does not end.",
+    )
     horizon: float = Field(
         0.1, gt=0, description="Distance from the true places, in sizes of the system, that ends a prediction's use."
     )

@@ -33,11 +33,11 @@ FORMATS = {
     "interpret": 4,
     "distill": 4,
     "verify": 4,
-    "replace": 4,
-    "generalise": 2,
+    "replace": 5,
+    "generalise": 3,
     "collect": 8,
 }
-HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 3}
+HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 4}
 Kind = Literal["bodies", "halos"]
 # Where, under the results folder, the checked configuration of a run is kept for its jobs, and how that file begins.
 RESOLVED = "resolved.yaml"

@@ -28,6 +28,7 @@ from pydantic import (
 
 from distillery import formula, pieces
 from distillery.errors import DistilleryError
+from distillery.nesting import require_shallow
 from distillery.poles import pair_poles, place_text
 
 PAIR_SYMBOLS = ("r", "m1", "m2", "q1", "q2")
@@ -269,7 +270,7 @@ def _refuse(text: str, what: str, where: Any, values: Mapping[str, Any], names: 
 @functools.cache
 def _softened(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
     r = formula.symbol("r")
-    return pieces.in_cases(formula.parse(potential, (*PAIR_SYMBOLS, *constants)).subs(r, r + formula.symbol(SOFTENING)))
+    return pieces.in_cases(_parsed(potential, (*PAIR_SYMBOLS, *constants)).subs(r, r + formula.symbol(SOFTENING)))
 
 
 @functools.cache
@@ -279,7 +280,7 @@ def _radial_force(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
 
 @functools.cache
 def _external(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
-    return pieces.in_cases(formula.parse(potential, (*BODY_SYMBOLS, *constants)))
+    return pieces.in_cases(_parsed(potential, (*BODY_SYMBOLS, *constants)))
 
 
 # Asked for by the keys of all cells of a sweep.
@@ -292,7 +293,12 @@ def _differs(potential: str, constants: tuple[str, ...]) -> bool:
 
 @functools.cache
 def _force(text: str) -> sympy.Expr:
-    return pieces.in_cases(formula.parse(text, PAIR_SYMBOLS))
+    return pieces.in_cases(_parsed(text, PAIR_SYMBOLS))
+
+
+def _parsed(text: str, symbols: tuple[str, ...]) -> sympy.Expr:
+    require_shallow(text)
+    return formula.parse(text, symbols)
 
 
 SYSTEMS: dict[str, System] = {

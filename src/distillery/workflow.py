@@ -232,7 +232,8 @@ def begin(sweep: Sweep, snakemake: Any) -> None:
     from distillery.slurm.require import require_site
 
     _growth.limit(_or_end(lambda: require_site(snakemake)))
-    _or_end(lambda: require_room(sweep))
+    on_slurm = getattr(getattr(snakemake, "executor_plugin", None), "name", "") == "slurm"
+    _or_end(lambda: require_room(sweep, cluster=on_slurm))
     for line in warnings_of(sweep):
         sys.stderr.write(f"warning: {line}\n")
     # The Slurm executor gives all jobs of a run one name, by which `distillery resume` finds them.

@@ -117,6 +117,7 @@ CELLS: tuple[Column, ...] = (
     Column("law_source", "text", "where its form is from: messages, or by the data fronts, or neighbours"),
     Column("law_shared", "flag", "whether it is one vector law, or energies, with the same constants for all axes"),
     Column("law_constants", "text", "its constants with their standard errors, JSON"),
+    Column("law_cut", "text", "why the search for the law was cut at a limit of its budget; empty where it was not"),
     Column("law_refitted", "text", "the law with every constant refitted"),
     *(
         Column(

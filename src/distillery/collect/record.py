@@ -14,7 +14,7 @@ from distillery.collect.columns import READINGS
 from distillery.collect.origin import origin
 from distillery.collect.state import StageState, cell_states
 from distillery.functions import Function
-from distillery.generalise import LONG, PREDICTORS
+from distillery.generalise import FOLLOWED, LONG, PREDICTORS
 from distillery.interpret.fits import DISTILLED
 from distillery.outcome import Outcome
 from distillery.sweep import Sweep
@@ -248,6 +248,7 @@ def _read_replace(result: Values) -> Values:
         "law": _text(result["text"]),
         "law_form": _text(result["form"]),
         "law_source": _text(result["source"]),
+        "law_cut": _text(result["cut"]),
         "law_refitted": _text(result["refitted_text"]),
         "law_constants": _json(result["constants"]) if result["constants"] else "",
     }
@@ -286,7 +287,9 @@ def _beyond(result: Values) -> dict[str, dict[str, Values]]:
         for predictor, own in rollouts["predictors"].items()
     }
     if rollouts["reason"]:
-        found[LONG] = {PREDICTORS[0]: {"reason": _text(rollouts["reason"])}}
+        # A rollout that was cut has no numbers; those before it have.
+        missing = next((name for name in FOLLOWED if name not in found[LONG]), PREDICTORS[0])
+        found[LONG][missing] = {"reason": _text(rollouts["reason"])}
     return found
 
 

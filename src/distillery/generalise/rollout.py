@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
+from distillery import budget
 from distillery.simulate.initial import Bodies
 from distillery.verify.composed import HeldOut
 
@@ -38,12 +39,16 @@ def rolled_out(
         edges: Senders and receivers of the graph.
         times: Times to save, evenly spaced (dimensionless).
         steps: Steps between two of them.
+
+    Raises:
+        OutOfBudget: The budget was spent before the last time.
     """
     senders, receivers = edges
     position, velocity = bodies.position.astype(np.float64), bodies.velocity.astype(np.float64)
     step = (times[1] - times[0]) / steps
 
     def pull(at: np.ndarray, moving: np.ndarray) -> np.ndarray:
+        budget.spend()
         return acceleration(HeldOut(at, moving, bodies.mass, bodies.charge, np.zeros_like(at), receivers, senders))
 
     saved = [(position, velocity)]

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from distillery import files
+from distillery import budget, files
+from distillery.budget import OutOfBudget
 from distillery.cell import Cell, Experiment
 from distillery.errors import DistilleryError
-from distillery.generalise import PREDICTORS
+from distillery.generalise import FOLLOWED, PREDICTORS
 from distillery.generalise.conditions import trajectories
 from distillery.generalise.energy import drift, total_energy
 from distillery.generalise.predictors import Predictor, of_law, of_network
@@ -28,9 +29,7 @@ from distillery.sweep import Sweep
 from distillery.turn import turn
 from distillery.verify.composed import HeldOut, errors
 
-# What is followed over long times.
-_FOLLOWED = ("network", "refitted", "clean")
-# Whose paths are kept to be drawn: those of the clean law would cover those of the refitted one.
+# Predictors whose paths are stored to be drawn: those of the clean law would cover those of the refitted one.
 _DRAWN = ("network", "refitted")
 # Saved times of a rollout, and how many of the system's time steps a step of it is long.
 _TIMES, _STEP = 101, 2
@@ -51,7 +50,9 @@ def generalise(sweep: Sweep, cell: Cell) -> None:
     with turn(sweep, "generalise", cell) as now:
         if now is None:
             return
-        with torch.no_grad():
+        settings = sweep.config.generalisation
+        limit = budget.within(f"generalise {cell}", settings.evaluations, settings.seconds, "generalisation")
+        with torch.no_grad(), limit:
             predictors = _predictors(sweep, cell, has_law=now.before.result.get("law") is not None)
             result = {
                 "conditions": {
@@ -96,7 +97,7 @@ def _flat(found: Trajectories, graph: Any) -> HeldOut:
 
 def _under(sweep: Sweep, experiment: Experiment, name: str, predictors: dict[str, Predictor]) -> dict[str, Any]:
     """Return the errors of every predictor under a condition, and whether it holds there as a law must."""
-    graphs = _states(sweep, experiment, name)
+    graphs = budget.reason() or _states(sweep, experiment, name)
     if isinstance(graphs, str):
         return {"reason": graphs, "predictors": {}}
     found = {}
@@ -110,9 +111,11 @@ def _under(sweep: Sweep, experiment: Experiment, name: str, predictors: dict[str
 def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Predictor]) -> dict[str, Any]:
     """Return how a network and its law follow bodies over long times."""
     settings = sweep.config.generalisation
-    followed = {name: predictors[name] for name in _FOLLOWED if name in predictors}
+    followed = {name: predictors[name] for name in FOLLOWED if name in predictors}
     if not settings.rollouts or not followed:
         return {"times": [], "reason": "", "predictors": {}, "paths": {}}
+    if reason := budget.reason():
+        return {"times": [], "reason": reason, "predictors": {}, "paths": {}}
     system = sweep.system(experiment)
     try:
         times, bodies, motion = _long(sweep, experiment)
@@ -134,9 +137,15 @@ def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Predic
     keeps = system.conserves_energy
     kinetic = 0.5 * (bodies.mass[..., None] * bodies.velocity**2).sum(axis=(1, 2))
     steps = max(round((times[1] - times[0]) / (_STEP * system.time_step)), 1)
-    found, paths = {}, {"true": _drawn(true[:, 0])}
+    found, paths, reason = {}, {"true": _drawn(true[:, 0])}, ""
     for name, predictor in followed.items():
-        position, velocity = rolled_out(predictor.acceleration, bodies, np.stack([senders, receivers]), times, steps)
+        try:
+            position, velocity = rolled_out(
+                predictor.acceleration, bodies, np.stack([senders, receivers]), times, steps
+            )
+        except OutOfBudget as error:
+            reason = f"{name}: {error}"
+            break
         if name in _DRAWN:
             paths[name] = _drawn(position[:, 0])
         off = distance(position, true)
@@ -146,7 +155,7 @@ def _followed(sweep: Sweep, experiment: Experiment, predictors: dict[str, Predic
             "distance": _finite(np.median(off, axis=1)),
             "energy_drift": _finite(drift(energies(position, velocity), kinetic)) if keeps else None,
         }
-    return {"times": times.tolist(), "reason": "", "predictors": found, "paths": paths}
+    return {"times": times.tolist(), "reason": reason, "predictors": found, "paths": paths}
 
 
 @functools.lru_cache(maxsize=4)

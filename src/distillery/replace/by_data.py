@@ -22,7 +22,8 @@ import numpy as np
 import sympy
 from sympy.core.relational import Relational
 
-from distillery import formula
+from distillery import budget, formula
+from distillery.budget import OutOfBudget
 from distillery.distill.common import Candidate
 from distillery.distill.front import Point, choose, scored
 from distillery.errors import DistilleryError
@@ -117,7 +118,10 @@ def chosen_by_data(
         fit = softened(fitted(law, part, once, draws, EVALUATIONS), part, once, draws)
         return fit, screen.error(accelerations(fit.law, some.graphs))
 
-    own_fit, own_error = settled(own)
+    try:
+        own_fit, own_error = settled(own)
+    except OutOfBudget:
+        return Chosen(own, "messages", math.nan, math.nan)
     nothing, _ = screen.of(frozenset())
     exact = EXACT * nothing
     # What is right and keeps nodes of its own is a law in disguise, such as c s/(c' + s) with a c' beyond all sums.
@@ -132,11 +136,11 @@ def chosen_by_data(
         return any(tried[terms] <= exact and not any(term.factor.has(sympy.Float) for term in terms) for terms in laws)
 
     def fit_the_best() -> None:
-        for terms in _promising(tried, nothing)[:_FITTED]:
-            law = None if terms in laws else vector_law(terms, screen.of(terms)[1], part.graphs.position.shape[-1])
+        for terms in [] if budget.is_spent() else _promising(tried, nothing)[:_FITTED]:
+            law = None if terms in laws else _screened(terms, screen, part)
             if law is not None and not one_is_plain():
                 # What cannot be fitted with all its constants stands no better than it was.
-                with contextlib.suppress(DistilleryError):
+                with contextlib.suppress(DistilleryError, OutOfBudget):
                     fit, tried[terms] = settled(law)
                     laws[terms] = fit.law
 
@@ -199,8 +203,8 @@ def _sharpened(tried: dict[Terms, float], screen: Screen, data: Data) -> list[Te
     """
     found: list[Terms] = []
     with_one = [terms for terms in _best(tried) if len(_conditions(terms)) == 1]
-    for terms in with_one[:_SHARPENED]:
-        law = vector_law(terms, screen.of(terms)[1], data.graphs.position.shape[-1])
+    for terms in [] if budget.is_spent() else with_one[:_SHARPENED]:
+        law = _screened(terms, screen, data)
         if law is None:
             continue
         found += [
@@ -210,6 +214,12 @@ def _sharpened(tried: dict[Terms, float], screen: Screen, data: Data) -> list[Te
             if {(own.func, own.lhs) for own in _conditions(other)} == {(c.func, c.lhs)}
         ]
     return found
+
+
+def _screened(terms: Terms, screen: Screen, data: Data) -> Law | None:
+    """Return the law of some terms with the constants that the screen fits, or None where there is none."""
+    _, values = screen.of(terms)
+    return vector_law(terms, values, data.graphs.position.shape[-1]) if len(values) == len(terms) else None
 
 
 def _conditions(terms: Terms) -> set[Relational]:

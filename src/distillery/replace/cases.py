@@ -13,6 +13,7 @@ import numpy as np
 import sympy
 from jaxtyping import Float
 
+from distillery.budget import OutOfBudget
 from distillery.errors import DistilleryError
 from distillery.replace.compose import composed, composed_energies
 from distillery.replace.law import Law
@@ -40,6 +41,8 @@ def without_needless_cases(fit: Fit, data: Data, settings: ReplacementSettings, 
             other = refit(law, data, settings, draws)
         except DistilleryError:
             continue
+        except OutOfBudget:
+            break
         lost = by_simulation(other.law, data) - known
         if lost.mean() <= max(_BEYOND * lost.std() / np.sqrt(len(lost)), _ROUNDING):
             found.append((float(lost.mean()), other))

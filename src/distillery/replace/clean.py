@@ -7,6 +7,7 @@ one law for all axes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from fractions import Fraction
 
@@ -14,6 +15,7 @@ import numpy as np
 import sympy
 
 from distillery import formula
+from distillery.budget import OutOfBudget
 from distillery.replace.cases import without_needless_cases
 from distillery.replace.compose import composed
 from distillery.replace.law import Law, sums
@@ -65,6 +67,7 @@ def fitted(
 
     Raises:
         SingularError: The law is not finite on the data.
+        OutOfBudget: The budget was spent before.
     """
 
     def fit(form: Law) -> Fit:
@@ -74,12 +77,17 @@ def fitted(
     vector = as_vector(separate.law)
     if vector is None:
         return separate
-    shared = fit(vector)
+    try:
+        shared = fit(vector)
+    except OutOfBudget:
+        return separate
     return shared if shared.cost <= _DEARER * separate.cost + _ROUNDING**2 else separate
 
 
 def cleaned(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
     """Return the clean form of a fitted law, with what remains of its constants fitted again.
+
+    Where the budget ends, the last form that was fitted is returned.
 
     Args:
         fit: The fitted law.
@@ -89,13 +97,20 @@ def cleaned(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.rando
     """
     once = settings.model_copy(update={"starts": 1})
     fit = _without_zeros(without_needless_cases(fit, data, once, draws), data, once, draws)
-    whole = recomposed(fit.law, data)
-    if whole is not None:
-        fit = _without_zeros(fitted(whole, data, once, draws), data, once, draws)
-    fit = fit if fit.law.shared else fitted(fit.law, data, once, draws)
+    try:
+        whole = recomposed(fit.law, data)
+        if whole is not None:
+            fit = _without_zeros(fitted(whole, data, once, draws), data, once, draws)
+        fit = fit if fit.law.shared else fitted(fit.law, data, once, draws)
+        return _with_simple_numbers(fit, data, once, draws)
+    except OutOfBudget:
+        return fit
+
+
+def _with_simple_numbers(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
     numbers = {name: simple_number(fit.law.constants[name], error) for name, error in fit.errors.items()}
     found = {name: number for name, number in numbers.items() if number is not None}
-    return refit(_with_number(fit.law, found), data, once, draws) if found else fit
+    return refit(_with_number(fit.law, found), data, settings, draws) if found else fit
 
 
 def recomposed(law: Law, data: Data) -> Law | None:
@@ -117,8 +132,9 @@ def recomposed(law: Law, data: Data) -> Law | None:
 
 
 def _without_zeros(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
-    while (name := _least(fit)) is not None:
-        fit = refit(_with_number(fit.law, {name: Fraction(0)}), data, settings, draws)
+    with contextlib.suppress(OutOfBudget):
+        while (name := _least(fit)) is not None:
+            fit = refit(_with_number(fit.law, {name: Fraction(0)}), data, settings, draws)
     return fit
 
 

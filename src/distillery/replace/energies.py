@@ -16,7 +16,8 @@ import numpy as np
 import sympy
 from jaxtyping import Bool, Float
 
-from distillery import formula
+from distillery import budget, formula
+from distillery.budget import OutOfBudget
 from distillery.distill.common import Candidate
 from distillery.distill.complexity import complexity
 from distillery.distill.forms import cheapest
@@ -63,10 +64,12 @@ def energies_by_data(
     screen, part = Screen(some), some.part(~checked)
 
     def error_of(energies: _Energies) -> float:
+        if budget.is_spent():
+            return math.inf
         try:
             fit = softened(fitted(law_of(energies), part, once, draws, EVALUATIONS), part, once, draws)
             return error_of_law(fit.law)
-        except (DistilleryError, RecursionError, TypeError):
+        except (DistilleryError, OutOfBudget, RecursionError, TypeError):
             # Not finite on the data; or SymPy loses itself in what an engine wrote.
             return math.inf
 
@@ -80,7 +83,7 @@ def energies_by_data(
     chosen, source, own_error = own, "messages", error_of(own)
     error = own_error
     for place, where in _candidates(own, fronts, dim):
-        if error <= EXACT * nothing:
+        if error <= EXACT * nothing or budget.is_spent():
             break
         tried = {one: error_of((one, chosen[1]) if place == 0 else (chosen[0], one)) for one in where}
         found = _choice(tried, nothing)

@@ -19,4 +19,6 @@ def nothing() -> dict[str, Any]:
         "errors": {},
         "form": "",
         "source": "",
+        "cut": "",
+        "evaluations": 0,
     }

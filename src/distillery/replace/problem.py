@@ -111,7 +111,7 @@ class Problem:
         """Return the weighted errors."""
         with np.errstate(all="ignore"):
             state = self._state(values)
-            found = [np.broadcast_to(formula.evaluate(e, state), self.shape[1:]) for e in self._equations]
+            found = [np.broadcast_to(value, self.shape[1:]) for value in formula.evaluated(self._equations, state)]
             return np.asarray((np.stack(found) - self._targets) * self._weights).ravel()
 
     def jacobian(self, values: Float[np.ndarray, " constant"]) -> Float[np.ndarray, "residual constant"]:
@@ -119,28 +119,41 @@ class Problem:
         with np.errstate(all="ignore"):
             state = self._state(values)
             edges: dict[str, Any] = {**self._edges, **self._values(values)}
+            summed = self._summed(edges)
             found = np.zeros((len(self.free), *self.shape))
+            # Each part of the answer, with the derivative that it is, or by which a sum's derivative is multiplied.
+            parts: list[tuple[int, int, sympy.Expr, np.ndarray | float]] = []
             for index in range(len(self.free)):
-                sums_ = [self._summed(k, index, edges) for k in range(len(self._messages))]
                 for place, own in enumerate(self._own_by_constant):
                     if own[index] != 0:
-                        found[index, place] += formula.evaluate(own[index], state)
-                    for by_input, summed in zip(self._by_input[place], sums_, strict=True):
-                        if by_input != 0 and summed is not None:
-                            found[index, place] += formula.evaluate(by_input, state) * summed
+                        parts.append((index, place, own[index], 1.0))
+                    parts += [
+                        (index, place, by_input, summed[message, index])
+                        for message, by_input in enumerate(self._by_input[place])
+                        if by_input != 0 and (message, index) in summed
+                    ]
+            values_of = formula.evaluated([slope for *_, slope, _ in parts], state)
+            for (index, place, _, factor), value in zip(parts, values_of, strict=True):
+                found[index, place] += value * factor
             found *= self._weights
         return found.reshape(len(self.free), -1).T
 
-    def _summed(self, message: int, index: int, edges: Mapping[str, Any]) -> np.ndarray | None:
-        slope = self._by_constant[message][index]
-        if slope == 0:
-            return None
-        if (message, index) in self._known:
-            return self._known[message, index]
-        along = np.broadcast_to(formula.evaluate(slope, edges), self._edges["r"].shape)
-        found = self._graphs.summed(along, self._graphs.receivers)
-        if not any(symbol.name in self.free for symbol in slope.free_symbols):
-            self._known[message, index] = found
+    def _summed(self, edges: Mapping[str, Any]) -> dict[tuple[int, int], np.ndarray]:
+        """Return the derivatives of the sums of messages by the constants, those that are not 0 everywhere."""
+        wanted = [
+            (message, index)
+            for index in range(len(self.free))
+            for message in range(len(self._messages))
+            if self._by_constant[message][index] != 0
+        ]
+        new = [place for place in wanted if place not in self._known]
+        found = {place: self._known[place] for place in wanted if place in self._known}
+        slopes = [self._by_constant[message][index] for message, index in new]
+        for place, slope, value in zip(new, slopes, formula.evaluated(slopes, edges), strict=True):
+            along = np.broadcast_to(value, self._edges["r"].shape)
+            found[place] = self._graphs.summed(along, self._graphs.receivers)
+            if not any(symbol.name in self.free for symbol in slope.free_symbols):
+                self._known[place] = found[place]
         return found
 
     def _values(self, values: np.ndarray) -> dict[str, float]:
@@ -150,7 +163,7 @@ class Problem:
         # Constants are given as values: to put them into expressions anew in every step would take most of the time.
         constants = self._values(values)
         edges, state = {**self._edges, **constants}, {**self._nodes, **constants}
-        for name, message in zip(self._inputs, self._messages, strict=True):
-            along = np.broadcast_to(formula.evaluate(message, edges), self._edges["r"].shape)
+        for name, value in zip(self._inputs, formula.evaluated(self._messages, edges), strict=True):
+            along = np.broadcast_to(value, self._edges["r"].shape)
             state[name.name] = self._graphs.summed(along, self._graphs.receivers)
         return state

@@ -18,6 +18,8 @@ import scipy.linalg
 import scipy.optimize
 from jaxtyping import Float
 
+from distillery import budget
+from distillery.budget import OutOfBudget
 from distillery.errors import DistilleryError
 from distillery.replace.law import Law
 from distillery.replace.problem import Data, Problem
@@ -66,7 +68,7 @@ def refit(
     draws: np.random.Generator,
     evaluations: int = EVALUATIONS,
 ) -> Fit:
-    """Fit all constants of a law together.
+    """Fit all constants of a law together; a fit whose budget ends keeps the best constants that it has tried.
 
     Args:
         law: The law with the constants to start from.
@@ -77,7 +79,9 @@ def refit(
 
     Raises:
         SingularError: The law is not finite on the data, from whatever start.
+        OutOfBudget: The budget was spent before.
     """
+    budget.spend()
     names: tuple[str, ...] = tuple(law.constants)
     undetermined: tuple[str, ...] = ()
     while True:
@@ -159,13 +163,22 @@ def _best(
 ) -> _Found:
     """Return the best of several starts: the given constants, and each of them multiplied by random factors."""
     others = 0 if problem.linear else settings.starts - 1
-    starts = [start, *(start * np.exp(draws.normal(0.0, 0.5, start.shape)) for _ in range(others))]
-    first = problem.residual(start)
-    usable = [values for values in starts if np.all(np.isfinite(problem.residual(values)))]
-    if not usable:
-        raise SingularError(_where(problem, first))
-    scale = _scale(problem.residual(usable[0])) if settings.robust else None
-    found = min((_solved(problem, values, scale, evaluations) for values in usable), key=lambda one: one.cost)
+    found: _Found | None = None
+    scale: float | None = None
+    for number in range(others + 1):
+        if number and budget.is_spent():
+            break
+        values = start * np.exp(draws.normal(0.0, 0.5, start.shape)) if number else start
+        residual = problem.residual(values)
+        if not np.all(np.isfinite(residual)):
+            continue
+        if found is None and settings.robust:
+            scale = _scale(residual)
+        one = _solved(problem, values, scale, evaluations)
+        if found is None or one.cost < found.cost:
+            found = one
+    if found is None:
+        raise SingularError(_where(problem, problem.residual(start)))
     if scale is None:
         return found
     # What is usual among errors is known only now.
@@ -173,12 +186,27 @@ def _best(
 
 
 def _solved(problem: Problem, start: np.ndarray, scale: float | None, evaluations: int) -> _Found:
+    best, least = start, np.inf
+
+    def residual(values: np.ndarray) -> np.ndarray:
+        nonlocal best, least
+        budget.spend()
+        found = problem.residual(values)
+        cost = _cost(found, scale)
+        if cost < least:
+            best, least = values.copy(), cost
+        return found
+
+    def jacobian(values: np.ndarray) -> np.ndarray:
+        budget.spend(len(problem.free))
+        return problem.jacobian(values)
+
     loss = {"loss": "linear"} if scale is None else {"loss": "soft_l1", "f_scale": scale}
     try:
         answer = scipy.optimize.least_squares(
-            problem.residual,
+            residual,
             start,
-            problem.jacobian,
+            jacobian,
             method="trf",
             x_scale="jac",
             ftol=1e-14,
@@ -192,7 +220,17 @@ def _solved(problem: Problem, start: np.ndarray, scale: float | None, evaluation
         raise SingularError(
             f"cannot be fitted ({str(error).splitlines()[0]}); look for a root or a power at 0"
         ) from None
+    except OutOfBudget:
+        found = problem.residual(best)
+        return _Found(best, found, scale, _cost(found, scale))
     return _Found(answer.x, answer.fun, scale, float(answer.cost) / len(answer.fun))
+
+
+def _cost(residual: np.ndarray, scale: float | None) -> float:
+    """Return the mean of the loss, as SciPy has it."""
+    if scale is None:
+        return float(np.mean(residual**2)) / 2
+    return scale**2 * float(np.mean(np.sqrt(1 + (residual / scale) ** 2) - 1))
 
 
 def _scale(residual: np.ndarray) -> float:

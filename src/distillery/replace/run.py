@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import sympy
 
-from distillery import files, formula
+from distillery import budget, files, formula
+from distillery.budget import OutOfBudget
 from distillery.cell import Cell
 from distillery.distill.common import Candidate, common_choice
 from distillery.errors import DistilleryError
@@ -36,6 +37,8 @@ from distillery.turn import turn
 from distillery.verify.composed import HeldOut, drawn_graphs, errors, held_out
 
 Errors = dict[str, float | None]
+# Share of the budget for the search among forms; the rest is left for the constants of the form that was chosen.
+_SEARCHED = 0.6
 _NO_ERROR: Errors = {"mae": None, "medae": None}
 
 
@@ -144,6 +147,21 @@ def _with_law(
     nodes: _Function,
     known: dict[str, Errors],
 ) -> dict[str, Any]:
+    settings = sweep.config.replacement
+    with budget.within(f"replace {cell}", settings.evaluations, settings.seconds, "replacement") as limit:
+        found = _search(sweep, cell, graphs, messages, nodes, known, limit)
+    return found | {"cut": limit.note, "evaluations": limit.spent}
+
+
+def _search(
+    sweep: Sweep,
+    cell: Cell,
+    graphs: HeldOut,
+    messages: _Function,
+    nodes: _Function,
+    known: dict[str, Errors],
+    limit: budget.Budget,
+) -> dict[str, Any]:
     settings, experiment = sweep.config.replacement, cell.experiment
     draws = stream(settings.seed, "replace", str(experiment), "snapshots")
     seen, simulation = drawn_graphs(sweep, experiment, "train", settings.samples, draws)
@@ -157,18 +175,19 @@ def _with_law(
     found = known | {"raw": _errors(law, graphs), "refitted": dict(_NO_ERROR), "clean": dict(_NO_ERROR)}
     starts = stream(settings.seed, "replace", str(cell), "starts")
     try:
-        if energies:
-            fronts = (messages.fronts[0], nodes.fronts[0])
-            chosen = energies_by_data(energies, fronts, data, settings, starts)
-        else:
-            both = (messages.fronts, nodes.fronts) if messages.axes and nodes.axes else None
-            chosen = chosen_by_data(law, both, data, settings, starts)
+        with limit.part(_SEARCHED):
+            if energies:
+                fronts = (messages.fronts[0], nodes.fronts[0])
+                chosen = energies_by_data(energies, fronts, data, settings, starts)
+            else:
+                both = (messages.fronts, nodes.fronts) if messages.axes and nodes.axes else None
+                chosen = chosen_by_data(law, both, data, settings, starts)
         refitted, clean = _fits(chosen.law, data, settings, starts)
     except DistilleryError as error:
         raw = text.line(law)
         return {"replacement": "singular", "reason": f"{raw}: {error}", "text": raw, "errors": found}
     region = region_lacking(clean.law, data)
-    if region is not None:
+    if region is not None and not budget.is_spent():
         # Constants that are fitted without what acts there may be worse known, and not finite in the worst case.
         with contextlib.suppress(DistilleryError):
             fits = _fits(chosen.law, without_region(data, region), settings, starts)
@@ -177,10 +196,10 @@ def _with_law(
     found |= {"refitted": _errors(refitted.law, graphs), "clean": _errors(clean.law, graphs)}
     form, worse = shown_form({"raw": law, "refitted": refitted.law, "clean": clean.law}, seen)
     shown = {"raw": Fit(law, {}, {}, (), (), math.nan), "refitted": refitted, "clean": clean}[form]
-    _write(sweep, cell, shown.law, {"raw": law, "refitted": refitted.law, "clean": clean.law})
+    _write(sweep, cell, shown.law, {"raw": law, "refitted": refitted.law, "clean": clean.law}, limit.note)
     away = sorted({*refitted.running_away, *clean.running_away})
     flaw = flaw_of_velocities(shown.law, seen, sweep.config.verification)
-    reasons = [worse, f"{', '.join(away)} grew without bound" if away else "", flaw]
+    reasons = [worse, f"{', '.join(away)} grew without bound" if away else "", flaw, limit.note]
     return {
         "replacement": "whole",
         "reason": "; ".join(reason for reason in reasons if reason),
@@ -202,7 +221,11 @@ def _fits(law: Law, data: Data, settings: ReplacementSettings, starts: np.random
     Raises:
         SingularError: The law is not finite on the data.
     """
-    refitted = softened(fitted(law, data, settings, starts), data, settings, starts)
+    try:
+        refitted = softened(fitted(law, data, settings, starts), data, settings, starts)
+    except OutOfBudget:
+        as_distilled = Fit(law, {}, {}, (), (), math.nan)
+        return as_distilled, as_distilled
     try:
         return refitted, cleaned(refitted, data, settings, starts)
     except DistilleryError:
@@ -227,12 +250,13 @@ def _described(name: str, fit: Fit) -> dict[str, Any]:
     }
 
 
-def _write(sweep: Sweep, cell: Cell, shown: Law, laws: dict[str, Law]) -> None:
+def _write(sweep: Sweep, cell: Cell, shown: Law, laws: dict[str, Law], cut: str) -> None:
     results, graph = sweep.results, sweep.system(cell.experiment).graph
     forms = {"law": shown, **laws}
-    content = {"cell": str(cell), "graph": graph, **{name: as_content(law) for name, law in forms.items()}}
+    content = {"cell": str(cell), "graph": graph, "cut": cut, **{name: as_content(law) for name, law in forms.items()}}
     files.write_json(cell.law(results, "json"), content)
     titles = {"raw": "as distilled", "refitted": "constants refitted", "clean": "clean form"}
     parts = [text.listing(laws[name], f"{cell}: {title}") for name, title in titles.items()]
-    files.write_text(cell.law(results, "txt"), "\n".join(parts))
+    note = [f"# {cut}\n"] if cut else []
+    files.write_text(cell.law(results, "txt"), "\n".join([*note, *parts]))
     files.write_text(cell.law(results, "tex"), text.latex(shown))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-from distillery import formula
+from distillery import budget, formula
+from distillery.budget import OutOfBudget
 from distillery.functions import AXES
 from distillery.replace.problem import Data
 from distillery.replace.vector import Term, Terms, ordered
@@ -54,8 +55,13 @@ class Screen:
             terms: The terms; of none the error is that of no force at all.
 
         Returns:
-            The error, infinite where the law is not finite, and constants in the order of ``vector.ordered``.
+            The error, infinite where the law is not finite or the budget is spent, and constants in the order of
+            ``vector.ordered``.
         """
+        try:
+            budget.spend()
+        except OutOfBudget:
+            return np.inf, []
         found = [self._column(term) for term in ordered(terms)]
         columns = [column for column in found if column is not None]
         if len(columns) < len(found):

@@ -14,6 +14,7 @@ import numpy as np
 import sympy
 
 from distillery import formula
+from distillery.budget import OutOfBudget
 from distillery.errors import DistilleryError
 from distillery.functions import AXES
 from distillery.replace.compose import by_hamilton
@@ -58,6 +59,8 @@ def softened(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.rand
             found = refit(law.having({name: share * typical}), data, once, draws)
         except DistilleryError:
             continue
+        except OutOfBudget:
+            break
         value, error = found.law.constants[name], found.errors.get(name, np.inf)
         if _SURE * error < value <= _LARGEST * typical and found.cost < min(_PAYS * fit.cost, best.cost):
             best = found

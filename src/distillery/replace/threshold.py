@@ -16,6 +16,7 @@ from jaxtyping import Float
 from sympy.core.relational import Relational
 
 from distillery import formula
+from distillery.budget import OutOfBudget
 from distillery.replace.compose import by_hamilton
 from distillery.replace.law import Law
 from distillery.replace.problem import Data
@@ -41,7 +42,10 @@ def with_thresholds(fit: Fit, data: Data, settings: ReplacementSettings, draws: 
         law = moved(fit.law, data)
         if law == fit.law:
             break
-        found = refit(law, data, once, draws)
+        try:
+            found = refit(law, data, once, draws)
+        except OutOfBudget:
+            break
         if not found.cost < fit.cost:
             break
         fit = found

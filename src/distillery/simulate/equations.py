@@ -160,6 +160,7 @@ _Choose = Callable[[_Symbols, Any, Any, Any], Any]
 
 
 def _convert(expression: sympy.Expr, symbols: _Symbols, choose: _Choose) -> Any:
+    expression = pieces.in_cases(expression)
     cases = pieces.cases_of(expression)
     if cases:
         symbols = dict(symbols)

@@ -21,6 +21,7 @@ import heyoka
 import numpy as np
 from jaxtyping import Bool, Float
 
+from distillery.simulate import MOST_STEPS, MOST_STEPS_PER_TIME_STEP
 from distillery.simulate.equations import Equations, equations, parameters
 from distillery.simulate.events import EventIntegrator
 from distillery.simulate.initial import Bodies
@@ -30,10 +31,6 @@ from distillery.systems import System
 heyoka.set_logger_level_error()
 
 LANES = 4
-# Steps per unit of the system's own time step: three orders of magnitude above what close encounters were
-# seen to need (11,000 for 1,000 time steps), so only a step size that collapses comes here.
-_STEPS_PER_TIME_STEP = 1000
-_MIN_STEPS = 100_000
 # Above this many force components (8 bodies in 3D have 84) building the fast form takes more than the 5 s that it
 # is worth; the compact form builds in a tenth of the time and steps 1.8 times slower.
 _COMPACT_FROM = 100
@@ -187,7 +184,7 @@ class Integrator:
         """Integrate a batch; also return which lanes failed. What a lane did not come to is NaN."""
         if len(times) == 1:
             return start[None], np.zeros(LANES, dtype=bool)
-        limit = max(_MIN_STEPS, round(_STEPS_PER_TIME_STEP * abs(times[-1] - times[0]) / self.system.time_step))
+        limit = max(MOST_STEPS, round(MOST_STEPS_PER_TIME_STEP * abs(times[-1] - times[0]) / self.system.time_step))
         if self._equations.levels:
             return self._one_by_one(start, values, times, limit)
         taylor = self._taylor
