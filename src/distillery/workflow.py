@@ -260,12 +260,18 @@ def finish(sweep: Sweep, snakemake: Any) -> None:
     Args:
         sweep: The sweep.
         snakemake: Snakemake's object ``workflow``.
+
+    Raises:
+        SystemExit: Every cell failed.
     """
     marker = Path(path(sweep, STORE_MARKER))
     content = files.read_json(marker, "run distillery collect") if marker.exists() else {}
     if content.get("key") == sweep.collect_key:
         _or_end(lambda: _print_table(sweep))
         _name_remedy(sweep, content["counts"], snakemake)
+        if set(content["counts"]) == {"failed"}:
+            # Failures of cells do not stop Snakemake, which would report a sweep without any result as a success.
+            raise SystemExit(1)
 
 
 def gather(sweep: Sweep, snakemake: Any) -> None:
@@ -299,12 +305,26 @@ def _name_remedy(sweep: Sweep, counts: Mapping[str, int], snakemake: Any) -> Non
     config = [str(Path(resolved_config(sweep)).absolute())] if len(given) > 1 else given
     option = shlex.join(["--config", *config]) if config else ""
     status, resume = (f"distillery {command} {option}".strip() for command in ("status", "resume"))
+    total = sum(counts.values())
+    which = (
+        f"every cell failed ({_a_failure(sweep)})"
+        if counts.get("failed") == total
+        else f"{open_cells} of {total} cells are not done"
+    )
     line = (
-        f"{open_cells} of {sum(counts.values())} cells are not done. `{status}` says why; when that is mended, run "
+        f"{which}. `{status}` says why; when that is mended, run "
         f"`{resume}`, which lets failed cells be tried again, and start the sweep again.\n"
     )
     # Snakemake has more to say after its handlers.
     atexit.register(sys.stderr.write, line)
+
+
+def _a_failure(sweep: Sweep) -> str:
+    """Return the reason of the first stage that failed, in the first cell with one."""
+    from distillery.collect.state import cell_states
+
+    states = (state for cell in sweep.cells for state in cell_states(sweep, cell, results=False).values())
+    return next((state.reason for state in states if state.state == "failed"), "no reason is known")
 
 
 def _print_table(sweep: Sweep) -> None:
