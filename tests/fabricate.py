@@ -161,7 +161,10 @@ def generalised(sweep: Sweep, network: bool, error: float) -> dict[str, Any]:
                 }
                 for name, (horizon, off) in long.items()
             },
-            "paths": {name: [[[0.1 * t, float(b)] for b in range(3)] for t in range(3)] for name in ("true", "network", "refitted")[: 3 if long else 1]},
+            "paths": {
+                name: [[[0.1 * t, float(b)] for b in range(3)] for t in range(3)]
+                for name in ("true", "network", "refitted")[: 3 if long else 1]
+            },
         },
     }
 
