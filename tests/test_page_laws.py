@@ -130,6 +130,15 @@ def test_where_nothing_was_recovered_the_page_says_why_and_gives_the_best_law(tm
     assert "why not: component 1: off by" in card[:2000]
 
 
+def test_how_far_a_law_agrees_stands_with_its_verdict(sweep: Sweep) -> None:
+    study = read_study([sweep.results])
+    told = "agrees from 0.1 to 3, differs beyond r = <5>"
+    cells = tuple(dataclasses.replace(found, values={**found.values, "extent": told}) for found in study.cells)
+    known = dataclasses.replace(study, cells=cells)
+    for text in (Parsed(page(sweep, known, [], TODAY)).text, page_markdown(sweep, known, [], TODAY).replace("\\", "")):
+        assert f"as force; {told}; holds under 8 of 8 conditions" in text
+
+
 def test_reasons_of_several_columns_are_joined() -> None:
     assert why_not({WHY[0]: "one", WHY[1]: "another"}) == "one; another"
     assert why_not({WHY[0]: "one", WHY[1]: "one"}) == "one"

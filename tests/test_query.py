@@ -156,12 +156,12 @@ def test_wrong_questions_end_in_one_line(sweep: Sweep, arguments: dict[str, Any]
         ("SELEC", r"sql: Parser Error.*\nLINE 1: SELEC\n"),
         ("SELECT seed + 'x' FROM cells", r"sql: Conversion Error|sql: Binder Error"),
         ("SELECT * FROM nowhere", r"sql: .*nowhere"),
-        ("", r"sql: is no question; write one SELECT"),
-        ("DROP TABLE cells", r"sql: is no question; write one SELECT"),
-        ("DELETE FROM cells", r"sql: is no question"),
-        ("WITH a AS (SELECT 1) DELETE FROM cells", r"sql: is no question"),
-        ("SELECT 1; DROP TABLE cells", r"sql: is no question"),
-        ("SELECT 1; SELECT 2", r"sql: is no question"),
+        ("", r"sql: is not a single query; write one SELECT"),
+        ("DROP TABLE cells", r"sql: is not a single query; write one SELECT"),
+        ("DELETE FROM cells", r"sql: is not a single query"),
+        ("WITH a AS (SELECT 1) DELETE FROM cells", r"sql: is not a single query"),
+        ("SELECT 1; DROP TABLE cells", r"sql: is not a single query"),
+        ("SELECT 1; SELECT 2", r"sql: is not a single query"),
     ],
 )
 def test_errors_of_sql_are_shown_whole(sweep: Sweep, sql: str, message: str) -> None:

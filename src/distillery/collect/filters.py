@@ -148,16 +148,16 @@ class Filter:
 
     def _integers(self, values: np.ndarray, numbers: Sequence[Decimal]) -> np.ndarray:
         # Python compares integers with decimals exactly; as floating-point numbers, integers above 2^53 coincide.
-        rows = values.ravel().tolist()
+        unique, place = np.unique(values, return_inverse=True)
+        known = unique.tolist()
         if self.sign in _ORDER:
-            found = [_ORDER[self.sign](row, numbers[0]) for row in rows]
+            found = [_ORDER[self.sign](value, numbers[0]) for value in known]
         else:
-            known = set(rows)
             for number in numbers:
-                if number not in known and known:
-                    raise self._unknown(str(number), [str(value) for value in sorted(known)])
-            found = [(row in numbers) == (self.sign == "=") for row in rows]
-        return np.array(found, dtype=bool).reshape(values.shape)
+                if known and number not in known:
+                    raise self._unknown(str(number), [str(value) for value in known])
+            found = [(value in numbers) == (self.sign == "=") for value in known]
+        return np.array(found, dtype=bool)[place].reshape(values.shape)
 
     def _number(self, text: str) -> Decimal:
         if not _NUMBER.fullmatch(text):

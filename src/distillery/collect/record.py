@@ -221,6 +221,7 @@ def _read_verify(result: Values) -> Values:
         found |= {f"node_{name}": _number(node[name]) for name in ("median_residual", "p90_residual")}
     if composed is not None:
         found |= {f"composed_{name}": _number(composed[name]) for name in ("mae", "medae")}
+    found["verdict_reason"] = _text(result.get("reason", ""))
     together = result.get("together")
     if together is not None:
         found["recovered_together"] = float(bool(together["recovered"]))
@@ -229,7 +230,6 @@ def _read_verify(result: Values) -> Values:
         # There is no true law of halos, and no verdict.
         "recovered": _flag(result["recovered"]),
         "form": "" if result["form"] is None else _text(result["form"]),
-        "verdict_reason": _text(result.get("reason", "")),
         "component_recovered": [_flag(component["recovered"]) for component in components],
         "on_front": [
             math.nan if component["recovered"] is None else float(bool(component["recovered"] or component["others"]))

@@ -45,7 +45,7 @@ def ask(sql: str, frames: Mapping[str, Frame]) -> Table:
         try:
             statements = connection.extract_statements(sql)
             if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-                raise DistilleryError(f"sql: is no question; write one SELECT or WITH … SELECT\n{_TABLES}")
+                raise DistilleryError(f"sql: is not a single query; write one SELECT or WITH … SELECT\n{_TABLES}")
             connection.execute(statements[0])
             names = tuple(entry[0] for entry in connection.description or ())
             rows = connection.fetchall()

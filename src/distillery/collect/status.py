@@ -14,6 +14,7 @@ from distillery import claim
 from distillery.cell import LOG, SPLITS, STAGES, STORE, Cell, Experiment, Split, Stage
 from distillery.collect.reader import read_attributes
 from distillery.collect.state import STATES, StageState, State, cell_states, experiment_states
+from distillery.collect.swap import followed
 from distillery.collect.text import align, counted
 from distillery.config import load_config, parse_config
 from distillery.errors import DistilleryError
@@ -73,7 +74,7 @@ def sweep_of(results: Path) -> Sweep:
     path = results / RESOLVED
     if path.is_file():
         return Sweep(load_config(path), results)
-    if not (results / STORE).exists():
+    if not followed(results / STORE).exists():
         raise DistilleryError(f"{results}: is no results folder, it has neither {RESOLVED} nor {STORE}; give --config")
     return Sweep(parse_config(read_attributes(results)["config"], str(results / STORE)), results)
 

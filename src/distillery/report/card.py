@@ -50,8 +50,9 @@ def card(sweep: Sweep, shown: Shown) -> str:
     cell = shown.cell
     fits, note = _fits(sweep, shown)
     reason = why_not(shown.values) if shown.number("recovered") != 1.0 else ""
+    told = [f"why not: {reason}" if reason else "", shown.text("extent")]
     content = [
-        f'<p class="note">why not: {escape(reason)}</p>' if reason else "",
+        *(f'<p class="note">{escape(words)}</p>' for words in told if words),
         _equations(sweep, shown),
         law_part(sweep, shown),
         f'<div class="plots">{note}{_pictures(sweep, shown, fits)}{"".join(predicted_paths(sweep, shown))}</div>',

@@ -66,6 +66,11 @@ class RowLaw:
         return f"{self.best.cell.model}, seed {self.best.cell.seed}{what}"
 
     @property
+    def extent(self) -> str:
+        """How far the law agrees with the true one; empty where the store does not say it."""
+        return "" if self.best is None else str(self.best.values.get("extent") or "")
+
+    @property
     def error(self) -> str:
         """The median error of the law and that of its network; empty where neither is known."""
         if self.best is None:
@@ -143,7 +148,7 @@ def laws_blocks(study: Study) -> list[Block]:
             true = "; ".join([*map(code, potentials), *map(plain, law.true.notes)])
             true += f"; so {code(typeset(law.true.law))}" if law.true.law else ""
         found = "; ".join(code(typeset(line)) for line in law.lines) or DASH
-        told = [plain(text) for text in (law.verdict, law.conditions) if text]
+        told = [plain(text) for text in (law.verdict, law.extent, law.conditions) if text]
         rows.append([plain(_name(law.row)), true, found, plain(law.source), law.error or DASH, "; ".join(told)])
         reasons += [[plain(str(found.cell)), plain(why_not(found.values)) or DASH] for found in law.others]
     headings = ("", "true law", "law found", "by", "median error of a, held out", "verdict")
@@ -202,7 +207,7 @@ def _row_html(law: RowLaw, linked: frozenset[str]) -> str:
         kind, sign = ("yes", "✓") if law.best.number("recovered") == 1.0 else ("no", "✗")
         label = f'<span class="{kind}">{sign}</span> found by {source}'
         parts.append(_labelled(label, law_lines(law.lines, dim)))
-    told = [law.verdict, law.conditions, f"median error of a, held out: {law.error}" if law.error else ""]
+    told = [law.verdict, law.extent, law.conditions, f"median error of a, held out: {law.error}" if law.error else ""]
     reasons = "".join(
         f"<li>{_cell(found, linked)}: {escape(why_not(found.values) or DASH)}</li>" for found in law.others
     )

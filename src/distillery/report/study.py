@@ -49,6 +49,10 @@ _WHERE_THERE = (
 )
 
 
+# Read where a store has it; without, nothing is left out.
+_OPTIONAL = ("extent",)
+
+
 @dataclasses.dataclass(frozen=True, order=True)
 class RowName:
     """A row of the tables: a system in some dimension with some bodies; cells of all its data seeds count alike.
@@ -256,7 +260,8 @@ def read_study(folders: Sequence[Path]) -> Study:
 
 
 def _read_store(folder: Path) -> tuple[Store, list[Found]]:
-    there = [name for name in _WHERE_THERE if (followed(folder / STORE) / "cells" / name).is_dir()]
+    cells = followed(folder / STORE) / "cells"
+    there = [name for name in (*_WHERE_THERE, *_OPTIONAL) if (cells / name).is_dir()]
     frame = read_cells(folder, [*_ALWAYS, *there])
     attributes = read_attributes(folder)
     config, notes = attributes["config"], []
