@@ -110,7 +110,8 @@ def _unable(sweep: Sweep) -> str | None:
         except DistilleryError as error:
             return f"{experiment}: {error}, or take it out of experiments"
         if never_accelerates(system, experiment.dim):
-            return f"systems.{experiment.system}: accelerations are 0 everywhere, there is no law to find; {remedy(system)}"
+            place = f"systems.{experiment.system}"
+            return f"{place}: accelerations are 0 everywhere, there is no law to find; {remedy(system)}"
     return None
 
 
