@@ -29,7 +29,7 @@ FORMATS = {
     "simulate": 1,
     "train": 3,
     "interpret": 4,
-    "distill": 4,
+    "distill": 5,
     "verify": 4,
     "replace": 4,
     "generalise": 1,
