@@ -272,6 +272,23 @@ def test_damaged_messages_are_named(make_sweep: Callable[..., Sweep]) -> None:
     assert not cell.outcome(sweep.results, "distill").exists(), "it is tried again"
 
 
+def test_features_that_are_the_same_everywhere_are_not_offered(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep(distillation=QUICK)
+    (cell,) = sweep.cells
+    messages(sweep, cell)
+    path = cell.messages(sweep.results)
+    assert problems(sweep, cell)["message", 0].names == feature_names(2)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    chargeless, equal = np.zeros_like(arrays["charge"]), np.ones_like(arrays["mass"])
+    np.savez(path, **{**arrays, "charge": chargeless})
+    problem = problems(sweep, cell)["message", 0]
+    assert problem.names == ("dx", "dy", "r", "m1", "m2")
+    assert problem.features.shape[1] == problem.held_out_features.shape[1] == 5
+    np.savez(path, **{**arrays, "mass": equal})
+    assert problems(sweep, cell)["message", 0].names == ("dx", "dy", "r", "q1", "q2")
+
+
 def test_nothing_starts_without_the_engine(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = make_sweep(distillation={**QUICK, "engine": "pysr"})
     monkeypatch.setattr("distillery.distill.pysr.missing", lambda: "julia is not on the PATH")

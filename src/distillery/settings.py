@@ -100,7 +100,7 @@ class TrainingSettings(Settings):
         3.0,
         ge=0,
         description="Standard deviation of the random translation of each graph; 0 where a body potential's force "
-        "differs from place to place.",
+        "differs from place to place. Where positions are far from 1 it is in units of their size.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Arithmetic of the hidden layers; first layers and the loss are float32 always."

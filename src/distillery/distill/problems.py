@@ -52,9 +52,10 @@ def problems(sweep: Sweep, cell: Cell) -> dict[tuple[Function, int], Problem]:
         features, target, held_out = features[usual], target[usual], held_out[usual]
         if held_out.all() or not held_out.any():
             raise DistilleryError(f"{path}: lacks training or held-out samples; {remedy}")
+        features, offered = _varying(features, names[function])
         for component, values in enumerate(target.T.astype(np.float64)):
             whole = Problem(
-                names=names[function],
+                names=offered,
                 features=features[~held_out],
                 target=values[~held_out],
                 held_out_features=features[held_out],
@@ -63,6 +64,20 @@ def problems(sweep: Sweep, cell: Cell) -> dict[tuple[Function, int], Problem]:
             )
             found[function, component] = without_tails(whole)
     return found
+
+
+def _varying(
+    features: Float[np.ndarray, "sample feature"], names: tuple[str, ...]
+) -> tuple[Float[np.ndarray, "sample left"], tuple[str, ...]]:
+    """Return the features that differ between samples, with their names; all of them where none does.
+
+    A feature that is the same everywhere, such as the charge where all bodies have one, is a constant of every
+    expression, and would only stand for a number in a law.
+    """
+    varies = np.ptp(features, axis=0) > 0
+    if not varies.any():
+        return features, names
+    return features[:, varies], tuple(name for name, kept in zip(names, varies, strict=True) if kept)
 
 
 def _functions(sweep: Sweep, cell: Cell) -> tuple[Names, dict[Function, int], str]:

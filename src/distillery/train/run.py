@@ -23,6 +23,7 @@ from distillery.train import checkpoint, loop
 from distillery.train.batches import graphs_of
 from distillery.train.frames import STEPS
 from distillery.train.stack import Stack
+from distillery.train.units import Units
 
 
 def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
@@ -85,7 +86,9 @@ def _groups(sweep: Sweep, cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]
 
 def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device, started: Mapping[Cell, float]) -> None:
     settings = sweep.training(cells[0].experiment)
-    data = {cell.experiment: graphs_of(read_trajectories(sweep, cell.experiment, "train")) for cell in cells}
+    raw = {cell.experiment: graphs_of(read_trajectories(sweep, cell.experiment, "train")) for cell in cells}
+    units = {experiment: Units.of(graphs, sweep.model(cells[0]).kind) for experiment, graphs in raw.items()}
+    data = {experiment: units[experiment].applied(graphs) for experiment, graphs in raw.items()}
     stacked = Stack(sweep, cells, [data[cell.experiment] for cell in cells], device)
     stacked.load(step)
     label = str(cells[0]) if len(cells) == 1 else f"{cells[0]} and {len(cells) - 1} more"
@@ -103,14 +106,21 @@ def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device,
         show=progress(f"train {label}", settings.steps, "steps"),
     )
     for place, cell in enumerate(cells):
-        _finish(sweep, cell, stacked, place, started=started[cell], speed=speed)
+        _finish(sweep, cell, stacked, place, units[cell.experiment], started=started[cell], speed=speed)
 
 
-def _finish(sweep: Sweep, cell: Cell, stacked: Stack, place: int, *, started: float, speed: float) -> None:
+def _finish(
+    sweep: Sweep, cell: Cell, stacked: Stack, place: int, units: Units, *, started: float, speed: float
+) -> None:
     weights, history, frames = (of(sweep.results) for of in (cell.weights, cell.history, cell.frames))
-    filmed = stacked.frames.tensors(place)
-    rows, reason = stacked.state.history[place], stacked.state.reasons[place]
+    kind, dim = sweep.model(cell).kind, cell.experiment.dim
+    filmed = units.undone(stacked.frames.tensors(place), kind, dim)
+    reason = stacked.state.reasons[place]
+    # Of the losses only the absolute one has a unit, that of accelerations.
+    loss = units.acceleration if sweep.training(cell.experiment).loss == "absolute" else 1.0
+    rows = [(step, loss * error, loss * cost, *rest) for step, error, cost, *rest in stacked.state.history[place]]
     tensors = {name: tensor[place].cpu().contiguous() for name, tensor in stacked.network.state_dict().items()}
+    tensors = units.undone(tensors, kind, dim)
     if not reason and not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         # Losses are those before an update; what the last one did shows in the weights alone.
         reason = f"the weights are not finite after step {stacked.state.step}"
