@@ -214,7 +214,8 @@ def _judging(sweep: Sweep, cell: Cell) -> Size:
     samples = min(interpretation.samples, seen)
     messages = 8e-6 * 6 * size * samples
     random = 8e-6 * 20 * verification.receivers * verification.senders
-    drivers = _data(sweep, experiment) | {
+    drivers = _network(sweep, cell) | _data(sweep, experiment)
+    drivers |= {
         "interpretation.samples": (samples, _default(InterpretationSettings, "samples")),
         "interpretation.references": (interpretation.references, _default(InterpretationSettings, "references")),
         "verification.receivers": (verification.receivers, _default(VerificationSettings, "receivers")),
@@ -226,14 +227,23 @@ def _judging(sweep: Sweep, cell: Cell) -> Size:
     }
     graphs = 8e-6 * 2 * min(_JUDGED, seen / max(edges, 1)) * edges * (experiment.dim + 5)
     memory = _TORCH + _READ * _trajectories(sweep, experiment) + messages + random + graphs
+    memory += 0 if sweep.model(cell).kind == "control" else _asked(sweep, _JUDGED, edges + experiment.bodies)
     return _of(f"reading and judging {cell}", drivers, memory, estimates.reading(sweep, cell))
+
+
+def _asked(sweep: Sweep, graphs: int, rows: int) -> float:
+    """Return the MB of a network that is asked about graphs of so many edges and bodies, all at once."""
+    return 4e-6 * graphs * rows * sweep.config.training.hidden * _ASKED
 
 
 def _replacing(sweep: Sweep, cell: Cell) -> Size:
     settings, experiment = sweep.config.replacement, cell.experiment
     drivers = _data(sweep, experiment)
+    drivers |= _network(sweep, cell)
     drivers["replacement.samples"] = (settings.samples, _default(ReplacementSettings, "samples"))
     memory = _TORCH + _READ * _trajectories(sweep, experiment) + estimates.refitted_mb(sweep, experiment)
+    if sweep.model(cell).kind != "control":
+        memory += _asked(sweep, _JUDGED, 2 * estimates.pairs(sweep, experiment) + experiment.bodies)
     return _of(f"replacing {cell}", drivers, memory, estimates.refitting(sweep, cell))
 
 
@@ -252,7 +262,7 @@ def _generalising(sweep: Sweep, cell: Cell) -> Iterator[Size]:
         bodies = condition.bodies or experiment.bodies
         edges = 2 * estimates.pairs(sweep, experiment, bodies)
         key = f"generalisation.conditions.{name}.bodies" if condition.bodies else "experiments.bodies"
-        asked = 4e-6 * min(graphs, _AT_ONCE) * (edges + bodies) * sweep.config.training.hidden * _ASKED
+        asked = _asked(sweep, min(graphs, _AT_ONCE), edges + bodies)
         states = 8e-6 * graphs * (2 * edges * (experiment.dim + 5) + 9 * bodies * experiment.dim)
         memory = _TORCH + _compiled(sweep, experiment, bodies) + asked + states
         drivers = common | {key: (bodies, 16.0 if condition.bodies else 4.0)}
