@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from distillery import files, formula
 from distillery.cell import Cell
+from distillery.collect.record import read_record
 from distillery.errors import DistilleryError
 from distillery.functions import feature_names
 from distillery.generalise import LONG, PREDICTORS
@@ -114,6 +115,21 @@ def test_condition_without_trajectories_has_its_reason_and_the_others_go_on(prep
     result = found(*prepared(conditions=conditions))["conditions"]
     assert "masses: 4 times" in result["too heavy"]["reason"]
     assert result["many"]["predictors"]["clean"]["holds"]
+
+
+@pytest.mark.slow
+def test_what_a_budget_leaves_out_has_the_limit_as_its_reason(prepared: Any) -> None:
+    sweep, cell = prepared(evaluations=50)
+    result = found(sweep, cell)
+    assert result["conditions"]["many"]["predictors"]["clean"]["holds"]
+    limit = "the search was cut at its limit of 50 evaluations (generalisation.evaluations)"
+    assert result["rollouts"]["reason"] == f"network: {limit}"
+    assert result["rollouts"]["predictors"] == {}
+    beyond = read_record(sweep, cell, {}).beyond[LONG]
+    assert beyond["network"]["reason"] == f"network: {limit}"
+    late = found(*prepared(seconds=1e-9))
+    reasons = {under["reason"] for under in late["conditions"].values()} | {late["rollouts"]["reason"]}
+    assert reasons == {"the search was cut at its limit of 1e-09 s (generalisation.seconds)"}
 
 
 def test_damaged_law_is_refused_with_its_file(prepared: Any) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from distillery import workflow
+from distillery.cli import main
+from distillery.config import load_config
 from distillery.errors import DistilleryError
+from distillery.limits import refusal_of_sizes
 from distillery.plan import duration, plan, plan_text, require_room, size
 from distillery.simulate.store import Store, layout
 from distillery.slurm import require
 from distillery.sweep import Sweep
 from distillery.systems import System
 from fabricate import messages
+from sweeps import ROOT
 
 
 def test_the_plan_counts_cells_and_work(make_sweep: Any) -> None:
@@ -114,6 +120,103 @@ def test_sizes_that_cannot_be_are_refused_at_once(make_sweep: Any, changes: dict
         require_room(sweep)
     assert "\n" not in str(caught.value)
     assert str(caught.value) in plan_text(sweep)
+
+
+MINE = {"potential": "(r - 1)**2", "time_step": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"systems": {"mine": {**MINE, "time_step": 1e300}}}, "systems.mine.time_step"),
+        ({"systems": {"mine": {**MINE, "time_step": 1e6}}}, "systems.mine.time_step"),
+        ({"systems": {"mine": {**MINE, "potential": "1e12*(r - 1)**2"}}}, "systems.mine.time_step"),
+        ({"generalisation": {"conditions": {"many": {"bodies": 20_000}}}}, "generalisation.conditions.many.bodies"),
+        ({"generalisation": {"simulations": 10**9}}, "generalisation.simulations"),
+        ({"generalisation": {"snapshots": 10**9}}, "generalisation.snapshots"),
+        ({"generalisation": {"length": 1e12}}, "generalisation.length"),
+        ({"distillation": {"operon": {"population": 10**12}}}, "distillation.operon.population"),
+        ({"distillation": {"operon": {"max_length": 10**9}}}, "distillation.operon.max_length"),
+        ({"training": {"batch": 10**9}}, "training.batch"),
+        ({"training": {"hidden": 10**7}}, "training.hidden"),
+        ({"training": {"layers": 10**8}}, "training.layers"),
+        ({"training": {"steps": 10**15}}, "training.steps"),
+        ({"execution": {"ranks": 10**5}}, "execution.ranks"),
+        ({"execution": {"dask": {"workers": 10**6}}}, "execution.dask.workers"),
+        ({"experiments": [{"system": "spring", "bodies": 10**6, "snapshots": 1, "simulations": 1}]}, "experiments.bod"),
+        ({"experiments": [{"system": "spring", "steps": 10**15}]}, "experiments.steps"),
+        ({"variants": {"wide": {"messages": 10**9}}, "models": ["wide"]}, "variants.wide.messages"),
+        ({"verification": {"receivers": 10**9}}, "verification.receivers"),
+        ({"interpretation": {"references": 10**10}}, "interpretation.references"),
+        ({"halos": [{"training": {"steps": 10**15}}]}, "halos.training.steps"),
+    ],
+)
+def test_what_cannot_end_is_refused_in_one_line_that_names_its_setting(
+    make_sweep: Any, changes: dict[str, Any], key: str
+) -> None:
+    if "systems" in changes:
+        changes = {**changes, "experiments": [{"system": "mine"}]}
+    sweep = make_sweep(**changes)
+    refusal = plan(sweep).refusal
+    assert refusal is not None
+    assert refusal.startswith(key)
+    assert refusal.splitlines() == [refusal]
+    assert re.search(r"needs about .* of memory; .* have|has|a job may take|does not come to its end", refusal)
+    with pytest.raises(DistilleryError, match=re.escape(refusal)):
+        require_room(sweep)
+    assert not sweep.results.exists()
+
+
+def test_a_number_beyond_all_machines_is_refused(make_sweep: Any) -> None:
+    with pytest.raises(DistilleryError, match=r"^training.steps: about 1e400 is more than any machine can do; lower"):
+        require_room(make_sweep(training={"steps": 10**400}))
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "workflow/presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_is_shipped_can_end(preset: Path, tmp_path: Path) -> None:
+    sweep = Sweep(load_config(preset), tmp_path)
+    assert refusal_of_sizes(sweep, duration, cluster=preset.stem == "paper") is None
+
+
+def test_a_cluster_may_have_more_memory_than_this_machine(make_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distillery.limits.machine_mb", lambda: 100.0)
+    here, there = make_sweep(), make_sweep(execution={"launcher": "srun --mpi=pmi2"})
+    assert "this machine has 100 MB" in str(plan(here).refusal)
+    assert plan(here, cluster=True).refusal is None
+    assert plan(there).refusal is None
+
+
+def test_the_plan_fails_where_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"results: {tmp_path}/results\nexperiments: [{{system: spring, simulations: 64}}]\nmodels: [l1]\n"
+    )
+    main_of_plan = ["plan", "--config", str(config)]
+    with pytest.raises(SystemExit) as ended:
+        main(main_of_plan)
+    assert not ended.value.code
+    config.write_text(config.read_text() + "training: {batch: 1000000000}\n")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(main_of_plan)
+    assert ended.value.code == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("training.batch 1,000,000,000")
+
+
+def test_longer_time_steps_and_more_bodies_elsewhere_take_longer(make_sweep: Any) -> None:
+    def seconds(stage: str, **changes: Any) -> float:
+        return next(e.seconds for e in plan(make_sweep(**changes)).stages if e.stage == stage)
+
+    def simulated(step: float, stiffness: float = 1.0) -> float:
+        system = {**MINE, "potential": f"{stiffness}*(r - 1)**2", "time_step": step}
+        return seconds("simulate", systems={"mine": system}, experiments=[{"system": "mine"}])
+
+    assert simulated(0.01) == simulated(0.001)
+    assert simulated(10.0) > 3 * simulated(0.01)
+    assert simulated(0.01, 1e6) > 3 * simulated(0.01)
+    many = {"conditions": {"many": {"bodies": 200}}}
+    few = {"conditions": {"many": {"bodies": 8}}}
+    assert seconds("generalise", generalisation=many) > 50 * seconds("generalise", generalisation=few)
 
 
 def test_results_that_are_a_file_are_refused(make_sweep: Any) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 import orbits
 from distillery import files, formula
 from distillery.cell import Cell
+from distillery.collect.record import read_record
 from distillery.errors import DistilleryError
 from distillery.interpret import run as interpreting
 from distillery.interpret.samples import node_model
@@ -50,6 +51,7 @@ def prepared(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) 
         nodes: tuple[str, ...] | None = NODES,
         model: str = "bottleneck",
         status: Any = "ok",
+        budget: dict[str, int | float] | None = None,
         **experiment: Any,
     ) -> tuple[Sweep, Cell]:
         given = {"system": "spring", "simulations": 64, "test_simulations": 16, "snapshots": 10, **experiment}
@@ -58,7 +60,7 @@ def prepared(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) 
             models=[model],
             experiments=[given],
             training={"hidden": 8},
-            replacement={"samples": 400, "starts": 1},
+            replacement={"samples": 400, "starts": 1, **(budget or {})},
         )
         (cell,) = sweep.cells
         result: dict[str, Any] = {"engine": "operon", "reading": "std"}
@@ -317,3 +319,32 @@ def test_constants_that_run_away_are_told(prepared: Any, monkeypatch: pytest.Mon
     assert result["reason"] == "c1 grew without bound"
     assert [own["state"] for own in result["refitted_constants"] if own["name"] == "c1"] == ["runs away"]
     assert "runs away" not in [own["state"] for own in result["refitted_constants"] if own["name"] != "c1"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("network_known")
+@pytest.mark.parametrize(
+    ("budget", "limit"),
+    [
+        ({"evaluations": 3}, "3 evaluations (replacement.evaluations)"),
+        ({"evaluations": 40}, "40 evaluations (replacement.evaluations)"),
+        ({"seconds": 1e-6}, "1e-06 s (replacement.seconds)"),
+    ],
+)
+def test_a_search_that_is_cut_ends_with_a_law_and_says_so_everywhere(
+    prepared: Any, budget: dict[str, int | float], limit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep, cell = prepared(budget=budget)
+    result = found(sweep, cell)
+    assert result["replacement"] == "whole"
+    # What is shown is no worse than what was distilled.
+    assert result["errors"][result["form"]]["medae"] <= result["errors"]["raw"]["medae"] + 1e-6
+    cut = result["cut"]
+    assert cut == f"the search was cut at its share of {limit}"
+    assert cut in result["reason"]
+    assert files.read_json(cell.law(sweep.results, "json"), "")["cut"] == cut
+    assert cell.law(sweep.results, "txt").read_text().startswith(f"# {cut}\n")
+    values = read_record(sweep, cell, {}).values
+    assert values["law_cut"] == cut
+    if "evaluations" in budget:
+        assert f"replace {cell}: 1 of" in capsys.readouterr().err

@@ -39,6 +39,7 @@ class Budget:
         """
         self.spent = 0
         self.cut = self._first = ""
+        self._kind = "limit"
         self._evaluations = self._most = evaluations
         self._seconds, self._setting = seconds, setting
         self._deadline = time.process_time() + seconds
@@ -54,7 +55,7 @@ class Budget:
         return bool(self.cut)
 
     def _end(self, limit: str, setting: str) -> None:
-        self.cut = f"the search was cut at its limit of {limit} ({self._setting}.{setting})"
+        self.cut = f"the search was cut at its {self._kind} of {limit} ({self._setting}.{setting})"
 
     @contextlib.contextmanager
     def part(self, share: float) -> Iterator[None]:
@@ -67,9 +68,11 @@ class Budget:
         now = time.process_time()
         self._evaluations = self.spent + round(share * (evaluations - self.spent))
         self._deadline = now + share * (deadline - now)
+        self._kind = "share"
         try:
             yield
         finally:
+            self._kind = "limit"
             self._first = self._first or self.cut
             self._evaluations, self._deadline, self.cut = evaluations, deadline, before
 

@@ -33,7 +33,8 @@ REFITTED = 1.5e6  # snapshots × directed edges per second, of one step of a fit
 FITTED_STEPS = 15  # of such a fit
 MOST_CONSTANTS = 20  # of a law
 INTEGRATING = 0.5  # seconds per condition: equations for another number of bodies are compiled, networks asked
-COMPONENT = 2e-3  # seconds in which the equations of a pair along one axis are compiled
+COMPONENT = 2e-2  # seconds in which the equations of a pair along one axis are compiled, where these are few
+FEW_COMPONENTS, COMPILED_POWER = 240, 0.7  # up to how many, and the power of their number by which each takes longer
 USUAL_STEP = 0.1  # length of a system's time step, in the time that motion takes to change
 FOLLOWING = 6e-4  # seconds per step's evaluation of a network or a law
 DRAWING = 1.0  # seconds per job that draws
@@ -70,6 +71,12 @@ def integrating(sweep: Sweep, experiment: Experiment, bodies: int) -> float:
     work = components(sweep, experiment, bodies) * sweep.settings[experiment].steps / 1000
     slower = PIECEWISE if sweep.system(experiment).is_piecewise else 1
     return work / SIMULATED * slower * stretch(sweep, experiment)
+
+
+def compiling(sweep: Sweep, experiment: Experiment, bodies: int) -> float:
+    """Return the seconds of one core that compiling the equations of motion of a number of bodies takes."""
+    count = components(sweep, experiment, bodies)
+    return COMPONENT * count * max(1.0, count / FEW_COMPONENTS) ** COMPILED_POWER
 
 
 def components(sweep: Sweep, experiment: Experiment, bodies: int) -> int:
@@ -174,9 +181,8 @@ def generalising(sweep: Sweep, cell: Cell) -> float:
 def under_condition(sweep: Sweep, experiment: Experiment, condition: ConditionSettings) -> float:
     """Return the seconds of one core that compiling and integrating under a condition takes."""
     bodies = condition.bodies or experiment.bodies
-    compiled = COMPONENT * components(sweep, experiment, bodies)
     simulations = sweep.config.generalisation.simulations
-    return INTEGRATING + compiled + simulations * integrating(sweep, experiment, bodies)
+    return INTEGRATING + compiling(sweep, experiment, bodies) + simulations * integrating(sweep, experiment, bodies)
 
 
 def refitted_mb(sweep: Sweep, experiment: Experiment) -> float:

@@ -94,7 +94,7 @@ def machine_mb() -> float:
     return min(installed, allowed / 1e6)
 
 
-def _short(value: float) -> str:
+def _short(value: float | int) -> str:
     if isinstance(value, int):
         return f"{value:,}" if abs(value) < 10**15 else f"about 1e{math.floor(math.log10(abs(value)))}"
     return f"{value:.3g}"

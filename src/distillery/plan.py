@@ -242,11 +242,12 @@ def _existing(path: Path) -> Path:
 def _stages(sweep: Sweep) -> tuple[StagePlan, ...]:
     config, cells = sweep.config, sweep.cells
     starts = len(sweep.jobs) * estimates.JOB
-    starting = len(SPLITS) * config.execution.ranks * estimates.COMPILING
+    starting = len(SPLITS) * config.execution.ranks
     simulated = sum(
-        sum(estimates.simulating(sweep, experiment, split) for split in SPLITS) + starting
+        sum(estimates.simulating(sweep, experiment, split) for split in SPLITS) + starting * estimates.COMPILING
         for experiment in sweep.experiments
     )
+    simulated += sum(starting * estimates.compiling(sweep, e, e.bodies) for e in sweep.settings)
     steps = sorted({config.training.steps for _ in sweep.settings} | {h.training.steps for h in sweep.halos.values()})
     trained = sum(estimates.training(sweep, cell) for cell in cells) + starts
     components = sum(estimates.fitted(sweep, cell) for cell in cells)

@@ -57,9 +57,8 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split) -> Need:
     execution = sweep.config.execution
     if sweep.kind(experiment) == "halos":
         return Need(halos.growing_mb(sweep, experiment), halos.longest(sweep, experiment, split, execution.ranks))
-    return Need(
-        float(SIMULATING), estimates.COMPILING + estimates.simulating(sweep, experiment, split) / execution.ranks
-    )
+    starting = estimates.COMPILING + estimates.compiling(sweep, experiment, experiment.bodies)
+    return Need(float(SIMULATING), starting + estimates.simulating(sweep, experiment, split) / execution.ranks)
 
 
 def train(sweep: Sweep, job: Job) -> Need:

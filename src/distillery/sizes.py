@@ -30,9 +30,11 @@ from distillery.simulate import MOST_STEPS, MOST_STEPS_PER_TIME_STEP
 from distillery.sweep import Sweep
 
 # MB of a process that has loaded the libraries of a stage on a CPU.
-_SIMULATING, _TORCH, _JUDGING, _WORKER = 220.0, 420.0, 260.0, 250.0
+_SIMULATING, _TORCH, _WORKER = 195.0, 305.0, 250.0
+# Copies of trajectories that a process holds which reads them whole.
+_READ = 5.5
 # MB of the compiled equations of a pair along one axis.
-_COMPONENT = 0.15
+_COMPONENT = 0.06
 # Bytes of an individual of an engine, per node of its expression, parents and offspring together.
 _NODE = 130.0
 # Arrays of the size of a hidden layer that training holds per layer, and that asking a network holds in all.
@@ -55,13 +57,13 @@ class Size:
 
     job: str
     key: str
-    value: float
+    value: float | int
     megabytes: float
     seconds: float
 
 
 # A setting's value and its default.
-_Drivers = Mapping[str, tuple[float, float]]
+_Drivers = Mapping[str, tuple[float | int, float]]
 
 
 def sizes(sweep: Sweep) -> Iterator[Size]:
@@ -90,7 +92,7 @@ def _default(section: type, name: str) -> float:
     return float(section.model_fields[name].default)  # type: ignore[attr-defined]
 
 
-def _data(sweep: Sweep, experiment: Experiment) -> dict[str, tuple[float, float]]:
+def _data(sweep: Sweep, experiment: Experiment) -> dict[str, tuple[float | int, float]]:
     settings = sweep.settings[experiment]
     names = ("bodies", "simulations", "test_simulations", "snapshots", "steps")
     found = {f"experiments.{name}": (getattr(settings, name), _default(ExperimentSettings, name)) for name in names}
@@ -152,6 +154,7 @@ def _simulating(sweep: Sweep, experiment: Experiment) -> Size:
         "simulation.block": (block, _default(SimulationSettings, "block")),
     }
     seconds = sum(estimates.simulating(sweep, experiment, split) for split in SPLITS) / execution.ranks
+    seconds += estimates.compiling(sweep, experiment, experiment.bodies)
     # A Taylor step covers about the third part of the time in which motion changes.
     steps = settings.steps * estimates.stretch(sweep, experiment) * estimates.USUAL_STEP / 0.3
     if steps > max(MOST_STEPS, MOST_STEPS_PER_TIME_STEP * settings.steps):
@@ -164,7 +167,7 @@ def _compiled(sweep: Sweep, experiment: Experiment, bodies: int) -> float:
     return _COMPONENT * estimates.components(sweep, experiment, bodies)
 
 
-def _network(sweep: Sweep, cell: Cell) -> dict[str, tuple[float, float]]:
+def _network(sweep: Sweep, cell: Cell) -> dict[str, tuple[float | int, float]]:
     settings, model = sweep.config.training, sweep.model(cell)
     names = ("hidden", "layers")
     found = {f"training.{name}": (getattr(settings, name), _default(TrainingSettings, name)) for name in names}
@@ -176,7 +179,7 @@ def _training(sweep: Sweep, cell: Cell) -> Size:
     settings, experiment, execution = sweep.config.training, cell.experiment, sweep.config.execution
     model = sweep.model(cell)
     if model.kind == "control":
-        return _of(f"training {cell}", _data(sweep, experiment), _TORCH + 3 * _trajectories(sweep, experiment))
+        return _of(f"training {cell}", _data(sweep, experiment), _TORCH + _READ * _trajectories(sweep, experiment))
     stacked = min(execution.cells_per_job, len(sweep.cells)) if execution.stacked else 1
     edge, node = estimates.weights(sweep, cell)
     bodies = _arrays(sweep, cell, 2 * estimates.pairs(sweep, experiment), experiment.bodies)
@@ -189,11 +192,11 @@ def _training(sweep: Sweep, cell: Cell) -> Size:
         "execution.cells_per_job": (stacked, 1.0),
     }
     drivers.pop(f"systems.{experiment.system}.time_step")
-    memory = _TORCH + 3 * _trajectories(sweep, experiment) + stacked * (20e-6 * (edge + node) + activations)
+    memory = _TORCH + _READ * _trajectories(sweep, experiment) + stacked * (20e-6 * (edge + node) + activations)
     return _of(f"training {cell}", drivers, memory, estimates.training(sweep, cell))
 
 
-def _arrays(sweep: Sweep, cell: Cell, edges: float, bodies: float) -> float:
+def _arrays(sweep: Sweep, cell: Cell, edges: int, bodies: int) -> int:
     """Return the numbers in all layers of a network for one graph."""
     settings, model, dim = sweep.config.training, sweep.model(cell), cell.experiment.dim
     layers = settings.layers * settings.hidden
@@ -211,7 +214,8 @@ def _judging(sweep: Sweep, cell: Cell) -> Size:
     samples = min(interpretation.samples, seen)
     messages = 8e-6 * 6 * size * samples
     random = 8e-6 * 20 * verification.receivers * verification.senders
-    drivers = _data(sweep, experiment) | {
+    drivers = _network(sweep, cell) | _data(sweep, experiment)
+    drivers |= {
         "interpretation.samples": (samples, _default(InterpretationSettings, "samples")),
         "interpretation.references": (interpretation.references, _default(InterpretationSettings, "references")),
         "verification.receivers": (verification.receivers, _default(VerificationSettings, "receivers")),
@@ -222,15 +226,24 @@ def _judging(sweep: Sweep, cell: Cell) -> Size:
         f"variants.{cell.model}.messages": (size, 100.0),
     }
     graphs = 8e-6 * 2 * min(_JUDGED, seen / max(edges, 1)) * edges * (experiment.dim + 5)
-    memory = _TORCH + 3 * _trajectories(sweep, experiment) + messages + random + graphs
+    memory = _TORCH + _READ * _trajectories(sweep, experiment) + messages + random + graphs
+    memory += 0 if sweep.model(cell).kind == "control" else _asked(sweep, _JUDGED, edges + experiment.bodies)
     return _of(f"reading and judging {cell}", drivers, memory, estimates.reading(sweep, cell))
+
+
+def _asked(sweep: Sweep, graphs: int, rows: int) -> float:
+    """Return the MB of a network that is asked about graphs of so many edges and bodies, all at once."""
+    return 4e-6 * graphs * rows * sweep.config.training.hidden * _ASKED
 
 
 def _replacing(sweep: Sweep, cell: Cell) -> Size:
     settings, experiment = sweep.config.replacement, cell.experiment
     drivers = _data(sweep, experiment)
+    drivers |= _network(sweep, cell)
     drivers["replacement.samples"] = (settings.samples, _default(ReplacementSettings, "samples"))
-    memory = _TORCH + 3 * _trajectories(sweep, experiment) + estimates.refitted_mb(sweep, experiment)
+    memory = _TORCH + _READ * _trajectories(sweep, experiment) + estimates.refitted_mb(sweep, experiment)
+    if sweep.model(cell).kind != "control":
+        memory += _asked(sweep, _JUDGED, 2 * estimates.pairs(sweep, experiment) + experiment.bodies)
     return _of(f"replacing {cell}", drivers, memory, estimates.refitting(sweep, cell))
 
 
@@ -249,7 +262,7 @@ def _generalising(sweep: Sweep, cell: Cell) -> Iterator[Size]:
         bodies = condition.bodies or experiment.bodies
         edges = 2 * estimates.pairs(sweep, experiment, bodies)
         key = f"generalisation.conditions.{name}.bodies" if condition.bodies else "experiments.bodies"
-        asked = 4e-6 * min(graphs, _AT_ONCE) * (edges + bodies) * sweep.config.training.hidden * _ASKED
+        asked = _asked(sweep, min(graphs, _AT_ONCE), edges + bodies)
         states = 8e-6 * graphs * (2 * edges * (experiment.dim + 5) + 9 * bodies * experiment.dim)
         memory = _TORCH + _compiled(sweep, experiment, bodies) + asked + states
         drivers = common | {key: (bodies, 16.0 if condition.bodies else 4.0)}
