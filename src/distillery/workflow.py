@@ -217,7 +217,10 @@ def gather(sweep: Sweep) -> None:
     """Collect what a broken run has finished, and print it: one bad cell costs one cell."""
     from distillery.collect.run import collect
 
-    if sweep.results.exists():
+    if not (sweep.results / claim.NAME).exists():
+        # The results folder is elsewhere now, and Snakemake has made empty logs in its place.
+        files.remove_hollow(sweep.results)
+    else:
         _or_end(lambda: collect(sweep))
         _or_end(lambda: _print_table(sweep))
 
