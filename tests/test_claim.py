@@ -254,6 +254,20 @@ def test_a_job_makes_no_results_folder_anew(
     files.write_text(tmp_path / "other" / "x", "x")
 
 
+@pytest.mark.parametrize("content", ["", "x", "link"])
+def test_only_a_folder_without_content_is_removed(tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "results"
+    (folder / "logs" / "cell").mkdir(parents=True)
+    (folder / "logs" / "cell" / "train.log").touch()
+    if content == "link":
+        (folder / "link").symlink_to("nowhere")
+    else:
+        (folder / "logs" / "other.log").write_text(content)
+    files.remove_hollow(folder)
+    assert folder.exists() is bool(content)
+    files.remove_hollow(tmp_path / "missing")
+
+
 @pytest.mark.slow
 def test_a_run_whose_results_folder_was_renamed_stops_with_the_reason(results: Path) -> None:
     (results.parent / "go").touch()

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -100,6 +101,15 @@ def moved(results: Path) -> str:
         f"{results}: this results folder was renamed or removed while its run works in it, and none is made anew; "
         "move it back, or name the new place in the configuration, then run distillery resume"
     )
+
+
+def remove_hollow(folder: Path) -> None:
+    """Remove a folder in which there is nothing but folders and empty files; any other stays."""
+    if folder.is_dir() and not any(
+        path.is_symlink() or not (path.is_dir() or (path.is_file() and path.stat().st_size == 0))
+        for path in folder.rglob("*")
+    ):
+        shutil.rmtree(folder)
 
 
 def sync_tree(folder: Path) -> None:

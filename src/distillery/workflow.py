@@ -283,7 +283,10 @@ def gather(sweep: Sweep, snakemake: Any) -> None:
     """
     from distillery.collect.run import collect
 
-    if sweep.results.exists():
+    if not (sweep.results / claim.NAME).exists():
+        # The results folder is elsewhere now, and Snakemake has made empty logs in its place.
+        files.remove_hollow(sweep.results)
+    else:
         counts = _or_end(lambda: collect(sweep))
         _or_end(lambda: _print_table(sweep))
         _name_remedy(sweep, counts, snakemake)
