@@ -85,7 +85,10 @@ def test_a_failure_is_not_taken_back(tmp_path: Path) -> None:
     ("text", "key"),
     [
         ('{\n "key": "abc",\n "cells": 3\n}\n', "abc"),
-        ('{"key": "abc"}', ""),
+        ('{"key": "abc"}', "abc"),
+        ('{"key":"abc"}', "abc"),
+        ('{"status": "ok", "result": {"key": "no"}}', ""),
+        ("[]", ""),
         ("{", ""),
         ("", ""),
         ('{\n "status": "ok",\n "reason": "' + "x" * 5000 + '",\n "key": "abc",\n "result": {}\n}\n', "abc"),

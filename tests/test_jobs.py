@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from distillery import workflow
+from distillery import files, workflow
 from distillery.cell import STAGES, STORE_MARKER, Cell
 from distillery.errors import DistilleryError
 from distillery.jobs import groups, shape_of, work, work_together
 from distillery.outcome import Status, read_outcome, running, write_outcome
-from distillery.reopen import drop_stale, reopen
+from distillery.reopen import is_stale, reopen
 from distillery.sweep import Sweep
 
 
@@ -102,7 +102,7 @@ def test_failed_cell_that_is_a_job_is_reopened_where_it_failed(make_sweep: Calla
     assert reopen(sweep) == []
 
 
-def test_outcomes_that_another_run_wrote_with_other_settings_are_dropped(make_sweep: Callable[..., Sweep]) -> None:
+def test_outcomes_that_another_run_wrote_with_other_settings_are_stale(make_sweep: Callable[..., Sweep]) -> None:
     one_by_one, others = make_sweep(seeds=[0, 1]), {"verification": {"seed": 1}, "execution": {"cells_per_job": 2}}
     together = make_sweep(seeds=[0, 1], **others)
     (pair,) = together.jobs.values()
@@ -111,14 +111,17 @@ def test_outcomes_that_another_run_wrote_with_other_settings_are_dropped(make_sw
             for stage in STAGES:
                 write_outcome(cell.outcome(sweep.results, stage), key=sweep.key(stage, cell), started=0.0, result={})
     marker = pair.outcome(together.results, "verify")
-    marker.parent.mkdir()
-    marker.write_text("{}")
-    assert drop_stale(together) == []
+    files.write_json(marker, {"key": together.job_key("verify", pair)})
+
+    def stale(sweep: Sweep) -> list[tuple[str, str]]:
+        return [(str(job), stage) for job in sweep.jobs.values() for stage in STAGES if is_stale(sweep, stage, job)]
+
+    assert stale(together) == []
+    # Its marker says that it is done, and its cells are.
     changed = make_sweep(seeds=[0, 1], execution=others["execution"])
-    assert drop_stale(changed) == [marker]
-    stale = [cell.outcome(one_by_one.results, stage) for cell in one_by_one.cells for stage in STAGES[3:]]
-    assert drop_stale(one_by_one) == stale
-    assert drop_stale(one_by_one) == []
+    assert stale(changed) == [(str(pair), "verify")]
+    assert stale(one_by_one) == [(str(cell), stage) for cell in one_by_one.cells for stage in STAGES[3:]]
+    assert marker.exists()
 
 
 @pytest.mark.parametrize(

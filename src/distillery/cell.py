@@ -10,6 +10,7 @@ Everything a sweep writes stands under its results folder::
     fits/                                   finished fits by content
     sweep.zarr, sweep.json                  the result store and its completion marker
     report.html, report.md                  the report of the whole sweep
+    resolved.yaml                           the checked configuration of the latest run, for its jobs
 """
 
 from __future__ import annotations

@@ -28,9 +28,9 @@ Status = Literal["ok", "diverged", "failed"]
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
 # So often in a row Slurm may leave such a question unanswered.
 _UNANSWERED = 3
-# The key stands at the beginning of what stages write; no text that stands before it can hold a line like this.
+# The key stands at the beginning of what stages write; in a text before it these quotes would be escaped.
 _HEAD = 2048
-_KEY = re.compile(r'^ "key": "([^"\\]*)"', re.MULTILINE)
+_KEY = re.compile(r'"key": "([^"\\]*)"')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +172,7 @@ def key_of(path: Path) -> str | None:
             head = file.read(_HEAD).decode(errors="replace").partition('"result"')[0]
         found = _KEY.search(head)
         if found is None:
-            content = files.read_json(path, "") if path.stat().st_size > _HEAD else None
+            content = files.read_json(path, "")
             return str(content.get("key", "")) if isinstance(content, dict) else ""
         return found[1]
     except DistilleryError:

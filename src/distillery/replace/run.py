@@ -65,10 +65,11 @@ def replace(sweep: Sweep, cell: Cell) -> None:
                 "only this stage and what follows it is repeated"
             ) from None
         written = [cell.law(sweep.results, suffix) for suffix in ("json", "txt", "tex")]
-        for file in written:
-            file.unlink(missing_ok=True)
         result = _replaced(sweep, cell, chosen)
         now.write(result, tuple(written) if result["law"] is not None else ())
+        # The law of an earlier outcome stays until that outcome is replaced.
+        for file in written if result["law"] is None else ():
+            file.unlink(missing_ok=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,13 +41,14 @@ def replace(sweep: Sweep, cell: Cell) -> None:
         if now is None:
             return
         written = tuple(cell.law(sweep.results, suffix) for suffix in ("json", "txt", "tex"))
-        for file in written:
-            file.unlink(missing_ok=True)
         graph = read_graphs(sweep, cell.experiment, "train")[""]
         result, law = _replaced(sweep, cell, graph, regions_of(sweep, cell, graph))
         if law is not None:
             _write(sweep, cell, law)
         now.write(result, written if law is not None else ())
+        # The law of an earlier outcome stays until that outcome is replaced.
+        for file in written if law is None else ():
+            file.unlink(missing_ok=True)
 
 
 def _replaced(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions) -> tuple[dict[str, Any], HaloLaw | None]:
