@@ -29,6 +29,7 @@ from distillery.distill.cluster_worker import CORES
 from distillery.distill.engine import Problem, Stopped, engine
 from distillery.distill.fits import FitLost, FitResult, finish
 from distillery.distill.reasons import reason_in, with_remedy
+from distillery.environment import THREADS
 from distillery.errors import explain
 from distillery.process import this_process
 from distillery.settings import DistillationSettings
@@ -39,13 +40,6 @@ _WEIGH = 0.5
 _GRACE = 2.0
 # How long loading and compiling may take; minutes where the file system is slow and caches are for other processors.
 _STARTING = 600.0
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 _PR_SET_PDEATHSIG = 1
 # Bytes at the end of a process's log in which the reason of its end is searched.
 _LOG_TAIL = 65_536
@@ -193,7 +187,7 @@ def _environment(problem: Problem) -> dict[str, str]:
         cores = 1
     threads = engine(problem.settings.engine).threads(problem.settings, cores)
     julia = dict.fromkeys(("JULIA_NUM_THREADS", "PYTHON_JULIACALL_THREADS"), str(threads))
-    return {**dict.fromkeys(_THREADS, "1"), **julia, **problem.environment}
+    return {**dict.fromkeys(THREADS, "1"), **julia, **problem.environment}
 
 
 def _sweep_up() -> None:
