@@ -28,12 +28,12 @@ from distillery.systems import System
 FORMATS = {
     "simulate": 1,
     "train": 2,
-    "interpret": 4,
+    "interpret": 5,
     "distill": 4,
-    "verify": 4,
+    "verify": 5,
     "replace": 4,
     "generalise": 1,
-    "collect": 7,
+    "collect": 8,
 }
 HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 3}
 Kind = Literal["bodies", "halos"]
