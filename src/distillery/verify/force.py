@@ -16,8 +16,9 @@ import functools
 
 import numpy as np
 import sympy
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from distillery import formula, pieces
 from distillery.settings import VerificationSettings
 from distillery.systems import System
 from distillery.verify.constants import fit_constants, with_numbers_named
@@ -38,9 +39,9 @@ from distillery.verify.probe import DataProbe, Probe
 _FIT_RECEIVERS, _FIT_SENDERS = 20, 80
 # An expression that varies by less than this share of its size over senders varies by rounding.
 _ROUNDING = 1e-12
-# In a window a law may be the true one at a distance that is off by so much: next to an edge it differs wholly else,
-# for no fit finds the edge exactly.
-_SHIFTS = (0.998, 1.0, 1.002)
+# In a window the true law may be taken at a distance that is off by so much, next to an edge by more: no fit finds an
+# edge exactly, and between its place and the true one a law differs wholly.
+_SHIFT, _EDGE_SHIFT = 0.002, 0.02
 # Beyond the data forces below this share of the typical one in the data are not compared.
 _FAINT = 1e-3
 # How far beyond the data is looked (a factor), in how many steps, with how many receivers and senders each.
@@ -234,8 +235,10 @@ class _Match:
 
     def _nearest(self, system: System, constants: dict[str, float]) -> Float[np.ndarray, "receiver sender"]:
         """Return residuals from the true law at the nearby distance where it comes closest."""
-        strengths = np.stack([self.over.strength(system, constants, factor) for factor in _SHIFTS])
-        strengths = np.where(np.isfinite(strengths), strengths, strengths[len(_SHIFTS) // 2])
+        shift = np.where(_next_to_edge(system, self.over, constants), _EDGE_SHIFT, _SHIFT)
+        factors = (1 - shift, np.ones_like(shift), 1 + shift)
+        strengths = np.stack([self.over.strength(system, constants, factor) for factor in factors])
+        strengths = np.where(np.isfinite(strengths), strengths, strengths[1])
         direction = self.gauge.of(self.over.unit)
         rest = self.found - self.gauge.offset[:, None]
         squares = (direction**2).sum(axis=-1)
@@ -260,6 +263,18 @@ class _Match:
 
 def _force(system: System, over: Probe, constants: dict[str, float]) -> Float[np.ndarray, "receiver sender dim"]:
     return over.strength(system, constants)[..., None] * over.unit
+
+
+def _next_to_edge(law: System, over: Probe, constants: dict[str, float]) -> Bool[np.ndarray, "receiver sender"]:
+    """Return at which distances a condition of the force changes nearby."""
+    found = np.zeros(over.distance.shape, dtype=bool)
+    for level in pieces.levels_of(law.radial_force):
+        near, far = (
+            formula.evaluate(level, {**constants, **over.values, "r": factor * over.distance}) > 0
+            for factor in (1 - _EDGE_SHIFT, 1 + _EDGE_SHIFT)
+        )
+        found |= near != far
+    return found
 
 
 def _directions(gauge: Gauge) -> float:

@@ -111,7 +111,7 @@ class Probe:
         return found
 
     def strength(
-        self, system: System, constants: Mapping[str, float], factor: float = 1.0
+        self, system: System, constants: Mapping[str, float], factor: float | np.ndarray = 1.0
     ) -> Float[np.ndarray, "receiver sender"]:
         """Return the true force along the displacement, positive where the pair repels.
 
