@@ -189,8 +189,8 @@ CASES: dict[str, Case] = {
     ),
     "edge far inside": Case(
         "{0}*(r - {1})**2 if r > {2} else 0",
-        (1.0, 1.0, 0.1),
-        ("(r - 1)**2", "(r - 1)**2 if r > 0.15 else 0"),
+        (1.0, 1.0, 0.3),
+        ("(r - 1)**2", "(r - 1)**2 if r > 0.4 else 0"),
         length=1e3,
     ),
     "contact": Case(
