@@ -24,8 +24,8 @@ from distillery.verify.limits import FLOOR, typical
 
 # Width of a window of the distance (logarithm), and the fewest pairs of the data in one: a number and a share.
 _WIDTH, _FEWEST, _LEAST_SHARE = 0.03, 20, 1e-3
-# |F| is the largest within ±2 % of the distance, so that it is a measure where F itself crosses zero.
-_NEARBY = (0.98, 0.99, 1.0, 1.01, 1.02)
+# |F| is the largest within ±5 % of the distance, so that it is a measure where F itself crosses zero.
+_NEARBY = (0.95, 0.975, 1.0, 1.025, 1.05)
 # Pairs of the data from which a receiver's typical force is taken.
 _TYPICAL = 1000
 # A receiver whose typical force is a smaller share of the largest one does not interact.
@@ -124,7 +124,7 @@ class Probe:
         return np.broadcast_to(formula.evaluate(system.radial_force, values), self.mass[0].shape)
 
     def nearby(self, system: System, constants: Mapping[str, float]) -> Float[np.ndarray, "receiver sender"]:
-        """Return |F|, the largest within ±2 % of the distance; NaN or infinite strengths near it do not count."""
+        """Return |F|, the largest within ±5 % of the distance; NaN or infinite strengths near it do not count."""
         sizes = np.abs(np.stack([self.strength(system, constants, factor) for factor in _NEARBY]))
         return np.asarray(np.max(np.where(np.isfinite(sizes), sizes, 0.0), axis=0))
 
@@ -140,7 +140,7 @@ class DataProbe(Probe):
         shares: Share of the data's pairs in each window.
         typical: Typical |F| on the receiver where the data are.
         interacts: Whether any force acts on the receiver.
-        scale: What residuals are relative to: |F| within ±2 % of the distance, at least a share of the typical one.
+        scale: What residuals are relative to: |F| within ±5 % of the distance, at least a share of the typical one.
         acting: Whether |F| is more than that share.
         middle: Median distance of the data's pairs.
     """
