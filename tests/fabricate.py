@@ -19,6 +19,8 @@ from distillery.sweep import Sweep
 # Steps of the frames of trainings that were filmed, and how far they have come with each.
 STEPS = [0, 3, 10, 32, 100]
 GROWN = (0.0, 0.1, 0.4, 0.9, 1.0)
+EXTENT = "recovered within the data (r = 0.1 … 6), agrees from r = 0.001 to 6e+02, as far as compared"
+REACH = {"data_from": 0.1, "data_to": 6.0}
 LAWS = ("2.1*dx*(1.0 - 1.0/r)", "2.1*dy*(1.0 - 1.0/r) + 0.013", "2.1*dz*(1.0 - 1.0/r)")
 
 
@@ -124,6 +126,9 @@ def results_of(sweep: Sweep, cell: Cell) -> dict[Stage, dict[str, Any]]:
         "verify": {
             "recovered": recovered,
             "form": form,
+            "reason": "" if recovered else "component 0: median residual 0.5 is over 0.02",
+            "extent": EXTENT if recovered and network else "",
+            "range": REACH | dict.fromkeys(("agrees_from", "agrees_to")) if network else None,
             "components": [judged(k, LAWS[k], 9, form, [3]) for k in range(counts["message"])],
             **({"node": node} if "node" in counts else {}),
             "composed": {"mae": error * 1.1, "medae": error / 3},

@@ -296,6 +296,34 @@ def test_the_table_says_that_a_law_was_found_but_not_chosen(sweep: Any) -> None:
 
 
 @pytest.mark.slow
+def test_the_reason_of_a_verdict_is_a_column_and_stands_under_the_table(sweep: Any) -> None:
+    other, cell = sweep.cells[0], sweep.cells[1]
+    whole = {"data_from": 0.1, "data_to": 6.0, "agrees_from": 0.001, "agrees_to": 600.0}
+    everywhere = "recovered within the data (r = 0.1 … 6), agrees from r = 0.001 to 600, as far as compared"
+    fabricate(sweep, other, verify={"extent": everywhere, "range": whole})
+    why = "component 1: differs at r = 1.9 … 2.1, where 0.02 of the pairs are, by 80% of the force"
+    missed = {"recovered": False, "form": None, "reason": why, "extent": "", "range": {**whole, "agrees_to": None}}
+    fabricate(sweep, cell, verify=missed)
+    collect(sweep)
+    lines = results_table(sweep.results).splitlines()
+    (line,) = [line for line in lines if line.endswith("by 80% of the force")]
+    assert line.split()[:3] == [str(cell.experiment), cell.model, str(cell.seed)]
+    assert any("why not" in line for line in lines)
+    assert not any("as far as compared" in line for line in lines)
+    asked = ["verdict_reason", "extent", "data_from", "data_to", "agrees_from", "agrees_to"]
+    found = dict(zip(asked, query(sweep.results, [f"cell={cell}"], columns=asked).rows[0], strict=True))
+    assert found == {
+        "verdict_reason": why,
+        "extent": "",
+        "data_from": 0.1,
+        "data_to": 6.0,
+        "agrees_from": 0.001,
+        "agrees_to": None,
+    }
+    assert query(sweep.results, [f"cell={other}"], columns=["extent"]).rows == ((everywhere,),)
+
+
+@pytest.mark.slow
 def test_models_without_messages_stand_in_store_and_table(make_sweep: Any) -> None:
     sweep = make_sweep(models=["bottleneck", "flathgn", "control"])
     for cell in sweep.cells:
@@ -338,13 +366,15 @@ def test_the_table_fits_a_terminal_and_cuts_nothing_elsewhere() -> None:
         "recovered",
         "form",
         "on_front",
+        "verdict_reason",
+        "extent",
         "equation",
     )
     long = " + ".join(f"1.2345678*dx**{n}" for n in range(20))
     ok = ("spring-2d-4b-s0", "l1", 0, "ok", "", 0.1, None, [-50.0, None], *[[0.5, 0.5]] * 3, True, "force")
     parts = [f"error_{part}_{kind}" for part in ("network", "raw", "refitted", "clean") for kind in ("mae", "medae")]
     names = (*names, "law", "law_form", *parts)
-    table = Table(names, ((*ok, [True, True], [long, ""], "a = b", "raw", *[0.2, 0.1] * 4),))
+    table = Table(names, ((*ok, [True, True], "", "", [long, ""], "a = b", "raw", *[0.2, 0.1] * 4),))
     for width in (120, 100):
         narrow = format_results(table, width)
         assert max(map(len, narrow.splitlines())) <= width
@@ -366,7 +396,7 @@ def test_the_best_law_of_every_experiment_stands_below(sweep: Any) -> None:
         fabricate(sweep, cell)
     collect(sweep)
     shown = results_table(sweep.results, width=200)
-    below = shown[shown.index("best law in a network's place") :]
+    below = shown[shown.index("best law in a network's place") : shown.index("why not")]
     for experiment in {str(cell.experiment) for cell in sweep.cells}:
         (line,) = [line for line in below.splitlines() if line.startswith(experiment)]
         assert line.endswith("a = Σ Δ*(-2 + 1.980/r)/m1")

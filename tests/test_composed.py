@@ -79,10 +79,17 @@ def test_wrong_nodes_or_messages_are_not_the_acceleration(
 
 
 @pytest.mark.slow
-def test_messages_alone_are_judged_without_trajectories(verified: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(composed, "read_trajectories", None)
+def test_messages_alone_are_judged_by_training_data_alone(verified: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits: list[str] = []
+
+    def read(sweep: Sweep, experiment: Any, split: str) -> Any:
+        splits.append(split)
+        return orbits.read_trajectories(sweep, experiment, split)
+
+    monkeypatch.setattr(composed, "read_trajectories", read)
     result = verified("bottleneck", MESSAGES)
     assert result["recovered"]
+    assert splits == ["train"]
     assert "node" not in result
     assert "composed" not in result
 

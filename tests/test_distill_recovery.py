@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sympy
 
+import potentials
 from distillery import formula
 from distillery.distill.child import Child
 from distillery.distill.engine import Problem
@@ -12,7 +14,15 @@ from distillery.distill.tails import without_tails
 from distillery.functions import feature_names
 from distillery.settings import DistillationSettings, OperonSettings, VerificationSettings
 from distillery.systems import SYSTEMS
-from distillery.verify.gauge import judge
+from distillery.verify.force import judge_message
+from distillery.verify.limits import Verdict
+from distillery.verify.probe import probe
+
+
+def judge(expression: sympy.Expr, system: str) -> Verdict:
+    settings = VerificationSettings()
+    found = probe(SYSTEMS[system], potentials.drawn(SYSTEMS[system]), settings)
+    return judge_message(expression, SYSTEMS[system], found, settings)
 
 
 def message(system: str, form: str, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +59,7 @@ def test_a_law_with_an_edge_stands_on_the_front() -> None:
     finally:
         child.close()
     expressions = [formula.parse(point.expression, task.names) for point in result.front]
-    found = [judge(each, SYSTEMS["discontinuous"], 2, VerificationSettings()) for each in expressions]
+    found = [judge(each, "discontinuous") for each in expressions]
     # The paper's choice may be a simpler one, for the edge alone takes most of the error away.
     assert any(verdict.recovered for verdict in found), result.front
 
@@ -71,6 +81,6 @@ def test_a_law_is_distilled_from_noisy_messages_and_verified(system: str, form: 
     assert result.status == "ok", result.reason
     assert result.chosen is not None
     expression = formula.parse(result.front[result.chosen].expression, task.names)
-    found = judge(expression, SYSTEMS[system], 2, VerificationSettings())
+    found = judge(expression, system)
     assert found.recovered, (result.front[result.chosen], found.reason)
     assert found.form == form

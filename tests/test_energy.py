@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+import potentials
 from distillery import formula
 from distillery.functions import feature_names
 from distillery.settings import VerificationSettings
 from distillery.systems import SYSTEMS, System
-from distillery.verify.energy import judge_body, judge_pair
-from distillery.verify.gauge import Verdict
+from distillery.verify.body import judge_body, states_of
+from distillery.verify.force import judge_pair
+from distillery.verify.limits import Verdict
+from distillery.verify.probe import probe
 
 SETTINGS = VerificationSettings()
 # Continuous potentials of the pair forces.
@@ -28,7 +31,8 @@ POTENTIALS = {
 
 def pair(system: str | System, text: str, dim: int = 2) -> Verdict:
     entry = SYSTEMS[system] if isinstance(system, str) else system
-    return judge_pair(formula.parse(text, feature_names(dim)), entry, dim, SETTINGS)
+    found = probe(entry, potentials.drawn(entry, dim), SETTINGS)
+    return judge_pair(formula.parse(text, feature_names(dim)), entry, found, SETTINGS)
 
 
 @pytest.mark.slow
@@ -91,7 +95,7 @@ def test_pairs_without_any_force_are_not_asked() -> None:
 
 def body(system: str | System, text: str, names: tuple[str, ...] = ("px", "py", "m", "q")) -> Verdict:
     entry = SYSTEMS[system] if isinstance(system, str) else system
-    return judge_body(formula.parse(text, names), entry, 2, SETTINGS)
+    return judge_body(formula.parse(text, names), entry, states_of(entry, potentials.states(entry), SETTINGS), SETTINGS)
 
 
 @pytest.mark.parametrize("text", ["(px^2 + py^2)/(2*m)", "0.52*(px^2 + py^2)/m + 0.2*q - m^2"])
@@ -135,10 +139,13 @@ def test_what_acts_in_a_small_region_alone_belongs_to_the_energy_of_a_body(dim: 
     squared = f"(x^2 + (y + 10)^2{' + z^2' if dim == 3 else ''})"
     ball = f"(1010*(4.01 - sqrt({squared}))^2 if {squared} < 16.08 else 0)"
     system = SYSTEMS["string_ball"]
+    met, missed = (states_of(system, potentials.states(system, dim, spread=far), SETTINGS) for far in (5.0, 0.5))
     right, without, softer = (
-        judge_body(formula.parse(text, names), system, dim, SETTINGS)
+        judge_body(formula.parse(text, names), system, met, SETTINGS)
         for text in (f"{kinetic} + {ball} - q", kinetic, f"{kinetic} + 0.3*{ball}")
     )
     assert right.recovered, right.reason
     assert not without.recovered
-    assert not softer.recovered
+    assert "external force" in softer.reason
+    # Bodies that never meet it cannot tell.
+    assert judge_body(formula.parse(kinetic, names), system, missed, SETTINGS).recovered

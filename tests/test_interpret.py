@@ -111,6 +111,23 @@ def test_trimmed_fit_keeps_the_share_with_the_smallest_error() -> None:
     assert np.abs(residual[kept]).max() <= np.abs(residual[~kept]).min()
 
 
+@pytest.mark.parametrize(("samples", "reported"), [(2, False), (29, False), (34, True)])
+def test_r2_of_few_samples_is_not_reported(samples: int, reported: bool) -> None:
+    """Two forces and an offset fit any three samples; an R² of 1 would say nothing."""
+    force = stream(0, "few").normal(size=(samples, 2))
+    raw, robust, gauge_free = fit(force @ [0.6, -0.8], force, np.ones(samples))
+    assert np.isfinite([raw, robust]).all() == reported
+    assert np.isnan(gauge_free)
+
+
+def test_bins_hold_enough_samples_or_are_fewer(physics: Any) -> None:
+    """Twenty bins of 200 samples would hold ten each."""
+    force, mass = (values[:200] for values in physics)
+    assert fit(force @ [1.0, 2.0] / mass, force, mass)[2] == pytest.approx(1)
+    noise = stream(0, "noise").normal(size=200)
+    assert fit(noise, force, mass)[2] < 0.5
+
+
 def test_component_without_variance_has_no_r2(physics: Any) -> None:
     force, mass = physics
     assert np.isnan(fit(np.zeros(SAMPLES), force, mass)[0])

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+import orbits
 from distillery import formula
 from distillery.collect.query import query
 from distillery.collect.run import collect
@@ -28,6 +29,7 @@ from distillery.errors import DistilleryError
 from distillery.outcome import read_outcome
 from distillery.settings import DistillationSettings, PysrSettings
 from distillery.sweep import Sweep
+from distillery.verify import composed
 from distillery.verify.run import verify
 from fakepysr import SMALL, FakePysr, execution, prepared, problem
 from test_distill_run import QUICK, messages
@@ -359,8 +361,9 @@ def test_a_killed_pysr_leaves_its_hall_of_fame(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_engines_are_compared_on_equal_targets_in_one_query(
-    fake: FakePysr, make_sweep: Callable[..., Sweep], tmp_path: Path
+    fake: FakePysr, make_sweep: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    orbits.use(monkeypatch, composed)
     prepared(tmp_path / "depot")
     sweep = make_sweep(
         distillation={**QUICK, "compare": ["pysr"], "pysr": {"iterations": 3}},

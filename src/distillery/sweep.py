@@ -30,12 +30,12 @@ from distillery.yaml_file import write_yaml
 FORMATS = {
     "simulate": 1,
     "train": 3,
-    "interpret": 4,
+    "interpret": 5,
     "distill": 5,
-    "verify": 4,
+    "verify": 5,
     "replace": 5,
     "generalise": 3,
-    "collect": 8,
+    "collect": 9,
 }
 HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 4}
 Kind = Literal["bodies", "halos"]

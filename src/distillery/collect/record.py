@@ -218,16 +218,19 @@ def _read_verify(result: Values) -> Values:
     found: Values = {}
     if node is not None:
         found["node_recovered"] = float(bool(node["recovered"]))
+        found["node_reason"] = _text(node["reason"])
         found |= {f"node_{name}": _number(node[name]) for name in ("median_residual", "p90_residual")}
     if composed is not None:
         found |= {f"composed_{name}": _number(composed[name]) for name in ("mae", "medae")}
+    # There is no true law of halos, and no verdict; a control is judged by accelerations alone.
     found["verdict_reason"] = _text(result.get("reason", ""))
+    found["extent"] = _text(result.get("extent", ""))
+    found |= {name: _number(value) for name, value in (result.get("range") or {}).items()}
     together = result.get("together")
     if together is not None:
         found["recovered_together"] = float(bool(together["recovered"]))
         found["equation_together"] = [_text(expression) for expression in together["expressions"]]
     return found | {
-        # There is no true law of halos, and no verdict.
         "recovered": _flag(result["recovered"]),
         "form": "" if result["form"] is None else _text(result["form"]),
         "component_recovered": [_flag(component["recovered"]) for component in components],

@@ -13,6 +13,7 @@ from distillery.collect.halo_table import halo_table, read_errors
 from distillery.collect.query import query
 from distillery.collect.text import Table, align, counted, terminal_width
 from distillery.generalise import PREDICTORS
+from distillery.verify.limits import DIFFERS
 
 _COLUMNS = (
     "experiment",
@@ -31,6 +32,8 @@ _COLUMNS = (
     "form",
     "recovered_together",
     "on_front",
+    "verdict_reason",
+    "extent",
     "equation",
     "law",
     "law_form",
@@ -51,6 +54,8 @@ _HEADINGS = (
 # The law stands last, where it is wrapped and takes no number's place.
 _LAW_HEADINGS = ("experiment", "network", "test error (median)", "of its law", "best law in a network's place")
 _LAW_RIGHT = (False, False, True, True, False)
+_REASON_HEADINGS = ("experiment", "model", "seed", "why not, or how far")
+_REASON_RIGHT = (False, False, True, False)
 _RIGHT = (False, False, True, True, True, True, True, True, False, False)
 _DECIMAL = re.compile(r"(?<![\w.])(?:\d+\.\d*|\.\d+|\d+(?=[eE][+-]?\d))(?:[eE][+-]?\d+)?")
 
@@ -108,10 +113,23 @@ def format_results(cells: Table, width: int | None = None) -> str:
     summary = f"{recovered:,} of {counted(len(cells.rows), 'cell')} recovered"
     others = [f"{count:,} {status}" for status, count in sorted(statuses.items()) if status != "ok"]
     parts = [align(_HEADINGS, lines, right=_RIGHT, width=width)]
-    laws = _best_laws([dict(zip(cells.names, row, strict=True)) for row in cells.rows])
-    if laws:
+    every = [dict(zip(cells.names, row, strict=True)) for row in cells.rows]
+    if laws := _best_laws(every):
         parts.append(align(_LAW_HEADINGS, laws, right=_LAW_RIGHT, width=width))
+    if reasons := _reasons(every):
+        parts.append(align(_REASON_HEADINGS, reasons, right=_REASON_RIGHT, width=width))
     return "\n\n".join([*parts, "; ".join([summary, *others])])
+
+
+def _reasons(cells: Sequence[dict[str, Any]]) -> list[Sequence[str]]:
+    """Return why laws are not recovered, and of those that are where they differ beyond the data, a line each."""
+    found: list[Sequence[str]] = []
+    for cell in cells:
+        extent = cell["extent"] if cell["extent"] and DIFFERS in cell["extent"] else ""
+        reason = cell["verdict_reason"] if cell["recovered"] is False else extent
+        if cell["status"] == "ok" and reason:
+            found.append([cell["experiment"], cell["model"], str(cell["seed"]), reason])
+    return found
 
 
 def _best_laws(cells: Sequence[dict[str, Any]]) -> list[Sequence[str]]:

@@ -17,6 +17,8 @@ FRAMES = "frames"
 SQUARES = ("r2", "r2_robust", "r2_gauge_free")
 STARTS = 10
 SETTLE = 50
+# An R² is not reported of fewer samples than so many for each parameter: any samples are fitted by as many parameters.
+SAMPLES_PER_PARAMETER = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Fit:
             over these samples alone.
         r2_gauge_free: The same with a fit of its own for each bin of the receiver's mass; residuals and the
             variances about each bin's mean are pooled over the bins.
+
+    Each is NaN where there are too few samples for its parameters, see ``SAMPLES_PER_PARAMETER``.
     """
 
     r2: float
@@ -83,20 +87,26 @@ def fit_component(
         force: True pair forces on the receiver.
         receiver_mass: Mass of each receiver.
         trim: Share of samples that the robust fit keeps.
-        bins: Quantile bins of the receiver's mass.
+        bins: Quantile bins of the receiver's mass; fewer where each would hold too few samples.
 
     Returns:
         The fits by target, ``force`` and ``acceleration``.
     """
     acceleration = force / receiver_mass[:, None]
     one = np.ones((len(force), 1))
-    gauge_free = _r2_by_bin(np.hstack([force, acceleration, one]), message, quantile_bins(receiver_mass, bins))
+    both = np.hstack([force, acceleration, one])
+    bins = min(bins, max(len(force) // (SAMPLES_PER_PARAMETER * both.shape[1]), 1))
+    gauge_free = _r2_by_bin(both, message, quantile_bins(receiver_mass, bins))
     found = {}
     for name, target in (("force", force), ("acceleration", acceleration)):
         design = np.hstack([target, one])
         residual = message - design @ _solve(design, message)
         kept, robust_residual = trimmed_fit(design, message, trim)
-        found[name] = Fit(_r2(residual, message), _r2(robust_residual[kept], message[kept]), gauge_free)
+        found[name] = Fit(
+            _r2(residual, message, design.shape[1]),
+            _r2(robust_residual[kept], message[kept], design.shape[1]),
+            gauge_free,
+        )
     return found
 
 
@@ -149,7 +159,7 @@ def _r2_by_bin(design: np.ndarray, message: np.ndarray, bins: np.ndarray) -> flo
     unexplained = total = 0.0
     for number in np.unique(bins):
         own = bins == number
-        if np.count_nonzero(own) <= design.shape[1]:
+        if np.count_nonzero(own) < SAMPLES_PER_PARAMETER * design.shape[1]:
             continue
         residual = message[own] - design[own] @ _solve(design[own], message[own])
         unexplained += float(np.square(residual).sum())
@@ -161,6 +171,8 @@ def _solve(design: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(design, target, rcond=None)[0]
 
 
-def _r2(residual: np.ndarray, target: np.ndarray) -> float:
+def _r2(residual: np.ndarray, target: np.ndarray, parameters: int) -> float:
     total = float(np.square(target - target.mean()).sum())
-    return 1 - float(np.square(residual).sum()) / total if total > 0 else float("nan")
+    if total == 0 or len(target) < SAMPLES_PER_PARAMETER * parameters:
+        return float("nan")
+    return 1 - float(np.square(residual).sum()) / total

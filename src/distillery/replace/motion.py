@@ -14,8 +14,8 @@ from distillery.functions import AXES
 from distillery.replace.law import Law
 from distillery.settings import VerificationSettings
 from distillery.verify.composed import HeldOut
-from distillery.verify.gauge import not_finite, typical_where_zero, within_limits
 from distillery.verify.hamilton import acceleration, momenta
+from distillery.verify.limits import floored, not_finite, within_limits
 
 _M = formula.symbol("m")
 
@@ -50,7 +50,7 @@ def flaw_of_velocities(law: Law, graphs: HeldOut, settings: VerificationSettings
     if not law.velocities:
         return ""
     given = [np.broadcast_to(formula.evaluate(v, graphs.nodes), graphs.mass.shape) for v in law.filled(law.velocities)]
-    size = typical_where_zero(np.linalg.norm(graphs.velocity, axis=-1))
+    size = floored(np.linalg.norm(graphs.velocity, axis=-1))
     with np.errstate(invalid="ignore", over="ignore"):
         residual = np.linalg.norm(np.stack(given, axis=-1) - graphs.velocity, axis=-1) / size
     refusal = not_finite(residual, "bodies")

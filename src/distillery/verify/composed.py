@@ -20,8 +20,8 @@ from distillery.randomness import stream
 from distillery.settings import VerificationSettings
 from distillery.simulate.store import read_trajectories
 from distillery.sweep import Sweep
-from distillery.verify.gauge import Verdict, not_finite, typical_where_zero, within_limits
 from distillery.verify.hamilton import acceleration, momenta
+from distillery.verify.limits import Verdict, floored, not_finite, within_limits
 
 _MOST_GRAPHS = 2000
 
@@ -209,13 +209,15 @@ def judge_acceleration(
 ) -> Verdict:
     """Decide whether accelerations are the true ones: residuals relative to the size of each.
 
+    Where a body is hardly accelerated they are relative to a share of the typical size.
+
     Args:
         graphs: Where.
         found: Accelerations, or one component of them.
         settings: Limits.
         component: Which; None for all.
     """
-    size = typical_where_zero(np.linalg.norm(graphs.acceleration, axis=-1))
+    size = floored(np.linalg.norm(graphs.acceleration, axis=-1))
     true = graphs.acceleration if component is None else graphs.acceleration[..., component]
     with np.errstate(invalid="ignore", over="ignore"):
         residual = np.linalg.norm(found - true, axis=-1) / size if component is None else np.abs(found - true) / size

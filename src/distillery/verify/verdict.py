@@ -11,24 +11,31 @@ import numpy as np
 import sympy
 
 from distillery import formula
-from distillery.cell import Cell
+from distillery.cell import Cell, Experiment
 from distillery.distill.common import Candidate, common_choice
 from distillery.functions import components, message_names, node_names
+from distillery.graph import edges_of
+from distillery.randomness import stream
 from distillery.sweep import Sweep
+from distillery.verify.body import States, judge_body, states_of
 from distillery.verify.composed import (
     HeldOut,
     arriving,
+    drawn_graphs,
     errors,
     held_out,
     judge_acceleration,
     through_energies,
     through_nodes,
 )
-from distillery.verify.energy import judge_body, judge_pair
-from distillery.verify.gauge import Verdict, judge
+from distillery.verify.force import judge_message, judge_pair
+from distillery.verify.limits import Extent, Verdict, refused
+from distillery.verify.probe import DataProbe, pairs_of, probe
 
 # Components whose a_k all but coincide say the same thing twice: some direction of the force is not in them.
 _LEAST_INDEPENDENCE = 0.05
+# Pairs of the training data among which those are drawn that a law is judged by.
+_MOST_PAIRS = 200_000
 
 _Components = list[dict[str, Any]]
 _Judge = Callable[[int, sympy.Expr], Verdict]
@@ -74,6 +81,14 @@ class Court:
     def _graphs(self) -> HeldOut:
         return held_out(self._sweep, self._cell.experiment)
 
+    @functools.cached_property
+    def _pairs(self) -> DataProbe | None:
+        return _probe(self._sweep, self._cell.experiment)
+
+    @functools.cached_property
+    def _states(self) -> States:
+        return states_of(self._system, _seen(self._sweep, self._cell.experiment), self._settings)
+
     def verdict(self, distilled: Mapping[str, Any]) -> dict[str, Any]:
         """Return the verdict on what an engine found, as it stands in the stage's outcome.
 
@@ -104,8 +119,30 @@ class Court:
         places = [own.chosen for own in judged if own.chosen is not None]
         flaw, form = self._together(judged, places) if whole else (reason, None)
         result: dict[str, Any] = {"recovered": not flaw, "form": form, "reason": reason or flaw, "components": found}
+        result |= self._extent(judged if not flaw else [])
         nothing = {"recovered": False, "form": None, "expressions": [""] * len(found)}
         return result | {"together": self._by_common_form(judged, places) if whole else nothing}
+
+    def _extent(self, judged: list[_Judged]) -> dict[str, Any]:
+        """Return over which distances the law was compared and, where it was recovered, up to which it agrees.
+
+        Args:
+            judged: The components of a law that was recovered.
+        """
+        if self._model.kind == "control" or self._pairs is None:
+            return {"range": None, "extent": ""}
+        first, last = float(self._pairs.edges[0]), float(self._pairs.edges[-1])
+        found = [own.verdict.extent() for own in judged if own.verdict is not None and own.verdict.extent is not None]
+        if not found:
+            return {
+                "range": {"data_from": first, "data_to": last, "agrees_from": None, "agrees_to": None},
+                "extent": "",
+            }
+        whole = Extent.common(found)
+        return {
+            "range": {name: getattr(whole, name) for name in ("data_from", "data_to", "agrees_from", "agrees_to")},
+            "extent": whole.words,
+        }
 
     def _together(self, judged: list[_Judged], places: Sequence[int]) -> tuple[str, str | None]:
         """Return why expressions of all components are not the law, or else the form as which they are."""
@@ -128,10 +165,10 @@ class Court:
     def _judge_of_messages(self) -> _Judge:
         match self._model.kind:
             case "hamiltonian":
-                return lambda _, expression: judge_pair(expression, self._system, self._dim, self._settings)
+                return lambda _, expression: judge_pair(expression, self._system, self._pairs, self._settings)
             case "control":
                 return self._judge_of_control
-        return lambda _, expression: judge(expression, self._system, self._dim, self._settings)
+        return lambda _, expression: judge_message(expression, self._system, self._pairs, self._settings)
 
     def _judge_of_control(self, component: int, expression: sympy.Expr) -> Verdict:
         found = np.broadcast_to(formula.evaluate(expression, self._graphs.raw), self._graphs.mass.shape)
@@ -143,7 +180,7 @@ class Court:
             return _summed_up([judged.entry], judged.verdict, judged.entry["reason"])
         sent = self._chosen("message", messages)
         if sent is None:
-            nothing = Verdict(False, None, "no expression of a message to go with it", None, None, {})
+            nothing = refused("no expression of a message to go with it")
             found = [self._component("node", entry, lambda _, __: nothing).entry for entry in nodes]
             return _summed_up(found, None, _reason(found))
         values = arriving(self._graphs, sent)
@@ -160,7 +197,7 @@ class Court:
         return _summed_up(found, verdict, verdict.reason)
 
     def _judge_of_bodies(self, _: int, expression: sympy.Expr) -> Verdict:
-        return judge_body(expression, self._system, self._dim, self._settings)
+        return judge_body(expression, self._system, self._states, self._settings)
 
     def _accelerations(self, messages: _Components, nodes: _Components | None) -> np.ndarray | None:
         """Return what the chosen expressions give together, or None where one is missing."""
@@ -218,6 +255,21 @@ class Court:
             "others": [index for index, v in enumerate(verdicts) if v.recovered and index != chosen],
         }
         return _Judged(entry, points, front, verdicts, chosen)
+
+
+# Cells of an experiment come one after the other.
+@functools.lru_cache(maxsize=2)
+def _seen(sweep: Sweep, experiment: Experiment) -> HeldOut:
+    """Return snapshots of the data that a network was trained on."""
+    along = len(edges_of(sweep.system(experiment).graph, experiment.bodies)[0])
+    draws = stream(sweep.config.verification.seed, "verify", "training graphs")
+    return drawn_graphs(sweep, experiment, "train", max(_MOST_PAIRS // along, 1), draws)[0]
+
+
+@functools.lru_cache(maxsize=2)
+def _probe(sweep: Sweep, experiment: Experiment) -> DataProbe | None:
+    pairs = pairs_of(_seen(sweep, experiment))
+    return probe(sweep.system(experiment), pairs, sweep.config.verification)
 
 
 def expected(sweep: Sweep, cell: Cell, distilled: Mapping[str, Any]) -> bool:
