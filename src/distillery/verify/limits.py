@@ -16,10 +16,11 @@ Form = Literal["force", "acceleration", "gauge", "energy"]
 # Sizes below this share of the typical one are not measures of their own: where a force dies out or crosses zero,
 # an error counts relative to this share of the typical force.
 FLOOR = 0.05
-# Of a strong size (the second number: its quantile) smaller shares than this count as no force at all.
-_NOTHING, _STRONG = 1e-3, 0.99
-# Where even that quantile is a smaller share of the largest size than this, strong means largest.
-_RARE = 1e-6
+# Of a strong size smaller shares than this count as no force at all.
+_NOTHING = 1e-3
+# Strong is the first of these quantiles that is not a smaller share of the next one than that: a force of short range
+# may be next to nothing for 99 of 100 pairs, and close encounters may have one of any size.
+_STRONG, _RARE = (0.99, 0.999, 1.0), 1e-12
 # With this word an extent says that a law differs from the true one somewhere beyond the data.
 DIFFERS = "differs"
 # Residuals are cut here, so that every statistic of them is a number.
@@ -146,9 +147,10 @@ def typical(sizes: Float[np.ndarray, "*rows sample"]) -> Float[np.ndarray, "*row
     Args:
         sizes: Sizes, not negative.
     """
-    largest = sizes.max(axis=-1, keepdims=True)
-    strong = np.quantile(sizes, _STRONG, axis=-1, keepdims=True)
-    strong = np.where(strong < _RARE * largest, largest, strong)
+    *lower, strong = np.quantile(sizes, _STRONG, axis=-1, keepdims=True, method="lower")
+    largest = strong
+    for one, following in zip(reversed(lower), (strong, *reversed(lower)), strict=False):
+        strong = np.where(one >= _RARE * following, one, strong)
     some = np.where(sizes > _NOTHING * strong, sizes, np.nan)
     some = np.where(largest > 0, some, 0.0)
     return np.asarray(np.nanmedian(some, axis=-1))

@@ -28,7 +28,7 @@ _WIDTH, _FEWEST, _LEAST_SHARE = 0.03, 20, 1e-3
 _NEARBY = (0.95, 0.975, 1.0, 1.025, 1.05)
 # Pairs of the data from which a receiver's typical force is taken.
 _TYPICAL = 1000
-# A receiver whose typical force is a smaller share of the largest one does not interact.
+# A receiver whose typical force is a smaller share of the usual one does not interact.
 _FREE = 1e-9
 
 Sides = tuple[Float[np.ndarray, "receiver sender"], Float[np.ndarray, "receiver sender"]]
@@ -231,7 +231,7 @@ def probe(system: System, pairs: Pairs, settings: VerificationSettings) -> DataP
     usual = typical(np.abs(_placed(pairs, own, sample).strength(system, system.parameters)))
     # A force that acts on pairs too rare for a sample is seen where distances are drawn evenly.
     usual = np.where(usual > 0, usual, typical(near))
-    interacts = usual > _FREE * usual.max(initial=0.0)
+    interacts = usual > _FREE * (np.median(usual[usual > 0]) if usual.any() else 0.0)
     usual = np.where(interacts, usual, np.median(usual[interacts]) if interacts.any() else 1.0)
     # Where the force is stronger than usual at a distance, for most pairs, so is what counts as faint: terms of a sum
     # that are large there may cancel for some.
