@@ -233,6 +233,20 @@ def test_a_cell_is_recovered_when_all_components_are(make_sweep: Callable[..., S
     assert result["components"][1]["expression"] is None
 
 
+def test_a_search_for_constants_that_is_cut_judges_by_what_it_has_and_says_so(
+    make_sweep: Callable[..., Sweep],
+) -> None:
+    right, wrong = "2*dx*(1 - 1/r)", "2*dy*(1 - 1.5/r)"
+    cut = "the search was cut at its limit of 1 evaluations (verification.evaluations)"
+    for name, second, recovered in (("right", right.replace("dx", "dy"), True), ("wrong", wrong, False)):
+        sweep = make_sweep(verification={"evaluations": 1})
+        result = verified(sweep, component(0, right), component(1, second)).result
+        assert result["cut"] == cut, name
+        assert result["recovered"] is recovered, result["reason"]
+        assert result["reason"].endswith(cut) is not recovered
+        sweep.cells[0].outcome(sweep.results, "verify").unlink()
+
+
 def test_components_of_one_form_are_judged_together_too(make_sweep: Callable[..., Sweep]) -> None:
     """Noise makes the paper's rule stop early in one component; the form that both have in common is the law."""
     sweep, errors = make_sweep(), {"-0.2*d{}*r": 0.5, "d{}*(2 - 1.98/r)": 0.1}

@@ -278,6 +278,17 @@ class VerificationSettings(Settings):
         ge=0,
         description="How far the softening length may move, as a share of the median distance of the data's pairs.",
     )
+    evaluations: int = Field(
+        200_000,
+        ge=1,
+        description="Limit of a cell's searches for the constants of its law, in evaluations of the residuals; beyond "
+        "it expressions are judged by the law's own constants, and the verdict is marked.",
+    )
+    seconds: float = Field(
+        600.0,
+        gt=0,
+        description="Limit of the same searches in seconds of processor time, for what `evaluations` does not end.",
+    )
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of receivers and senders.")
 
 

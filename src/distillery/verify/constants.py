@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import sympy
 from scipy.optimize import minimize
 
-from distillery import formula
+from distillery import budget, formula
 from distillery.settings import VerificationSettings
 from distillery.systems import BODY_SYMBOLS, PAIR_SYMBOLS, SOFTENING, System
 from distillery.verify.limits import bounded
@@ -96,6 +97,8 @@ def fit_constants(
     Both move the distance at which a law has its features (r + softening - rest_length), so they share one allowance:
     the more of the softening's range is used, the less of the constants' tolerance is left.
 
+    A search that exceeds the budget of its stage ends with the best constants found so far.
+
     Args:
         residual_of: Gives the relative residuals with other constants.
         system: The system whose law is the truth.
@@ -126,15 +129,33 @@ def fit_constants(
         }
         return {**system.constants, **moved, SOFTENING: softening}
 
+    best_loss, best = np.inf, np.zeros(dimensions)
+
     def loss(unit: np.ndarray) -> float:
+        nonlocal best_loss, best
+        budget.spend()
         # Bounded, so that a few bad places do not decide; a logarithm, so that the slope does not die out before errors
         # are far within their limits.
         size = float(np.mean(np.minimum(bounded(residual_of(constants(unit))), 1.0)))
         outside = float(np.sum(np.abs(unit - np.clip(unit, 0.0, 1.0))))
-        return float(np.log(size + _ENOUGH)) + outside
+        found = float(np.log(size + _ENOUGH)) + outside
+        if found < best_loss:
+            best_loss, best = found, np.copy(unit)
+        return found
 
-    if not dimensions:
-        return constants(np.zeros(0))
+    if dimensions:
+        with contextlib.suppress(budget.OutOfBudget):
+            _search(loss, dimensions)
+    return constants(best) if np.isfinite(best_loss) else {**system.constants, SOFTENING: own}
+
+
+def _search(loss: Callable[[np.ndarray], float], dimensions: int) -> None:
+    """Evaluate a loss on a grid of the unit cube and then downhill from the best point of it.
+
+    Args:
+        loss: The loss, which keeps its best argument.
+        dimensions: Dimensions of the cube.
+    """
     points = _POINTS.get(dimensions, 2)
     grid = [np.array(point) for point in itertools.product(np.linspace(0, 1, points), repeat=dimensions)]
     if dimensions > max(_POINTS):
@@ -143,10 +164,9 @@ def fit_constants(
     losses = [loss(point) for point in grid]
     best = grid[int(np.argmin(losses))]
     if np.exp(min(losses)) > _HOPELESS:
-        return constants(best)
+        return
     inwards = np.diag(np.where(best > 0.5, -1.0, 1.0)) / (points - 1)
     evaluations = _EVALUATIONS + _MORE * max(dimensions - 2, 0)
     simplex = np.vstack([best, best + inwards])
     options = {"maxfev": evaluations, "xatol": 1e-3, "fatol": 1e-3, "initial_simplex": simplex}
-    refined = minimize(loss, best, method="Nelder-Mead", options=options)
-    return constants(refined.x)
+    minimize(loss, best, method="Nelder-Mead", options=options)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distillery import budget
 from distillery.cell import Cell
 from distillery.errors import DistilleryError
 from distillery.outcome import Outcome
@@ -29,10 +30,15 @@ def verify(sweep: Sweep, cell: Cell) -> None:
         if now is None:
             return
         compared = _compared(sweep, cell, cell.outcome(sweep.results, "distill"), now.before)
-        court = Court(sweep, cell)
-        result = court.verdict(now.before.result)
-        if compared:
-            result["compared"] = [{"engine": name, **court.verdict(found)} for name, found in compared.items()]
+        court, settings = Court(sweep, cell), sweep.config.verification
+        with budget.within(f"verify {cell}", settings.evaluations, settings.seconds, "verification") as limit:
+            result = court.verdict(now.before.result)
+            if compared:
+                result["compared"] = [{"engine": name, **court.verdict(found)} for name, found in compared.items()]
+        result["cut"] = limit.note
+        if limit.note and not result["recovered"]:
+            # A longer search might have found constants with which the law fits.
+            result["reason"] = f"{result['reason']}; {limit.note}"
         now.write(result)
 
 
