@@ -1,7 +1,7 @@
 """Keep what Snakemake removes before it makes it again, until the new one is whole.
 
 Snakemake deletes the outputs of a job before the job begins. A job that is killed or fails would thereby cost the
-result of the run before. So a run gives each of these files a second, hidden name beside it first; at the end of the
+result of the run before. So a run gives each of these files a second, hidden name first; at the end of the
 run, or in ``distillery resume``, a file whose successor was not written gets its name back.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 # A file that the stage may take back as it is if it answers to the stage's key after all …
 _SAME = ".earlier"
-# … and one that the user asked to be made again.
+# … and one whose repetition the user requested.
 _FORCED = ".earlier-forced"
 
 

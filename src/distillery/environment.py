@@ -1,4 +1,4 @@
-"""What every process of the program sets in its environment before it imports libraries or starts processes.
+"""The environment that every process of the program sets before it imports libraries or starts processes.
 
 - The working directory is no place to import from: a ``random.py`` there would take the place of Python's own in every
   process that is started as ``python -m`` or ``python -c``.

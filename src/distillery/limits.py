@@ -1,4 +1,4 @@
-"""What a machine or a cluster can do at most, and the refusal of a sweep that needs more."""
+"""Limits of a machine or a cluster, and the refusal of a sweep that exceeds them."""
 
 from __future__ import annotations
 

@@ -260,7 +260,7 @@ def _noted(path: Path) -> Iterator[float]:
 
 
 def note_failure(path: Path, reason: str) -> None:
-    """Note beside an outcome why its stage could not be begun."""
+    """Note next to an outcome why its stage could not begin."""
     running_note, failure_note = notes(path)
     attempt = max(attempts_of(_read_note(running_note)), attempts_of(_read_note(failure_note)))
     files.write_json(failure_note, {"reason": reason, "when": time.time(), "attempt": attempt})

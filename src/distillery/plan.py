@@ -84,7 +84,7 @@ def plan(sweep: Sweep, *, cluster: bool = False) -> Plan:
     too_large = refusal_of_sizes(sweep, duration, cluster=cluster)
     folder = _existing(sweep.results)
     free = shutil.disk_usage(folder).free
-    # Where networks fill the disk, the setting that makes them so large is named.
+    # Name the setting that makes networks so large, if it is they that fill the disk.
     refusal = _unable(sweep) or (too_large if of_cells > missing else None)
     missing += of_cells
     refusal = refusal or _no_room(sweep.results, folder, missing, free) or too_large

@@ -39,13 +39,13 @@ _COMPONENT = 0.06
 _NODE = 130.0
 # Arrays of the size of a hidden layer that training holds per layer, and that asking a network holds in all.
 _TRAINED, _ASKED = 3.0, 4.0
-# Graphs that a network is asked at once outside of training, and graphs on which expressions are judged.
+# Graphs on which a network is evaluated at once outside of training, and graphs on which expressions are judged.
 _AT_ONCE, _JUDGED = 1024, 2000
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """What a job takes.
+    """Time and memory of a job.
 
     Attributes:
         job: The job, in words.
@@ -232,7 +232,7 @@ def _judging(sweep: Sweep, cell: Cell) -> Size:
 
 
 def _asked(sweep: Sweep, graphs: int, rows: int) -> float:
-    """Return the MB of a network that is asked about graphs of so many edges and bodies, all at once."""
+    """Return the memory in MB of a network that is evaluated on graphs of so many edges and bodies at once."""
     return 4e-6 * graphs * rows * sweep.config.training.hidden * _ASKED
 
 

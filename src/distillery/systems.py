@@ -35,7 +35,7 @@ PAIR_SYMBOLS = ("r", "m1", "m2", "q1", "q2")
 BODY_SYMBOLS = ("x", "y", "z", "m", "q")
 SOFTENING = "softening"
 DAMPING = "damping"
-# Where the force of a pair must be finite.
+# Distances at which the force of a pair must be finite.
 NEAREST, FARTHEST = 0.05, 20.0
 # Random places at which a system's formulas are tried.
 _TRIALS = 64

@@ -94,7 +94,7 @@ def read_conditions(results: Path) -> Frame:
 
 
 def read_attributes(results: Path) -> dict[str, Any]:
-    """Read what a result store says of itself.
+    """Read the attributes of a result store.
 
     Args:
         results: The results folder.

@@ -12,7 +12,7 @@ _PYTHON = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)(?:: .*
 _SIGNAL = re.compile(r"\bsignal \(?\d+")
 _WARNING = re.compile(r"\b\w*Warning: |^warnings\.warn\(|^┌ Warning|^[│└]")
 _BLANK = re.compile(r"^\s*$")
-# What to do about errors that are known; by a part of their text.
+# Remedies for known errors, by a part of their text.
 WRONG_TARGET = "Unable to find compatible target"
 _REMEDIES = {
     WRONG_TARGET: "Julia has no code for the processor of this machine: prepare the depot on a machine of this kind, "

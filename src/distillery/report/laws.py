@@ -76,7 +76,7 @@ class RowLaw:
         if self.best is None:
             return ""
         law, spread = _law_error(self.best), self.best.number("label_std")
-        # Of the law and the network on the same graphs, where both were measured there.
+        # Compare the law and the network on the same graphs, if both were measured there.
         network = self.best.number("error_network_medae" if self.best.values.get("law") else "test_medae")
         told = [] if math.isnan(law) else [f"{law:.2g} of the law"]
         told += [] if math.isnan(network) else [f"{network:.2g} of its network"]
@@ -212,7 +212,7 @@ def _row_html(law: RowLaw, linked: frozenset[str]) -> str:
         f"<li>{_cell(found, linked)}: {escape(why_not(found.values) or DASH)}</li>" for found in law.others
     )
     count = counted(len(law.others), "cell")
-    # Of one cell or two the reasons stand open, of many they would hide the laws.
+    # Unfold the reasons of one or two cells; those of many would hide the laws.
     why = folded(f"why not, {count}", f"<ul>{reasons}</ul>", kind="more", opened=len(law.others) <= _OPEN)
     return (
         f'<section class="law"><h3>{escape(_name(law.row))}</h3><div class="facts">{"".join(parts)}</div>'

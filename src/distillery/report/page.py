@@ -33,7 +33,7 @@ _SIMULATIONS = 3
 _SNAPSHOTS = 120
 # So many seeds of a system and a model stand in one entry of the overview.
 _SEEDS = 12
-# What came of a cell, by the class of its colour.
+# Words for the state of a cell, by the class of its colour.
 _MARKS = {"yes": "✓", "near": "○", "no": "✗"}
 _WORDS = {"yes": "law recovered", "near": "on the front, not chosen", "no": "not recovered"}
 _PARTS = (

@@ -45,7 +45,7 @@ _END = 20_000
 
 
 class Events(Protocol):
-    """What a sweep is informed of."""
+    """Notices about a sweep."""
 
     def refused(self, rule: str, wildcards: Mapping[str, str], reason: str) -> None:
         """Slurm refuses a job for good."""
@@ -66,7 +66,7 @@ def install(events: Events) -> None:
 
 
 class PatientExecutor(plugin.Executor):
-    """The Slurm executor, with jobs that are asked about until Slurm answers."""
+    """The Slurm executor, which repeats a question about jobs until Slurm answers."""
 
     events: Events
 

@@ -1,4 +1,4 @@
-"""What a further attempt of a job asks for: more of what an earlier attempt ran out of, within what nodes have."""
+"""Requests of further attempts of a job: more of the resource that ran out, within the limits of the nodes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Growth:
 
     @staticmethod
     def _capped(asked: int, first: int, most: float | None) -> int:
-        """Return what is asked for, but not more than there is unless the first attempt did so."""
+        """Return the request, capped at the most that exists unless the first attempt exceeded it."""
         return asked if most is None or asked == first else max(first, min(asked, math.floor(most)))
 
 

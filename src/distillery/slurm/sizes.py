@@ -59,7 +59,7 @@ def shape_of(resources: Mapping[str, Any]) -> Shape:
 
 
 def words(resources: Mapping[str, Any]) -> list[str]:
-    """Return the words with which sbatch is asked for a job with these resources, as the executor says them."""
+    """Return the options of sbatch for a job with these resources, as the executor writes them."""
     asked, shape = request(resources), shape_of(resources)
     found = [*asked.words(), f"--cpus-per-task={shape.cores}"]
     if not asked.wants_gpu:

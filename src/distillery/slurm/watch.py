@@ -1,4 +1,4 @@
-"""What happens to the jobs of a sweep on Slurm, noted where ``distillery status`` and further attempts find it."""
+"""Events of the jobs of a sweep on Slurm, noted for ``distillery status`` and further attempts."""
 
 from __future__ import annotations
 

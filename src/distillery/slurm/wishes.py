@@ -1,4 +1,4 @@
-"""What a user asks of a profile, and how the rest is chosen so that jobs fit on the cluster."""
+"""Wishes of a user for a profile, and the choice of the rest such that jobs fit on the cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXECUTION = ("config", "execution")
 
 @dataclasses.dataclass(frozen=True)
 class Wishes:
-    """What a user says about a cluster; None leaves what the shipped profile has.
+    """Wishes of a user for a cluster; None keeps the value of the shipped profile.
 
     Attributes:
         partition: Where jobs go.
@@ -49,7 +49,7 @@ class Wishes:
 
 
 def fitted(execution: ExecutionSettings, wishes: Wishes, place: Partition) -> Iterator[Finding]:
-    """Yield what to set so that simulations and fits fit on the nodes; what was asked for is left.
+    """Yield settings with which simulations and fits fit on the nodes; those of the user are kept.
 
     Args:
         execution: What the profile would ask for.

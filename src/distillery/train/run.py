@@ -116,7 +116,7 @@ def _finish(
     kind, dim = sweep.model(cell).kind, cell.experiment.dim
     filmed = units.undone(stacked.frames.tensors(place), kind, dim)
     reason = stacked.state.reasons[place]
-    # Of the losses only the absolute one has a unit, that of accelerations.
+    # Only the absolute loss has a unit, that of accelerations.
     loss = units.acceleration if sweep.training(cell.experiment).loss == "absolute" else 1.0
     rows = [(step, loss * error, loss * cost, *rest) for step, error, cost, *rest in stacked.state.history[place]]
     tensors = {name: tensor[place].cpu().contiguous() for name, tensor in stacked.network.state_dict().items()}
@@ -149,7 +149,7 @@ def _finish(
         belongings=(history, *([] if reason else [weights]), *([frames] if filmed else [])),
         device=device_name(stacked.batches.device),
     )
-    # What an earlier training has left goes when its outcome is replaced.
+    # Files of an earlier training are removed when its outcome is replaced.
     if reason:
         weights.unlink(missing_ok=True)
     if not filmed:

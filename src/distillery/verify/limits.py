@@ -16,7 +16,7 @@ Form = Literal["force", "acceleration", "gauge", "energy"]
 # Sizes below this share of the typical one are not measures of their own: where a force dies out or crosses zero,
 # an error counts relative to this share of the typical force.
 FLOOR = 0.05
-# Of a strong size smaller shares than this count as no force at all.
+# Forces below this share of a strong one count as no force.
 _NOTHING = 1e-3
 # Strong is the first of these quantiles that is not a smaller share of the next one than that: a force of short range
 # may be next to nothing for 99 of 100 pairs, and close encounters may have one of any size.
@@ -62,7 +62,7 @@ class Extent:
 
     @property
     def words(self) -> str:
-        """Where the law agrees and from where on it differs."""
+        """Distances at which the law agrees, and those from which it differs."""
         within = f"recovered within the data (r = {self.data_from:.2g} … {self.data_to:.2g})"
         differs = [f"below r = {self.agrees_from:.2g}"] if self.agrees_from > self.looked_from else []
         differs += [f"beyond r = {self.agrees_to:.2g}"] if self.agrees_to < self.looked_to else []
