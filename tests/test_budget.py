@@ -112,6 +112,7 @@ def test_any_number_of_starts_ends() -> None:
     assert limit.note
 
 
+@pytest.mark.slow
 def test_a_choice_among_energies_that_is_cut_is_one_of_them() -> None:
     front = [Candidate(pair(text), 5 * k, 1.0 / k) for k, text in enumerate(("r", "r^2", NESTED), 1)]
     kinetic = [Candidate(body("(px^2 + py^2)/(2*m)"), 11, 0.1)]

@@ -415,6 +415,7 @@ def redrawn(sweep: Any, experiment: Any, **redraws: Any) -> None:
         experiment.store(sweep.results, split).mkdir()
 
 
+@pytest.mark.slow
 def test_simulations_that_were_drawn_again_are_counted(sweep: Any) -> None:
     spring, other = sweep.experiments
     redrawn(sweep, spring, train=31, test=0)

@@ -119,6 +119,7 @@ def test_a_folder_in_place_of_the_link_is_replaced(make_sweep: Any) -> None:
     assert len(stores(sweep.results)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instead", ["nothing", "its text"])
 def test_a_store_is_found_in_a_copy_without_links(make_sweep: Any, instead: str) -> None:
     sweep = make_sweep()
@@ -138,6 +139,7 @@ def test_a_store_is_found_in_a_copy_without_links(make_sweep: Any, instead: str)
     assert read_cells(sweep.results).rows == len(sweep.cells)
 
 
+@pytest.mark.slow
 def test_of_two_stores_without_a_link_none_is_guessed(make_sweep: Any) -> None:
     sweep = make_sweep()
     for _ in range(2):

@@ -53,6 +53,7 @@ def test_a_threshold_at_the_best_place_and_laws_without_any_stay() -> None:
     assert moved(whole, data) == whole
 
 
+@pytest.mark.slow
 def test_the_edge_of_an_energy_comes_back() -> None:
     data, draws = graphs("discontinuous"), np.random.default_rng(0)
     given = ("r*(r - 1.97) if r > 1.93 else 0.1", feature_names(2)), ("(px^2 + py^2)/(2*m)", momentum_names(2))

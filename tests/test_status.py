@@ -390,6 +390,7 @@ def test_the_run_is_told(sweep: Any) -> None:
     assert status(sweep).run == ""
 
 
+@pytest.mark.slow
 def test_the_status_of_a_results_folder_that_was_moved(
     sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -233,6 +233,7 @@ def test_a_cell_is_recovered_when_all_components_are(make_sweep: Callable[..., S
     assert result["components"][1]["expression"] is None
 
 
+@pytest.mark.slow
 def test_a_search_for_constants_that_is_cut_judges_by_what_it_has_and_says_so(
     make_sweep: Callable[..., Sweep],
 ) -> None:
@@ -247,6 +248,7 @@ def test_a_search_for_constants_that_is_cut_judges_by_what_it_has_and_says_so(
         sweep.cells[0].outcome(sweep.results, "verify").unlink()
 
 
+@pytest.mark.slow
 def test_components_of_one_form_are_judged_together_too(make_sweep: Callable[..., Sweep]) -> None:
     """Noise makes the paper's rule stop early in one component; the form that both have in common is the law."""
     sweep, errors = make_sweep(), {"-0.2*d{}*r": 0.5, "d{}*(2 - 1.98/r)": 0.1}
