@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ class Case:
             time_step=0.01,
             softening=SOFTENING * self.length,
             position_scale=self.length,
+            velocity_scale=math.sqrt(self.energy),
             **dict(self.more),
         )
 

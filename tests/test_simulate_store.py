@@ -83,7 +83,7 @@ def test_xarray_reads_the_store_without_a_word(whole: Sweep) -> None:
     assert all(variable.attrs["units"] == "dimensionless" for variable in data.variables.values())
     assert all(bool(np.isfinite(variable).all()) for variable in data.variables.values())
     assert data.attrs["formula"] == "(r - rest_length)**2"
-    assert data.attrs["constants"] == {"rest_length": 1.0}
+    assert json.loads(data.attrs["constants"]) == {"rest_length": 1.0}
     assert data.attrs["softening"] == 0.01
     assert data.attrs["dt"] == 0.01
     assert data.attrs["seed"] == 0

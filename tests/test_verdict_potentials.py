@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+import numpy as np
 import pytest
 
 import potentials
 from distillery import formula
 from distillery.randomness import stream
 from distillery.settings import VerificationSettings
-from distillery.systems import PAIR_SYMBOLS
+from distillery.systems import PAIR_SYMBOLS, System
 from distillery.verify.force import judge, judge_message, judge_pair
 from distillery.verify.gauge import Energy, Message
 from distillery.verify.limits import Verdict
-from distillery.verify.probe import DataProbe, probe
+from distillery.verify.probe import DataProbe, pairs_of, probe
 from potentials import CASES, Case
 
 SETTINGS = VerificationSettings()
@@ -233,3 +234,25 @@ def test_where_no_force_acts_nothing_is_recovered() -> None:
     verdict = message(case, "dx*(1 - 50/r)")
     assert not verdict.recovered
     assert "no force acts between bodies where the data are" in verdict.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("potential", "power"), [("1/r**12", 14), ("1/r**6", 8)])
+def test_bodies_that_have_flown_apart_do_not_hide_the_law_that_drove_them(potential: str, power: int) -> None:
+    """Most pairs of the data are far apart and feel nothing; the others decide, by the force that moved them."""
+    system = System(potential=potential, time_step=0.005)
+    near = potentials.states(system, snapshots=300, closest=0.1)
+    far = potentials.states(system, snapshots=6000, spread=1e5)
+    graphs = dataclasses.replace(
+        near,
+        position=np.concatenate([near.position, far.position]),
+        velocity=np.concatenate([near.velocity, 1e5 * far.velocity]),
+        acceleration=np.concatenate([near.acceleration, far.acceleration]),
+        mass=np.concatenate([near.mass, far.mass]),
+        charge=np.concatenate([near.charge, far.charge]),
+    )
+    over = probe(system, pairs_of(graphs), SETTINGS)
+    for exponent in (power - 2, power - 1, power, power + 2):
+        text = f"dx/r**{exponent}"
+        verdict = judge_message(formula.parse(text, ("dx", "dy", "r")), system, over, SETTINGS)
+        assert verdict.recovered is (exponent == power), (text, verdict.reason)

@@ -28,6 +28,8 @@ _WIDTH, _FEWEST, _LEAST_SHARE = 0.03, 20, 1e-3
 _NEARBY = (0.95, 0.975, 1.0, 1.025, 1.05)
 # Pairs of the data from which a receiver's typical force is taken.
 _TYPICAL = 1000
+# A force moves a pair where its work over the distance is this share of the kinetic energy of the relative motion.
+_MOVES = 0.2
 # A receiver whose typical force is a smaller share of the usual one does not interact.
 _FREE = 1e-9
 
@@ -43,12 +45,14 @@ class Pairs:
         mass: Masses of receiver and sender.
         charge: Charges of receiver and sender.
         body: A number for each receiving body at one moment, ascending.
+        kinetic: Reduced mass times the square of the relative velocity.
     """
 
     displacement: Float[np.ndarray, "pair dim"]
     mass: Float[np.ndarray, "pair 2"]
     charge: Float[np.ndarray, "pair 2"]
     body: Int[np.ndarray, " pair"]
+    kinetic: Float[np.ndarray, " pair"]
 
     @property
     def distance(self) -> Float[np.ndarray, " pair"]:
@@ -57,7 +61,8 @@ class Pairs:
 
     def only(self, chosen: np.ndarray) -> Pairs:
         """Return the chosen pairs."""
-        return Pairs(self.displacement[chosen], self.mass[chosen], self.charge[chosen], self.body[chosen])
+        parts = (self.displacement, self.mass, self.charge, self.body, self.kinetic)
+        return Pairs(*(part[chosen] for part in parts))
 
 
 def pairs_of(graphs: HeldOut) -> Pairs:
@@ -68,13 +73,14 @@ def pairs_of(graphs: HeldOut) -> Pairs:
     """
     order = np.argsort(graphs.receivers, kind="stable")
     receivers, senders = graphs.receivers[order], graphs.senders[order]
-    delta = graphs.position[:, receivers] - graphs.position[:, senders]
+    delta, motion = (values[:, receivers] - values[:, senders] for values in (graphs.position, graphs.velocity))
     mass, charge = (
         np.stack([values[:, receivers], values[:, senders]], axis=-1).reshape(-1, 2).astype(float)
         for values in (graphs.mass, graphs.charge)
     )
     bodies = np.arange(len(graphs.mass))[:, None] * graphs.mass.shape[1] + receivers
-    return Pairs(delta.reshape(-1, delta.shape[-1]), mass, charge, bodies.ravel())
+    kinetic = mass.prod(axis=1) / mass.sum(axis=1) * (motion.astype(float) ** 2).sum(axis=-1).ravel()
+    return Pairs(delta.reshape(-1, delta.shape[-1]), mass, charge, bodies.ravel(), kinetic)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -142,7 +148,7 @@ class DataProbe(Probe):
         interacts: Whether any force acts on the receiver.
         scale: What residuals are relative to: |F| within ±5 % of the distance, at least a share of the typical one.
         acting: Whether |F| is more than that share.
-        middle: Median distance of the data's pairs.
+        middle: Median distance of the data's pairs in windows that decide (see ``_deciding``).
     """
 
     body: Int[np.ndarray, "receiver sender"]
@@ -204,13 +210,14 @@ def probe(system: System, pairs: Pairs, settings: VerificationSettings) -> DataP
         pairs: Pairs of the data.
         settings: Counts and seed.
     """
-    pairs = _finite(system, pairs)
+    pairs, strength = _finite(system, pairs)
     if not len(pairs.body):
         return None
     draw = stream(settings.seed, "verify")
     distance = pairs.distance
     edges = windows(np.sort(distance))
     window = _window(distance, edges)
+    deciding = _deciding(pairs, strength, window, edges)
     own = draw.choice(len(pairs.body), settings.receivers)
     shape = (settings.receivers, settings.senders)
     chosen, sample = np.zeros(shape, dtype=int), np.zeros((shape[0], _TYPICAL), dtype=int)
@@ -222,8 +229,7 @@ def probe(system: System, pairs: Pairs, settings: VerificationSettings) -> DataP
         rows = np.flatnonzero(pairs.charge[own, 0] == charge)
         for row in rows:
             chosen[row, :half], body[row, :half] = _neighbourhoods(draw, pairs.body[alike], half)
-        size = (len(rows), shape[1] - half)
-        chosen[rows, half:] = by_window(draw, window[alike], size)
+        chosen[rows, half:] = _evenly(draw, window[alike], deciding, (len(rows), shape[1] - half))
         chosen[rows] = alike[chosen[rows]]
         sample[rows] = draw.choice(alike, (len(rows), _TYPICAL))
     found = _placed(pairs, own, chosen)
@@ -250,17 +256,52 @@ def probe(system: System, pairs: Pairs, settings: VerificationSettings) -> DataP
         interacts,
         np.maximum(near, least),
         near >= least,
-        float(np.median(distance)),
+        float(np.median(distance[deciding[window]])),
     )
 
 
-def _finite(system: System, pairs: Pairs) -> Pairs:
+def _deciding(
+    pairs: Pairs,
+    strength: Float[np.ndarray, " pair"],
+    window: Int[np.ndarray, " pair"],
+    edges: Float[np.ndarray, " edge"],
+) -> Bool[np.ndarray, " window"]:
+    """Return the windows of the distance that decide about the law: all, or those in which forces move bodies.
+
+    A force moves a pair where its work over the distance is a fair share of the kinetic energy of the relative motion.
+    If it does so in less than half of the windows, for most pairs of each, the others say next to nothing: their
+    distances are no scale of the law, and drawn as often they would leave a receiver too few senders with a force.
+    """
+    virial = np.log(np.maximum(pairs.distance * strength, 1e-300)) - np.log(np.maximum(pairs.kinetic, 1e-300))
+    middle = [np.median(virial[window == k]) if (window == k).any() else -np.inf for k in range(len(edges) - 1)]
+    moves = np.array(middle) >= np.log(_MOVES)
+    return moves if 0 < moves.mean() < 0.5 else np.ones_like(moves)
+
+
+def _evenly(
+    draw: np.random.Generator,
+    window: Int[np.ndarray, " pair"],
+    deciding: Bool[np.ndarray, " window"],
+    size: tuple[int, int],
+) -> Int[np.ndarray, "receiver sender"]:
+    """Draw pairs with equal odds from all windows of the distance, half of them from those that decide."""
+    chosen = by_window(draw, window, size)
+    moving = np.flatnonzero(deciding[window])
+    if len(moving) and not deciding.all():
+        half = size[1] // 2
+        chosen[:, :half] = moving[by_window(draw, window[moving], (size[0], half))]
+    return chosen
+
+
+def _finite(system: System, pairs: Pairs) -> tuple[Pairs, Float[np.ndarray, " pair"]]:
+    """Return the pairs with a finite force, and its size."""
     distance = pairs.distance
     values = {**system.parameters, "r": distance}
     for name, both in (("m", pairs.mass), ("q", pairs.charge)):
         values |= {f"{name}1": both[:, 0], f"{name}2": both[:, 1]}
-    strength = np.broadcast_to(formula.evaluate(system.radial_force, values), distance.shape)
-    return pairs.only(np.isfinite(strength) & (distance > 0))
+    strength = np.abs(np.broadcast_to(formula.evaluate(system.radial_force, values), distance.shape))
+    chosen = np.isfinite(strength) & (distance > 0)
+    return pairs.only(chosen), strength[chosen]
 
 
 def _window(distance: Float[np.ndarray, " pair"], edges: Float[np.ndarray, " edge"]) -> Int[np.ndarray, " pair"]:
