@@ -3,7 +3,7 @@
 Three ways to train, in the same run on the same device (the GPU, if there is one):
 
 1. the plain loop of ``plain.py``, one cell, batches of 64 graphs;
-2. this package, one cell: ``distillery.train.loop.fit`` as the stage calls it, drawing of batches, losses and history
+2. this package, one cell: ``distillery.networks.loop.fit`` with drawing of batches, losses and history
    included;
 3. the same with 4, 16 and 64 cells stacked.
 
@@ -24,13 +24,13 @@ from functools import partial
 import torch
 from plain import BATCH, DIM, graphs, plain_steps
 
-from distillery.models import MODELS
+from distillery.networks import loop
+from distillery.networks.batches import WINDOW, Batches, Graphs
+from distillery.networks.hamiltonian import HamiltonianNetwork
+from distillery.networks.models import MODELS
+from distillery.networks.network import GraphNetwork, Shape
 from distillery.randomness import stream
-from distillery.settings import TrainingSettings
-from distillery.train import loop
-from distillery.train.batches import WINDOW, Batches, Graphs
-from distillery.train.hamiltonian import HamiltonianNetwork
-from distillery.train.network import GraphNetwork, Shape
+from distillery.workflow.settings import TrainingSettings
 
 MODEL_NAMES = ("bottleneck", "l1", "kl", "flathgn")
 STACKS = (1, 4, 16, 64)

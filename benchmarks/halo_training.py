@@ -23,11 +23,11 @@ from distillery.halos.batches import HaloBatches
 from distillery.halos.catalogue import Catalogue
 from distillery.halos.features import halo_graph, scales_of
 from distillery.halos.training import HaloTraining, differentiate, untrained
-from distillery.models import MODELS
+from distillery.networks.batches import Batches, Graphs
+from distillery.networks.loop import Optimiser, step_of
+from distillery.networks.models import MODELS
+from distillery.networks.network import GraphNetwork, Shape
 from distillery.randomness import stream
-from distillery.train.batches import Batches, Graphs
-from distillery.train.loop import Optimiser, step_of
-from distillery.train.network import GraphNetwork, Shape
 
 BODIES = 8
 CPU = torch.device("cpu")

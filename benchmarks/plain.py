@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distillery.graph import edges_of
+from distillery.data.graph import edges_of
+from distillery.networks.batches import Graphs
+from distillery.networks.network import Shape
 from distillery.randomness import stream
-from distillery.train.batches import Graphs
-from distillery.train.network import Shape
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)

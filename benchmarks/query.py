@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from distillery.sweep import Sweep
+    from distillery.workflow.sweep import Sweep
 
 # The made-up outcomes are those that the tests use.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -43,8 +43,8 @@ REFERENCE = (
 
 
 def sweep_in(folder: Path) -> Sweep:
-    from distillery.config import parse_config
-    from distillery.sweep import Sweep
+    from distillery.workflow.config import parse_config
+    from distillery.workflow.sweep import Sweep
 
     experiments = [
         {"system": system, "dim": dim, "bodies": bodies, "seed": seed}
@@ -80,7 +80,7 @@ def main() -> int:
         sweep = sweep_in(given.folder or Path(temporary))
         prepare(sweep)
         started = time.perf_counter()
-        from distillery.collect.status import status, status_text
+        from distillery.workflow.status import status, status_text
 
         status_text(status(sweep))
         print(f"status of {len(sweep.cells):,} cells: {time.perf_counter() - started:.2f} s")
@@ -101,7 +101,7 @@ def main() -> int:
 
 
 def prepare(sweep: Sweep) -> None:
-    from distillery.collect.run import collect
+    from distillery.workflow.stages.collect import collect
     from fabricate import fabricate_quickly
 
     if (sweep.results / "sweep.json").exists():

@@ -21,14 +21,14 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 import scipy.optimize
 
-from distillery import formula
-from distillery.functions import feature_names
-from distillery.graph import edges_of
-from distillery.replace.law import Law, own_names, sums
-from distillery.replace.problem import Data, Problem
-from distillery.replace.refit import EVALUATIONS, _scale, refit
-from distillery.settings import ReplacementSettings
-from distillery.verify.composed import HeldOut, through_nodes
+from distillery.data.graph import edges_of
+from distillery.laws.law import Law, own_names, sums
+from distillery.laws.problem import Data, Problem
+from distillery.laws.refit import EVALUATIONS, _scale, refit
+from distillery.networks.functions import feature_names
+from distillery.physics import formula
+from distillery.validation.composed import HeldOut, through_nodes
+from distillery.workflow.settings import ReplacementSettings
 
 BODIES, DIM, PER_SIMULATION = 4, 2, 10
 NOISE = 0.01

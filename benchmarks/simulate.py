@@ -32,10 +32,10 @@ import numpy as np
 import yaml
 from scipy.integrate import solve_ivp
 
-from distillery.cell import Experiment
+from distillery.physics.systems import SYSTEMS
 from distillery.simulate.initial import Bodies, draw
 from distillery.simulate.integrator import Integrator
-from distillery.systems import SYSTEMS
+from distillery.workflow.cell import Experiment
 
 TOLERANCE = 1.4e-8
 SNAPSHOTS = 1000
@@ -184,7 +184,7 @@ def stage(folder: Path, ranks: int, simulations: int) -> dict[str, float]:
         experiment = {"system": "spring", "simulations": simulations, "snapshots": SNAPSHOTS}
         content = {"results": f"{place}/results", "experiments": [experiment], "models": ["standard"]}
         config.write_text(yaml.safe_dump(content))
-        command = "from distillery.cli import main; main()"
+        command = "from distillery.workflow.cli import main; main()"
         arguments = ["simulate", "--config", str(config), "spring-2d-4b-s0", "--split", "train", "--ranks", str(ranks)]
         mpiexec = Path(sys.executable).with_name("mpiexec")
         subprocess.run(

@@ -18,10 +18,10 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from distillery import files
-from distillery.models import MODELS
-from distillery.outcome import read_outcome
-from distillery.stages import carry_out, simulate
-from distillery.sweep import Sweep, sweep_from
+from distillery.networks.models import MODELS
+from distillery.workflow.outcome import read_outcome
+from distillery.workflow.stages.table import carry_out, simulate
+from distillery.workflow.sweep import Sweep, sweep_from
 
 SYSTEMS = ("charge", "r^-2")
 SEEDS = (0, 1, 2)

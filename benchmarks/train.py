@@ -29,19 +29,19 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from plain import BATCH, BODIES, DIM, graphs, plain_steps
 
-from distillery.models import MODELS
+from distillery.networks.batches import WINDOW, Batches, Graphs
+from distillery.networks.loop import Optimiser, step_of
+from distillery.networks.models import MODELS
+from distillery.networks.network import GraphNetwork, Shape
+from distillery.networks.schedule import one_cycle
 from distillery.randomness import stream
-from distillery.settings import TrainingSettings
-from distillery.train.batches import WINDOW, Batches, Graphs
-from distillery.train.loop import Optimiser, step_of
-from distillery.train.network import GraphNetwork, Shape
-from distillery.train.schedule import one_cycle
+from distillery.workflow.settings import TrainingSettings
 
 CPU = torch.device("cpu")
 
 
 def our_steps(shape: Shape, data: Graphs, seeds: list[int]) -> Iterator[None]:
-    """What ``distillery.train.loop.fit`` does between two windows, one step per item."""
+    """What ``distillery.networks.loop.fit`` does between two windows, one step per item."""
     network = GraphNetwork(shape, len(seeds))
     for index, seed in enumerate(seeds):
         network.initialise(index, stream(seed, "benchmark", "weights"))

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from distillery.cell import PICTURES, SPLITS, STAGES  # noqa: E402
-from distillery.sweep import Sweep, load_sweep  # noqa: E402
+from distillery.workflow.cell import PICTURES, SPLITS, STAGES  # noqa: E402
+from distillery.workflow.sweep import Sweep, load_sweep  # noqa: E402
 from fabricate import fabricate_quickly  # noqa: E402
 
 

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distillery.config import Config, parse_config
-from distillery.distill.child import fit_here
-from distillery.distill.cluster import cluster
+from distillery.cluster.dask.cluster import cluster
 from distillery.errors import DistilleryError
-from distillery.settings import DistillationSettings, OperonSettings
+from distillery.symbolic.child import fit_here
+from distillery.workflow.config import Config, parse_config
+from distillery.workflow.settings import DistillationSettings, OperonSettings
 
 
 def config(dask: dict[str, Any]) -> Config:
@@ -39,7 +39,7 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
 def endless() -> Any:
     import numpy as np
 
-    from distillery.distill.engine import Problem
+    from distillery.symbolic.engine import Problem
 
     rng = np.random.default_rng(0)
     features = rng.normal(size=(200, 7))

@@ -27,9 +27,9 @@ gc.disable()
 import browser  # noqa: E402
 import slurmbox  # noqa: E402
 import sweeps  # noqa: E402
-from distillery.config import parse_config  # noqa: E402
-from distillery.distill.child import Child  # noqa: E402
-from distillery.sweep import Sweep  # noqa: E402
+from distillery.symbolic.child import Child  # noqa: E402
+from distillery.workflow.config import parse_config  # noqa: E402
+from distillery.workflow.sweep import Sweep  # noqa: E402
 from fakepysr import FakePysr  # noqa: E402
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from distillery import functions
-from distillery.cell import STAGES, Cell, Stage
-from distillery.outcome import write_outcome
+from distillery.laws.findings import nothing
+from distillery.networks import functions
 from distillery.randomness import stream
-from distillery.replace.findings import nothing
-from distillery.sweep import Sweep
+from distillery.workflow.cell import STAGES, Cell, Stage
+from distillery.workflow.outcome import write_outcome
+from distillery.workflow.sweep import Sweep
 
 # Steps of the frames of trainings that were filmed, and how far they have come with each.
 STEPS = [0, 3, 10, 32, 100]

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from distillery.train import step
+from distillery.networks import step
 
 
 class Graph:

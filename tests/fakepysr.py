@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distillery.distill import julia
-from distillery.distill.engine import Problem
-from distillery.settings import DistillationSettings, ExecutionSettings, PysrSettings
+from distillery.symbolic import julia
+from distillery.symbolic.engine import Problem
+from distillery.workflow.settings import DistillationSettings, ExecutionSettings, PysrSettings
 
 VERSION = "2.7.2"
 JULIACALL = "0.9.36"

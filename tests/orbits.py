@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import sympy
 
-from distillery import formula
-from distillery.cell import Experiment
-from distillery.functions import AXES
-from distillery.graph import edges_of
+from distillery.data.graph import edges_of
+from distillery.data.store import Trajectories
+from distillery.networks.functions import AXES
+from distillery.physics import formula
 from distillery.randomness import stream
-from distillery.simulate.store import Trajectories
-from distillery.sweep import Sweep
+from distillery.workflow.cell import Experiment
+from distillery.workflow.sweep import Sweep
 
 
 def read_trajectories(sweep: Sweep, experiment: Experiment, split: str) -> Trajectories:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import sympy
 
-from distillery import formula
-from distillery.graph import edges_of
+from distillery.data.graph import edges_of
+from distillery.physics import formula
+from distillery.physics.systems import PAIR_SYMBOLS, System
 from distillery.randomness import stream
-from distillery.systems import PAIR_SYMBOLS, System
-from distillery.verify.composed import HeldOut
-from distillery.verify.probe import Pairs, pairs_of
+from distillery.validation.composed import HeldOut
+from distillery.validation.probe import Pairs, pairs_of
 
 SOFTENING = 0.01
 

@@ -18,7 +18,7 @@ import psutil
 import xarray
 import yaml
 
-from distillery.cell import STAGES
+from distillery.workflow.cell import STAGES
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 import sympy
 
-from distillery import budget, formula
-from distillery.budget import OutOfBudget
-from distillery.distill.common import Candidate
-from distillery.functions import feature_names
-from distillery.generalise.rollout import rolled_out
-from distillery.replace.compose import composed_energies
-from distillery.replace.energies import energies_by_data
-from distillery.replace.law import momentum_names
-from distillery.replace.problem import Problem
-from distillery.replace.refit import refit
-from distillery.replace.screen import Screen
+from distillery.laws.compose import composed_energies
+from distillery.laws.energies import energies_by_data
+from distillery.laws.law import momentum_names
+from distillery.laws.prefit import Screen
+from distillery.laws.problem import Problem
+from distillery.laws.refit import refit
+from distillery.networks.functions import feature_names
+from distillery.physics import formula
 from distillery.simulate.initial import Bodies
+from distillery.symbolic.shared_form import Candidate
+from distillery.util import budget
+from distillery.util.budget import OutOfBudget
+from distillery.validation.rollout import rolled_out
 from test_replace import SETTINGS, graphs
 
 

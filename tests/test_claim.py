@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from distillery import claim, files
+from distillery import files
+from distillery.cluster.slurm import commands
 from distillery.errors import DistilleryError
-from distillery.slurm import commands
-from distillery.workflow import is_run
+from distillery.workflow import claim
+from distillery.workflow.rules import is_run
 
 TAKE = (
-    "import sys, time\nfrom pathlib import Path\nfrom distillery import claim\n"
+    "import sys, time\nfrom pathlib import Path\nfrom distillery.workflow import claim\n"
     "from distillery.errors import DistilleryError\n"
     "claim.BEAT = 0.05\n"
     "results, go = Path(sys.argv[1]), Path(sys.argv[2])\n"
@@ -209,7 +210,7 @@ import os, sys, time
 from pathlib import Path
 from distillery import files
 from distillery.errors import DistilleryError
-from distillery.outcome import running
+from distillery.workflow.outcome import running
 files._MOMENT = 0.01
 cell = Path("results/spring/cell")
 with running(cell / "train.json"):

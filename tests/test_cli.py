@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from distillery import claim, files
-from distillery.cli import main
-from distillery.distill import pysr
-from distillery.distill.julia import depot_of
+from distillery import files
 from distillery.errors import DistilleryError
 from distillery.halos.settings import Quijote
-from distillery.plan import require_room
-from distillery.settings import ExecutionSettings
-from distillery.sweep import load_sweep
+from distillery.symbolic import pysr
+from distillery.symbolic.julia import depot_of
+from distillery.workflow import claim
+from distillery.workflow.cli import main
+from distillery.workflow.plan import require_room
+from distillery.workflow.settings import ExecutionSettings
+from distillery.workflow.sweep import load_sweep
 from fabricate import fabricate
 
 
@@ -102,7 +103,7 @@ def test_results_that_are_a_dangling_link_are_refused_with_their_target(
 
 
 PROBE = (
-    "from distillery.cli import cli, main\n"
+    "from distillery.workflow.cli import cli, main\n"
     "@cli.command('probe')\n"
     "def probe():\n"
     "    import subprocess, sys, torch\n"

@@ -13,16 +13,16 @@ import pytest
 import xarray as xr
 
 from distillery import files
-from distillery.cell import STAGES
-from distillery.collect import store
-from distillery.collect.columns import CELLS, EQUATIONS
-from distillery.collect.query import query
-from distillery.collect.run import collect
-from distillery.collect.table import format_results, readable, results_table
-from distillery.collect.text import Table
-from distillery.config import parse_config
 from distillery.errors import DistilleryError
-from distillery.sweep import Sweep
+from distillery.results import store
+from distillery.results.columns import CELLS, EQUATIONS
+from distillery.results.query import query
+from distillery.results.table import format_results, readable, results_table
+from distillery.util.text import Table
+from distillery.workflow.cell import STAGES
+from distillery.workflow.config import parse_config
+from distillery.workflow.stages.collect import collect
+from distillery.workflow.sweep import Sweep
 from fabricate import LAWS, end, fabricate, front, generalised
 
 EXPERIMENTS = [{"system": "spring"}, {"system": "r^-1", "dim": 3, "seed": 5}]
@@ -349,7 +349,7 @@ def test_models_without_messages_stand_in_store_and_table(make_sweep: Any) -> No
 
 
 def test_operators_of_an_engine_are_asked_of_every_experiment(make_sweep: Any) -> None:
-    from distillery.distill.engine import require_all
+    from distillery.symbolic.engine import require_all
 
     experiments = [{"system": "spring"}, {"system": "charge", "operators": ["+", "nonsense"]}]
     with pytest.raises(DistilleryError, match=r"experiments\.1\.operators"):

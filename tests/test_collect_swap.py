@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import xarray as xr
 
-from distillery.collect import store
-from distillery.collect.reader import read_cells
-from distillery.collect.run import collect
-from distillery.collect.swap import swapping
 from distillery.errors import DistilleryError
+from distillery.results import store
+from distillery.results.reader import read_cells
+from distillery.results.swap import swapping
+from distillery.workflow.stages.collect import collect
 from fabricate import fabricate
 
 
@@ -175,7 +175,7 @@ def test_the_reader_outlives_a_store_that_vanishes(make_sweep: Any, monkeypatch:
     sweep = make_sweep()
     fabricate(sweep, sweep.cells[0])
     collect(sweep)
-    from distillery.collect import reader
+    from distillery.results import reader
 
     read, calls = reader._array, []
 

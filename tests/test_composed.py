@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import orbits
-from distillery.outcome import read_outcome, write_outcome
-from distillery.sweep import Sweep
-from distillery.verify import composed
-from distillery.verify.run import verify
+from distillery.validation import composed
+from distillery.workflow.outcome import read_outcome, write_outcome
+from distillery.workflow.stages.verify import verify
+from distillery.workflow.sweep import Sweep
 from test_verify import component
 
 RADIAL = "(1 - 0.99/r)"
@@ -130,7 +130,7 @@ def test_an_energy_with_directions_and_no_symmetry_acts_on_both_bodies() -> None
     """The gradient by hand of E_12 = (dx·m1 + r)/2 + the same with the bodies exchanged."""
     import numpy as np
 
-    from distillery import formula
+    from distillery.physics import formula
 
     graphs = composed.HeldOut(
         position=np.array([[[0.0, 0.0], [3.0, 4.0]]]),

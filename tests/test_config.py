@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from distillery.config import load_config, parse_config, schema, unused
 from distillery.errors import DistilleryError
-from distillery.yaml_file import read_text, write_yaml
+from distillery.util.yaml_file import read_text, write_yaml
+from distillery.workflow.config import load_config, parse_config, schema, unused
 
 ROOT = Path(__file__).parents[1]
 SPRING = {"system": "spring", "dim": 2, "bodies": 4}

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cluster_driver import config
-from distillery.distill import cluster as clusters
-from distillery.distill import cluster_worker
+from distillery.cluster.dask import cluster as clusters
+from distillery.cluster.dask import worker as cluster_worker
 from distillery.errors import DistilleryError
 
 

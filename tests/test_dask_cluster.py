@@ -18,11 +18,11 @@ import pytest
 
 import slurmbox
 from cluster_driver import config
-from distillery.distill.cluster import cluster
-from distillery.distill.cluster_worker import Waiting, Workers
+from distillery.cluster.dask.cluster import cluster
+from distillery.cluster.dask.worker import Waiting, Workers
+from distillery.cluster.slurm import nested
+from distillery.cluster.slurm.commands import call
 from distillery.errors import DistilleryError
-from distillery.slurm import nested
-from distillery.slurm.commands import call
 
 DRIVER = Path(__file__).with_name("cluster_driver.py")
 PATIENCE = 240.0
@@ -87,7 +87,7 @@ def job_of(process: psutil.Process) -> str:
 
 
 def queue(folder: Path) -> list[Any]:
-    from distillery.slurm.commands import our_jobs
+    from distillery.cluster.slurm.commands import our_jobs
 
     return our_jobs(folder)
 
@@ -207,7 +207,7 @@ def test_no_worker_outlives_a_killed_or_terminated_scheduler(launch: Callable[..
     assert killed.process is not None
     assert terminated.process is not None
     wait_for("results", lambda: killed.results)
-    fitting = "distillery.distill.child"
+    fitting = "distillery.symbolic.child"
     wait_for("two fits", lambda: sum(fitting in words(process) for process in terminated.processes()) == 2)
     killed.process.kill()
     terminated.process.send_signal(signal.SIGTERM)
@@ -273,7 +273,7 @@ def test_an_allocation_is_asked_for_outside_of_one(monkeypatch: pytest.MonkeyPat
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "distillery.distill.cluster_jobs", raising=False)
+    monkeypatch.delitem(sys.modules, "distillery.cluster.dask.jobs", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
     for name in ("SLURM_JOB_ID", "SLURM_JOBID"):
         monkeypatch.delenv(name, raising=False)

@@ -13,7 +13,7 @@ PROGRAM = """
 import os, sys
 from pathlib import Path
 from cluster_driver import config
-from distillery.distill.cluster import cluster
+from distillery.cluster.dask.cluster import cluster
 from distillery.errors import DistilleryError
 
 def settings(number):

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import sympy
 
-from distillery import formula
-from distillery.distill import fits, forms, operon, tidy
-from distillery.distill.complexity import complexity
-from distillery.distill.engine import ENGINES, Problem, require
-from distillery.distill.front import Point, choose, pareto_front
 from distillery.errors import DistilleryError
-from distillery.settings import DistillationSettings, OperonSettings
+from distillery.physics import formula
+from distillery.symbolic import fits, forms, operon
+from distillery.symbolic import tidying as tidy
+from distillery.symbolic.complexity import complexity
+from distillery.symbolic.engine import ENGINES, Problem, require
+from distillery.symbolic.front import Point, choose, pareto_front
+from distillery.workflow.settings import DistillationSettings, OperonSettings
 
 NAMES = ("dx", "dy", "r", "m1", "m2", "q1", "q2")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from distillery import formula
-from distillery.distill.common import Candidate, common_choice, form
-from distillery.functions import feature_names
+from distillery.networks.functions import feature_names
+from distillery.physics import formula
+from distillery.symbolic.shared_form import Candidate, common_choice, form
 
 
 def front(*entries: tuple[int, float, str], dim: int = 3) -> list[Candidate]:

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import sympy
 
-from distillery import formula
-from distillery.distill import forms, neighbours, operon, pysr, split, tails, tidy
-from distillery.distill.complexity import complexity
-from distillery.distill.engine import Problem, require
-from distillery.distill.front import rounded
-from distillery.settings import DistillationSettings, OperonSettings
+from distillery.physics import formula
+from distillery.symbolic import forms, neighbours, operon, pysr
+from distillery.symbolic import outliers as tails
+from distillery.symbolic import threshold_split as split
+from distillery.symbolic import tidying as tidy
+from distillery.symbolic.complexity import complexity
+from distillery.symbolic.engine import Problem, require
+from distillery.symbolic.front import rounded
+from distillery.workflow.settings import DistillationSettings, OperonSettings
 from test_distill import inputs, parse, problem
 
 LAW = "-2*(0.5*dx - 0.8*dy)*(1 - 1/r) if r > 2 else 0"

@@ -7,16 +7,16 @@ import pytest
 import sympy
 
 import potentials
-from distillery import formula
-from distillery.distill.child import Child
-from distillery.distill.engine import Problem
-from distillery.distill.tails import without_tails
-from distillery.functions import feature_names
-from distillery.settings import DistillationSettings, OperonSettings, VerificationSettings
-from distillery.systems import SYSTEMS
-from distillery.verify.force import judge_message
-from distillery.verify.limits import Verdict
-from distillery.verify.probe import probe
+from distillery.networks.functions import feature_names
+from distillery.physics import formula
+from distillery.physics.systems import SYSTEMS
+from distillery.symbolic.child import Child
+from distillery.symbolic.engine import Problem
+from distillery.symbolic.outliers import without_tails
+from distillery.validation.force import judge_message
+from distillery.validation.limits import Verdict
+from distillery.validation.probe import probe
+from distillery.workflow.settings import DistillationSettings, OperonSettings, VerificationSettings
 
 
 def judge(expression: sympy.Expr, system: str) -> Verdict:

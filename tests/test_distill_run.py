@@ -20,19 +20,19 @@ import numpy as np
 import psutil
 import pytest
 
-from distillery.cell import Cell
-from distillery.config import parse_config
-from distillery.distill.child import _FOLDER, Child, _sweep_up
-from distillery.distill.cluster import Cluster
-from distillery.distill.engine import Problem
-from distillery.distill.fits import FitLost
-from distillery.distill.problems import problems
-from distillery.distill.run import distill
+from distillery.cluster.dask.cluster import Cluster
 from distillery.errors import DistilleryError
-from distillery.functions import feature_names
-from distillery.outcome import finished, notes, read_outcome, write_outcome
-from distillery.settings import DistillationSettings, OperonSettings
-from distillery.sweep import Sweep
+from distillery.networks.functions import feature_names
+from distillery.symbolic.child import _FOLDER, Child, _sweep_up
+from distillery.symbolic.engine import Problem
+from distillery.symbolic.fits import FitLost
+from distillery.symbolic.problems import problems
+from distillery.workflow.cell import Cell
+from distillery.workflow.config import parse_config
+from distillery.workflow.outcome import finished, notes, read_outcome, write_outcome
+from distillery.workflow.settings import DistillationSettings, OperonSettings
+from distillery.workflow.stages.distill import distill
+from distillery.workflow.sweep import Sweep
 from fakepysr import FakePysr, prepared
 
 TOKEN = "DISTILLERY_TEST_TOKEN"
@@ -111,7 +111,7 @@ def fitting() -> list[int]:
 
 def fits_for_this_test(process: psutil.Process) -> bool:
     try:
-        return "distillery.distill.child" in process.cmdline() and process.environ().get(TOKEN) == os.environ[TOKEN]
+        return "distillery.symbolic.child" in process.cmdline() and process.environ().get(TOKEN) == os.environ[TOKEN]
     except psutil.Error:
         return False
 
@@ -199,8 +199,8 @@ def test_a_fit_dies_with_the_process_that_wanted_it(tmp_path: Path) -> None:
             import sys
             sys.path.insert(0, sys.argv[1])
             from test_distill_run import spring
-            from distillery.settings import OperonSettings
-            from distillery.distill.child import _FOLDER, Child, _sweep_up
+            from distillery.workflow.settings import OperonSettings
+            from distillery.symbolic.child import _FOLDER, Child, _sweep_up
             Child().fit(spring(operon=OperonSettings(population=50, generations=10_000_000)))
             """
         )
@@ -291,7 +291,7 @@ def test_features_that_are_the_same_everywhere_are_not_offered(make_sweep: Calla
 
 def test_nothing_starts_without_the_engine(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = make_sweep(distillation={**QUICK, "engine": "pysr"})
-    monkeypatch.setattr("distillery.distill.pysr.missing", lambda: "julia is not on the PATH")
+    monkeypatch.setattr("distillery.symbolic.pysr.missing", lambda: "julia is not on the PATH")
     with pytest.raises(DistilleryError, match=r"pysr cannot run here, julia is not on the PATH"):
         distill(sweep, sweep.cells)
     assert not sweep.results.exists()
@@ -389,7 +389,7 @@ def test_a_cell_with_one_lost_fit_is_open_and_its_other_fits_are_kept(
                 yield key, function(task)
 
     monkeypatch.setattr(Cluster, "results", results)
-    monkeypatch.setattr("distillery.distill.run.problems", lambda *_: two_problems(sweep))
+    monkeypatch.setattr("distillery.workflow.stages.distill.problems", lambda *_: two_problems(sweep))
     distill(sweep, sweep.cells)
     path, key = cell.outcome(sweep.results, "distill"), sweep.key("distill", cell)
     assert read_outcome(path).status == "failed"
@@ -407,9 +407,9 @@ def two_problems(sweep: Sweep) -> dict[tuple[str, int], Problem]:
 SCRIPT = """
 import sys
 from pathlib import Path
-from distillery.config import load_config
-from distillery.distill.run import distill
-from distillery.sweep import Sweep
+from distillery.workflow.config import load_config
+from distillery.workflow.stages.distill import distill
+from distillery.workflow.sweep import Sweep
 
 if __name__ == "__main__":
     sweep = Sweep(load_config(Path(sys.argv[1])), Path(sys.argv[2]))

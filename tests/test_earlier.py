@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
-from distillery import earlier, files
-from distillery.cell import SPLITS, STAGES
-from distillery.collect.run import collect
+from distillery import files
 from distillery.errors import DistilleryError
-from distillery.outcome import finished, is_whole, key_of, write_outcome
-from distillery.reopen import is_stale
-from distillery.sweep import Sweep, as_run, load_sweep, write_resolved
+from distillery.workflow import earlier
+from distillery.workflow.cell import SPLITS, STAGES
+from distillery.workflow.outcome import finished, is_whole, key_of, write_outcome
+from distillery.workflow.reopen import is_stale
+from distillery.workflow.stages.collect import collect
+from distillery.workflow.sweep import Sweep, as_run, load_sweep, write_resolved
 from fabricate import fabricate
 from sweeps import dry_run, snakemake
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 import potentials
-from distillery import formula
-from distillery.functions import feature_names
-from distillery.settings import VerificationSettings
-from distillery.systems import SYSTEMS, System
-from distillery.verify.body import judge_body, states_of
-from distillery.verify.force import judge_pair
-from distillery.verify.limits import Verdict
-from distillery.verify.probe import probe
+from distillery.networks.functions import feature_names
+from distillery.physics import formula
+from distillery.physics.systems import SYSTEMS, System
+from distillery.validation.body import judge_body, states_of
+from distillery.validation.force import judge_pair
+from distillery.validation.limits import Verdict
+from distillery.validation.probe import probe
+from distillery.workflow.settings import VerificationSettings
 
 SETTINGS = VerificationSettings()
 # Continuous potentials of the pair forces.

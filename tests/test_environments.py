@@ -55,8 +55,9 @@ def test_every_rule_names_an_environment_that_exists() -> None:
 
 RULES = [rules.read_text() for rules in (ROOT / "workflow" / "rules").glob("*.smk")]
 STAGES = re.compile(r"envs/(\w+)\.yaml.*?distillery ([\w-]+) ", re.DOTALL)
-OF_HALOS = [path.stem for path in (ROOT / "src/distillery/halos/stages").glob("[a-z]*.py")]
-IMPORTED = {"picture": "report.run", "julia-setup": "distill.julia_setup"}
+OF_HALOS = [path.stem for path in (ROOT / "src/distillery/workflow/stages/halos").glob("[a-z]*.py")]
+assert OF_HALOS
+IMPORTED = {"picture": "workflow.stages.report", "julia-setup": "symbolic.julia_setup"}
 
 
 STAGES_OF = {
@@ -77,11 +78,11 @@ def test_every_stage_imports_only_what_its_environment_lists(environment: str, t
     (tmp_path / "sitecustomize.py").write_text(fakeconda.HIDING.format(hidden=hidden))
     stages = STAGES_OF[environment]
     assert stages
-    modules = [IMPORTED.get(stage, f"{stage}.run") for stage in stages]
-    modules += [f"halos.stages.{stage}" for stage in stages if stage in OF_HALOS]
+    modules = [IMPORTED.get(stage, f"workflow.stages.{stage}") for stage in stages]
+    modules += [f"workflow.stages.halos.{stage}" for stage in stages if stage in OF_HALOS]
     environ = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"}
     wanted = ", ".join(f"distillery.{module}" for module in modules)
-    subprocess.run([sys.executable, "-c", f"import distillery.cli, {wanted}"], check=True, env=environ)
+    subprocess.run([sys.executable, "-c", f"import distillery.workflow.cli, {wanted}"], check=True, env=environ)
 
 
 def test_lock_has_every_dependency_of_the_package() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import sympy
 
-from distillery import formula
 from distillery.errors import DistilleryError
+from distillery.physics import formula
 
 SYMBOLS = ("r", "m1", "m2")
 

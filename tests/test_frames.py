@@ -10,19 +10,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import distillery.interpret.run as interpret_run
+import distillery.workflow.stages.interpret as interpret_run
 import orbits
-from distillery.cell import Cell
 from distillery.errors import DistilleryError
 from distillery.files import checksum
-from distillery.interpret.frames import networks
-from distillery.interpret.messages import Edges, messages_along
-from distillery.interpret.run import interpret, load_network
-from distillery.outcome import read_outcome
-from distillery.sweep import Sweep
-from distillery.train import checkpoint, run, stack
-from distillery.train.frames import STEPS, moments
-from distillery.train.run import train
+from distillery.messages.reading import Edges, messages_along
+from distillery.messages.snapshots import networks
+from distillery.networks import checkpoint, stack
+from distillery.networks.snapshots import STEPS, moments
+from distillery.workflow.cell import Cell
+from distillery.workflow.outcome import read_outcome
+from distillery.workflow.stages import train as run
+from distillery.workflow.stages.interpret import interpret, load_network
+from distillery.workflow.stages.train import train
+from distillery.workflow.sweep import Sweep
 
 TRAINING = {"hidden": 8, "batch": 8, "steps": 150}
 FILMED = {**TRAINING, "frames": 5}

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distillery.data.graph import edges_of
 from distillery.errors import DistilleryError
-from distillery.generalise.conditions import trajectories, varied
-from distillery.generalise.energy import drift, total_energy
-from distillery.generalise.rollout import distance, doubling_time, horizon, rolled_out
-from distillery.graph import edges_of
-from distillery.settings import ConditionSettings
+from distillery.physics.systems import SYSTEMS, System
 from distillery.simulate.initial import Bodies
 from distillery.simulate.integrator import Integrator
-from distillery.sweep import Sweep
-from distillery.systems import SYSTEMS, System
-from distillery.verify.composed import HeldOut
+from distillery.validation.composed import HeldOut
+from distillery.validation.conditions import trajectories, varied
+from distillery.validation.energy import drift, total_energy
+from distillery.validation.rollout import distance, doubling_time, horizon, rolled_out
+from distillery.workflow.settings import ConditionSettings
+from distillery.workflow.sweep import Sweep
 
 CONDITIONS = {
     "as trained": {},

@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from distillery import files, formula
-from distillery.cell import Cell
-from distillery.collect.record import read_record
+from distillery import files
 from distillery.errors import DistilleryError
-from distillery.functions import feature_names
-from distillery.generalise import LONG, PREDICTORS
-from distillery.generalise.predictors import of_law
-from distillery.generalise.run import generalise
-from distillery.outcome import read_outcome
+from distillery.laws.law import Law, as_content
+from distillery.networks.functions import feature_names
+from distillery.networks.stack import build
+from distillery.physics import formula
 from distillery.randomness import stream
-from distillery.replace.law import Law, as_content
-from distillery.settings import VerificationSettings
-from distillery.sweep import Sweep
-from distillery.train.stack import build
+from distillery.validation.generalisation import LONG, PREDICTORS
+from distillery.validation.predictors import of_law
+from distillery.workflow.cell import Cell
+from distillery.workflow.outcome import read_outcome
+from distillery.workflow.record import read_record
+from distillery.workflow.settings import VerificationSettings
+from distillery.workflow.stages.generalise import generalise
+from distillery.workflow.sweep import Sweep
 from fabricate import fabricate
 from test_replace import KINETIC, graphs, hamiltonian
 

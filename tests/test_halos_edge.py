@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import toyhalos
-from distillery import formula
 from distillery.halos.edge import edges
 from distillery.halos.features import message_names, node_names
 from distillery.halos.forms import form
 from distillery.halos.found import composed, laws
 from distillery.halos.generalisation import error_of
 from distillery.halos.law import HaloLaw
+from distillery.physics import formula
 
 SCALE = 20.0
 

@@ -11,8 +11,6 @@ import pytest
 import sympy
 
 import toyhalos
-from distillery import formula
-from distillery.distill.complexity import complexity
 from distillery.errors import DistilleryError, NotFiniteError
 from distillery.halos import refit as refitting
 from distillery.halos.features import HaloGraph, message_names, node_names
@@ -23,7 +21,9 @@ from distillery.halos.law import HaloLaw, as_content, from_content, read_law, ro
 from distillery.halos.poles import Domain, bounded, domain_of, has_poles
 from distillery.halos.refit import refit
 from distillery.halos.text import latex, line, listing
-from distillery.poles import guarded
+from distillery.physics import formula
+from distillery.physics.singularities import guarded
+from distillery.symbolic.complexity import complexity
 
 EVERYONE = np.arange(400)
 TRUE = {

@@ -18,7 +18,7 @@ from distillery.halos.features import HaloGraph, halo_graph, scales_of
 from distillery.halos.network import HaloNetwork, HaloShape, row_sums
 from distillery.halos.spectrum import spectrum
 from distillery.halos.training import HaloTraining, Trained, differentiate, train, untrained
-from distillery.train.loop import Optimiser
+from distillery.networks.loop import Optimiser
 
 SMALL = HaloTraining(
     hidden=16, messages=5, batch=16, max_edges=2_000, steps=30, learning_rate=5e-3, checkpoint_every=10

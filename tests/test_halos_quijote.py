@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from distillery import stages
-from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.halos import mesh
 from distillery.halos.catalogue import read_catalogue, write_catalogue
 from distillery.halos.cosmology import Cosmology
 from distillery.halos.places import catalogues
 from distillery.halos.quijote import Quijote, read_quijote
-from distillery.plan import plan_text
-from distillery.sweep import Sweep
+from distillery.workflow.config import parse_config
+from distillery.workflow.plan import plan_text
+from distillery.workflow.stages import table as stages
+from distillery.workflow.sweep import Sweep
 
 BOX = 100.0
 CELLS = 40

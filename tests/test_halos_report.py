@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distillery import workflow
-from distillery.cell import Cell
-from distillery.collect.columns import CELLS
-from distillery.collect.query import query
-from distillery.collect.record import read_record
-from distillery.collect.run import collect
-from distillery.config import parse_config
 from distillery.errors import DistilleryError
-from distillery.outcome import write_outcome
 from distillery.report.halo_kept import kept_errors, kept_sketch
 from distillery.report.halo_kernel import caption, edge, kernel_sketch, paper_kernels
 from distillery.report.halo_pictures import map_figure, predicted_figure
 from distillery.report.overview import overview_figure
-from distillery.sweep import Sweep
+from distillery.results.columns import CELLS
+from distillery.results.query import query
+from distillery.workflow import rules as workflow
+from distillery.workflow.cell import Cell
+from distillery.workflow.config import parse_config
+from distillery.workflow.outcome import write_outcome
+from distillery.workflow.record import read_record
+from distillery.workflow.stages.collect import collect
+from distillery.workflow.sweep import Sweep
 
 R = np.linspace(0.5, 49.5, 50)
 SETTINGS: dict[str, Any] = {

@@ -12,7 +12,7 @@ from distillery.halos.features import HaloGraph, scales_of
 from distillery.halos.samples import even_edges, message_problem, node_problem, random_edges, reading_of
 from distillery.halos.training import HaloTraining, Trained, untrained
 from distillery.randomness import stream
-from distillery.settings import DistillationSettings
+from distillery.workflow.settings import DistillationSettings
 
 EVERYONE = np.arange(400)
 

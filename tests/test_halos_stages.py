@@ -17,10 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import toyhalos
-from distillery import stages
-from distillery.cell import STAGES, Cell, Job, Stage
-from distillery.config import parse_config
-from distillery.distill.problems import problems
 from distillery.errors import DistilleryError
 from distillery.halos.catalogue import Catalogue, path_of, write_catalogue
 from distillery.halos.conditions import CONDITIONS, COSMOLOGY, DENSE, HELD_OUT, REALISATION, THICK, THIN
@@ -30,13 +26,17 @@ from distillery.halos.forms import form
 from distillery.halos.law import HaloLaw, read_law
 from distillery.halos.places import catalogues
 from distillery.halos.settings import Universe
-from distillery.halos.stages import simulate as simulating
 from distillery.halos.trained import outcome_of, read_formula, read_network
 from distillery.halos.training import COLUMNS, Trained
-from distillery.outcome import Outcome, read_outcome, write_outcome
 from distillery.randomness import stream
 from distillery.simulate.ranks import Ranks
-from distillery.sweep import Sweep
+from distillery.symbolic.problems import problems
+from distillery.workflow.cell import STAGES, Cell, Job, Stage
+from distillery.workflow.config import parse_config
+from distillery.workflow.outcome import Outcome, read_outcome, write_outcome
+from distillery.workflow.stages import table as stages
+from distillery.workflow.stages.halos import simulate as simulating
+from distillery.workflow.sweep import Sweep
 
 HALOS, NOISE, MESSAGES = 600, 0.01, 4
 # With these some halos lie above δ = 1 and some below.

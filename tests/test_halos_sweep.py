@@ -11,10 +11,6 @@ import numpy as np
 import pytest
 
 import sweeps
-from distillery.cell import Cell, Experiment
-from distillery.collect.query import query
-from distillery.collect.table import results_table
-from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.halos.catalogue import Catalogue
 from distillery.halos.conditions import CONDITIONS, HELD_OUT, THIN
@@ -22,10 +18,14 @@ from distillery.halos.data import joined
 from distillery.halos.features import halo_graph
 from distillery.halos.forms import form
 from distillery.halos.regions import split
-from distillery.plan import plan_text
 from distillery.randomness import stream
-from distillery.report.run import report
-from distillery.sweep import sweep_from
+from distillery.results.query import query
+from distillery.results.table import results_table
+from distillery.workflow.cell import Cell, Experiment
+from distillery.workflow.config import parse_config
+from distillery.workflow.plan import plan_text
+from distillery.workflow.stages.report import report
+from distillery.workflow.sweep import sweep_from
 
 TINY: dict[str, Any] = {
     "halos": [

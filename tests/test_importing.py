@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from distillery.importing import importing
+from distillery.util.importing import importing
 
 
 @pytest.fixture(autouse=True)

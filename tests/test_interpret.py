@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import save_file
 from torch.distributions import Normal, kl_divergence
 
-import distillery.interpret.run as interpret_run
+import distillery.workflow.stages.interpret as interpret_run
 import orbits
 from distillery.errors import DistilleryError
-from distillery.interpret.aligned import alignment
-from distillery.interpret.fits import fit_component, trimmed_fit
-from distillery.interpret.gauge import Reading
-from distillery.interpret.messages import (
+from distillery.messages.alignment import alignment
+from distillery.messages.fits import fit_component, trimmed_fit
+from distillery.messages.gauge import Reading
+from distillery.messages.reading import (
     Edges,
     choose_reading,
     divergence_along,
@@ -26,16 +26,16 @@ from distillery.interpret.messages import (
     reading_axes,
     sample_edges,
 )
-from distillery.interpret.run import interpret
-from distillery.outcome import read_outcome, write_outcome
+from distillery.networks.batches import graphs_of
+from distillery.networks.network import Network
+from distillery.networks.stack import build
+from distillery.physics.systems import SYSTEMS
 from distillery.randomness import stream
-from distillery.sweep import Sweep
-from distillery.systems import SYSTEMS
-from distillery.train import run as train_run
-from distillery.train.batches import graphs_of
-from distillery.train.network import Network
-from distillery.train.run import train
-from distillery.train.stack import build
+from distillery.workflow.outcome import read_outcome, write_outcome
+from distillery.workflow.stages import train as train_run
+from distillery.workflow.stages.interpret import interpret
+from distillery.workflow.stages.train import train
+from distillery.workflow.sweep import Sweep
 
 SAMPLES = 4000
 
@@ -279,7 +279,7 @@ def test_errors_are_mean_and_median_over_bodies_of_the_summed_absolute_error(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     # The last chunk of the 160 graphs is not full.
-    monkeypatch.setattr("distillery.interpret.messages.CHUNK", 70)
+    monkeypatch.setattr("distillery.messages.reading.CHUNK", 70)
     sweep = tiny(models=[model])
     network, held_out = untrained(sweep), orbits.read_trajectories(sweep, sweep.experiments[0], "test")
     errors = []

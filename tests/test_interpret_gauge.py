@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from distillery.interpret.gauge import Gauge, Reading
-from distillery.interpret.messages import Edges
+from distillery.messages.gauge import Gauge, Reading
+from distillery.messages.reading import Edges
+from distillery.networks.network import Network
 from distillery.randomness import stream
-from distillery.train.network import Network
 
 AXES = np.eye(2)
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from distillery import files, workflow
-from distillery.cell import STAGES, STORE_MARKER, Cell
+from distillery import files
 from distillery.errors import DistilleryError
-from distillery.jobs import groups, shape_of, work, work_together
-from distillery.outcome import Status, read_outcome, running, write_outcome
-from distillery.reopen import is_stale, reopen
-from distillery.sweep import Sweep
+from distillery.workflow import rules as workflow
+from distillery.workflow.cell import STAGES, STORE_MARKER, Cell
+from distillery.workflow.jobs import groups, shape_of, work, work_together
+from distillery.workflow.outcome import Status, read_outcome, running, write_outcome
+from distillery.workflow.reopen import is_stale, reopen
+from distillery.workflow.sweep import Sweep
 
 
 def make_three(make_sweep: Callable[..., Sweep], **execution: object) -> Sweep:
@@ -245,7 +246,7 @@ def test_simulations_go_before_what_is_furthest_along() -> None:
     asked: dict[str, int] = {}
     for stage in ("simulate", *STAGES):
         text = (rules / f"{stage}.smk").read_text().split(f"rule {stage}:")[1]
-        (given,) = re.findall(r'priority: house\.priority\("(\w+)"\)', text)
+        (given,) = re.findall(r'priority: sweep_rules\.priority\("(\w+)"\)', text)
         asked[stage] = workflow.priority(given)
     assert sorted(asked, key=lambda stage: asked[stage]) == [*STAGES, "simulate"]
     assert len(set(asked.values())) == len(asked)

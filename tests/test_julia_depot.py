@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from distillery.distill import julia
-from distillery.distill.engine import require
-from distillery.distill.julia_setup import prepare
 from distillery.errors import DistilleryError
-from distillery.settings import DistillationSettings
+from distillery.symbolic import julia
+from distillery.symbolic.engine import require
+from distillery.symbolic.julia_setup import prepare
+from distillery.workflow.settings import DistillationSettings
 from fakepysr import FakePysr, execution, prepared
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from distillery import launch, process
+from distillery.util import process
+from distillery.workflow import launch
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from distillery import files
 from distillery.errors import DistilleryError
-from distillery.outcome import finished, notes, read_outcome, running, write_outcome
+from distillery.workflow.outcome import finished, notes, read_outcome, running, write_outcome
 
 
 def make(path: Path, **changes: object) -> None:
@@ -125,7 +125,7 @@ def test_failure_leaves_its_reason_and_success_clears_it(tmp_path: Path) -> None
 def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom distillery.outcome import running, write_outcome\n"
+        "import sys, time\nfrom pathlib import Path\nfrom distillery.workflow.outcome import running, write_outcome\n"
         "path = Path(sys.argv[1])\n"
         "with running(path) as started:\n"
         "    print('in', flush=True)\n    sys.stdin.readline()\n"

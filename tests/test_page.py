@@ -16,13 +16,10 @@ import numpy as np
 import pytest
 
 from distillery import files
-from distillery.cell import Cell
-from distillery.cli import main
-from distillery.collect.run import collect
-from distillery.config import parse_config
+from distillery.data.store import Trajectories
 from distillery.errors import DistilleryError
-from distillery.formula import symbol
-from distillery.replace.law import Law, as_content
+from distillery.laws.law import Law, as_content
+from distillery.physics.formula import symbol
 from distillery.report import law
 from distillery.report import page as page_module
 from distillery.report.cells import chosen_cells, read_shown
@@ -32,11 +29,14 @@ from distillery.report.html import blocks_html, identifier, inline
 from distillery.report.mathml import equation
 from distillery.report.page import page, page_markdown
 from distillery.report.plot import axis, dots
-from distillery.report.run import report
 from distillery.report.study import Found, Store, Study, read_study
 from distillery.report.tables import table_5
-from distillery.simulate.store import Trajectories
-from distillery.sweep import Sweep
+from distillery.workflow.cell import Cell
+from distillery.workflow.cli import main
+from distillery.workflow.config import parse_config
+from distillery.workflow.stages.collect import collect
+from distillery.workflow.stages.report import report
+from distillery.workflow.sweep import Sweep
 from fabricate import LAWS, end, fabricate, messages, replaced
 
 TODAY = datetime.date(2020, 6, 19)

@@ -11,9 +11,9 @@ from matplotlib.image import imread
 
 import browser
 import sweeps
-from distillery.models import MODELS
+from distillery.networks.models import MODELS
 from distillery.report.html import identifier
-from distillery.report.run import report
+from distillery.workflow.stages.report import report
 from fabricate import STEPS
 from test_page import made
 

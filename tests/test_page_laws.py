@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distillery import formula
-from distillery.collect.run import collect
-from distillery.config import parse_config
+from distillery.physics import formula
+from distillery.physics.systems import SYSTEMS, System
 from distillery.report.cells import chosen_cells, read_shown
 from distillery.report.html import identifier
 from distillery.report.laws import WHY, row_laws, why_not
@@ -20,8 +19,9 @@ from distillery.report.page import page, page_markdown
 from distillery.report.plot import paths
 from distillery.report.study import read_study
 from distillery.report.truth import true_law, truth
-from distillery.sweep import Sweep
-from distillery.systems import SYSTEMS, System
+from distillery.workflow.config import parse_config
+from distillery.workflow.stages.collect import collect
+from distillery.workflow.sweep import Sweep
 from fabricate import end, fabricate, messages
 from test_page import HOSTILE, TODAY, Parsed
 

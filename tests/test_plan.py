@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from distillery import workflow
-from distillery.cli import main
-from distillery.config import load_config
+from distillery.cluster.slurm import require
+from distillery.data.store import Store, layout
 from distillery.errors import DistilleryError
-from distillery.limits import refusal_of_sizes
-from distillery.plan import duration, plan, plan_text, require_room, size
-from distillery.simulate.store import Store, layout
-from distillery.slurm import require
-from distillery.sweep import Sweep
-from distillery.systems import System
+from distillery.physics.systems import System
+from distillery.workflow import rules as workflow
+from distillery.workflow.cli import main
+from distillery.workflow.config import load_config
+from distillery.workflow.limits import refusal_of_sizes
+from distillery.workflow.plan import duration, plan, plan_text, require_room, size
+from distillery.workflow.sweep import Sweep
 from fabricate import messages
 from sweeps import ROOT
 
@@ -179,7 +179,7 @@ def test_what_is_shipped_can_end(preset: Path, tmp_path: Path) -> None:
 
 
 def test_a_cluster_may_have_more_memory_than_this_machine(make_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distillery.limits.machine_mb", lambda: 100.0)
+    monkeypatch.setattr("distillery.workflow.limits.machine_mb", lambda: 100.0)
     here, there = make_sweep(), make_sweep(execution={"launcher": "srun --mpi=pmi2"})
     assert "this machine has 100 MB" in str(plan(here).refusal)
     assert plan(here, cluster=True).refusal is None

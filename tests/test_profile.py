@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from distillery.cluster.slurm import keys
+from distillery.cluster.slurm.profile import find_profile, shipped, user_profile, with_value
+from distillery.cluster.slurm.setup import changes, misspelt
+from distillery.cluster.slurm.site import plain_text
+from distillery.cluster.slurm.wishes import Wishes
 from distillery.errors import DistilleryError
-from distillery.slurm import keys
-from distillery.slurm.profile import find_profile, shipped, user_profile, with_value
-from distillery.slurm.setup import changes, misspelt
-from distillery.slurm.site import plain_text
-from distillery.slurm.wishes import Wishes
 
 SHIPPED = shipped().read_text()
 EVERYTHING = Wishes(

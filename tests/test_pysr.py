@@ -16,21 +16,21 @@ import psutil
 import pytest
 
 import orbits
-from distillery import formula
-from distillery.collect.query import query
-from distillery.collect.run import collect
-from distillery.config import parse_config
-from distillery.distill import child as child_module
-from distillery.distill import fits, julia, operon, pysr, signature
-from distillery.distill.child import Child
-from distillery.distill.engine import require
-from distillery.distill.run import distill
 from distillery.errors import DistilleryError
-from distillery.outcome import read_outcome
-from distillery.settings import DistillationSettings, PysrSettings
-from distillery.sweep import Sweep
-from distillery.verify import composed
-from distillery.verify.run import verify
+from distillery.physics import formula
+from distillery.results.query import query
+from distillery.symbolic import child as child_module
+from distillery.symbolic import fits, julia, operon, pysr, signature
+from distillery.symbolic.child import Child
+from distillery.symbolic.engine import require
+from distillery.validation import composed
+from distillery.workflow.config import parse_config
+from distillery.workflow.outcome import read_outcome
+from distillery.workflow.settings import DistillationSettings, PysrSettings
+from distillery.workflow.stages.collect import collect
+from distillery.workflow.stages.distill import distill
+from distillery.workflow.stages.verify import verify
+from distillery.workflow.sweep import Sweep
 from fakepysr import SMALL, FakePysr, execution, prepared, problem
 from test_distill_run import QUICK, messages
 
@@ -103,7 +103,7 @@ def test_a_fit_runs_offline_from_the_depot_in_a_process_without_torch(
 
 @pytest.mark.slow
 def test_the_process_that_runs_julia_imports_no_torch() -> None:
-    command = "import sys, distillery.distill.child, distillery.distill.pysr; sys.exit('torch' in sys.modules)"
+    command = "import sys, distillery.symbolic.child, distillery.symbolic.pysr; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
 
 

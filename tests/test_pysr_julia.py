@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distillery.distill import julia, pysr
-from distillery.distill.child import Child
-from distillery.distill.engine import Problem
-from distillery.distill.julia_setup import prepare
 from distillery.errors import DistilleryError
-from distillery.settings import DistillationSettings, PysrSettings
+from distillery.symbolic import julia, pysr
+from distillery.symbolic.child import Child
+from distillery.symbolic.engine import Problem
+from distillery.symbolic.julia_setup import prepare
+from distillery.workflow.settings import DistillationSettings, PysrSettings
 from fakepysr import SMALL, execution
 
 ALL = ("+", "-", "*", "/", ">", "<", "^", "exp", "log", "if")

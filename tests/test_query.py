@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from distillery.cli import main
-from distillery.collect.query import answer, columns_from, query
-from distillery.collect.run import collect
-from distillery.config import parse_config
 from distillery.errors import DistilleryError
-from distillery.sweep import Sweep
+from distillery.results.query import answer, columns_from, query
+from distillery.workflow.cli import main
+from distillery.workflow.config import parse_config
+from distillery.workflow.stages.collect import collect
+from distillery.workflow.sweep import Sweep
 from fabricate import LAWS, end, fabricate
 
 
@@ -397,7 +397,7 @@ def test_a_damaged_store_is_named(make_sweep: Any, damage: str) -> None:
 def test_asking_imports_nothing_heavy(sweep: Sweep) -> None:
     heavy = ("torch", "xarray", "zarr", "pandas", "sympy", "pydantic", "matplotlib", "scipy", "dask")
     script = (
-        "import sys; from pathlib import Path; from distillery.collect.query import answer; "
+        "import sys; from pathlib import Path; from distillery.results.query import answer; "
         f"answer(Path({str(sweep.results)!r}), sql='SELECT count(*) FROM cells'); "
         f"print([name for name in {heavy} if name in sys.modules])"
     )

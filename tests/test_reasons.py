@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distillery.distill.reasons import reason_in, with_remedy
+from distillery.symbolic.reasons import reason_in, with_remedy
 
 PYSR = """\
 /site-packages/pysr/julia_import.py:34: UserWarning: PYTHON_JULIACALL_THREADS environment variable is set

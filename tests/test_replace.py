@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 import sympy
 
-from distillery import formula
-from distillery.config import parse_config
+from distillery.data.graph import edges_of
 from distillery.errors import DistilleryError
-from distillery.functions import feature_names
-from distillery.graph import edges_of
-from distillery.replace import text
-from distillery.replace.clean import cleaned, fitted, simple_number
-from distillery.replace.compose import composed, composed_energies
-from distillery.replace.law import Law, as_content, from_content, momentum_names, own_names
-from distillery.replace.motion import flaw_of_velocities, moved
-from distillery.replace.potential import as_system, entry_of
-from distillery.replace.problem import Data, Problem
-from distillery.replace.refit import SingularError, refit
-from distillery.replace.shown import accelerations
-from distillery.settings import ReplacementSettings, VerificationSettings
-from distillery.systems import SYSTEMS
-from distillery.verify.composed import HeldOut, errors, through_nodes
+from distillery.laws import text
+from distillery.laws.clean import cleaned, fitted, simple_number
+from distillery.laws.compose import composed, composed_energies
+from distillery.laws.law import Law, as_content, from_content, momentum_names, own_names
+from distillery.laws.motion import flaw_of_velocities, moved
+from distillery.laws.potential import as_system, entry_of
+from distillery.laws.problem import Data, Problem
+from distillery.laws.refit import SingularError, refit
+from distillery.laws.shown import accelerations
+from distillery.networks.functions import feature_names
+from distillery.physics import formula
+from distillery.physics.systems import SYSTEMS
+from distillery.validation.composed import HeldOut, errors, through_nodes
+from distillery.workflow.config import parse_config
+from distillery.workflow.settings import ReplacementSettings, VerificationSettings
 
 PLAIN = {"experiments": [{"system": "spring"}], "models": ["bottleneck"]}
 SETTINGS = ReplacementSettings()
@@ -241,7 +241,7 @@ def test_starts_followed_on_some_graphs_lead_to_the_constants_of_all(monkeypatch
     data = of_law(Law(2, *_messages(form, constants)), noise=0.1)
     start = Law(2, *_messages(form, {"c1": 1.2, "c2": 0.15}))
     by_all = refit(start, data, SETTINGS, draws())
-    monkeypatch.setattr("distillery.replace.refit._ENOUGH", 100)
+    monkeypatch.setattr("distillery.laws.refit._ENOUGH", 100)
     by_some = refit(start, data, SETTINGS, draws())
     for name, error in by_all.errors.items():
         # What is usual among errors is measured at another place on the way, which moves constants a little.
@@ -422,7 +422,7 @@ def test_the_file_of_a_law_is_read_by_sympy_cases_included() -> None:
 
 def test_the_module_gives_the_same_accelerations_and_learns() -> None:
     torch = pytest.importorskip("torch")
-    from distillery.replace.module import LawModule
+    from distillery.laws.module import LawModule
 
     data = graphs(count=50)
     found = law(("dx*(-2 + 1.98/r) if r > 1 else 0", "dy*abs(1.5 - 1.2/r)*exp(-0.1*m2)"), ("s1/m + 0.1*vx", "s1*s2"))

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import sympy
 
-from distillery import formula
-from distillery.distill.common import Candidate
-from distillery.functions import feature_names
-from distillery.replace import text
-from distillery.replace.by_data import Chosen, chosen_by_data
-from distillery.replace.clean import cleaned, fitted
-from distillery.replace.compose import composed
-from distillery.replace.law import own_names
-from distillery.replace.problem import Data
-from distillery.replace.screen import Screen, rows_checked
-from distillery.replace.vector import Term, of_messages, of_node, without_numbers
+from distillery.laws import text
+from distillery.laws.choose import Chosen, chosen_by_data
+from distillery.laws.clean import cleaned, fitted
+from distillery.laws.compose import composed
+from distillery.laws.law import own_names
+from distillery.laws.prefit import Screen, rows_checked
+from distillery.laws.problem import Data
+from distillery.laws.vector import Term, of_messages, of_node, without_numbers
+from distillery.networks.functions import feature_names
+from distillery.physics import formula
+from distillery.symbolic.shared_form import Candidate
 from test_replace import SETTINGS, error, graphs, law
 
 Front = tuple[str, ...]

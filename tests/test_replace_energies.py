@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import sympy
 
-from distillery import formula
-from distillery.distill.common import Candidate
-from distillery.functions import feature_names
-from distillery.replace import text
-from distillery.replace.clean import cleaned, fitted
-from distillery.replace.energies import energies_by_data, newtonian
-from distillery.replace.law import momentum_names
+from distillery.laws import text
+from distillery.laws.clean import cleaned, fitted
+from distillery.laws.energies import energies_by_data, newtonian
+from distillery.laws.law import momentum_names
+from distillery.networks.functions import feature_names
+from distillery.physics import formula
+from distillery.symbolic.shared_form import Candidate
 from test_replace import SETTINGS, graphs
 
 SPRING, KINETIC = "r*(r - 1.9)", "(px^2 + py^2)/(2*m)"

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distillery import formula
-from distillery.functions import AXES, feature_names
-from distillery.replace import text
-from distillery.replace.compose import composed_energies
-from distillery.replace.law import Law, as_content, from_content, momentum_names
-from distillery.replace.problem import Data
-from distillery.replace.region import Region, region_lacking, with_region, without_region
-from distillery.replace.shown import accelerations
+from distillery.laws import text
+from distillery.laws.compose import composed_energies
+from distillery.laws.law import Law, as_content, from_content, momentum_names
+from distillery.laws.problem import Data
+from distillery.laws.residual_region import Region, region_lacking, with_region, without_region
+from distillery.laws.shown import accelerations
+from distillery.networks.functions import AXES, feature_names
+from distillery.physics import formula
 from test_replace import graphs, law
 
 COUNT = 2000
@@ -184,7 +184,7 @@ def test_a_law_with_a_region_is_rebuilt_from_text_and_shown() -> None:
 
 def test_a_module_of_such_a_law_gives_the_same() -> None:
     torch = pytest.importorskip("torch")
-    from distillery.replace.module import LawModule
+    from distillery.laws.module import LawModule
 
     data, known = feeling(CASES["hard ball"][0]), spring()
     found = region_lacking(known, data)

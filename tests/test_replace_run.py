@@ -14,21 +14,23 @@ import torch
 from safetensors.torch import save_file
 
 import orbits
-from distillery import files, formula
-from distillery.cell import Cell
-from distillery.collect.record import read_record
+from distillery import files
 from distillery.errors import DistilleryError
-from distillery.interpret import run as interpreting
-from distillery.interpret.samples import node_model
-from distillery.outcome import read_outcome, write_outcome
+from distillery.laws import mixed
+from distillery.laws.law import read_law
+from distillery.laws.module import load_module
+from distillery.messages.samples import node_model
+from distillery.networks.stack import build
+from distillery.physics import formula
 from distillery.randomness import stream
-from distillery.replace import mixed, run
-from distillery.replace.law import read_law
-from distillery.replace.module import load_module
-from distillery.replace.run import replace
-from distillery.sweep import Sweep
-from distillery.train.stack import build
-from distillery.verify import composed
+from distillery.validation import composed
+from distillery.workflow.cell import Cell
+from distillery.workflow.outcome import read_outcome, write_outcome
+from distillery.workflow.record import read_record
+from distillery.workflow.stages import interpret as interpreting
+from distillery.workflow.stages import replace as run
+from distillery.workflow.stages.replace import replace
+from distillery.workflow.sweep import Sweep
 from test_verify import component
 
 MESSAGES = ("dx*(-2.6 + 2.5/r)", "dy*(-2.5 + 2.5/r)")

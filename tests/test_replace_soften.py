@@ -8,19 +8,19 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from distillery import formula
-from distillery.config import parse_config
-from distillery.functions import feature_names
-from distillery.replace import text
-from distillery.replace.clean import cleaned, fitted
-from distillery.replace.compose import composed_energies
-from distillery.replace.law import Law, as_content, from_content, momentum_names
-from distillery.replace.potential import as_system, entry_of
-from distillery.replace.problem import Data
-from distillery.replace.refit import Fit
-from distillery.replace.shown import shown_form
-from distillery.replace.soften import softened, with_softening
-from distillery.systems import SYSTEMS
+from distillery.laws import text
+from distillery.laws.clean import cleaned, fitted
+from distillery.laws.compose import composed_energies
+from distillery.laws.law import Law, as_content, from_content, momentum_names
+from distillery.laws.potential import as_system, entry_of
+from distillery.laws.problem import Data
+from distillery.laws.refit import Fit
+from distillery.laws.shown import shown_form
+from distillery.laws.softening import softened, with_softening
+from distillery.networks.functions import feature_names
+from distillery.physics import formula
+from distillery.physics.systems import SYSTEMS
+from distillery.workflow.config import parse_config
 from test_replace import PLAIN, SETTINGS, error, graphs, law
 
 # Expressions as engines find them, and what the true law is.
@@ -143,7 +143,7 @@ def test_cases_are_softened_with_their_thresholds() -> None:
 
 def test_the_module_softens_and_learns_the_softening() -> None:
     torch = pytest.importorskip("torch")
-    from distillery.replace.module import LawModule
+    from distillery.laws.module import LawModule
 
     data = data_of("charge")
     found = fit_of(central(LAWS["charge"][0]), data)

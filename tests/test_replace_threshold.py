@@ -9,15 +9,15 @@ import pytest
 import sympy
 from sympy.core.relational import Relational
 
-from distillery import formula
-from distillery.functions import feature_names
-from distillery.replace import text
-from distillery.replace.cases import without_needless_cases
-from distillery.replace.clean import cleaned, fitted
-from distillery.replace.compose import composed_energies
-from distillery.replace.law import Law, as_content, from_content, momentum_names
-from distillery.replace.refit import refit
-from distillery.replace.threshold import moved, simplest_between
+from distillery.laws import text
+from distillery.laws.branches import without_needless_cases
+from distillery.laws.clean import cleaned, fitted
+from distillery.laws.compose import composed_energies
+from distillery.laws.law import Law, as_content, from_content, momentum_names
+from distillery.laws.refit import refit
+from distillery.laws.threshold import moved, simplest_between
+from distillery.networks.functions import feature_names
+from distillery.physics import formula
 from test_replace import SETTINGS, graphs, law
 
 NODES = ("0.8*s1/m", "0.8*s2/m")

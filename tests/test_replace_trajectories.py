@@ -12,17 +12,17 @@ import pytest
 import zarr
 
 from distillery import files
-from distillery.cell import Cell
+from distillery.data.store import read_trajectories
 from distillery.errors import DistilleryError
-from distillery.outcome import write_outcome
-from distillery.replace.law import Law, as_content
-from distillery.replace.potential import entry_of
-from distillery.replace.soften import with_softening
-from distillery.replace.stored import file_of_law
-from distillery.replace.trajectories import simulate_law, system_of
-from distillery.simulate.run import simulate
-from distillery.simulate.store import read_trajectories
-from distillery.sweep import Sweep
+from distillery.laws.law import Law, as_content
+from distillery.laws.potential import entry_of
+from distillery.laws.softening import with_softening
+from distillery.workflow.cell import Cell
+from distillery.workflow.law_trajectories import simulate_law, system_of
+from distillery.workflow.outcome import write_outcome
+from distillery.workflow.stages.simulate import simulate
+from distillery.workflow.stored_law import file_of_law
+from distillery.workflow.sweep import Sweep
 from test_replace import law
 
 SMALL = {"simulations": 4, "test_simulations": 4, "snapshots": 10, "steps": 100}

@@ -12,18 +12,18 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from distillery.config import parse_config
+from distillery.data.store import Trajectories
 from distillery.errors import DistilleryError
 from distillery.report import overview as overview_module
 from distillery.report import trajectories
 from distillery.report.front import front_figure, pareto_fronts
 from distillery.report.messages import message_fits, messages_figure
 from distillery.report.overview import best, overview_figure
-from distillery.report.run import draw_cell, draw_experiment
 from distillery.report.style import typeset
 from distillery.report.trajectories import trajectories_figure
-from distillery.simulate.store import Trajectories
-from distillery.sweep import Sweep
+from distillery.workflow.config import parse_config
+from distillery.workflow.stages.report import draw_cell, draw_experiment
+from distillery.workflow.sweep import Sweep
 from fabricate import LAWS, end, fabricate, messages
 
 
@@ -197,6 +197,7 @@ def test_expressions_are_typeset() -> None:
 
 @pytest.mark.slow
 def test_drawing_does_not_import_torch() -> None:
-    script = "import sys; import distillery.report.run, distillery.report.overview; print('torch' in sys.modules)"
+    imports = "from distillery.workflow.stages import report; from distillery.report import overview"
+    script = f"import sys; {imports}; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.strip() == "False"

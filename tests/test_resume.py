@@ -20,15 +20,16 @@ import pytest
 import yaml
 
 import slurmbox
-from distillery import claim, earlier, files
-from distillery.claim import Claim
-from distillery.collect.status import status
+from distillery import files
+from distillery.cluster.slurm import commands
+from distillery.cluster.slurm.queue import comment
 from distillery.errors import DistilleryError
-from distillery.outcome import notes, read_outcome, running, write_outcome
-from distillery.process import this_process
-from distillery.resume import resume
-from distillery.slurm import commands
-from distillery.slurm.queue import comment
+from distillery.util.process import this_process
+from distillery.workflow import claim, earlier
+from distillery.workflow.claim import Claim
+from distillery.workflow.outcome import notes, read_outcome, running, write_outcome
+from distillery.workflow.resume import resume
+from distillery.workflow.status import status
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -131,7 +132,7 @@ def test_processes_of_the_killed_run_are_ended_and_no_others(make_sweep: Any, st
     ours, stubborn, another = started(TOKEN), started(TOKEN, "sh", "-c", "trap '' TERM; sleep 60"), started("other")
     dead_claim(sweep.results)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("distillery.resume._END_SECONDS", 1.0)
+        patch.setattr("distillery.workflow.resume._END_SECONDS", 1.0)
         lines = resumed(sweep)
     assert re.match(r"ended \d processes of the killed run", lines[0])
     assert str(ours.pid) in lines[0]
@@ -269,7 +270,7 @@ def test_with_wait_running_jobs_come_to_their_end(make_sweep: Any, submitted: An
     until(lambda: state(works) == "RUNNING")
     dead_claim(sweep.results, slurm=run)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("distillery.resume._WAIT_SECONDS", 0.5)
+        patch.setattr("distillery.workflow.resume._WAIT_SECONDS", 0.5)
         lines = resumed(sweep, wait=True)
     assert lines[0] == f"cancelled 1 Slurm job of the killed run (1 waiting, 0 running): {waits}"
     assert Path("finished").exists()
@@ -282,7 +283,7 @@ def test_a_job_on_another_node_that_works_on_a_cell_is_waited_for(
     make_sweep: Any, submitted: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_sweep().cells[0].outcome(Path("results"), "train")
-    monkeypatch.setattr("distillery.outcome._FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("distillery.workflow.outcome._FIRST_PAUSE", 0.5)
     job = submitted(name="distillery_other", run="sleep 3")
     until(lambda: state(job) == "RUNNING")
     note = {**dataclasses.asdict(this_process()), "host": "node9", "node": "node9", "job": job, "since": time.time()}

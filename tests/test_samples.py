@@ -11,35 +11,35 @@ import pytest
 import torch
 from torch import Tensor
 
-import distillery.interpret.run as interpret_run
+import distillery.workflow.stages.interpret as interpret_run
 import orbits
-from distillery.collect.query import query
-from distillery.collect.run import collect
-from distillery.collect.table import results_table
-from distillery.config import parse_config
-from distillery.distill.problems import problems, smallest
-from distillery.distill.run import distill
 from distillery.errors import DistilleryError
-from distillery.functions import control_names, node_names
-from distillery.generalise.run import generalise
-from distillery.interpret.gauge import Reading
-from distillery.interpret.messages import sample_edges
-from distillery.interpret.run import interpret
-from distillery.interpret.samples import node_model, node_samples, pair_energy, raw_system, self_energy
-from distillery.outcome import read_outcome
+from distillery.messages.gauge import Reading
+from distillery.messages.reading import sample_edges
+from distillery.messages.samples import node_model, node_samples, pair_energy, raw_system, self_energy
+from distillery.networks.batches import Graphs, graphs_of
+from distillery.networks.functions import control_names, node_names
+from distillery.networks.hamiltonian import HamiltonianNetwork
+from distillery.networks.network import Shape
+from distillery.networks.stack import build
+from distillery.physics.systems import SYSTEMS, System
 from distillery.randomness import stream
-from distillery.replace.run import replace
-from distillery.report.run import draw_cell
-from distillery.sweep import Sweep
-from distillery.systems import SYSTEMS, System
-from distillery.train import run as train_run
-from distillery.train.batches import Graphs, graphs_of
-from distillery.train.hamiltonian import HamiltonianNetwork
-from distillery.train.network import Shape
-from distillery.train.run import train
-from distillery.train.stack import build
-from distillery.verify import composed
-from distillery.verify.run import verify
+from distillery.results.query import query
+from distillery.results.table import results_table
+from distillery.symbolic.problems import problems, smallest
+from distillery.validation import composed
+from distillery.workflow.config import parse_config
+from distillery.workflow.outcome import read_outcome
+from distillery.workflow.stages import train as train_run
+from distillery.workflow.stages.collect import collect
+from distillery.workflow.stages.distill import distill
+from distillery.workflow.stages.generalise import generalise
+from distillery.workflow.stages.interpret import interpret
+from distillery.workflow.stages.replace import replace
+from distillery.workflow.stages.report import draw_cell
+from distillery.workflow.stages.train import train
+from distillery.workflow.stages.verify import verify
+from distillery.workflow.sweep import Sweep
 
 
 def held_out(sweep: Sweep) -> Graphs:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from jaxtyping import Float
 
-from distillery import formula
-from distillery.cell import Experiment
+from distillery.physics import formula
+from distillery.physics.systems import SYSTEMS, System
 from distillery.simulate.initial import Bodies, draw
 from distillery.simulate.integrator import Integrator, Motion
-from distillery.systems import SYSTEMS, System
+from distillery.workflow.cell import Experiment
 
 TOLERANCE = 1.4e-8
 SMOOTH = [name for name, system in SYSTEMS.items() if not system.is_piecewise]

@@ -14,17 +14,18 @@ import sympy
 from jaxtyping import Float
 from pydantic import ValidationError
 
-from distillery import formula, pieces
-from distillery.cell import Experiment
+from distillery.data.store import read_trajectories
 from distillery.errors import DistilleryError
-from distillery.nesting import require_shallow
-from distillery.simulate import run
+from distillery.physics import formula
+from distillery.physics import piecewise as pieces
+from distillery.physics.nesting import require_shallow
+from distillery.physics.systems import SYSTEMS, System
 from distillery.simulate.initial import Bodies, draw
 from distillery.simulate.integrator import Integrator
-from distillery.simulate.run import simulate
-from distillery.simulate.store import read_trajectories
-from distillery.sweep import Sweep
-from distillery.systems import SYSTEMS, System
+from distillery.workflow.cell import Experiment
+from distillery.workflow.stages import simulate as run
+from distillery.workflow.stages.simulate import simulate
+from distillery.workflow.sweep import Sweep
 
 TOLERANCE = 1.4e-8
 EDGE = SYSTEMS["discontinuous"]

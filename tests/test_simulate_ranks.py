@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from distillery.data.store import read_trajectories
 from distillery.errors import DistilleryError
 from distillery.simulate.ranks import joined
-from distillery.simulate.run import simulate
-from distillery.simulate.store import read_trajectories
-from distillery.sweep import Sweep
+from distillery.workflow.stages.simulate import simulate
+from distillery.workflow.sweep import Sweep
 
 LIMIT = 120
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 EXPERIMENT = {"system": "r^-2", "simulations": 70, "test_simulations": 8, "snapshots": 50}
 STAGE = """
 import sys
-from distillery.cli import main
+from distillery.workflow.cli import main
 main(["simulate", "--config", *sys.argv[1:]])
 """
 
@@ -113,7 +113,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(sweep: Sweep, tmp_pat
     store = sweep.experiments[0].store(results, "train")
     marker = sweep.experiments[0].marker(results, "train")
     # Every block waits a little, so that the kill comes in the midst of the work.
-    slow = "import time\nfrom distillery.simulate import run\nblock = run.integrated\n" + (
+    slow = "import time\nfrom distillery.workflow.stages import simulate as run\nblock = run.integrated\n" + (
         "run.integrated = lambda *given: (time.sleep(0.3), block(*given))[1]\n" + STAGE
     )
     arguments = command(sweep, tmp_path / "killed", ranks, code=slow)
@@ -143,7 +143,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(sweep: Sweep, tmp_pat
 @pytest.mark.slow
 def test_an_error_on_one_rank_ends_all_with_one_line(sweep: Sweep, tmp_path: Path) -> None:
     faulty = (
-        "from distillery.errors import DistilleryError\nfrom distillery.simulate import run\nblock = run.integrated\n"
+        "from distillery.errors import DistilleryError\nfrom distillery.workflow.stages import simulate as run\nblock = run.integrated\n"
         "def fail(integrator, experiment, split, simulations, *others):\n"
         "    if simulations.start == 16:\n"
         "        raise DistilleryError('block 2: broke; mend it')\n"
@@ -161,7 +161,7 @@ def test_an_error_on_one_rank_ends_all_with_one_line(sweep: Sweep, tmp_path: Pat
 @pytest.mark.slow
 def test_a_rank_that_dies_ends_all(sweep: Sweep, tmp_path: Path) -> None:
     dying = (
-        "import os\nfrom distillery.simulate import run\nblock = run.integrated\n"
+        "import os\nfrom distillery.workflow.stages import simulate as run\nblock = run.integrated\n"
         "def die(integrator, experiment, split, simulations, times):\n"
         "    if simulations.start == 16:\n"
         "        os.kill(os.getpid(), 9)\n"
@@ -241,7 +241,7 @@ def test_a_full_disk_is_one_line(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "train.zarr")
 
-    monkeypatch.setattr("distillery.simulate.store.Store.write", full)
+    monkeypatch.setattr("distillery.data.store.Store.write", full)
     with pytest.raises(DistilleryError, match=r"train.zarr: No space left on device; .* run again") as caught:
         simulate(sweep, sweep.experiments[0], "train", 1)
     assert "\n" not in str(caught.value)

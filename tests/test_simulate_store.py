@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from distillery import formula
-from distillery.cell import SPLITS, Split
+from distillery.data import store
+from distillery.data.store import estimate_bytes, read_trajectories
 from distillery.errors import DistilleryError
-from distillery.simulate import run, store
+from distillery.physics import formula
 from distillery.simulate.initial import Bodies, draw
 from distillery.simulate.integrator import Integrator, Motion
-from distillery.simulate.run import simulate
-from distillery.simulate.store import estimate_bytes, read_trajectories
-from distillery.sweep import Sweep
+from distillery.workflow.cell import SPLITS, Split
+from distillery.workflow.stages import simulate as run
+from distillery.workflow.stages.simulate import simulate
+from distillery.workflow.sweep import Sweep
 
 # Two whole blocks and a part of a third.
 SPRING = {"system": "spring", "simulations": 20, "test_simulations": 5, "snapshots": 10, "steps": 100}

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import yaml
 
-from distillery import workflow
+from distillery.cluster.slurm import asking, commands, judging, probe, require, setup, sizes
+from distillery.cluster.slurm.findings import Finding
+from distillery.cluster.slurm.fitting import most_memory, places
+from distillery.cluster.slurm.growth import Ceiling, Growth
+from distillery.cluster.slurm.partitions import Nodes, Partition, minutes, parse
+from distillery.cluster.slurm.profile import shipped
+from distillery.cluster.slurm.setup import set_up
+from distillery.cluster.slurm.site import Request, Site, site_of
+from distillery.cluster.slurm.sizes import Sample
+from distillery.cluster.slurm.wishes import Wishes, ranks_that_fit, workers_that_fit
 from distillery.errors import DistilleryError
-from distillery.settings import DaskSettings
-from distillery.slurm import asking, commands, judging, probe, require, setup, sizes
-from distillery.slurm.findings import Finding
-from distillery.slurm.fitting import most_memory, places
-from distillery.slurm.growth import Ceiling, Growth
-from distillery.slurm.partitions import Nodes, Partition, minutes, parse
-from distillery.slurm.profile import shipped
-from distillery.slurm.setup import set_up
-from distillery.slurm.site import Request, Site, site_of
-from distillery.slurm.sizes import Sample
-from distillery.slurm.wishes import Wishes, ranks_that_fit, workers_that_fit
+from distillery.workflow import rules as workflow
+from distillery.workflow.settings import DaskSettings
 
 SHIPPED = shipped().read_text()
 EVERYTHING = Wishes(

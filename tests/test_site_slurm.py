@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 import sweeps
+from distillery.cluster.slurm import commands, require, trial
+from distillery.cluster.slurm.profile import shipped, with_value
+from distillery.cluster.slurm.site import site_of
 from distillery.errors import DistilleryError
-from distillery.slurm import commands, require, trial
-from distillery.slurm.profile import shipped, with_value
-from distillery.slurm.site import site_of
 
 # A test job that will not start soon.
 LATE = """

@@ -13,15 +13,15 @@ import pytest
 
 import fakeslurm
 import sweeps
-from distillery.slurm import executor, reasons
+from distillery.cluster.slurm import executor, reasons
 
 SNAKEFILE = """
 from pathlib import Path
 
-from distillery import claim
-from distillery.resources import Need
-from distillery.slurm import executor
-from distillery.slurm.growth import Growth
+from distillery.workflow import claim
+from distillery.workflow.resources import Need
+from distillery.cluster.slurm import executor
+from distillery.cluster.slurm.growth import Growth
 
 GROWTH = Growth()
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 import slurmbox
+from distillery.cluster.slurm.commands import Job, call, our_jobs
 from distillery.errors import DistilleryError
-from distillery.slurm.commands import Job, call, our_jobs
 from sweeps import (
     LOG,
     MOMENTS,

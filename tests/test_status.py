@@ -16,21 +16,22 @@ from typing import Any
 import pytest
 import yaml
 
-from distillery import claim, files
-from distillery.cell import STAGES
-from distillery.cli import main
-from distillery.collect.query import query
-from distillery.collect.run import collect
-from distillery.collect.status import cells_text, status, status_json, status_text
+from distillery import files
+from distillery.cluster.slurm import commands
+from distillery.cluster.slurm.commands import Job
+from distillery.cluster.slurm.growth import Growth
+from distillery.cluster.slurm.queue import comment
+from distillery.cluster.slurm.watch import Watch
 from distillery.errors import DistilleryError
-from distillery.outcome import notes, read_outcome, running, write_outcome
-from distillery.process import this_process
-from distillery.slurm import commands
-from distillery.slurm.commands import Job
-from distillery.slurm.growth import Growth
-from distillery.slurm.queue import comment
-from distillery.slurm.watch import Watch
-from distillery.sweep import RESOLVED
+from distillery.results.query import query
+from distillery.util.process import this_process
+from distillery.workflow import claim
+from distillery.workflow.cell import STAGES
+from distillery.workflow.cli import main
+from distillery.workflow.outcome import notes, read_outcome, running, write_outcome
+from distillery.workflow.stages.collect import collect
+from distillery.workflow.status import cells_text, status, status_json, status_text
+from distillery.workflow.sweep import RESOLVED
 from fabricate import end, fabricate
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distillery.cell import Experiment
 from distillery.errors import DistilleryError
-from distillery.plan import plan_text, require_room
+from distillery.physics.systems import SYSTEMS
 from distillery.simulate.initial import draw
 from distillery.simulate.integrator import Integrator
-from distillery.strength import remarks_on, starting_accelerations
-from distillery.sweep import Sweep
-from distillery.systems import SYSTEMS
+from distillery.simulate.strength import remarks_on, starting_accelerations
+from distillery.workflow.cell import Experiment
+from distillery.workflow.plan import plan_text, require_room
+from distillery.workflow.sweep import Sweep
 
 
 def alone(make_sweep: Callable[..., Sweep], **system: Any) -> Sweep:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from distillery.cell import EXPERIMENT_WILDCARD, MEMBER_WILDCARD, STAGES, Cell, Experiment
 from distillery.errors import DistilleryError
-from distillery.sweep import Sweep
-from distillery.systems import SYSTEMS
+from distillery.physics.systems import SYSTEMS
+from distillery.workflow.cell import EXPERIMENT_WILDCARD, MEMBER_WILDCARD, STAGES, Cell, Experiment
+from distillery.workflow.sweep import Sweep
 
 MakeSweep = Callable[..., Sweep]
 

@@ -11,12 +11,12 @@ import yaml
 from jaxtyping import Float
 from pydantic import ValidationError
 
-from distillery import formula
-from distillery.config import parse_config
 from distillery.errors import DistilleryError
-from distillery.singular import warnings_about
-from distillery.sweep import Sweep, sweep_from
-from distillery.systems import SYSTEMS, ForceSystem, System
+from distillery.physics import formula
+from distillery.physics.reachable_singularities import warnings_about
+from distillery.physics.systems import SYSTEMS, ForceSystem, System
+from distillery.workflow.config import parse_config
+from distillery.workflow.sweep import Sweep, sweep_from
 
 PAIRS = 200
 

@@ -14,14 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distillery.cell import Cell
-from distillery.cli import main
-from distillery.collect import reader
-from distillery.collect.columns import CELLS, DIMS, Column
-from distillery.collect.record import read_record
-from distillery.collect.run import collect
-from distillery.collect.store import build, write
-from distillery.config import parse_config
 from distillery.errors import DistilleryError
 from distillery.report import paper
 from distillery.report.beyond import _with_spread
@@ -31,7 +23,15 @@ from distillery.report.pooled import Pooled, beside, figures, loss_text, pool, r
 from distillery.report.recovery import table_5
 from distillery.report.study import FITS, READINGS, Found, RowName, Store, Study, read_study
 from distillery.report.tables import study_text, table_1, table_3, tables_text
-from distillery.sweep import Sweep
+from distillery.results import reader
+from distillery.results.columns import CELLS, DIMS, Column
+from distillery.results.store import build, write
+from distillery.workflow.cell import Cell
+from distillery.workflow.cli import main
+from distillery.workflow.config import parse_config
+from distillery.workflow.record import read_record
+from distillery.workflow.stages.collect import collect
+from distillery.workflow.sweep import Sweep
 from fabricate import LAWS, end, fabricate
 
 TODAY = datetime.date(2020, 6, 19)

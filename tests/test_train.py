@@ -18,22 +18,23 @@ import yaml
 from safetensors.torch import load_file
 
 import orbits
-from distillery.cell import Cell
-from distillery.cli import cli
 from distillery.errors import DistilleryError
 from distillery.files import checksum
-from distillery.interpret.messages import errors_on
-from distillery.interpret.run import load_network
-from distillery.models import Model
-from distillery.outcome import read_outcome
+from distillery.messages.reading import errors_on
+from distillery.networks import checkpoint, loop
+from distillery.networks.batches import WINDOW, Batches, Graphs, graphs_of
+from distillery.networks.models import Model
+from distillery.networks.network import Network
+from distillery.networks.schedule import faded_in, one_cycle
+from distillery.networks.stack import build
 from distillery.randomness import stream
-from distillery.sweep import Sweep
-from distillery.train import checkpoint, loop, run
-from distillery.train.batches import WINDOW, Batches, Graphs, graphs_of
-from distillery.train.network import Network
-from distillery.train.run import train
-from distillery.train.schedule import faded_in, one_cycle
-from distillery.train.stack import build
+from distillery.workflow.cell import Cell
+from distillery.workflow.cli import cli
+from distillery.workflow.outcome import read_outcome
+from distillery.workflow.stages import train as run
+from distillery.workflow.stages.interpret import load_network
+from distillery.workflow.stages.train import train
+from distillery.workflow.sweep import Sweep
 
 TRAINING = {"hidden": 8, "batch": 8, "steps": 250, "learning_rate": 5e-3}
 EXECUTION = {"checkpoint_every": 60, "device": "cpu"}
@@ -200,9 +201,9 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import orbits
-from distillery.sweep import Sweep
-from distillery.config import parse_config
-from distillery.train import checkpoint, run
+from distillery.workflow.sweep import Sweep
+from distillery.workflow.config import parse_config
+from distillery.networks import checkpoint, run
 run.read_trajectories = orbits.read_trajectories
 write, written = checkpoint.write, []
 def write_then_die(*arguments):

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from torch import tensor
 
-from distillery.train.draws import bits, normal, shuffled
+from distillery.networks.draws import bits, normal, shuffled
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 641, 150_000])

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 import orbits
-from distillery.outcome import read_outcome
-from distillery.sweep import Sweep
-from distillery.train import checkpoint, run, step
-from distillery.train.batches import WINDOW, Batches, Graphs
-from distillery.train.run import train
+from distillery.networks import checkpoint, step
+from distillery.networks.batches import WINDOW, Batches, Graphs
+from distillery.workflow.outcome import read_outcome
+from distillery.workflow.stages import train as run
+from distillery.workflow.stages.train import train
+from distillery.workflow.sweep import Sweep
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 STEPS = 3 * WINDOW

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from distillery.graph import edges_of
-from distillery.models import MODELS, Model
+from distillery.data.graph import edges_of
+from distillery.networks.hamiltonian import HamiltonianNetwork, with_momenta
+from distillery.networks.loop import Optimiser, differentiate
+from distillery.networks.loss import error_of, weighing, weights_of
+from distillery.networks.models import MODELS, Model
+from distillery.networks.network import GraphNetwork, Network, Shape
+from distillery.networks.pairs import of_senders, pair_sum, reversed_edges, to_senders
+from distillery.networks.passes import Passes
+from distillery.networks.pruning import prune
+from distillery.networks.pyg import SparseGraphNetwork
 from distillery.randomness import stream
-from distillery.settings import Loss
-from distillery.train.hamiltonian import HamiltonianNetwork, with_momenta
-from distillery.train.loop import Optimiser, differentiate
-from distillery.train.loss import error_of, weighing, weights_of
-from distillery.train.network import GraphNetwork, Network, Shape
-from distillery.train.pairs import of_senders, pair_sum, reversed_edges, to_senders
-from distillery.train.passes import Passes
-from distillery.train.pruning import prune
-from distillery.train.pyg import SparseGraphNetwork
+from distillery.workflow.settings import Loss
 
 SHAPE = Shape(2, MODELS["l1"], 16, 3, "silu", "float32")
 

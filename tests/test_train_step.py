@@ -9,14 +9,15 @@ import torch
 from safetensors.torch import load_file
 
 import orbits
+from distillery.networks import stack
+from distillery.networks.batches import WINDOW, Batches, graphs_of
+from distillery.networks.loop import BETA2, Optimiser, draw_noise, step_of
+from distillery.networks.network import Network
+from distillery.networks.step import Step
 from distillery.randomness import stream
-from distillery.sweep import Sweep
-from distillery.train import run, stack
-from distillery.train.batches import WINDOW, Batches, graphs_of
-from distillery.train.loop import BETA2, Optimiser, draw_noise, step_of
-from distillery.train.network import Network
-from distillery.train.run import train
-from distillery.train.step import Step
+from distillery.workflow.stages import train as run
+from distillery.workflow.stages.train import train
+from distillery.workflow.sweep import Sweep
 from fakecuda import FakeCuda
 
 CPU = torch.device("cpu")

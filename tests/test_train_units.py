@@ -12,16 +12,16 @@ import pytest
 import torch
 
 import orbits
-from distillery.interpret.messages import errors_on
-from distillery.interpret.run import load_network
-from distillery.outcome import read_outcome
-from distillery.simulate.store import Trajectories
-from distillery.sweep import Sweep
-from distillery.train import run
-from distillery.train.batches import graphs_of
-from distillery.train.run import train
-from distillery.train.stack import build
-from distillery.train.units import Units
+from distillery.data.store import Trajectories
+from distillery.messages.reading import errors_on
+from distillery.networks.batches import graphs_of
+from distillery.networks.stack import build
+from distillery.networks.units import Units
+from distillery.workflow.outcome import read_outcome
+from distillery.workflow.stages import train as run
+from distillery.workflow.stages.interpret import load_network
+from distillery.workflow.stages.train import train
+from distillery.workflow.sweep import Sweep
 
 # Like the Solar System in metres and seconds, with charges of electrons; and like a spring of micrometres.
 LARGE = Units(2.0**37, 2.0**14, 2.0**-62, 2.0**-9)

@@ -9,18 +9,18 @@ import pytest
 from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import Float, TypeCheckError
 
-from distillery.cell import Cell, Experiment
-from distillery.generalise.rollout import horizon
+from distillery.validation.rollout import horizon
+from distillery.workflow.cell import Cell, Experiment
 from typechecks import checked
 
 
 def test_types_and_shapes_of_arguments_are_checked_at_every_call() -> None:
     wrong: Any = 3
-    with pytest.raises(BeartypeCallHintViolation, match=r"distillery\.cell\.Cell\.parse"):
+    with pytest.raises(BeartypeCallHintViolation, match=r"distillery\.workflow\.cell\.Cell\.parse"):
         Cell.parse(wrong)
     assert horizon(np.zeros((4, 2)), np.arange(4.0), 0.1) == 3.0
     for times in (np.arange(5.0), np.arange(4), np.zeros((4, 2))):
-        with pytest.raises(TypeCheckError, match=r"parameters of distillery\.generalise\.rollout\.horizon"):
+        with pytest.raises(TypeCheckError, match=r"parameters of distillery\.validation\.rollout\.horizon"):
             horizon(np.zeros((4, 2)), times, 0.1)
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import potentials
-from distillery import formula
+from distillery.physics import formula
+from distillery.physics.systems import PAIR_SYMBOLS, System
 from distillery.randomness import stream
-from distillery.settings import VerificationSettings
-from distillery.systems import PAIR_SYMBOLS, System
-from distillery.verify.force import judge, judge_message, judge_pair
-from distillery.verify.gauge import Energy, Message
-from distillery.verify.limits import Verdict
-from distillery.verify.probe import DataProbe, pairs_of, probe
+from distillery.validation.force import judge, judge_message, judge_pair
+from distillery.validation.gauge import Energy, Message
+from distillery.validation.limits import Verdict
+from distillery.validation.probe import DataProbe, pairs_of, probe
+from distillery.workflow.settings import VerificationSettings
 from potentials import CASES, Case
 
 SETTINGS = VerificationSettings()

@@ -11,18 +11,18 @@ import pytest
 
 import orbits
 import potentials
-from distillery import formula
 from distillery.errors import DistilleryError
-from distillery.functions import feature_names
-from distillery.outcome import read_outcome, write_outcome
-from distillery.settings import VerificationSettings
-from distillery.sweep import Sweep
-from distillery.systems import SYSTEMS, System
-from distillery.verify import composed
-from distillery.verify.force import judge_message
-from distillery.verify.limits import Verdict
-from distillery.verify.probe import DataProbe, probe
-from distillery.verify.run import verify
+from distillery.networks.functions import feature_names
+from distillery.physics import formula
+from distillery.physics.systems import SYSTEMS, System
+from distillery.validation import composed
+from distillery.validation.force import judge_message
+from distillery.validation.limits import Verdict
+from distillery.validation.probe import DataProbe, probe
+from distillery.workflow.outcome import read_outcome, write_outcome
+from distillery.workflow.settings import VerificationSettings
+from distillery.workflow.stages.verify import verify
+from distillery.workflow.sweep import Sweep
 
 # The radial part of each law: the force is this times the displacement.
 RADIAL = {

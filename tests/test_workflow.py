@@ -16,13 +16,13 @@ import torch
 import xarray
 import yaml
 
-from distillery.cell import STAGES
-from distillery.outcome import read_outcome
-from distillery.replace.law import read_graph, read_law
-from distillery.replace.module import load_module
-from distillery.simulate.store import Trajectories, read_trajectories
-from distillery.sweep import Sweep, sweep_from
-from distillery.train.batches import graphs_of
+from distillery.data.store import Trajectories, read_trajectories
+from distillery.laws.law import read_graph, read_law
+from distillery.laws.module import load_module
+from distillery.networks.batches import graphs_of
+from distillery.workflow.cell import STAGES
+from distillery.workflow.outcome import read_outcome
+from distillery.workflow.sweep import Sweep, sweep_from
 from sweeps import (
     BIN,
     LOG,
@@ -147,7 +147,7 @@ def test_values_of_the_command_line_are_read_as_in_a_file_and_blamed_on_it(
 
 
 def test_a_profile_whose_executor_is_missing_names_the_remedy(tmp_path: Path) -> None:
-    definition = "from distillery import launch; launch.check(executor='absent')"
+    definition = "from distillery.workflow import launch; launch.check(executor='absent')"
     profile = {"__use_yte__": True, "__definitions__": [definition], "executor": "absent", "absent-key": 3}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(profile))
     config = write_config(tmp_path, TINY)

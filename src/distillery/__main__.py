@@ -7,6 +7,6 @@ import sys
 if not sys.flags.safe_path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109
     del sys.path[0]
 
-from distillery.cli import main
+from distillery.workflow.cli import main
 
 main()

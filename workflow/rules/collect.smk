@@ -1,11 +1,11 @@
 rule collect:
     input:
-        house.ended(SWEEP),
+        sweep_rules.ended(SWEEP),
         again("collect"),
     output:
         STORE,
     log:
-        house.path(SWEEP, house.SWEEP_LOG),
+        sweep_rules.path(SWEEP, sweep_rules.SWEEP_LOG),
     conda:
         "../../envs/report.yaml"
     envmodules:

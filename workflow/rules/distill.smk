@@ -9,14 +9,14 @@ rule distill:
         log_of("{member}/distill"),
     benchmark:
         benchmark_of("{member}/distill")
-    priority: house.priority("distill")
+    priority: sweep_rules.priority("distill")
     conda:
         "../../envs/distill.yaml"
     envmodules:
         *SWEEP.config.execution.modules,
-    threads: house.distill_threads(SWEEP)
+    threads: sweep_rules.distill_threads(SWEEP)
     resources:
-        **house.distill_tasks(SWEEP, memory("distill")),
+        **sweep_rules.distill_tasks(SWEEP, memory("distill")),
         runtime=minutes("distill"),
     params:
         config=CONFIG,

@@ -8,7 +8,7 @@ rule generalise:
         log_of("{member}/generalise"),
     benchmark:
         benchmark_of("{member}/generalise")
-    priority: house.priority("generalise")
+    priority: sweep_rules.priority("generalise")
     conda:
         "../../envs/train.yaml"
     envmodules:

@@ -1,8 +1,8 @@
 rule interpret:
     input:
         outcome("train"),
-        house.path(SWEEP, house.MARKER, split="train"),
-        house.path(SWEEP, house.MARKER, split="test"),
+        sweep_rules.path(SWEEP, sweep_rules.MARKER, split="train"),
+        sweep_rules.path(SWEEP, sweep_rules.MARKER, split="test"),
         again("interpret"),
     output:
         outcome("interpret"),
@@ -10,7 +10,7 @@ rule interpret:
         log_of("{member}/interpret"),
     benchmark:
         benchmark_of("{member}/interpret")
-    priority: house.priority("interpret")
+    priority: sweep_rules.priority("interpret")
     conda:
         "../../envs/train.yaml"
     envmodules:

@@ -1,6 +1,6 @@
 # Julia for the engine pysr: prepared once, here, where there is a network; every fit then runs offline.
 
-from distillery.distill import julia
+from distillery.symbolic import julia
 
 DEPOT = julia.depot_of(SWEEP.config.execution)
 # What a fit waits for. An older depot is as good as a new one: preparing it again repeats no fit.
@@ -16,7 +16,7 @@ rule julia_setup:
         # Others may share the depot: what is there stays until it is replaced.
         update(str(julia.marker(DEPOT))),
     log:
-        house.path(SWEEP, "logs/julia-setup.log"),
+        sweep_rules.path(SWEEP, "logs/julia-setup.log"),
     priority: 100
     localrule: True
     conda:

@@ -8,7 +8,7 @@ rule replace:
         log_of("{member}/replace"),
     benchmark:
         benchmark_of("{member}/replace")
-    priority: house.priority("replace")
+    priority: sweep_rules.priority("replace")
     conda:
         "../../envs/train.yaml"
     envmodules:

@@ -1,9 +1,9 @@
 rule picture_experiment:
     input:
-        house.path(SWEEP, house.MARKER, split="test"),
+        sweep_rules.path(SWEEP, sweep_rules.MARKER, split="test"),
     output:
         report(
-            house.path(SWEEP, house.EXPERIMENT_PICTURE),
+            sweep_rules.path(SWEEP, sweep_rules.EXPERIMENT_PICTURE),
             caption="../report/trajectories.rst",
             category=category,
             labels={"experiment": "{experiment}"},
@@ -32,14 +32,14 @@ rule picture_cell:
         outcome("verify"),
     output:
         messages=report(
-            house.path(SWEEP, house.CELL_PICTURE, picture="messages"),
+            sweep_rules.path(SWEEP, sweep_rules.CELL_PICTURE, picture="messages"),
             caption="../report/messages.rst",
             category="Messages",
             subcategory="{experiment}",
             labels={"experiment": "{experiment}", "model": "{member}"},
         ),
         front=report(
-            house.path(SWEEP, house.CELL_PICTURE, picture="front"),
+            sweep_rules.path(SWEEP, sweep_rules.CELL_PICTURE, picture="front"),
             caption="../report/front.rst",
             category="Pareto fronts",
             subcategory="{experiment}",
@@ -70,9 +70,9 @@ rule report_sweep:
         pictures=PICTURES,
     output:
         page=REPORT,
-        markdown=house.path(SWEEP, house.REPORT_MARKDOWN),
+        markdown=sweep_rules.path(SWEEP, sweep_rules.REPORT_MARKDOWN),
     log:
-        house.path(SWEEP, house.REPORT_LOG),
+        sweep_rules.path(SWEEP, sweep_rules.REPORT_LOG),
     conda:
         "../../envs/report.yaml"
     envmodules:
@@ -82,7 +82,7 @@ rule report_sweep:
         mem_mb=memory("report"),
         runtime=minutes("report"),
     params:
-        results=lambda wildcards, output: house.folder(output.page),
+        results=lambda wildcards, output: sweep_rules.folder(output.page),
         key=SWEEP.collect_key,
     message:
         "report the whole sweep on one page"

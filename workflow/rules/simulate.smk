@@ -2,19 +2,19 @@ rule simulate:
     input:
         again("simulate"),
     output:
-        house.path(SWEEP, house.MARKER),
+        sweep_rules.path(SWEEP, sweep_rules.MARKER),
     log:
         log_of("simulate-{split}"),
     benchmark:
         benchmark_of("simulate-{split}")
-    priority: house.priority("simulate")
+    priority: sweep_rules.priority("simulate")
     conda:
         "../../envs/simulate.yaml"
     envmodules:
         *SWEEP.config.execution.modules,
-    threads: house.simulate_threads(SWEEP)
+    threads: sweep_rules.simulate_threads(SWEEP)
     resources:
-        **house.simulate_tasks(SWEEP),
+        **sweep_rules.simulate_tasks(SWEEP),
         mem_mb_per_cpu=memory("simulate"),
         runtime=minutes("simulate"),
     params:

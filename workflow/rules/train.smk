@@ -1,6 +1,6 @@
 rule train:
     input:
-        house.path(SWEEP, house.MARKER, split="train"),
+        sweep_rules.path(SWEEP, sweep_rules.MARKER, split="train"),
         again("train"),
     output:
         outcome("train"),
@@ -8,7 +8,7 @@ rule train:
         log_of("{member}/train"),
     benchmark:
         benchmark_of("{member}/train")
-    priority: house.priority("train")
+    priority: sweep_rules.priority("train")
     conda:
         "../../envs/train.yaml"
     envmodules:

@@ -8,7 +8,7 @@ rule verify:
         log_of("{member}/verify"),
     benchmark:
         benchmark_of("{member}/verify")
-    priority: house.priority("verify")
+    priority: sweep_rules.priority("verify")
     conda:
         "../../envs/distill.yaml"
     envmodules:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from distillery import files
-from distillery.cell import Cell, Experiment, Split
+from distillery.data.store import first_change
 from distillery.errors import DistilleryError
 from distillery.halos.catalogue import read_catalogue
 from distillery.halos.features import HaloGraph, halo_graph
@@ -18,8 +18,8 @@ from distillery.halos.graph import Neighbours
 from distillery.halos.places import catalogues
 from distillery.halos.regions import Regions, split
 from distillery.halos.settings import HaloSettings
-from distillery.simulate.store import first_change
-from distillery.sweep import Sweep
+from distillery.workflow.cell import Cell, Experiment, Split
+from distillery.workflow.sweep import Sweep
 
 
 def read_graphs(sweep: Sweep, experiment: Experiment, of: Split) -> dict[str, HaloGraph]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import sympy
 
-from distillery import formula
 from distillery.halos.law import HaloLaw
+from distillery.physics import formula
 
 _R, _S = formula.symbol("r"), formula.symbol("s")
 # An edge begins to be fitted with this exponent.

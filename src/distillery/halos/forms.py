@@ -13,10 +13,10 @@ from typing import get_args
 
 import numpy as np
 
-from distillery import formula
 from distillery.halos.features import message_names, node_names
 from distillery.halos.law import HaloLaw
 from distillery.halos.models import Form
+from distillery.physics import formula
 
 NAMES: tuple[str, ...] = get_args(Form)
 # For a refit, a power is told from a step only as far as there are halos near the edge.

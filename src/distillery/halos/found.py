@@ -15,10 +15,6 @@ import numpy as np
 import sympy
 from jaxtyping import Int
 
-from distillery import formula
-from distillery.distill.complexity import complexity
-from distillery.distill.forms import cheapest
-from distillery.distill.front import Point, choose, scored
 from distillery.errors import DistilleryError, NotFiniteError
 from distillery.halos.edge import edges
 from distillery.halos.features import HaloGraph, message_names, node_names
@@ -27,9 +23,13 @@ from distillery.halos.law import HaloLaw
 from distillery.halos.poles import bounded
 from distillery.halos.refit import refit
 from distillery.halos.settings import MOST_HALOS
+from distillery.laws.law import Law
+from distillery.laws.terms import named
+from distillery.physics import formula
 from distillery.progress import progress
-from distillery.replace.law import Law
-from distillery.replace.terms import named
+from distillery.symbolic.complexity import complexity
+from distillery.symbolic.forms import cheapest
+from distillery.symbolic.front import Point, choose, scored
 
 # Pairs whose quick errors are within this factor of the best of no higher complexity get a full refit.
 _NEAR = 1.1

@@ -16,10 +16,11 @@ import numpy as np
 import sympy
 from jaxtyping import Float, Int
 
-from distillery import files, formula
-from distillery.distill.complexity import complexity
+from distillery import files
 from distillery.errors import DistilleryError
 from distillery.halos.features import HaloGraph, message_names, node_names
+from distillery.physics import formula
+from distillery.symbolic.complexity import complexity
 
 FORMAT = 1
 # Edges that are evaluated at a time: 64 MB for each column that an expression uses or makes on its way.

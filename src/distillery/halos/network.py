@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from distillery.train.mlp import Mlp
+from distillery.networks.mlp import Mlp
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distillery.cell import Experiment, Split
 from distillery.halos.catalogue import path_of
 from distillery.halos.conditions import COSMOLOGY, REALISATION
 from distillery.randomness import integer_seed
-from distillery.sweep import Sweep
+from distillery.workflow.cell import Experiment, Split
+from distillery.workflow.sweep import Sweep
 
 # Folder of a universe with another cosmology, and name of a catalogue that was read, within a split's store.
 OTHER, READ = "cosmology", "quijote.zarr"

@@ -1,12 +1,12 @@
-"""What experiments with halos will take: bytes and, roughly, time of one core; see ``distillery.plan``."""
+"""What experiments with halos will take: bytes and, roughly, time of one core; see ``distillery.workflow.plan``."""
 
 from __future__ import annotations
 
 import math
 
-from distillery.cell import Cell, Experiment, Split
 from distillery.halos.settings import MOST_HALOS
-from distillery.sweep import Sweep
+from distillery.workflow.cell import Cell, Experiment, Split
+from distillery.workflow.sweep import Sweep
 
 # Rough rates of one core of a small machine; they promise an order of magnitude, no more.
 HALOS = 3e-4  # halos of 20 particles or more per (Mpc/h)³, at the presets' resolution

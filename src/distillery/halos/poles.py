@@ -15,10 +15,10 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
-from distillery import formula
 from distillery.halos.features import HaloGraph
 from distillery.halos.law import HaloLaw, sums
-from distillery.poles import guarded
+from distillery.physics import formula
+from distillery.physics.singularities import guarded
 from distillery.randomness import stream
 
 # The domain reaches so many times beyond the largest value among the halos.

@@ -18,12 +18,12 @@ import scipy.optimize
 import sympy
 from jaxtyping import Float, Int
 
-from distillery import formula
 from distillery.errors import NotFiniteError
 from distillery.halos.features import HaloGraph
 from distillery.halos.law import HaloLaw, column_pieces, row_sums
 from distillery.halos.poles import domain_of, has_poles
 from distillery.halos.settings import MOST_HALOS
+from distillery.physics import formula
 from distillery.randomness import stream
 
 # Of the usual error: below it the loss is quadratic, pass after pass.

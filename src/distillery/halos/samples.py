@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from distillery.distill.engine import Problem
 from distillery.errors import DistilleryError
 from distillery.halos.features import HaloGraph, message_names, node_names
 from distillery.halos.graph import Edges
 from distillery.halos.training import Trained, evaluation
 from distillery.randomness import stream
-from distillery.settings import DistillationSettings
+from distillery.symbolic.engine import Problem
+from distillery.workflow.settings import DistillationSettings
 
 # Shells of equal thickness from which samples of messages come, and edges that are looked at for each that is taken.
 _SHELLS, _LOOKED_AT = 20, 20

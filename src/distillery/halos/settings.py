@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from distillery.cell import Split
 from distillery.halos.cosmology import Cosmology
 from distillery.halos.models import HALO_MODELS
 from distillery.halos.regions import LEAST
-from distillery.places import PathText
-from distillery.settings import LARGEST_SEED, LONGEST_NAME, Operators, Settings, distinct
+from distillery.util.places import PathText
+from distillery.workflow.cell import Split
+from distillery.workflow.settings import LARGEST_SEED, LONGEST_NAME, Operators, Settings, distinct
 
 # Cells of the force's mesh for each particle, per side: halos do not form on a mesh as coarse as the particles.
 FINER = 2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sympy
 
-from distillery import formula
 from distillery.halos.law import HaloLaw
 from distillery.halos.names import MESSAGE_UNITS, NODE_UNITS
-from distillery.replace.text import in_latex, plain, rounded
+from distillery.laws.text import in_latex, plain, rounded
+from distillery.physics import formula
 
 _LATEX = {
     "r": "r_{ij}",

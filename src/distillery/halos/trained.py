@@ -12,13 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from distillery import files
-from distillery.cell import Cell
 from distillery.errors import DistilleryError
 from distillery.halos.features import Scales
 from distillery.halos.law import HaloLaw, from_content
 from distillery.halos.training import COLUMNS, HaloTraining, Trained, untrained
-from distillery.outcome import Outcome, read_outcome
-from distillery.sweep import Sweep
+from distillery.workflow.cell import Cell
+from distillery.workflow.outcome import Outcome, read_outcome
+from distillery.workflow.sweep import Sweep
 
 
 def budget(sweep: Sweep, cell: Cell) -> HaloTraining:

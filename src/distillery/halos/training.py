@@ -24,11 +24,11 @@ from distillery.halos.batches import HaloBatches
 from distillery.halos.features import HaloGraph, Scales, scales_of
 from distillery.halos.network import HaloNetwork, HaloShape
 from distillery.halos.settings import HaloTrainingSettings
+from distillery.networks import checkpoint
+from distillery.networks.loop import EXPLODED, Optimiser
+from distillery.networks.schedule import faded_in, one_cycle
 from distillery.progress import progress
 from distillery.randomness import stream
-from distillery.train import checkpoint
-from distillery.train.loop import EXPLODED, Optimiser
-from distillery.train.schedule import faded_in, one_cycle
 
 COLUMNS = ("step", "loss", "penalty", "learning_rate")
 # Steps over which the history takes a mean.
@@ -129,7 +129,7 @@ def train(
         graph: The halos.
         receivers: Those that are trained on.
         settings: The network and its budget.
-        device: Where to train; see ``distillery.train.run.choose_device`` for ``auto``.
+        device: Where to train; see ``distillery.workflow.stages.train.choose_device`` for ``auto``.
         folder: Where checkpoints lie; without it there are none. They stay when the training ends.
         show: Called with the steps done and a note; progress on standard error if not given.
 

@@ -7,12 +7,12 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from distillery.collect.text import show
-from distillery.generalise import LONG, PREDICTORS
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
 from distillery.report.pooled import DASH
 from distillery.report.study import Found, Study
 from distillery.report.style import typeset
+from distillery.util.text import show
+from distillery.validation.generalisation import LONG, PREDICTORS
 
 
 def beyond_tables(study: Study) -> list[Block]:

@@ -7,11 +7,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from distillery.cell import Cell
-from distillery.collect.table import readable
-from distillery.collect.text import show
 from distillery.errors import DistilleryError
-from distillery.functions import FUNCTIONS, Function, components, message_names, node_names
+from distillery.networks.functions import FUNCTIONS, Function, components, message_names, node_names
 from distillery.report.cells import Shown
 from distillery.report.film import film
 from distillery.report.front import Point
@@ -24,7 +21,10 @@ from distillery.report.plot import Axis, dots, drawing, line
 from distillery.report.predicted import predicted_paths
 from distillery.report.sketches import front_sketch, spread_sketch
 from distillery.report.style import typeset
-from distillery.sweep import Sweep
+from distillery.results.table import readable
+from distillery.util.text import show
+from distillery.workflow.cell import Cell
+from distillery.workflow.sweep import Sweep
 
 _POINTS = 300
 _NUMBERS = (

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from distillery.cell import STORE, Cell
-from distillery.collect.columns import CELLS
-from distillery.collect.reader import Frame, read_cells, read_equations
-from distillery.collect.swap import followed
-from distillery.estimates import SHOWN
-from distillery.functions import Function
+from distillery.networks.functions import Function
 from distillery.report.front import Point
 from distillery.report.study import Beyond, Found, read_beyond
+from distillery.results.columns import CELLS
+from distillery.results.reader import Frame, read_cells, read_equations
+from distillery.results.swap import followed
+from distillery.workflow.cell import STORE, Cell
+from distillery.workflow.estimates import SHOWN
 
 Fronts = Mapping[Function, Sequence[Sequence[Point]]]
 

@@ -8,18 +8,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from distillery.collect.columns import ERRORS
-from distillery.collect.text import show
 from distillery.errors import DistilleryError
-from distillery.generalise import LONG, PREDICTORS
-from distillery.outcome import read_outcome
-from distillery.replace import text
-from distillery.replace.law import Law, read_law, sums
+from distillery.laws import text
+from distillery.laws.law import Law, read_law, sums
 from distillery.report.cells import Shown
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
 from distillery.report.pooled import DASH
 from distillery.report.style import typeset
-from distillery.sweep import Sweep
+from distillery.results.columns import ERRORS
+from distillery.util.text import show
+from distillery.validation.generalisation import LONG, PREDICTORS
+from distillery.workflow.outcome import read_outcome
+from distillery.workflow.sweep import Sweep
 
 WORDS = {
     "network": "network",

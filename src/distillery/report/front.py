@@ -10,14 +10,14 @@ from typing import Any
 
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from distillery.cell import Cell
-from distillery.collect.columns import EQUATIONS
-from distillery.collect.record import read_record
-from distillery.collect.state import cell_states
 from distillery.errors import DistilleryError
-from distillery.functions import FUNCTIONS, Function
+from distillery.networks.functions import FUNCTIONS, Function
 from distillery.report.style import BLUE, FAINT, GREEN, ORANGE, QUIET, picture, say, typeset
-from distillery.sweep import Sweep
+from distillery.results.columns import EQUATIONS
+from distillery.workflow.cell import Cell
+from distillery.workflow.record import read_record
+from distillery.workflow.state import cell_states
+from distillery.workflow.sweep import Sweep
 
 _SUBJECTS = {"graph": "the messages", "hamiltonian": "the energies", "control": "the raw system"}
 _LINE = 44

@@ -10,14 +10,11 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Float
 
-from distillery.cell import Cell, Experiment
-from distillery.collect.state import cell_states
-from distillery.collect.text import counted, show
 from distillery.errors import DistilleryError
-from distillery.functions import Function
 from distillery.halos.conditions import CONDITIONS, HELD_OUT, THICK, THIN
 from distillery.halos.models import HALO_MODELS
 from distillery.halos.names import message_names, node_names
+from distillery.networks.functions import Function
 from distillery.report import paper
 from distillery.report.cells import Shown
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
@@ -29,7 +26,10 @@ from distillery.report.plot import Axis, dots, drawing, line
 from distillery.report.pooled import beside, loss_text, pool
 from distillery.report.sketches import front_sketch, spread_sketch
 from distillery.report.study import Found, Study
-from distillery.sweep import Sweep
+from distillery.util.text import counted, show
+from distillery.workflow.cell import Cell, Experiment
+from distillery.workflow.state import cell_states
+from distillery.workflow.sweep import Sweep
 
 _POINTS = 600
 FUNCTIONS: dict[Function, str] = {"message": "message", "node": "what a halo makes of them"}

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from distillery.collect.columns import READINGS
-from distillery.collect.text import show
 from distillery.report.html import figure
 from distillery.report.plot import axis, drawing, legend, line
+from distillery.results.columns import READINGS
+from distillery.util.text import show
 
 # By reading: class of its line, its name there, and what is left when one is kept.
 _KINDS = {

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from distillery.cell import Cell, Experiment
-from distillery.collect.state import cell_states
 from distillery.halos.catalogue import read_catalogue
 from distillery.halos.models import HALO_MODELS
 from distillery.halos.places import catalogues
@@ -15,7 +13,9 @@ from distillery.report.front import draw_front, pareto_fronts
 from distillery.report.halo import FUNCTIONS, read_findings
 from distillery.report.halo_kernel import draw_kernel
 from distillery.report.style import BLUE, FAINT, QUIET, picture, say
-from distillery.sweep import Sweep
+from distillery.workflow.cell import Cell, Experiment
+from distillery.workflow.state import cell_states
+from distillery.workflow.sweep import Sweep
 
 # Share of the box, along the line of sight, that a map shows.
 _SLICE = 0.2

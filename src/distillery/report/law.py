@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from distillery.collect.text import show
 from distillery.errors import DistilleryError
-from distillery.functions import feature_names
-from distillery.generalise import LONG, PREDICTORS
-from distillery.replace.law import momentum_names, own_names
+from distillery.laws.law import momentum_names, own_names
+from distillery.networks.functions import feature_names
 from distillery.report.cells import Shown
 from distillery.report.evidence import WORDS, constants_grid, judged, long_grid, mixed_grid, origin_of
 from distillery.report.html import blocks_html, escape, folded
 from distillery.report.mathml import equation
 from distillery.report.plot import Axis, axis, dots, drawing
 from distillery.report.style import typeset
-from distillery.sweep import Sweep
+from distillery.util.text import show
+from distillery.validation.generalisation import LONG, PREDICTORS
+from distillery.workflow.sweep import Sweep
 
 _SOURCES = {
     "fronts": "of a form on the fronts that the data chose",

@@ -7,9 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distillery.collect.text import counted
 from distillery.errors import DistilleryError
-from distillery.generalise import LONG
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
 from distillery.report.html import escape, folded, identifier
 from distillery.report.law import law_lines
@@ -18,6 +16,8 @@ from distillery.report.pooled import DASH
 from distillery.report.study import Found, RowName, Study
 from distillery.report.style import typeset
 from distillery.report.truth import Truth, truth
+from distillery.util.text import counted
+from distillery.validation.generalisation import LONG
 
 # Columns that say why a cell's law is not the true one, as far as a store has them.
 WHY = ("verdict_reason", "replacement_reason")

@@ -10,7 +10,7 @@ from typing import Any
 import sympy
 
 from distillery.errors import DistilleryError
-from distillery.formula import parse
+from distillery.physics.formula import parse
 from distillery.report.html import escape
 
 _DIGITS = 3

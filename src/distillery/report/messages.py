@@ -12,12 +12,12 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Float
 
-from distillery.cell import Cell
-from distillery.collect.state import cell_states
 from distillery.errors import DistilleryError
-from distillery.interpret.fits import DISTILLED, FRAMES, trimmed_fit
+from distillery.messages.fits import DISTILLED, FRAMES, trimmed_fit
 from distillery.report.style import BLUE, FAINT, ORANGE, QUIET, picture, say
-from distillery.sweep import Sweep
+from distillery.workflow.cell import Cell
+from distillery.workflow.state import cell_states
+from distillery.workflow.sweep import Sweep
 
 Target = Literal["force", "acceleration"]
 TARGETS: tuple[Target, ...] = ("force", "acceleration")

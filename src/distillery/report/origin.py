@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from distillery.collect.text import counted
 from distillery.errors import DistilleryError
-from distillery.provenance import commit
 from distillery.report import paper
 from distillery.report.document import Block, Bullets, Grid, Heading, Paragraph, code, plain
 from distillery.report.selected import selected_note
 from distillery.report.study import Found, Store, Study
-from distillery.sweep import RESOLVED, load_sweep
+from distillery.util.provenance import commit
+from distillery.util.text import counted
+from distillery.workflow.sweep import RESOLVED, load_sweep
 
 _CONFIGURATIONS = ("config.yaml", "workflow/presets/*.yaml")
 _SHOWN = 5

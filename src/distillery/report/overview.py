@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from distillery.cell import Cell
-from distillery.collect.record import Record, read_record
+from distillery.data.store import read_trajectories
 from distillery.errors import DistilleryError
 from distillery.report.front import draw_front, pareto_fronts
 from distillery.report.messages import draw_fit, message_fits
 from distillery.report.style import GREEN, QUIET, picture, typeset
 from distillery.report.trajectories import draw_paths
-from distillery.simulate.store import read_trajectories
-from distillery.sweep import Sweep
+from distillery.workflow.cell import Cell
+from distillery.workflow.record import Record, read_record
+from distillery.workflow.sweep import Sweep
 
 
 def overview_figure(sweep: Sweep, path: Path, chosen: Cell | None = None) -> None:

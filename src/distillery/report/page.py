@@ -10,9 +10,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from urllib.parse import quote
 
-from distillery.cell import PICTURES, Experiment
-from distillery.collect.table import readable
-from distillery.collect.text import counted, show
+from distillery.data.store import read_trajectories
 from distillery.errors import DistilleryError
 from distillery.report.card import card, verdict
 from distillery.report.cells import Shown
@@ -26,8 +24,10 @@ from distillery.report.plot import paths
 from distillery.report.selected import selected_note
 from distillery.report.study import Found, Study
 from distillery.report.tables import paper_tables
-from distillery.simulate.store import read_trajectories
-from distillery.sweep import Sweep
+from distillery.results.table import readable
+from distillery.util.text import counted, show
+from distillery.workflow.cell import PICTURES, Experiment
+from distillery.workflow.sweep import Sweep
 
 _SIMULATIONS = 3
 _SNAPSHOTS = 120

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from distillery.errors import DistilleryError
-from distillery.outcome import read_outcome
 from distillery.report.cells import Shown
 from distillery.report.html import escape
 from distillery.report.plot import paths
-from distillery.sweep import Sweep
+from distillery.workflow.outcome import read_outcome
+from distillery.workflow.sweep import Sweep
 
 _WORDS = {"true": "true", "network": "by the network", "refitted": "by the law"}
 # Beyond this many times the extent of the true paths, predicted ones are cut off.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from distillery.collect.table import readable
 from distillery.report import paper
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
 from distillery.report.pooled import DASH, Pooled, beside, loss_text, pool, share_text
 from distillery.report.study import Found, RowName, Study
+from distillery.results.table import readable
 
 _TOGETHER = "recovered_together"
 _OF_PAPER = "; in brackets whether the paper's authors found the law"

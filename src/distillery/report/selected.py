@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distillery.cell import Experiment, Split
-from distillery.collect.text import counted
 from distillery.report.document import Block, Paragraph, plain
 from distillery.report.study import Found, Study
+from distillery.util.text import counted
+from distillery.workflow.cell import Experiment, Split
 
 # Beyond this share of its simulations, what an experiment's data lack may show in any of its numbers.
 NOTABLE = 0.01

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from distillery.cell import STORE, Cell
-from distillery.collect.columns import CONDITIONS
-from distillery.collect.reader import Frame, read_attributes, read_cells, read_conditions, read_equations
-from distillery.collect.swap import followed
 from distillery.errors import DistilleryError
-from distillery.models import MODELS
+from distillery.networks.models import MODELS
 from distillery.report import paper
+from distillery.results.columns import CONDITIONS
+from distillery.results.reader import Frame, read_attributes, read_cells, read_conditions, read_equations
+from distillery.results.swap import followed
+from distillery.workflow.cell import STORE, Cell
 
 _T = TypeVar("_T")
 # The paper's tables are of so many bodies.

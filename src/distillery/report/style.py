@@ -13,9 +13,9 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from distillery.collect.table import readable
 from distillery.errors import DistilleryError
 from distillery.files import replacing
+from distillery.results.table import readable
 
 INK = "#22272e"
 QUIET = "#8b949e"

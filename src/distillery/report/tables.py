@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from distillery.models import MODELS
+from distillery.networks.models import MODELS
 from distillery.report import paper
 from distillery.report.beyond import beyond_tables
 from distillery.report.document import Block, Grid, Heading, Paragraph, markdown, plain

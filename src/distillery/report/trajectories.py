@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from distillery.cell import Experiment
+from distillery.data.store import read_trajectories
 from distillery.report.style import BODIES, picture
-from distillery.simulate.store import read_trajectories
-from distillery.sweep import Sweep
+from distillery.workflow.cell import Experiment
+from distillery.workflow.sweep import Sweep
 
 _SHOWN = 3
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import sympy
 
-from distillery import formula
 from distillery.errors import DistilleryError
-from distillery.functions import AXES
-from distillery.replace import text
-from distillery.replace.law import Law, sums
-from distillery.systems import BODY_SYMBOLS, PAIR_SYMBOLS, System
+from distillery.laws import text
+from distillery.laws.law import Law, sums
+from distillery.networks.functions import AXES
+from distillery.physics import formula
+from distillery.physics.systems import BODY_SYMBOLS, PAIR_SYMBOLS, System
 
 # Fractions with larger denominators than this come from decimal numbers.
 _FRACTIONS = 4

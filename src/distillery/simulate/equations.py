@@ -21,8 +21,9 @@ import numpy as np
 import sympy
 from jaxtyping import Float
 
-from distillery import formula, pieces
-from distillery.systems import DAMPING, System
+from distillery.physics import formula
+from distillery.physics import piecewise as pieces
+from distillery.physics.systems import DAMPING, System
 
 _AXES = ("x", "y", "z")
 # What changes while bodies move; conditions without any of it hold from beginning to end, or never.

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from distillery.cell import Experiment
+from distillery.physics.systems import System
 from distillery.randomness import stream
-from distillery.systems import System
+from distillery.workflow.cell import Experiment
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,11 +21,11 @@ import heyoka
 import numpy as np
 from jaxtyping import Bool, Float
 
+from distillery.physics.systems import System
 from distillery.simulate import MOST_STEPS, MOST_STEPS_PER_TIME_STEP
 from distillery.simulate.equations import Equations, equations, parameters
 from distillery.simulate.events import EventIntegrator
 from distillery.simulate.initial import Bodies
-from distillery.systems import System
 
 # A disk cache that cannot be written costs seconds of compilation, which is not worth a warning.
 heyoka.set_logger_level_error()

@@ -1,0 +1,1 @@
+"""Clusters: Slurm and Dask."""

@@ -1,0 +1,1 @@
+"""Dask clusters that carry out fits."""

@@ -1,0 +1,200 @@
+"""The workers of a cluster beyond this process's machine: what each gets, and how it finds and trusts the scheduler."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from distillery.cluster.slurm import nested
+from distillery.errors import DistilleryError
+from distillery.workflow.claim import worker_jobs
+from distillery.workflow.config import Config
+from distillery.workflow.resources import worker_mb
+
+# A worker whose scheduler is gone looks for it this long, then ends: nothing of ours outlives a killed process.
+DEATH_SECONDS = 60
+# How often the workers are counted.
+INTERVAL = 20.0
+# The cores of a worker; the child process of its one fit may use them all.
+CORES = "DISTILLERY_WORKER_CORES"
+# Dask's web servers cannot be left out; these are seen on their own machine alone and have a port that is free.
+_OWN = "127.0.0.1:0"
+SHUT = {"dashboard": False, "dashboard_address": _OWN}
+QUIET = ["--no-dashboard", f"--dashboard-address={_OWN}"]
+# Rounds of waiting before a line is printed again, in seconds since the last.
+_PAUSES = (10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """The workers that are wanted; each does one fit at a time.
+
+    Attributes:
+        count: How many.
+        cores: Cores of each.
+        memory_mb: Memory of each in MB.
+        minutes: Time limit of a worker job.
+        name: Name of their Slurm jobs or step, which no other cluster has.
+        logs: Folder of what they print.
+        interval: Seconds between looks at them.
+        death_seconds: How long a worker looks for a lost scheduler.
+    """
+
+    count: int
+    cores: int
+    memory_mb: int
+    minutes: int
+    name: str
+    logs: Path
+    interval: float = INTERVAL
+    death_seconds: int = DEATH_SECONDS
+
+    @classmethod
+    def of(cls, config: Config, tasks: int, logs: Path, label: str, **internal: Any) -> Workers:
+        """Return the workers that a configuration asks for.
+
+        Args:
+            config: The configuration.
+            tasks: Fits to be done; there are no more workers than that.
+            logs: Folder of what they print.
+            label: What they work on, for people who read the queue.
+            **internal: Other values of ``interval`` and ``death_seconds``; tests shorten them.
+        """
+        dask = config.execution.dask
+        word = re.sub(r"[^A-Za-z0-9.+-]+", "-", label).strip("-")[:60]
+        return cls(
+            count=max(min(dask.workers, tasks), 1),
+            cores=dask.cores,
+            memory_mb=worker_mb(config),
+            minutes=dask.walltime_minutes,
+            name=f"{worker_jobs()}-{word}-{uuid.uuid4().hex[:8]}",
+            logs=logs.resolve(),
+            **internal,
+        )
+
+    @property
+    def arguments(self) -> list[str]:
+        """Arguments of ``dask worker``: one fit at a time; the cluster, not Dask, limits memory; no dashboard."""
+        return ["--nthreads=1", "--memory-limit=0", *QUIET, f"--death-timeout={self.death_seconds}"]
+
+    def command(self, address: str) -> list[str]:
+        """Return the command that starts a worker for the scheduler at an address."""
+        return [sys.executable, "-P", "-m", "distributed.cli.dask_worker", address, *self.arguments]
+
+
+def security() -> Any:
+    """Return new keys for a cluster, known to its processes alone (a ``distributed.Security``).
+
+    Without them, whoever reaches the scheduler's port, on many clusters every user, runs what they like as this user.
+
+    Raises:
+        DistilleryError: The library for keys is missing.
+    """
+    from distributed import Security
+
+    try:
+        return Security.temporary()  # type: ignore[no-untyped-call]
+    except ImportError:
+        raise missing("cryptography") from None
+
+
+def missing(library: str) -> DistilleryError:
+    """Return the error about a library that only clusters need."""
+    return DistilleryError(
+        f"execution.dask.cluster: {library} is not installed, which workers on a cluster need; "
+        "install distillery[slurm]"
+    )
+
+
+def environment(workers: Workers, keys: Any) -> dict[str, str]:
+    """Return the environment of the workers' jobs or step: this process's, clean of Slurm's options, with the keys.
+
+    The keys travel here because an environment is nobody else's to read and leaves no file behind.
+
+    Args:
+        workers: What each gets.
+        keys: As ``security`` gives them.
+    """
+    tls = keys.get_tls_config_for_role("worker")
+    return {
+        **nested.clean(os.environ),
+        CORES: str(workers.cores),
+        "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
+        "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": tls["ca_file"],
+        "DASK_DISTRIBUTED__COMM__TLS__WORKER__CERT": tls["cert"],
+        "DASK_DISTRIBUTED__COMM__TLS__WORKER__KEY": tls["key"],
+        "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__GIL__ENABLED": "False",
+    }
+
+
+def scheduler_host() -> str:
+    """Return the address of this machine that the cluster's nodes reach.
+
+    It is the one from which this machine reaches Slurm's controller. Where nodes need another, Dask's own setting
+    ``jobqueue.slurm.interface`` (``DASK_JOBQUEUE__SLURM__INTERFACE=ib0``) names the network interface.
+
+    Raises:
+        DistilleryError: Slurm does not answer, or there is no such interface.
+    """
+    import dask
+    import distributed.utils
+
+    find: Any = distributed.utils
+    interface = dask.config.get("jobqueue.slurm.interface", None)
+    if interface is not None:
+        try:
+            return str(find.get_ip_interface(interface))
+        except (ValueError, OSError) as error:
+            raise DistilleryError(f"jobqueue.slurm.interface: {error}; set it to one of this machine's") from None
+    host = nested.controller()
+    try:
+        return str(find.get_ip(host) if host else find.get_ip())
+    except OSError:
+        return str(find.get_ip())
+
+
+class Waiting:
+    """Says in plain lines what is waited for, at growing intervals."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said = 0
+        self._last = clock()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last line is long enough ago."""
+        return self._clock() - self._last >= _PAUSES[min(self._said, len(_PAUSES) - 1)]
+
+    def say(self, text: str) -> None:
+        """Print a line, if the last one is long enough ago."""
+        if self.due:
+            self._said, self._last = self._said + 1, self._clock()
+            tell(text)
+
+    def over(self) -> None:
+        """Begin anew: what was waited for is there."""
+        self._said, self._last = 0, self._clock()
+
+
+def tell(text: str) -> None:
+    """Print a line for the log."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def last_line(path: Path) -> str:
+    """Return the last line of a log that says something; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - 4000, 0))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if line), "")

@@ -1,0 +1,235 @@
+"""What is refused when a run on Slurm begins: misspelt words of the profile, and what the cluster does not have.
+
+Snakemake takes any name for a resource and drops sections that it does not know; Slurm lets a job that it can never
+start wait for ever. Each of these costs a user a night, and here one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distillery.cluster.slurm import commands, keys
+from distillery.cluster.slurm.fitting import most_memory
+from distillery.cluster.slurm.growth import Ceiling
+from distillery.cluster.slurm.partitions import Partition, partitions, with_gpus
+from distillery.cluster.slurm.profile import read_profile
+from distillery.cluster.slurm.site import request
+from distillery.cluster.slurm.sizes import Sample, refusals, shape_of
+from distillery.errors import DistilleryError
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a profile and the command line have set.
+
+    Attributes:
+        sections: The profiles, by name.
+        defaults: Names of default resources.
+        of_rules: Names of resources that were set for a rule.
+        named_rules: Places and rules that were named there.
+        rules: Rules of the workflow, each with the names of its own resources.
+        free: Names of resources that the user has defined as limits of their own.
+    """
+
+    sections: Mapping[str, Mapping[str, Any]]
+    defaults: tuple[str, ...]
+    of_rules: Mapping[str, tuple[str, ...]]
+    named_rules: tuple[tuple[str, str], ...]
+    rules: Mapping[str, tuple[str, ...]]
+    free: tuple[str, ...] = ()
+
+
+def require_site(snakemake: Any, words: Sequence[str] | None = None) -> dict[str, Ceiling]:
+    """Refuse a run on Slurm that could not end well.
+
+    Args:
+        snakemake: Snakemake's object ``workflow``, when a run begins.
+        words: Snakemake's command line; this process's by default.
+
+    Returns:
+        The most that the partitions of its rules allow a job.
+
+    Raises:
+        DistilleryError: One line for each thing to mend.
+    """
+    limits: dict[str, Ceiling] = {}
+    on_slurm = getattr(snakemake.executor_plugin, "name", "") == "slurm"
+    problems = list(misspelt(_settings(snakemake, sys.argv[1:] if words is None else words)))
+    if on_slurm and not commands.available():
+        problems.append(
+            "executor: slurm, but Slurm's commands are not here; run this on a login node, or use profiles/local"
+        )
+    elif on_slurm:
+        samples, known = _samples(snakemake), partitions()
+        given = snakemake.executor_settings
+        wrong = unable(samples, known)
+        # A job that cannot be right needs no question to Slurm, whose answer would name one of the faults again.
+        wrong = wrong or [f"rule {rule}: {what}" for rule, what in refusals(samples, known)]
+        problems += [*wrong, *deaf(given.status_command), *nameless(given.jobname_prefix)]
+        limits = ceilings(samples, known, snakemake.group_settings.overwrite_groups or {})
+    if problems:
+        raise DistilleryError("\n".join(problems))
+    return limits
+
+
+def deaf(status_command: str | None) -> Iterator[str]:
+    """Yield a line if the command that Snakemake asks after its jobs does not answer: it would wait for ever.
+
+    Args:
+        status_command: That command, ``sacct`` or ``squeue``.
+    """
+    if status_command != "sacct":
+        return
+    try:
+        commands.call(["sacct", "--noheader", "--allocations", "--starttime=now"])
+    except DistilleryError as error:
+        yield (
+            f"slurm-status-command: sacct does not answer here ({str(error).removeprefix('sacct --noheader: ')}); "
+            "set it to squeue in the profile, or run distillery setup-cluster, which does"
+        )
+
+
+def nameless(prefix: str | None) -> Iterator[str]:
+    """Yield a line if the names of Snakemake's jobs do not begin as ours do: nobody would find them after a crash.
+
+    Args:
+        prefix: What their names begin with.
+    """
+    if not (prefix or "").startswith(commands.PREFIX):
+        yield (
+            f"slurm-jobname-prefix: set it to {commands.PREFIX} in the profile, or distillery resume and status do not "
+            "find the jobs of this run"
+        )
+
+
+def ceilings(
+    samples: Sequence[Sample], known: Mapping[str, Partition], groups: Mapping[str, str]
+) -> dict[str, Ceiling]:
+    """Return the most that a job of each rule may ask for.
+
+    Args:
+        samples: Jobs that are going to be sent.
+        known: The cluster's partitions.
+        groups: The group of each rule that has one. Jobs of a group are one job, whose request is at most their sum.
+    """
+    sizes = Counter(groups.values())
+    found: dict[str, Ceiling] = {}
+    for sample in samples:
+        partition, shape = request(sample.resources).where(known), shape_of(sample.resources)
+        if partition is not None:
+            memory = most_memory(partition.sizes, shape.tasks, shape.cores) if partition.sizes else 0
+            members = sizes.get(groups.get(sample.rule, ""), 1)
+            share = shape.cores if sample.resources.get("mem_mb_per_cpu") else 1
+            minutes = None if partition.minutes is None else partition.minutes / members
+            ceiling = Ceiling(minutes, memory / (members * share) or None)
+            found[sample.rule] = ceiling.within(found.get(sample.rule, Ceiling()))
+    return found
+
+
+def misspelt(settings: Settings) -> Iterator[str]:
+    """Yield a line for each section, rule and resource that nobody knows."""
+    for name, content in settings.sections.items():
+        yield from (f"{name}: {line}" for line in keys.unknown_sections(content))
+    own = {*settings.free, *(resource for resources in settings.rules.values() for resource in resources)}
+    places = [("default-resources", settings.defaults)]
+    places += [(f"set-resources.{rule}", resources) for rule, resources in settings.of_rules.items()]
+    for place, resources in places:
+        for resource in resources:
+            if line := keys.unknown_resource(place, resource, own):
+                yield line
+    for place, rule in settings.named_rules:
+        if line := keys.unknown_rule(place, rule, settings.rules):
+            yield line
+
+
+def unable(samples: Sequence[Sample], known: Mapping[str, Partition]) -> list[str]:
+    """Return a line for each kind of job that Slurm would refuse, or never start.
+
+    Args:
+        samples: Jobs that are going to be sent.
+        known: The cluster's partitions.
+    """
+    rules: dict[str, list[str]] = {}
+    for sample in samples:
+        for problem in _unable(sample, known):
+            named = rules.setdefault(problem, [])
+            if sample.rule not in named:
+                named.append(sample.rule)
+    return [f"{'rule' if len(named) == 1 else 'rules'} {', '.join(named)}: {what}" for what, named in rules.items()]
+
+
+def _unable(sample: Sample, known: Mapping[str, Partition]) -> Iterator[str]:
+    asked = request(sample.resources)
+    if asked.wants_gpu:
+        if sample.resources.get("tasks"):
+            yield "has gpu or gres, and tasks, which becomes --ntasks-per-gpu; take tasks out"
+        if asked.gpu is not None and "gpu" in (asked.gres or ""):
+            yield "has gpu and gres; keep the one that your cluster knows"
+    partition = asked.where(known)
+    if partition is None:
+        if asked.partition is not None and "," not in asked.partition:
+            names = ", ".join(sorted(known))
+            yield f"there is no partition {asked.partition}; set slurm_partition to one of {names}"
+        return
+    if not partition.up:
+        yield f"partition {partition.name} is closed (sinfo); set slurm_partition to another one"
+    if asked.wants_gpu and not partition.gpus:
+        where = ", ".join(with_gpus(known))
+        hint = f"in set-resources: {sample.rule} set slurm_partition to {where}" if where else "set gpu to 0"
+        yield f"asks for a GPU, but partition {partition.name} has none; {hint}"
+    if asked.minutes and partition.minutes and asked.minutes > partition.minutes:
+        yield (
+            f"asks for {asked.minutes:g} min, but partition {partition.name} allows {partition.minutes:g}; "
+            f"in set-resources: {sample.rule} set runtime, or slurm_partition"
+        )
+
+
+def _settings(snakemake: Any, words: Sequence[str]) -> Settings:
+    given, groups = snakemake.resource_settings, snakemake.group_settings
+    named = [("set-resources", rule) for rule in given.overwrite_resources or {}]
+    named += [("set-threads", rule) for rule in given.overwrite_threads or {}]
+    named += [("groups", rule) for rule in groups.overwrite_groups or {}]
+    return Settings(
+        sections={str(path): read_profile(path) for path in profiles(words)},
+        defaults=tuple(given.default_resources or ()),
+        of_rules={rule: tuple(resources) for rule, resources in (given.overwrite_resources or {}).items()},
+        named_rules=tuple(named),
+        rules={rule.name: _own(rule, given) for rule in snakemake.rules},
+        free=tuple(given.resources or ()),
+    )
+
+
+def _own(rule: Any, given: Any) -> tuple[str, ...]:
+    """Return the resources of a rule that stand in the workflow: Snakemake has merged what was set into them."""
+    merged = {*(given.default_resources or ()), *(given.overwrite_resources or {}).get(rule.name, ())}
+    return tuple(name for name in rule.resources if name not in merged)
+
+
+def profiles(words: Sequence[str]) -> list[Path]:
+    """Return the files of the profiles that a command line names, as Snakemake finds them."""
+    from snakemake.cli import get_profile_dir  # type: ignore[import-untyped]
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--profile", action="append")
+    parser.add_argument("--workflow-profile", action="append")
+    named, _ = parser.parse_known_args(list(words))
+    own = os.environ.get("SNAKEMAKE_PROFILE")
+    names = [*(named.profile or ([own] if own else [])), *(named.workflow_profile or [])]
+    return [found[1] for name in names if name != "none" and (found := get_profile_dir(name)) is not None]
+
+
+def _samples(snakemake: Any) -> list[Sample]:
+    """Return a job of each rule and experiment that needs to run; looking at all would take long in a large sweep."""
+    found: dict[tuple[str, str], Sample] = {}
+    for job in snakemake.dag.needrun_jobs():
+        place = (job.rule.name, str(getattr(job.wildcards, "experiment", "")))
+        if place not in found and not job.is_local:
+            found[place] = Sample(job.rule.name, dict(job.resources.items()))
+    return list(found.values())

@@ -1,0 +1,112 @@
+"""Wishes of a user for a profile, and the choice of the rest such that jobs fit on the cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+from distillery.cluster.slurm.findings import Finding
+from distillery.cluster.slurm.fitting import most_memory, places
+from distillery.cluster.slurm.partitions import Nodes, Partition
+from distillery.workflow.resources import SCHEDULER, SIMULATING, WORKER
+from distillery.workflow.settings import DaskSettings, DistillationSettings, ExecutionSettings
+
+_EXECUTION = ("config", "execution")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wishes:
+    """Wishes of a user for a cluster; None keeps the value of the shipped profile.
+
+    Attributes:
+        partition: Where jobs go.
+        account: Who pays.
+        gpu_partition: Where trainings go.
+        gpu: ``gpu`` (--gpus=1), ``gres`` or ``gres:<type>`` (--gres=gpu:<type>:1), or ``none``.
+        constraint: Features that nodes must have.
+        qos: Quality of service.
+        launcher: What starts MPI ranks.
+        ranks: MPI ranks of a simulation.
+        nodes: Nodes to spread them over.
+        cluster: Kind of Dask cluster.
+        workers: Dask workers of a distilling job.
+        modules: Environment modules that jobs load.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    gpu_partition: str | None = None
+    gpu: str | None = None
+    constraint: str | None = None
+    qos: str | None = None
+    launcher: str | None = None
+    ranks: int | None = None
+    nodes: int | None = None
+    cluster: str | None = None
+    workers: int | None = None
+    modules: tuple[str, ...] = ()
+
+
+def fitted(execution: ExecutionSettings, wishes: Wishes, place: Partition) -> Iterator[Finding]:
+    """Yield settings with which simulations and fits fit on the nodes; those of the user are kept.
+
+    Args:
+        execution: What the profile would ask for.
+        wishes: What the user asks for.
+        place: The partition of these jobs.
+    """
+    if not place.sizes:
+        return
+    if wishes.ranks is None and wishes.nodes is None and execution.launcher != "mpiexec":
+        nodes, ranks = ranks_that_fit(place.sizes, execution.nodes, execution.ranks)
+        if (nodes, ranks) != (execution.nodes, execution.ranks):
+            text = f"{ranks} on {nodes} node{'s' * (nodes > 1)}, for that is what {place.name} has room for"
+            yield Finding("ok", "ranks", text, ((*_EXECUTION, "ranks"), ranks))
+            yield Finding("ok", "nodes", f"{nodes} for a simulation", ((*_EXECUTION, "nodes"), nodes))
+    if wishes.workers is not None or execution.dask.cluster == "address":
+        return
+    memory = execution.dask.memory_mb or DistillationSettings().memory_mb + WORKER
+    workers = workers_that_fit(place.sizes, execution.dask, memory)
+    if workers == 0:
+        memory = max(most_memory(place.sizes, 1, execution.dask.cores) - SCHEDULER, 256)
+        workers = max(workers_that_fit(place.sizes, execution.dask, memory), 1)
+        text = f"{memory:,} MB for a worker, which is all that a node of {place.name} has"
+        text = f"{text}; set distillation: memory_mb to {max(memory - WORKER, 256):,} or less in your configuration"
+        yield Finding("warning", "memory", text, ((*_EXECUTION, "dask", "memory_mb"), memory))
+    if workers != execution.dask.workers:
+        text = f"{workers} of {memory:,} MB at the same time, for that is what {place.name} has room for"
+        yield Finding("ok", "Dask workers", text, ((*_EXECUTION, "dask", "workers"), workers))
+
+
+def ranks_that_fit(sizes: Sequence[Nodes], nodes: int, ranks: int) -> tuple[int, int]:
+    """Return the nodes and ranks of a simulation, at most those given: equally many ranks on every node."""
+    # More nodes of a size than there are ranks are of no use.
+    single = [dataclasses.replace(size, count=1) for size in sizes for _ in range(min(size.count, ranks))]
+    room = sorted((places([node], 1, SIMULATING) for node in single), reverse=True)
+    used = min(nodes, ranks, len(room))
+    while used > 1 and not room[used - 1]:
+        used -= 1
+    return used, max(min(ranks // used, room[used - 1]), 1) * used
+
+
+def workers_that_fit(sizes: Sequence[Nodes], dask: DaskSettings, memory_mb: int) -> int:
+    """Return how many workers a distilling job can have, at most those given; 0 where none fits.
+
+    Args:
+        sizes: The nodes.
+        dask: Kind of cluster, workers, and cores of a worker.
+        memory_mb: Memory of a worker in MB.
+    """
+    for workers in range(dask.workers, 0, -1):
+        match dask.cluster:
+            case "allocation":
+                fits = places(sizes, dask.cores, memory_mb + math.ceil(SCHEDULER / workers)) >= workers
+            case "local":
+                fits = places(sizes, workers * dask.cores, SCHEDULER + workers * memory_mb) >= 1
+            case _:
+                # Each is a job of its own: those without room wait for their turn.
+                fits = places(sizes, dask.cores, memory_mb) >= 1
+        if fits:
+            return workers
+    return 0

@@ -1,1 +1,0 @@
-"""Collecting: from the outcomes of all cells to one store, and the ways to ask it."""

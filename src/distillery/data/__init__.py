@@ -1,0 +1,1 @@
+"""Trajectories: one container, reading and writing."""

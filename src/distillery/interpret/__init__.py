@@ -1,1 +1,0 @@
-"""Stage three: what the messages of a trained network say about the law."""

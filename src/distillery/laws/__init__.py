@@ -1,0 +1,1 @@
+"""Laws in place of a network: composed from expressions, chosen and refitted by data, simplified."""

@@ -1,0 +1,83 @@
+"""Cases of a law that its data do not ask for: where one of them for all is no worse, it stands for all.
+
+Symbolic regression also puts a case where there is nothing but the noise of a network, around the thousandth of bodies
+with the largest masses, say. Accelerations and velocities tell: there, such a case is an error. What a case is worth is
+the mean of the errors that it saves, and it stays where that is beyond the mean's standard error over simulations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import sympy
+from jaxtyping import Float
+
+from distillery.errors import DistilleryError
+from distillery.laws.compose import composed, composed_energies
+from distillery.laws.law import Law
+from distillery.laws.problem import Data, Problem
+from distillery.laws.refit import Fit, refit
+from distillery.util.budget import OutOfBudget
+from distillery.workflow.settings import ReplacementSettings
+
+# Standard errors beyond which a mean is no chance, and the share of the typical acceleration that is rounding.
+_BEYOND, _ROUNDING = 2.0, 1e-7
+
+
+def without_needless_cases(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+    """Return a fit of the law with as few cases as are no worse.
+
+    Args:
+        fit: The fitted law.
+        data: What it was fitted to.
+        settings: Loss and starts.
+        draws: Source of starts.
+    """
+    known = by_simulation(fit.law, data)
+    found: list[tuple[float, Fit]] = []
+    for law in one_case_less(fit.law, data):
+        try:
+            other = refit(law, data, settings, draws)
+        except DistilleryError:
+            continue
+        except OutOfBudget:
+            break
+        lost = by_simulation(other.law, data) - known
+        if lost.mean() <= max(_BEYOND * lost.std() / np.sqrt(len(lost)), _ROUNDING):
+            found.append((float(lost.mean()), other))
+    if not found:
+        return fit
+    _, best = min(found, key=lambda one: one[0])
+    return without_needless_cases(best, data, settings, draws)
+
+
+def by_simulation(law: Law, data: Data) -> Float[np.ndarray, " simulation"]:
+    """Return the mean absolute error of a law in each simulation, in typical accelerations (and velocities)."""
+    problem = Problem(law, data, ())
+    off = np.abs(problem.residual(np.zeros(0))).reshape(problem.shape).mean(axis=(0, 2))
+    _, number = np.unique(data.simulation, return_inverse=True)
+    return np.asarray(np.bincount(number, weights=off) / np.bincount(number))
+
+
+def one_case_less(law: Law, data: Data) -> Iterator[Law]:
+    """Yield the laws that know one distinction less, each time with another of its cases for all.
+
+    Args:
+        law: The law; what its components distinguish by the same conditions is one distinction.
+        data: What it was fitted to.
+    """
+    messages, nodes, energies = (law.filled(part) for part in (law.messages, law.nodes, law.energies))
+    pieces = {piece for part in energies or (*messages, *nodes) for piece in part.atoms(sympy.Piecewise)}
+    alike: dict[tuple[sympy.Basic, ...], list[sympy.Piecewise]] = {}
+    for piece in sorted(pieces, key=str):
+        alike.setdefault(tuple(where for _, where in piece.args), []).append(piece)
+    for conditions, own in alike.items():
+        for number in range(len(conditions)):
+            put = {piece: piece.args[number][0] for piece in own}
+            if energies:
+                pair, body = (energy.xreplace(put) for energy in energies)
+                yield composed_energies(pair, body, law.dim, data.unit_charges)
+            else:
+                sent, given = ([e.xreplace(put) for e in part] for part in (messages, nodes))
+                yield composed(sent, given, data.arriving, data.unit_charges)

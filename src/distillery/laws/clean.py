@@ -1,0 +1,176 @@
+"""The clean form of a law: constants that agree with simple numbers within their errors are these numbers.
+
+Cases that the data do not ask for go first (``replace.cases``), then what agrees with zero, one constant after another:
+two that can stand for each other may both agree with zero as long as the other is there. What remains may have become
+one law for all axes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+import sympy
+
+from distillery.laws.branches import without_needless_cases
+from distillery.laws.compose import composed
+from distillery.laws.law import Law, sums
+from distillery.laws.problem import Data
+from distillery.laws.refit import EVALUATIONS, Fit, refit
+from distillery.laws.sharing import as_vector
+from distillery.laws.threshold import with_thresholds
+from distillery.physics import formula
+from distillery.util.budget import OutOfBudget
+from distillery.workflow.settings import ReplacementSettings
+
+# Simplest first: of two numbers that agree, the one that stands earlier is taken.
+SIMPLE = tuple(Fraction(n, d) for d in (1, 2, 3, 4) for n in range(1, 11) if d == 1 or (n < 2 * d and n % d))
+# Standard errors within which numbers agree, and the largest relative error with which a number says anything.
+_WITHIN, _SHARP = 3.0, 0.03
+# Of the typical acceleration, and of a constant: what is smaller is rounding of the stored trajectories.
+_ROUNDING = 1e-6
+# How much more a law may cost that is one for all axes.
+_DEARER = 1.1
+
+
+def simple_number(value: float, error: float) -> Fraction | None:
+    """Return the simple number with which a constant agrees, if there is one; 0 is not among them.
+
+    Args:
+        value: The constant.
+        error: Its standard error.
+    """
+    within = max(_WITHIN * error, _ROUNDING * abs(value))
+    if within > _SHARP * abs(value):
+        return None
+    agreeing = [number for number in SIMPLE if abs(abs(value) - float(number)) <= within]
+    return (agreeing[0] if value > 0 else -agreeing[0]) if agreeing else None
+
+
+def fitted(
+    law: Law,
+    data: Data,
+    settings: ReplacementSettings,
+    draws: np.random.Generator,
+    evaluations: int = EVALUATIONS,
+) -> Fit:
+    """Fit a law's constants, shared by all axes where its components have one form and the data do not object.
+
+    Args:
+        law: The law with the constants to start from.
+        data: The graphs.
+        settings: Loss and starts.
+        draws: Source of starts.
+        evaluations: How often the law is evaluated at most, from each start.
+
+    Raises:
+        SingularError: The law is not finite on the data.
+        OutOfBudget: The budget was spent before.
+    """
+
+    def fit(form: Law) -> Fit:
+        return with_thresholds(refit(form, data, settings, draws, evaluations), data, settings, draws)
+
+    separate = fit(law)
+    vector = as_vector(separate.law)
+    if vector is None:
+        return separate
+    try:
+        shared = fit(vector)
+    except OutOfBudget:
+        return separate
+    return shared if shared.cost <= _DEARER * separate.cost + _ROUNDING**2 else separate
+
+
+def cleaned(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+    """Return the clean form of a fitted law, with what remains of its constants fitted again.
+
+    Where the budget ends, the last form that was fitted is returned.
+
+    Args:
+        fit: The fitted law.
+        data: What it was fitted to.
+        settings: Loss and starts.
+        draws: Source of starts.
+    """
+    once = settings.model_copy(update={"starts": 1})
+    fit = _without_zeros(without_needless_cases(fit, data, once, draws), data, once, draws)
+    try:
+        whole = recomposed(fit.law, data)
+        if whole is not None:
+            fit = _without_zeros(fitted(whole, data, once, draws), data, once, draws)
+        fit = fit if fit.law.shared else fitted(fit.law, data, once, draws)
+        return _with_simple_numbers(fit, data, once, draws)
+    except OutOfBudget:
+        return fit
+
+
+def _with_simple_numbers(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+    numbers = {name: simple_number(fit.law.constants[name], error) for name, error in fit.errors.items()}
+    found = {name: number for name, number in numbers.items() if number is not None}
+    return refit(_with_number(fit.law, found), data, settings, draws) if found else fit
+
+
+def recomposed(law: Law, data: Data) -> Law | None:
+    """Return a law whose nodes have become linear in what arrives as one that has no nodes of its own.
+
+    Args:
+        law: A law that kept its nodes beside its messages; without some of its constants they may be simpler now.
+        data: What it is fitted to.
+
+    Returns:
+        The law with new constants; None where there is nothing to put together, or nodes are not linear.
+    """
+    if law.energies or law.added:
+        return None
+    silent = {s: sympy.Integer(0) for s, m in zip(sums(len(law.messages)), law.messages, strict=True) if m == 0}
+    nodes = [node.xreplace(silent) for node in law.filled(law.nodes)]
+    found = composed(law.filled(law.messages), nodes, data.arriving, data.unit_charges)
+    return found if found.added else None
+
+
+def _without_zeros(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+    with contextlib.suppress(OutOfBudget):
+        while (name := _least(fit)) is not None:
+            fit = refit(_with_number(fit.law, {name: Fraction(0)}), data, settings, draws)
+    return fit
+
+
+def _least(fit: Fit) -> str | None:
+    """Return the constant that agrees best with zero, if one does that is not the last."""
+    agree = {
+        name: abs(fit.law.constants[name]) / max(error, 1e-300)
+        for name, error in fit.errors.items()
+        if abs(fit.law.constants[name]) <= _WITHIN * error or fit.shares[name] <= _ROUNDING
+    }
+    return min(agree, key=lambda name: agree[name]) if agree and len(fit.law.constants) > 1 else None
+
+
+def _with_number(law: Law, numbers: dict[str, Fraction]) -> Law:
+    """Return a law with exact numbers in the place of constants."""
+    put = {formula.symbol(name): sympy.Rational(n.numerator, n.denominator) for name, n in numbers.items()}
+
+    def of(expressions: tuple[sympy.Expr, ...]) -> tuple[sympy.Expr, ...]:
+        return tuple(expression.xreplace(put) for expression in expressions)
+
+    found = dataclasses.replace(
+        law,
+        messages=of(law.messages),
+        nodes=of(law.nodes),
+        velocities=of(law.velocities),
+        energies=of(law.energies),
+        constants={name: value for name, value in law.constants.items() if name not in numbers},
+    )
+    used = {s.name for e in (*found.messages, *found.nodes, *found.velocities) for s in e.free_symbols}
+    # What of an energy acts on nothing, as a case that is constant, is anything: nothing is the simplest.
+    idle = {formula.symbol(name): sympy.Float(value) for name, value in found.constants.items() if name not in used}
+    zeros = dict.fromkeys(idle, sympy.Integer(0))
+    energies = [(energy.xreplace(zeros), energy.xreplace(idle)) for energy in found.energies]
+    return dataclasses.replace(
+        found,
+        # Within a logarithm, say, nothing is no number.
+        energies=tuple(own if empty.has(sympy.nan, sympy.zoo, sympy.oo) else empty for empty, own in energies),
+        constants={name: value for name, value in found.constants.items() if name in used},
+    )

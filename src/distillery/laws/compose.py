@@ -1,0 +1,126 @@
+"""Expressions of messages and of nodes, put together to one law in which every constant can be told from the others.
+
+What an expression of a message and that of a node model say together is not what each says alone: messages are known
+up to what the node undoes, so their scale and that of the node cannot be told apart, nor an offset of messages from one
+of nodes. Where a node model is linear in what arrives, a = α(receiver)·Σ m + β(receiver), α is put into the messages,
+and what of them the receiver alone decides goes into β, times the number of messages that arrive.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import sympy
+
+from distillery.laws.law import Law, sums
+from distillery.laws.motion import at_velocities
+from distillery.laws.terms import named, terms_of
+from distillery.networks.functions import AXES
+from distillery.physics import formula
+from distillery.symbolic.forms import multiplied_out
+
+_M, _Q, _R = (formula.symbol(name) for name in ("m", "q", "r"))
+# What a message calls its receiver's mass and charge, and what the node calls them.
+RECEIVER = {formula.symbol("m1"): _M, formula.symbol("q1"): _Q}
+_CHARGES = tuple(formula.symbol(name) for name in ("q", "q1", "q2"))
+# A composed expression is a product of two distilled ones, and may have as many terms as both have in all.
+_MOST_TERMS = 60
+
+
+def composed(
+    messages: Sequence[sympy.Expr], nodes: Sequence[sympy.Expr], arriving: int | None, unit_charges: bool
+) -> Law:
+    """Put expressions of messages and of a node model together.
+
+    Args:
+        messages: One expression for each component that arrives.
+        nodes: Accelerations in s1 …, m, q and so on, one for each dimension of space.
+        arriving: How many messages every node gets; None where that differs from node to node.
+        unit_charges: Whether all charges of the data are 1 or -1, so that a charge is its own inverse.
+
+    Returns:
+        The law with the constants that were distilled, every one with a name.
+    """
+    dim, inputs = len(nodes), sums(len(messages))
+    factors = [[sympy.diff(node, s) for s in inputs] for node in nodes]
+    receiver = set(RECEIVER.values())
+    if any(factor.free_symbols - receiver for row in factors for factor in row):
+        sent = [unit_charged(message, unit_charges) for message in messages]
+        return named(Law(dim, tuple(sent), tuple(unit_charged(node, unit_charges) for node in nodes), {}), whole=False)
+    to_receiver = {own: name for name, own in RECEIVER.items()}
+    own = [node.xreplace(dict.fromkeys(inputs, sympy.Integer(0))) for node in nodes]
+    pairs = []
+    for component, row in enumerate(factors):
+        total = sympy.Add(*(f.xreplace(to_receiver) * m for f, m in zip(row, messages, strict=True)))
+        terms = terms_of(unit_charged(total, unit_charges))
+        if arriving is not None:
+            alone = [term for term in terms if term.free_symbols <= set(RECEIVER)]
+            own[component] += arriving * sympy.Add(*alone).xreplace(RECEIVER)
+            terms = [term for term in terms if term not in alone]
+        pairs.append(sympy.Add(*terms))
+    given = [s + sympy.Add(*terms_of(unit_charged(part, unit_charges))) for s, part in zip(sums(dim), own, strict=True)]
+    return named(Law(dim, tuple(pairs), tuple(given), {}), whole=True)
+
+
+def composed_energies(pair: sympy.Expr, body: sympy.Expr, dim: int, unit_charges: bool) -> Law:
+    """Put the energies of pairs and of single bodies together; what never acts on anything is left out.
+
+    Args:
+        pair: Energy of a pair, in dx, dy (dz), r, m1, m2, q1, q2.
+        body: Energy of a single body, in px, py (pz), m, q and, where it is one of them, the position.
+        dim: Dimensions of space.
+        unit_charges: Whether all charges of the data are 1 or -1.
+
+    Returns:
+        The law with the constants that were distilled, every one with a name.
+    """
+    moving = {_R, *(formula.symbol(f"d{axis}") for axis in AXES[:dim])}
+    moved = {formula.symbol(name) for axis in AXES[:dim] for name in (axis, f"p{axis}")}
+    acting = [
+        sympy.Add(*(term for term in terms_of(unit_charged(energy, unit_charges)) if term.free_symbols & of))
+        for energy, of in ((pair, moving), (body, moved))
+    ]
+    law = named(Law(dim, (), (), {}, energies=tuple(acting)), whole=True)
+    return by_hamilton(law)
+
+
+def by_hamilton(law: Law) -> Law:
+    """Return a Hamiltonian law with its messages, accelerations and velocities, derived from its energies.
+
+    The energy of a pair is the mean of what its expression says either way round (see ``verify.composed``).
+    Accelerations are those of bodies with the kinetic energy p²/2m; ``motion.moved`` asks what the energy has.
+    """
+    pair, body = law.energies
+    axes = AXES[: law.dim]
+    back: dict[Any, Any] = {formula.symbol(f"d{axis}"): -formula.symbol(f"d{axis}") for axis in axes}
+    for name in ("m", "q"):
+        one, two = formula.symbol(f"{name}1"), formula.symbol(f"{name}2")
+        back |= {one: two, two: one}
+    messages, nodes, velocities = [], [], []
+    for s, axis in zip(sums(law.dim), axes, strict=True):
+        delta = formula.symbol(f"d{axis}")
+        slope = sympy.diff(pair, delta) + sympy.diff(pair, _R) * delta / _R
+        both = -(slope - slope.xreplace(back)) / 2 / formula.symbol("m1")
+        messages.append(sympy.Add(*terms_of(both)))
+        nodes.append(at_velocities(s - sympy.diff(body, formula.symbol(axis)) / _M, law.dim))
+        velocities.append(sympy.diff(body, formula.symbol(f"p{axis}")))
+    return dataclasses.replace(law, messages=tuple(messages), nodes=tuple(nodes), velocities=tuple(velocities))
+
+
+def unit_charged(expression: sympy.Expr, unit_charges: bool) -> sympy.Expr:
+    """Return an expression multiplied out, with even powers of charges left out where charges are 1 or -1.
+
+    Args:
+        expression: Any expression.
+        unit_charges: Whether all charges are 1 or -1.
+    """
+    found = multiplied_out(expression, _MOST_TERMS)
+    found = expression if found is None else found
+    if unit_charges:
+        found = found.replace(
+            lambda node: isinstance(node, sympy.Pow) and node.base in _CHARGES and node.exp.is_Integer,
+            lambda node: node.base ** (int(node.exp) % 2),
+        )
+    return found

@@ -1,0 +1,125 @@
+"""Half a network and half expressions: where does the error come from, the messages or the nodes?
+
+An expression of messages speaks of the components that were read of a network's messages, their gauge fixed. To give
+it to the network's own node function, each receiver's gauge is put back in, and whole messages are what they are on
+average where these components have these values (linear regression): exact for messages that have no other components.
+A Hamiltonian network's nodes are its energies of single bodies: how bodies move by what its pairs do, and what they do
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import sympy
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distillery.data.graph import edges_of
+from distillery.messages.gauge import Reading
+from distillery.messages.samples import node_model
+from distillery.networks.batches import Graphs
+from distillery.networks.functions import node_names
+from distillery.networks.hamiltonian import HamiltonianNetwork
+from distillery.networks.network import Network
+from distillery.physics import formula
+from distillery.validation.composed import HeldOut, arriving, errors, moved_by_energy, through_energies
+from distillery.workflow.cell import Cell
+from distillery.workflow.stages.interpret import load_network, reading_of
+from distillery.workflow.sweep import Sweep
+
+Errors = dict[str, float | None]
+# Snapshots whose messages tell what whole messages are like.
+_REGRESSED = 1000
+
+
+@torch.no_grad()
+def network_errors(
+    sweep: Sweep,
+    cell: Cell,
+    graphs: HeldOut,
+    messages: Sequence[sympy.Expr] | None,
+    nodes: Sequence[sympy.Expr] | None,
+) -> dict[str, Errors]:
+    """Return mean and median errors of a cell's network, and of the network with expressions in place of a part of it.
+
+    Args:
+        sweep: The sweep.
+        cell: The cell; it has a network.
+        graphs: Held-out graphs.
+        messages: The chosen expressions of messages, or the energy of a pair; None where one is missing.
+        nodes: Those of nodes, or the energy of a body.
+
+    Returns:
+        ``network``; ``messages``, with expressions for messages; ``nodes``, with expressions for nodes.
+
+    Raises:
+        DistilleryError: Weights, samples or trajectories are missing or damaged.
+    """
+    network = load_network(sweep, cell)
+    rows = _rows(graphs)
+    if isinstance(network, HamiltonianNetwork):
+        return _of_energies(network, rows, graphs, messages, nodes)
+    reading = reading_of(sweep, cell, network)
+    features, flat = node_model(network, reading, sweep.system(cell.experiment), rows)
+    found = {"network": errors(graphs, flat.reshape(graphs.acceleration.shape))}
+    if nodes is not None:
+        names = node_names(sweep.model(cell), sweep.system(cell.experiment), cell.experiment.dim)
+        values = dict(zip(names, features.T, strict=True))
+        given = [np.broadcast_to(formula.evaluate(node, values), len(features)) for node in nodes]
+        found["nodes"] = errors(graphs, np.stack(given, axis=-1).reshape(graphs.acceleration.shape))
+    if messages is not None:
+        whole = _whole_messages(network, reading, rows, graphs, messages)
+        accelerations = network.accelerations(_tensor(rows.nodes), _tensor(whole))[0].double().numpy()
+        found["messages"] = errors(graphs, accelerations)
+    return found
+
+
+def _rows(graphs: HeldOut) -> Graphs:
+    per_body = np.stack([graphs.charge, graphs.mass], axis=-1)
+    return Graphs(np.concatenate([graphs.position, graphs.velocity, per_body], axis=-1), graphs.acceleration)
+
+
+def _whole_messages(
+    network: Network, reading: Reading, rows: Graphs, graphs: HeldOut, expressions: Sequence[sympy.Expr]
+) -> Float[np.ndarray, "row message"]:
+    """Return sums of whole messages at every body, as far as expressions of some components tell."""
+    bodies = rows.nodes.shape[1]
+    sums = arriving(graphs, expressions)
+    read = np.stack([sums[f"s{k + 1}"] for k in range(len(expressions))], axis=-1)
+    count = np.bincount(graphs.receivers, minlength=bodies).astype(np.float64)
+    if reading.gauge is not None:
+        offset, factor = reading.gauge.of(network, reading.axes, rows.nodes.reshape(-1, rows.nodes.shape[-1]))
+        read = read * factor.reshape(*read.shape[:2], 1) + count[:, None] * offset.reshape(read.shape)
+    known = network.messages(_tensor(rows.nodes[:_REGRESSED]))[0].double().numpy()
+    inputs = np.column_stack([known @ reading.axes, np.ones(len(known))])
+    weights = np.linalg.lstsq(inputs, known, rcond=None)[0]
+    whole = np.concatenate([read, np.broadcast_to(count[:, None], (*read.shape[:2], 1))], axis=-1) @ weights
+    return whole.reshape(-1, whole.shape[-1])
+
+
+def _of_energies(
+    network: HamiltonianNetwork,
+    rows: Graphs,
+    graphs: HeldOut,
+    messages: Sequence[sympy.Expr] | None,
+    nodes: Sequence[sympy.Expr] | None,
+) -> dict[str, Errors]:
+    bodies, dim = rows.nodes.shape[1], graphs.position.shape[-1]
+    whole = network(_tensor(rows.nodes)).acceleration[0].double().numpy()
+    senders, receivers = edges_of(network.graph, bodies)
+    ends = [_tensor(rows.nodes[:, side].reshape(-1, rows.nodes.shape[-1])) for side in (receivers, senders)]
+    force = network.message_of(*ends)[0].double().numpy().reshape(len(rows.nodes), len(receivers), dim)
+    pairs = np.stack([graphs.summed(force[..., k], receivers) for k in range(dim)], axis=-1) / graphs.mass[..., None]
+    found = {"network": errors(graphs, whole)}
+    if messages is not None:
+        found["messages"] = errors(graphs, whole - pairs + through_energies(graphs, messages[0], None))
+    if nodes is not None:
+        found["nodes"] = errors(graphs, moved_by_energy(graphs, pairs * graphs.mass[..., None], nodes[0]))
+    return found
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))[None]

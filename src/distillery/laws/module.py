@@ -1,0 +1,130 @@
+"""A law as a PyTorch module whose constants can be trained further; nothing else of the package needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import sympy
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from distillery.data.graph import edges_of
+from distillery.errors import DistilleryError
+from distillery.laws.law import Law, read_graph, read_law
+from distillery.laws.motion import moved
+from distillery.networks.functions import AXES, feature_names
+from distillery.physics import formula
+
+
+class LawModule(nn.Module):
+    """A law that maps graphs to accelerations; expressions are evaluated by walking their trees, no code is made.
+
+    Attributes:
+        law: The law with the constants that it was made with.
+        constants: Their trainable values in float64, by name.
+    """
+
+    def __init__(self, law: Law, graph: str = "complete"):
+        """Make a module of a law.
+
+        Args:
+            law: The law.
+            graph: The kind of graph, see ``graph.edges_of``.
+
+        Raises:
+            DistilleryError: The kind of graph is not known.
+        """
+        super().__init__()
+        edges_of(graph, 2)
+        self.law, self.graph, self._nodes = law, graph, moved(law)
+        values = {name: nn.Parameter(torch.tensor(value, dtype=torch.float64)) for name, value in law.constants.items()}
+        self.constants = nn.ParameterDict(values)
+
+    def forward(self, nodes: Float[Tensor, "graph body feature"]) -> Float[Tensor, "graph body dim"]:
+        """Return the accelerations of all bodies.
+
+        Args:
+            nodes: Position, velocity, charge, mass of every body (dimensionless), as networks are given them.
+        """
+        nodes, dim = nodes.double(), self.law.dim
+        senders, receivers = (torch.from_numpy(side).to(nodes.device) for side in edges_of(self.graph, nodes.shape[1]))
+        delta = nodes[:, receivers, :dim] - nodes[:, senders, :dim]
+        per_body = [nodes[:, side, column] for column in (-1, -2) for side in (receivers, senders)]
+        columns = [*delta.unbind(-1), delta.norm(dim=-1), *per_body]
+        values: dict[str, Tensor] = dict(self.constants.items())
+        along = values | dict(zip(feature_names(dim), columns, strict=True))
+        state = values | {"m": nodes[..., -1], "q": nodes[..., -2]}
+        for k, axis in enumerate(AXES[:dim]):
+            state |= {axis: nodes[..., k], f"v{axis}": nodes[..., dim + k]}
+        for k, message in enumerate(self.law.messages):
+            sent = torch.as_tensor(evaluate(message, along), dtype=torch.float64).expand(delta.shape[:2])
+            state[f"s{k + 1}"] = torch.zeros_like(nodes[..., 0]).index_add(1, receivers, sent)
+        found = [torch.as_tensor(evaluate(node, state), dtype=torch.float64) for node in self._nodes]
+        return torch.stack([own.expand(nodes.shape[:2]) for own in found], dim=-1)
+
+
+def load_module(path: Path, graph: str | None = None) -> LawModule:
+    """Return the module of a law that the stage ``replace`` has written.
+
+    Args:
+        path: A cell's ``law.json``.
+        graph: The kind of graph; None for that of the cell (of files of earlier versions, which do not name it, the
+            complete one).
+
+    Raises:
+        DistilleryError: The file is missing, damaged or of another version.
+    """
+    return LawModule(read_law(path), graph or read_graph(path))
+
+
+def evaluate(node: Any, values: Mapping[str, Tensor]) -> Any:
+    """Evaluate an expression on tensors, as ``formula.evaluate`` does on arrays.
+
+    Raises:
+        DistilleryError: A symbol has no value, or a function is not known here.
+    """
+    if node.is_Symbol:
+        if node.name not in values:
+            raise DistilleryError(f"formula: the symbol {node.name!r} has no value here")
+        return values[node.name]
+    if node.is_Number or node.is_NumberSymbol:
+        return float(node)
+    if isinstance(node, sympy.Piecewise):
+        found: Any = torch.tensor(torch.nan, dtype=torch.float64)
+        for value, condition in reversed(node.args):
+            if condition == sympy.true:
+                found = _tensor(evaluate(value, values))
+            elif condition != sympy.false:
+                found = torch.where(evaluate(condition, values), _tensor(evaluate(value, values)), found)
+        return found
+    function = _FUNCTIONS.get(type(node))
+    if function is None:
+        raise DistilleryError(f"formula: cannot evaluate {type(node).__name__} in {node}")
+    return function([evaluate(argument, values) for argument in node.args])
+
+
+def _tensor(value: Any) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64)
+
+
+_FUNCTIONS: dict[type, Callable[[list[Any]], Any]] = {
+    sympy.Add: formula.folded(lambda a, b: a + b),
+    sympy.Mul: formula.folded(lambda a, b: a * b),
+    sympy.Pow: lambda a: a[0] ** a[1],
+    sympy.exp: lambda a: torch.exp(_tensor(a[0])),
+    sympy.log: lambda a: torch.log(_tensor(a[0])),
+    sympy.Abs: lambda a: abs(a[0]),
+    sympy.sign: lambda a: torch.sign(_tensor(a[0])),
+    sympy.Min: formula.folded(lambda a, b: torch.minimum(_tensor(a), _tensor(b))),
+    sympy.Max: formula.folded(lambda a, b: torch.maximum(_tensor(a), _tensor(b))),
+    sympy.StrictGreaterThan: lambda a: _tensor(a[0]) > _tensor(a[1]),
+    sympy.GreaterThan: lambda a: _tensor(a[0]) >= _tensor(a[1]),
+    sympy.StrictLessThan: lambda a: _tensor(a[0]) < _tensor(a[1]),
+    sympy.LessThan: lambda a: _tensor(a[0]) <= _tensor(a[1]),
+    sympy.And: formula.folded(torch.logical_and),
+    sympy.Or: formula.folded(torch.logical_or),
+    sympy.Not: lambda a: torch.logical_not(a[0]),
+}

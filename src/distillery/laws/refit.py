@@ -1,0 +1,270 @@
+"""All constants of a law fitted together to accelerations, with their standard errors.
+
+SciPy's trust-region least squares with the exact Jacobian (``replace.problem``), in float64, with every constant in
+units of what it moves. Most constants stand before terms, so the problem is all but linear and a few steps end it;
+autograd would need no derivatives by hand, but has no second-order method and no bounds on what it costs.
+
+Standard errors are those of an M-estimator with residuals that depend on each other within a simulation (the sandwich
+A⁻¹BA⁻¹, A = Σψ'JJᵀ, B = Σ over simulations of (ΣψJ)(ΣψJ)ᵀ): they hold whatever the noise is like, and of a law that is
+not quite the true one they are those of the constants that fit best.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import scipy.linalg
+import scipy.optimize
+from jaxtyping import Float
+
+from distillery.errors import DistilleryError
+from distillery.laws.law import Law
+from distillery.laws.problem import Data, Problem
+from distillery.util import budget
+from distillery.util.budget import OutOfBudget
+from distillery.workflow.settings import ReplacementSettings
+
+# A constant that has grown by this factor, or to this multiple of 1, tells of a term that the data do not want.
+_RUNAWAY = 1e3
+# Directions in which unit steps of all constants move the law by less than this share say nothing about any.
+_BLIND = 1e-7
+# Of the typical acceleration: what is smaller is rounding of the stored trajectories (float32).
+_ROUNDING = 1e-7
+EVALUATIONS = 100
+# Graphs on which starts are followed to their ends; of more, this many tell as well which end is the best.
+_ENOUGH = 5000
+
+
+class SingularError(DistilleryError):
+    """A law is not finite where there are data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Constants fitted to data.
+
+    Attributes:
+        law: The law with the fitted constants.
+        errors: Standard errors of the constants that were fitted, by name.
+        shares: Root mean square of what each constant's terms add, in typical accelerations.
+        undetermined: Constants that the data say nothing about; they keep their values.
+        running_away: Constants that grew without bound.
+        cost: Mean of the loss; residuals in typical accelerations.
+    """
+
+    law: Law
+    errors: dict[str, float]
+    shares: dict[str, float]
+    undetermined: tuple[str, ...]
+    running_away: tuple[str, ...]
+    cost: float
+
+
+def refit(
+    law: Law,
+    data: Data,
+    settings: ReplacementSettings,
+    draws: np.random.Generator,
+    evaluations: int = EVALUATIONS,
+) -> Fit:
+    """Fit all constants of a law together; a fit whose budget ends keeps the best constants that it has tried.
+
+    Args:
+        law: The law with the constants to start from.
+        data: The graphs.
+        settings: Loss and number of starts.
+        draws: Source of the other starts.
+        evaluations: How often the law is evaluated at most, from each start.
+
+    Raises:
+        SingularError: The law is not finite on the data, from whatever start.
+        OutOfBudget: The budget was spent before.
+    """
+    budget.spend()
+    names: tuple[str, ...] = tuple(law.constants)
+    undetermined: tuple[str, ...] = ()
+    while True:
+        problem = Problem(law, data, names)
+        start = np.array([law.constants[name] for name in names])
+        found = _searched(problem, law, data, start, settings, draws, evaluations) if names else _alone(problem)
+        jacobian = problem.jacobian(found.values) if names else np.zeros((found.residual.size, 0))
+        blind = _blind(jacobian) if names else []
+        if not blind:
+            break
+        # Held where they were, they leave the others a problem with one answer.
+        undetermined = (*undetermined, *(names[k] for k in blind))
+        names = tuple(name for name in names if name not in undetermined)
+    fitted = law.having(dict(zip(names, found.values.tolist(), strict=True)))
+    errors = _standard_errors(found, jacobian, problem, data)
+    size = np.sqrt(np.mean(jacobian**2, axis=0)) * np.abs(found.values)
+    away = tuple(n for n in names if abs(fitted.constants[n]) > _RUNAWAY * max(abs(law.constants[n]), 1.0))
+    return Fit(
+        fitted,
+        dict(zip(names, errors.tolist(), strict=True)),
+        dict(zip(names, size.tolist(), strict=True)),
+        undetermined,
+        away,
+        found.cost,
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Found:
+    values: Float[np.ndarray, " constant"]
+    residual: Float[np.ndarray, " residual"]
+    scale: float | None
+    cost: float
+
+    @property
+    def influence(self) -> Float[np.ndarray, "2 residual"]:
+        """The derivative of the loss by each residual, and the derivative of that."""
+        if self.scale is None:
+            return np.stack([self.residual, np.ones_like(self.residual)])
+        inside = 1 + (self.residual / self.scale) ** 2
+        return np.stack([self.residual / np.sqrt(inside), inside**-1.5])
+
+
+def _alone(problem: Problem) -> _Found:
+    nothing = np.zeros(0)
+    residual = problem.residual(nothing)
+    if not np.all(np.isfinite(residual)):
+        raise SingularError(_where(problem, residual))
+    return _Found(nothing, residual, None, float(np.mean(residual**2)) / 2)
+
+
+def _searched(
+    problem: Problem,
+    law: Law,
+    data: Data,
+    start: np.ndarray,
+    settings: ReplacementSettings,
+    draws: np.random.Generator,
+    evaluations: int,
+) -> _Found:
+    """Return the best of several starts; where there are many graphs, some of them show the way to it."""
+    count = len(data.simulation)
+    if count > _ENOUGH:
+        some = np.zeros(count, dtype=bool)
+        some[np.linspace(0, count - 1, _ENOUGH).astype(int)] = True
+        try:
+            near = _best(Problem(law, data.part(some), problem.free), start, settings, draws, evaluations).values
+            residual = problem.residual(near)
+            if np.all(np.isfinite(residual)):
+                return _solved(problem, near, _scale(residual) if settings.robust else None, evaluations)
+        except SingularError:
+            # All of them say better where the law is not finite.
+            pass
+    return _best(problem, start, settings, draws, evaluations)
+
+
+def _best(
+    problem: Problem, start: np.ndarray, settings: ReplacementSettings, draws: np.random.Generator, evaluations: int
+) -> _Found:
+    """Return the best of several starts: the given constants, and each of them multiplied by random factors."""
+    others = 0 if problem.linear else settings.starts - 1
+    found: _Found | None = None
+    scale: float | None = None
+    for number in range(others + 1):
+        if number and budget.is_spent():
+            break
+        values = start * np.exp(draws.normal(0.0, 0.5, start.shape)) if number else start
+        residual = problem.residual(values)
+        if not np.all(np.isfinite(residual)):
+            continue
+        if found is None and settings.robust:
+            scale = _scale(residual)
+        one = _solved(problem, values, scale, evaluations)
+        if found is None or one.cost < found.cost:
+            found = one
+    if found is None:
+        raise SingularError(_where(problem, problem.residual(start)))
+    if scale is None:
+        return found
+    # What is usual among errors is known only now.
+    return _solved(problem, found.values, _scale(found.residual), evaluations)
+
+
+def _solved(problem: Problem, start: np.ndarray, scale: float | None, evaluations: int) -> _Found:
+    best, least = start, np.inf
+
+    def residual(values: np.ndarray) -> np.ndarray:
+        nonlocal best, least
+        budget.spend()
+        found = problem.residual(values)
+        cost = _cost(found, scale)
+        if cost < least:
+            best, least = values.copy(), cost
+        return found
+
+    def jacobian(values: np.ndarray) -> np.ndarray:
+        budget.spend(len(problem.free))
+        return problem.jacobian(values)
+
+    loss = {"loss": "linear"} if scale is None else {"loss": "soft_l1", "f_scale": scale}
+    try:
+        answer = scipy.optimize.least_squares(
+            residual,
+            start,
+            jacobian,
+            method="trf",
+            x_scale="jac",
+            ftol=1e-14,
+            xtol=1e-14,
+            gtol=1e-14,
+            max_nfev=evaluations,
+            **loss,
+        )
+    except (ValueError, OverflowError) as error:
+        # A derivative is not finite where the law itself is.
+        raise SingularError(
+            f"cannot be fitted ({str(error).splitlines()[0]}); look for a root or a power at 0"
+        ) from None
+    except OutOfBudget:
+        found = problem.residual(best)
+        return _Found(best, found, scale, _cost(found, scale))
+    return _Found(answer.x, answer.fun, scale, float(answer.cost) / len(answer.fun))
+
+
+def _cost(residual: np.ndarray, scale: float | None) -> float:
+    """Return the mean of the loss, as SciPy has it."""
+    if scale is None:
+        return float(np.mean(residual**2)) / 2
+    return scale**2 * float(np.mean(np.sqrt(1 + (residual / scale) ** 2) - 1))
+
+
+def _scale(residual: np.ndarray) -> float:
+    return max(1.4826 * float(np.median(np.abs(residual))), _ROUNDING)
+
+
+def _blind(jacobian: Float[np.ndarray, "residual constant"]) -> list[int]:
+    """Return constants that must be held for all others to be told apart."""
+    norms = np.linalg.norm(jacobian, axis=0)
+    dead = [k for k, norm in enumerate(norms) if not norm > 0]
+    if dead:
+        return dead
+    triangle, order = scipy.linalg.qr(jacobian / norms, mode="r", pivoting=True)[:2]
+    diagonal = np.abs(np.diag(triangle))[: len(norms)]
+    return [int(order[k]) for k in np.flatnonzero(diagonal < _BLIND * diagonal[0])]
+
+
+def _standard_errors(
+    found: _Found, jacobian: Float[np.ndarray, "residual constant"], problem: Problem, data: Data
+) -> Float[np.ndarray, " constant"]:
+    slope, curvature = found.influence
+    norms = np.linalg.norm(jacobian, axis=0)
+    scaled = jacobian / norms
+    bread = np.linalg.pinv((scaled * curvature[:, None]).T @ scaled, hermitian=True)
+    _, index = np.unique(data.simulation, return_inverse=True)
+    count = int(index.max()) + 1
+    by_graph = (scaled * slope[:, None]).reshape(*problem.shape, -1).sum(axis=(0, 2))
+    by_simulation = np.zeros((count, jacobian.shape[1]))
+    np.add.at(by_simulation, index, by_graph)
+    meat = by_simulation.T @ by_simulation * count / max(count - 1, 1)
+    return np.asarray(np.sqrt(np.maximum(np.diag(bread @ meat @ bread), 0.0)) / norms)
+
+
+def _where(problem: Problem, residual: np.ndarray) -> str:
+    bad = int((~np.isfinite(residual.reshape(problem.shape))).any(axis=0).sum())
+    total = int(np.prod(problem.shape[1:]))
+    return f"is not finite for {bad} of {total} bodies; look for a division by zero or a logarithm of what is negative"

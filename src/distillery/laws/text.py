@@ -1,0 +1,157 @@
+"""A law for the eye: one line of text, a file of expressions that SymPy reads, and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sympy
+
+from distillery.laws.law import Law, sums
+from distillery.laws.terms import terms_of
+from distillery.networks.functions import AXES
+from distillery.physics import formula
+from distillery.symbolic.forms import collected
+
+_LATEX = {f"d{axis}": rf"\Delta {axis}" for axis in AXES} | {f"v{axis}": f"v_{axis}" for axis in AXES}
+_LATEX |= {f"{kind}{k}": f"{kind}_{k}" for kind in "mqs" for k in (1, 2, 3)} | {
+    f"p{axis}": f"p_{axis}" for axis in AXES
+}
+_VECTOR = "Δ"
+
+
+class _Rounded(formula.Printer):
+    """Four digits of what was fitted; exact numbers stay exact."""
+
+    def _print_Float(self, number: Any) -> str:
+        return rounded(float(number))
+
+
+def rounded(value: float) -> str:
+    """Return a number with four significant digits, its zeros kept."""
+    return f"{value:#.4g}".rstrip(".")
+
+
+def line(law: Law) -> str:
+    """Return a law on one line: the acceleration of a body, or the energy of all.
+
+    Sums go over the bodies 2 that act on body 1; Δ is the vector from 2 to 1, of length r.
+
+    Args:
+        law: The law with its constants.
+    """
+    return "; ".join(f"{left} = {right}" for left, right in _equations(law, plain, "Σ {}"))
+
+
+def latex(law: Law) -> str:
+    """Return the equations of a law in LaTeX, one line each, to stand in an ``align*`` environment."""
+    names = {"a": r"\mathbf{a}_1", "H": "H"} | {f"a{axis}": f"a_{{{axis}}}" for axis in AXES}
+    lines = [f"{names.get(left, left)} &= {right}" for left, right in _equations(law, in_latex, r"\sum_{{2}} {}")]
+    return " \\\\\n".join(lines) + "\n"
+
+
+def listing(law: Law, title: str) -> str:
+    """Return a law as lines ``name = expression`` that SymPy's parser reads, all digits kept.
+
+    Cases are written as SymPy's ``Piecewise``; what is read here is the file of ``law.as_content``.
+
+    Args:
+        law: The law.
+        title: What it is, for the first line.
+    """
+    constants = [f"{name} = {value!r}" for name, value in law.constants.items()]
+    expressions = [f"{name} = {_for_sympy(expression)}" for name, expression in named(law).items()]
+    return "\n".join([f"# {title}", f"# {line(law)}", *constants, *expressions]) + "\n"
+
+
+def named(law: Law) -> dict[str, sympy.Expr]:
+    """Return the expressions of a law by the names that its files and its page give them."""
+    parts = {"message": law.messages, "acceleration": law.nodes, "velocity": law.velocities}
+    found = {f"{name}_{k + 1}": e for name, expressions in parts.items() for k, e in enumerate(expressions)}
+    return found | dict(zip(("energy_pair", "energy_body"), law.energies, strict=False))
+
+
+class _Exact(sympy.printing.str.StrPrinter):
+    """SymPy's own text, with all digits."""
+
+    def _print_Float(self, number: Any) -> str:
+        return repr(float(number))
+
+
+def _for_sympy(expression: sympy.Expr) -> str:
+    return str(_Exact().doprint(expression))
+
+
+def _equations(law: Law, show: Any, total: str) -> list[tuple[str, str]]:
+    if law.energies:
+        pair, body = (collected(energy) for energy in law.filled(law.energies))
+        parts = [total.format(_bracketed(pair, show)) if pair != 0 else "", show(body) if body != 0 else ""]
+        return [("H", " + ".join(part for part in parts if part) or "0")]
+    messages, nodes = law.filled(law.messages), law.filled(law.nodes)
+    if not law.added:
+        return [
+            *((f"s{k + 1}", total.format(_bracketed(collected(m), show))) for k, m in enumerate(messages)),
+            *((f"a{axis}", show(node)) for axis, node in zip(AXES, nodes, strict=False)),
+        ]
+    own = [collected(node - s) for node, s in zip(nodes, sums(law.dim), strict=True)]
+    radial = radial_part(law)
+    if radial is not None and not any(own):
+        vector = formula.symbol(_VECTOR)
+        return [("a", total.format(show(_times(vector, collected(radial)))))]
+    return [
+        (
+            f"a{axis}",
+            " + ".join([total.format(_bracketed(collected(m), show))] * (m != 0) + [show(o)] * (o != 0)).replace(
+                "+ -", "- "
+            )
+            or "0",
+        )
+        for axis, m, o in zip(AXES, messages, own, strict=False)
+    ]
+
+
+def radial_part(law: Law) -> sympy.Expr | None:
+    """Return f, its constants filled in, where a pair's acceleration is f·Δ for all axes; None where it is not."""
+    if not law.added or len(law.messages) != law.dim:
+        return None
+    deltas = [formula.symbol(f"d{axis}") for axis in AXES[: law.dim]]
+    messages = zip(law.filled(law.messages), deltas, strict=True)
+    found = [_without_factor(message, delta) for message, delta in messages]
+    alike = all(part == found[0] for part in found[1:])
+    return found[0] if alike and not found[0].free_symbols & set(deltas) else None
+
+
+def _without_factor(expression: sympy.Expr, factor: sympy.Symbol) -> sympy.Expr:
+    """Return an expression divided by a factor, in each of its cases."""
+    if isinstance(expression, sympy.Piecewise):
+        return sympy.Piecewise(*((_without_factor(value, factor), where) for value, where in expression.args))
+    return sympy.Add(
+        *(_without_factor(t, factor) if isinstance(t, sympy.Piecewise) else t / factor for t in terms_of(expression))
+    )
+
+
+def _times(vector: sympy.Symbol, factor: sympy.Expr) -> sympy.Expr:
+    return sympy.Mul(vector, factor, evaluate=False) if factor.is_number else vector * factor
+
+
+def _bracketed(expression: sympy.Expr, show: Any) -> str:
+    shown = show(expression)
+    return f"({shown})" if isinstance(expression, sympy.Add) else shown
+
+
+def plain(expression: sympy.Expr) -> str:
+    """Return an expression as text, with four digits of its constants."""
+    return str(_Rounded({"full_prec": False}).doprint(expression))
+
+
+def in_latex(expression: sympy.Expr, special: Mapping[str, str] = _LATEX) -> str:
+    """Return an expression in LaTeX, with four digits of its constants.
+
+    Args:
+        expression: Any expression.
+        special: How names are written that LaTeX would not write so by itself.
+    """
+    names = {formula.symbol(name): text for name, text in special.items()}
+    names[formula.symbol(_VECTOR)] = r"\boldsymbol{\Delta}"
+    short = {number: sympy.Float(rounded(float(number)), 4) for number in expression.atoms(sympy.Float)}
+    return str(sympy.latex(expression.xreplace(short), symbol_names=names))

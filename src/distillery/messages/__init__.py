@@ -1,0 +1,1 @@
+"""Messages of trained networks: readings, gauge, fits to known forces, samples."""

@@ -1,0 +1,1 @@
+"""Graph networks that learn accelerations, several of equal shape at a time."""

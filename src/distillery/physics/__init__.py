@@ -1,0 +1,1 @@
+"""Systems and their formulas: potentials, forces, singularities."""

@@ -1,0 +1,1 @@
+"""The result store: columns, writing, queries, tables."""

@@ -1,0 +1,1 @@
+"""Symbolic regression: engines, Pareto fronts, complexity, tidying of expressions."""

@@ -1,0 +1,137 @@
+"""One form for all components: a law of nature has no favourite axis, and noise misleads the components one by one.
+
+The paper's rule chooses from the front of each component. Where it chooses forms that differ but for the axis, while
+one form stands on all fronts, the rule is applied once more, to the forms that they have in common: of each the
+geometric mean of its errors. ``verify`` judges it beside the paper's own choices, ``replace`` begins with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sympy
+
+from distillery.networks.functions import AXES
+from distillery.physics import formula
+from distillery.symbolic.front import Point, choose
+
+# The common form may have this multiple of the error of the components' own choices, no more.
+_AS_GOOD = 1.1
+_CHARGES = tuple(formula.symbol(name) for name in ("q", "q1", "q2"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """An expression on the front of a component.
+
+    Attributes:
+        expression: The expression.
+        complexity: Its complexity, by the paper's count.
+        mae: Its mean absolute error on held-out samples.
+    """
+
+    expression: sympy.Expr
+    complexity: int
+    mae: float
+
+
+def common_choice(
+    fronts: Sequence[Sequence[Candidate]], chosen: Sequence[int], unit_charges: bool
+) -> tuple[int, ...] | None:
+    """Return of each component the place on its front of the form that all components have in common.
+
+    Args:
+        fronts: The front of every component; component k belongs to axis k.
+        chosen: Of each the paper's choice.
+        unit_charges: Whether all charges are 1 or -1, so that a charge is its own inverse.
+
+    Returns:
+        The places; None where the components' own choices have one form already, or no form does as well.
+    """
+    forms = [
+        _best_of_each([form(one.expression, axis, unit_charges) for one in front], front)
+        for axis, front in enumerate(fronts)
+    ]
+    own = [
+        form(front[k].expression, axis, unit_charges)
+        for axis, (front, k) in enumerate(zip(fronts, chosen, strict=True))
+    ]
+    if len(fronts) < 2 or all(one == own[0] for one in own):
+        return None
+    shared = [name for name in forms[0] if all(name in others for others in forms)]
+    points = {name: tuple(places[name] for places in forms) for name in shared}
+    best = _chosen({name: _joint(fronts, places) for name, places in points.items()})
+    if best is None:
+        return None
+    _, ours = _joint(fronts, points[best])
+    _, theirs = _joint(fronts, chosen)
+    return points[best] if ours <= _AS_GOOD * theirs else None
+
+
+def form(expression: sympy.Expr, axis: int, unit_charges: bool = False) -> str:
+    """Return what an expression is like: its structure without its numbers, its own axis exchanged for x.
+
+    Args:
+        expression: An expression.
+        axis: Its own axis, from 0 for x.
+        unit_charges: Whether all charges are 1 or -1.
+    """
+    names = [(f"{kind}{AXES[0]}", f"{kind}{AXES[axis]}") for kind in ("d", "v", "p", "")] + [("s1", f"s{axis + 1}")]
+    there = {formula.symbol(a): formula.symbol(b) for a, b in names}
+    exchanged = expression.xreplace({**there, **{b: a for a, b in there.items()}})
+    return _shape(exchanged, unit_charges)
+
+
+def _shape(node: Any, unit_charges: bool) -> str:
+    if node.is_number:
+        return "c"
+    if node.is_Symbol:
+        return str(node.name)
+    if isinstance(node, sympy.Pow):
+        if unit_charges and node.base in _CHARGES and node.exp.is_Integer:
+            return _shape(node.base, unit_charges) if int(node.exp) % 2 else "c"
+        exponent = str(node.exp) if node.exp.is_number else _shape(node.exp, unit_charges)
+        return f"({_shape(node.base, unit_charges)})^{exponent}"
+    parts = [_shape(part, unit_charges) for part in node.args]
+    if isinstance(node, sympy.Mul):
+        # A factor of 1 is not written, and so no number is told from another.
+        return "*".join(sorted(part for part in parts if part != "c"))
+    if isinstance(node, sympy.Add):
+        return "(" + "+".join(sorted(set(parts))) + ")"
+    return f"{type(node).__name__}({','.join(parts)})"
+
+
+def _best_of_each(names: Sequence[str], front: Sequence[Candidate]) -> dict[str, int]:
+    best: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if name not in best or front[place].mae < front[best[name]].mae:
+            best[name] = place
+    return best
+
+
+def _joint(fronts: Sequence[Sequence[Candidate]], places: Sequence[int]) -> tuple[int, float]:
+    """Return complexity and error of a form: the largest of its components', and the geometric mean."""
+    points = [front[place] for front, place in zip(fronts, places, strict=True)]
+    errors = np.maximum([point.mae for point in points], 1e-300)
+    return max(point.complexity for point in points), float(np.exp(np.mean(np.log(errors))))
+
+
+def _chosen(forms: Mapping[str, tuple[int, float]]) -> str | None:
+    """Return the paper's choice among forms; None where it cannot choose."""
+    ordered = sorted(forms, key=lambda name: forms[name])
+    front: list[tuple[str, Point]] = []
+    for name in ordered:
+        complexity, error = forms[name]
+        if not front:
+            front.append((name, Point("0", complexity, error, 0.0)))
+            continue
+        before = front[-1][1]
+        if error < before.mae and complexity > before.complexity:
+            score = math.log(before.mae / error) / (complexity - before.complexity)
+            front.append((name, Point("0", complexity, error, score)))
+    place = choose([point for _, point in front])
+    return None if place is None or len(front) < 2 else front[place][0]

@@ -1,1 +1,0 @@
-"""Stage two: graph networks learn accelerations from trajectories, several cells of equal shape at a time."""

@@ -1,0 +1,1 @@
+"""Tests of laws: against a known law, against data, under other conditions and over long times."""

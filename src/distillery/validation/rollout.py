@@ -1,0 +1,140 @@
+"""Long times: bodies moved by accelerations that a network or a law gives, beside how they really move.
+
+The classical Runge-Kutta method of fourth order with a step that does not change: a network is a piecewise linear
+function, at whose kinks an adaptive method of high order would go to ever smaller steps, and all are treated alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from distillery.simulate.initial import Bodies
+from distillery.util import budget
+from distillery.validation.composed import HeldOut
+
+Acceleration = Callable[[HeldOut], Float[np.ndarray, "graph body dim"]]
+# Beyond this many times the size of the system a body has been thrown out, and what it does says no more.
+_FAR = 1e6
+# Of the system's size: distances that are smaller are rounding.
+_ROUNDING = 1e-9
+# Saved times that a growth is read from at least.
+_FEWEST = 4
+
+
+def rolled_out(
+    acceleration: Acceleration,
+    bodies: Bodies,
+    edges: Int[np.ndarray, "2 edge"],
+    times: Float[np.ndarray, "time"],
+    steps: int,
+) -> tuple[Float[np.ndarray, "time simulation body dim"], Float[np.ndarray, "time simulation body dim"]]:
+    """Return positions and velocities of bodies that accelerations move; NaN from where one leaves all bounds.
+
+    Args:
+        acceleration: Gives the accelerations of states.
+        bodies: Bodies at the first time.
+        edges: Senders and receivers of the graph.
+        times: Times to save, evenly spaced (dimensionless).
+        steps: Steps between two of them.
+
+    Raises:
+        OutOfBudget: The budget was spent before the last time.
+    """
+    senders, receivers = edges
+    position, velocity = bodies.position.astype(np.float64), bodies.velocity.astype(np.float64)
+    step = (times[1] - times[0]) / steps
+
+    def pull(at: np.ndarray, moving: np.ndarray) -> np.ndarray:
+        budget.spend()
+        return acceleration(HeldOut(at, moving, bodies.mass, bodies.charge, np.zeros_like(at), receivers, senders))
+
+    saved = [(position, velocity)]
+    with np.errstate(all="ignore"):
+        for _ in times[1:]:
+            for _ in range(steps):
+                first = pull(position, velocity)
+                half = velocity + step / 2 * first
+                second = pull(position + step / 2 * velocity, half)
+                again = velocity + step / 2 * second
+                third = pull(position + step / 2 * half, again)
+                whole = velocity + step * third
+                fourth = pull(position + step * again, whole)
+                position = position + step / 6 * (velocity + 2 * half + 2 * again + whole)
+                velocity = velocity + step / 6 * (first + 2 * second + 2 * third + fourth)
+            lost = ~(np.abs(position).max(axis=(1, 2)) < _FAR)
+            position, velocity = (np.where(lost[:, None, None], np.nan, part) for part in (position, velocity))
+            saved.append((position, velocity))
+    positions, velocities = zip(*saved, strict=True)
+    return np.stack(positions), np.stack(velocities)
+
+
+def distance(
+    found: Float[np.ndarray, "time simulation body dim"], true: Float[np.ndarray, "time simulation body dim"]
+) -> Float[np.ndarray, "time simulation"]:
+    """Return how far bodies are from where they should be: root mean square, in units of the system's size.
+
+    The size of a system is the root mean square distance of its bodies from their centre, over the whole time; a
+    simulation that left all bounds is infinitely far.
+
+    Args:
+        found: Positions.
+        true: True positions.
+    """
+    size = np.sqrt(((true - true.mean(axis=2, keepdims=True)) ** 2).sum(-1).mean(axis=(0, 2)))
+    with np.errstate(invalid="ignore"):
+        off = np.sqrt(((found - true) ** 2).sum(-1).mean(-1)) / size
+    return np.where(np.isfinite(off), off, np.inf)
+
+
+def horizon(off: Float[np.ndarray, "time simulation"], times: Float[np.ndarray, "time"], limit: float) -> float:
+    """Return the time up to which half of the simulations are within a distance of the true ones.
+
+    Args:
+        off: Distances over time.
+        times: The times (dimensionless).
+        limit: The distance.
+
+    Returns:
+        The median over simulations of the first time at which the distance is above the limit; the last time where it
+        never is.
+    """
+    over = off > limit
+    first = np.where(over.any(axis=0), over.argmax(axis=0), len(times) - 1)
+    return float(np.median(times[first]))
+
+
+def doubling_time(
+    off: Float[np.ndarray, "time simulation"], times: Float[np.ndarray, "time"], limit: float
+) -> float | None:
+    """Return the time in which the distance from the true motion doubles while it grows: log 2 / λ of exp(λt).
+
+    λ is the slope of log distance over time, the median over all pairs of saved times (Theil 1950, Sen 1968), from the
+    first at which the distance is beyond rounding to the last before it is above a limit, where it begins to saturate.
+    Of an error that the motion's own chaos multiplies, it is the largest finite-time Lyapunov exponent.
+
+    Args:
+        off: Distances over time, in units of the system's size.
+        times: The times (dimensionless).
+        limit: Distances above it say no more than that the true motion is lost.
+
+    Returns:
+        The median over those simulations that have at least four such times, those that do not grow counted as
+        infinite; None where it is infinite, or where there is no such simulation.
+    """
+    found = []
+    for own in off.T:
+        beyond, over = own > _ROUNDING, own > limit
+        if not beyond.any():
+            continue
+        first, end = int(beyond.argmax()), int(over.argmax()) if over.any() else len(own)
+        if end - first < _FEWEST:
+            continue
+        one, other = np.triu_indices(end - first, 1)
+        logs, when = np.log(np.maximum(own[first:end], _ROUNDING)), times[first:end]
+        growth = float(np.median((logs[other] - logs[one]) / (when[other] - when[one])))
+        found.append(np.log(2.0) / growth if growth > 0 else np.inf)
+    middle = float(np.median(found)) if found else np.inf
+    return middle if np.isfinite(middle) else None

@@ -1,1 +1,0 @@
-"""Verifying: whether an expression is the system's law, decided by the program."""

@@ -1,0 +1,1 @@
+"""The workflow: configuration, identity of cells, keys, locks, stages, command line."""

@@ -1,0 +1,130 @@
+"""The cells of a job, one after the other or side by side: a cell that breaks costs one cell, not the job."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from distillery import files
+from distillery.errors import explain
+from distillery.networks.models import Model
+from distillery.workflow.cell import Cell, Job, Stage
+from distillery.workflow.outcome import failed, write_outcome
+from distillery.workflow.sweep import Sweep
+
+# A GPU that has no memory left or is lost breaks the cells after it too. Known by name: PyTorch is not imported here.
+_OF_THE_DEVICE = ("OutOfMemoryError", "AcceleratorError")
+
+
+def work(sweep: Sweep, stage: Stage, job: Job, do: Callable[[Sequence[Cell]], None], together: bool = False) -> None:
+    """Do a stage for the cells of a job and write the job's completion marker last.
+
+    A job of one cell has no marker of its own, and its errors are its caller's. In a job of several, a cell that
+    breaks gets an outcome that says why, and the others go on; ``reopen`` gives it another chance later. What would
+    break every cell (a full disk, a device that is not there) stops the job.
+
+    Args:
+        sweep: The sweep.
+        stage: The stage.
+        job: The job.
+        do: Does the stage for some cells, and leaves alone what is finished.
+        together: Whether all cells are given to ``do`` at once, which then sees to failures itself.
+
+    Raises:
+        DistilleryError: All cells broke; the reason of the first.
+        OSError: Something could not be read or written.
+        MemoryError: There is no memory left.
+    """
+    if len(job.cells) == 1:
+        do(job.cells)
+        return
+    started = time.monotonic()
+    failures = _attempted([job.cells] if together else groups(sweep, stage, job), do)
+    _close(sweep, stage, [job], failures, started)
+
+
+def work_together(sweep: Sweep, jobs: Sequence[Job], do: Callable[[Sequence[Cell]], None]) -> None:
+    """Train the cells of several jobs, those of equal shape side by side, also of several experiments.
+
+    Failures and markers are as in ``work``; here a cell that is a job is one of several, too.
+
+    Args:
+        sweep: The sweep.
+        jobs: The jobs.
+        do: Trains cells of equal shape, and leaves alone what is finished.
+
+    Raises:
+        DistilleryError: All cells broke; the reason of the first.
+        OSError: Something could not be read or written.
+        MemoryError: There is no memory left.
+    """
+    started = time.monotonic()
+    failures = _attempted(_by_shape(sweep, [cell for job in jobs for cell in job.cells]), do)
+    _close(sweep, "train", jobs, failures, started)
+
+
+def _attempted(grouped: Sequence[Sequence[Cell]], do: Callable[[Sequence[Cell]], None]) -> dict[Cell, Exception]:
+    """Do the work group by group and return of the cells that broke why."""
+    failures: dict[Cell, Exception] = {}
+    for group in grouped:
+        try:
+            do(group)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            if type(error).__name__ in _OF_THE_DEVICE:
+                raise
+            failures |= dict.fromkeys(group, error)
+            sys.stderr.write(f"distillery: {', '.join(map(str, group))}: {explain(error)}\n")
+            sys.stderr.flush()
+    return failures
+
+
+def _close(sweep: Sweep, stage: Stage, jobs: Sequence[Job], failures: Mapping[Cell, Exception], started: float) -> None:
+    """Write the outcomes of cells that broke, and the markers of jobs of several cells."""
+    if len(failures) == len({cell for job in jobs for cell in job.cells}):
+        raise failures[jobs[0].cells[0]]
+    for cell, failure in failures.items():
+        path, key = cell.outcome(sweep.results, stage), sweep.key(stage, cell)
+        write_outcome(path, key=key, started=started, result={}, status="failed", reason=explain(failure))
+    for job in jobs:
+        if len(job.cells) == 1:
+            continue
+        marker = {
+            "key": sweep.job_key(stage, job),
+            "cells": [str(cell) for cell in job.cells],
+            # A stage that goes on by itself after a failure has written such outcomes too.
+            "failed": [str(cell) for cell in job.cells if failed(cell.outcome(sweep.results, stage))],
+        }
+        files.write_json(job.outcome(sweep.results, stage), marker)
+
+
+def groups(sweep: Sweep, stage: Stage, job: Job) -> list[Sequence[Cell]]:
+    """Return the cells of a job in the groups that are worked on together: those of equal shape if stacked."""
+    if stage != "train" or not sweep.config.execution.stacked:
+        return [(cell,) for cell in job.cells]
+    return _by_shape(sweep, job.cells)
+
+
+Shape = tuple[int, int, str, Model] | Cell
+
+
+def shape_of(sweep: Sweep, cell: Cell) -> Shape:
+    """Return what cells must share to train side by side.
+
+    That is dimensions, bodies, graph, and model but for its weight; each keeps its own loss. Halos fill a step by
+    themselves: their cells share nothing.
+    """
+    experiment = cell.experiment
+    if sweep.kind(experiment) == "halos":
+        return cell
+    graph, model = sweep.system(experiment).graph, sweep.model(cell).unweighted
+    return experiment.dim, experiment.bodies, graph, model
+
+
+def _by_shape(sweep: Sweep, cells: Sequence[Cell]) -> list[Sequence[Cell]]:
+    found: dict[Shape, list[Cell]] = {}
+    for cell in dict.fromkeys(cells):
+        found.setdefault(shape_of(sweep, cell), []).append(cell)
+    return list(found.values())

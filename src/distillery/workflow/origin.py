@@ -1,0 +1,44 @@
+"""What made the outcomes of a cell: commits, versions and the device that trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from distillery.workflow.cell import Stage
+from distillery.workflow.outcome import Outcome
+
+
+def origin(outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
+    """Return the columns that say what made a cell.
+
+    Args:
+        outcomes: Its outcomes, in the order of the stages.
+
+    Returns:
+        By column a text; where stages differ it has that of each.
+    """
+    records = {stage: outcome.provenance for stage, outcome in outcomes.items()}
+    versions = {stage: record.get("versions") or {} for stage, record in records.items()}
+    libraries = {name: _of_library(versions, name) for found in versions.values() for name in found}
+    values: dict[str, Any] = {
+        "commit": _agreed({stage: str(record.get("commit", "unknown")) for stage, record in records.items()}),
+        "version": _agreed({stage: str(found.get("distillery", "unknown")) for stage, found in versions.items()}),
+        "versions": json.dumps(libraries, sort_keys=True) if libraries else "",
+    }
+    if "train" in records:
+        values["device"] = str(records["train"].get("device", ""))
+    return values
+
+
+def _of_library(versions: Mapping[Stage, Mapping[str, Any]], name: str) -> str | dict[str, str]:
+    """Return the version of a library: where stages had different ones, as on a GPU and then elsewhere, of each."""
+    known = {stage: str(found[name]) for stage, found in versions.items() if name in found}
+    return next(iter(known.values())) if len(set(known.values())) == 1 else {str(s): v for s, v in known.items()}
+
+
+def _agreed(values: Mapping[Stage, str]) -> str:
+    if len(set(values.values())) <= 1:
+        return next(iter(values.values()), "")
+    return ", ".join(f"{stage} {value}" for stage, value in values.items())

@@ -1,0 +1,1 @@
+"""Stages of the workflow: each reads its inputs, calls the library and writes its outcome."""

@@ -1,0 +1,33 @@
+"""The verify stage of halos: there is no true law, so nothing is judged and the fronts go on as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distillery.workflow.cell import Cell
+from distillery.workflow.sweep import Sweep
+from distillery.workflow.turn import turn
+
+
+def verify(sweep: Sweep, cell: Cell) -> None:
+    """Write an outcome without a verdict: how good a formula is, errors in held-out space say.
+
+    Args:
+        sweep: The sweep.
+        cell: A cell of halos.
+
+    Raises:
+        DistilleryError: The distilled expressions are missing or damaged.
+    """
+    with turn(sweep, "verify", cell) as now:
+        if now is None:
+            return
+        unknown: dict[str, Any] = {
+            "recovered": None,
+            "others": [],
+            "median_residual": None,
+            "p90_residual": None,
+            "constants": {},
+        }
+        components = [{"component": entry["component"], **unknown} for entry in now.before.result["components"]]
+        now.write({"recovered": None, "form": None, "components": components})
