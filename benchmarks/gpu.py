@@ -29,8 +29,8 @@ from distillery.networks.batches import WINDOW, Batches, Graphs
 from distillery.networks.hamiltonian import HamiltonianNetwork
 from distillery.networks.models import MODELS
 from distillery.networks.network import GraphNetwork, Shape
+from distillery.networks.settings import TrainingSettings
 from distillery.randomness import stream
-from distillery.workflow.settings import TrainingSettings
 
 MODEL_NAMES = ("bottleneck", "l1", "kl", "flathgn")
 STACKS = (1, 4, 16, 64)

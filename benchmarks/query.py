@@ -102,7 +102,7 @@ def main() -> int:
 
 def prepare(sweep: Sweep) -> None:
     from distillery.workflow.stages.collect import collect
-    from fabricate import fabricate_quickly
+    from support.fabricate import fabricate_quickly
 
     if (sweep.results / "sweep.json").exists():
         return

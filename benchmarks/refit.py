@@ -22,13 +22,13 @@ import numpy as np
 import scipy.optimize
 
 from distillery.data.graph import edges_of
+from distillery.laws.composed import HeldOut, through_nodes
 from distillery.laws.law import Law, own_names, sums
 from distillery.laws.problem import Data, Problem
 from distillery.laws.refit import EVALUATIONS, _scale, refit
+from distillery.laws.settings import ReplacementSettings
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
-from distillery.validation.composed import HeldOut, through_nodes
-from distillery.workflow.settings import ReplacementSettings
 
 BODIES, DIM, PER_SIMULATION = 4, 2, 10
 NOISE = 0.01

@@ -34,8 +34,8 @@ from distillery.networks.loop import Optimiser, step_of
 from distillery.networks.models import MODELS
 from distillery.networks.network import GraphNetwork, Shape
 from distillery.networks.schedule import one_cycle
+from distillery.networks.settings import TrainingSettings
 from distillery.randomness import stream
-from distillery.workflow.settings import TrainingSettings
 
 CPU = torch.device("cpu")
 

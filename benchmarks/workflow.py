@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from distillery.workflow.cell import PICTURES, SPLITS, STAGES  # noqa: E402
 from distillery.workflow.sweep import Sweep, load_sweep  # noqa: E402
-from fabricate import fabricate_quickly  # noqa: E402
+from support.fabricate import fabricate_quickly  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,20 +17,18 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 
-import typechecks
+from support import typechecks
 
 typechecks.install()
 # Half a million objects of imported libraries live until the end; looking for garbage among them takes seconds.
 gc.disable()
 
 # After the hook, because they bring parts of the package.
-import browser  # noqa: E402
-import slurmbox  # noqa: E402
-import sweeps  # noqa: E402
 from distillery.symbolic.child import Child  # noqa: E402
 from distillery.workflow.config import parse_config  # noqa: E402
 from distillery.workflow.sweep import Sweep  # noqa: E402
-from fakepysr import FakePysr  # noqa: E402
+from support import browser, slurmbox, sweeps  # noqa: E402
+from support.fakepysr import FakePysr  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field, model_validator
 
-from distillery.workflow.settings import Settings
+from distillery.util.settings import Settings
 
 # Critical density today in h² Msun/Mpc³, 3·(100 km/s/Mpc)²/(8πG); G from CODATA 2018, the Sun's GM from IAU 2015.
 CRITICAL_DENSITY = 2.77536627e11

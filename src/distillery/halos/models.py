@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from distillery.halos.conditions import DENSE
-from distillery.workflow.settings import Settings
+from distillery.util.settings import Settings
 
 Form = Literal["constant", "simple", "without mass", "with mass"]
 

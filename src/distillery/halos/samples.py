@@ -20,7 +20,7 @@ from distillery.halos.graph import Edges
 from distillery.halos.training import Trained, evaluation
 from distillery.randomness import stream
 from distillery.symbolic.engine import Problem
-from distillery.workflow.settings import DistillationSettings
+from distillery.symbolic.settings import DistillationSettings
 
 # Shells of equal thickness from which samples of messages come, and edges that are looked at for each that is taken.
 _SHELLS, _LOOKED_AT = 20, 20

@@ -9,9 +9,10 @@ from pydantic import Field, field_validator, model_validator
 from distillery.halos.cosmology import Cosmology
 from distillery.halos.models import HALO_MODELS
 from distillery.halos.regions import LEAST
+from distillery.symbolic.settings import Operators
 from distillery.util.places import PathText
+from distillery.util.settings import LARGEST_SEED, LONGEST_NAME, Settings, distinct
 from distillery.workflow.cell import Split
-from distillery.workflow.settings import LARGEST_SEED, LONGEST_NAME, Operators, Settings, distinct
 
 # Cells of the force's mesh for each particle, per side: halos do not form on a mesh as coarse as the particles.
 FINER = 2

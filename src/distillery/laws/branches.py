@@ -18,8 +18,8 @@ from distillery.laws.compose import composed, composed_energies
 from distillery.laws.law import Law
 from distillery.laws.problem import Data, Problem
 from distillery.laws.refit import Fit, refit
+from distillery.laws.settings import ReplacementSettings
 from distillery.util.budget import OutOfBudget
-from distillery.workflow.settings import ReplacementSettings
 
 # Standard errors beyond which a mean is no chance, and the share of the typical acceleration that is rounding.
 _BEYOND, _ROUNDING = 2.0, 1e-7

@@ -29,6 +29,7 @@ from distillery.laws.law import Law, own_part
 from distillery.laws.prefit import Screen, rows_checked, tried_on
 from distillery.laws.problem import Data
 from distillery.laws.refit import Fit
+from distillery.laws.settings import ReplacementSettings
 from distillery.laws.shown import accelerations
 from distillery.laws.softening import softened
 from distillery.laws.threshold import moved
@@ -48,7 +49,6 @@ from distillery.symbolic.front import Point, choose, scored
 from distillery.symbolic.shared_form import Candidate
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
-from distillery.workflow.settings import ReplacementSettings
 
 # Laws that are tried at most, those made of the simplest expressions first; terms that one may have.
 _MOST_LAWS, _MOST_TERMS = 300, 8

@@ -19,11 +19,11 @@ from distillery.laws.compose import composed
 from distillery.laws.law import Law, sums
 from distillery.laws.problem import Data
 from distillery.laws.refit import EVALUATIONS, Fit, refit
+from distillery.laws.settings import ReplacementSettings
 from distillery.laws.sharing import as_vector
 from distillery.laws.threshold import with_thresholds
 from distillery.physics import formula
 from distillery.util.budget import OutOfBudget
-from distillery.workflow.settings import ReplacementSettings
 
 # Simplest first: of two numbers that agree, the one that stands earlier is taken.
 SIMPLE = tuple(Fraction(n, d) for d in (1, 2, 3, 4) for n in range(1, 11) if d == 1 or (n < 2 * d and n % d))

@@ -20,9 +20,12 @@ from distillery.errors import DistilleryError
 from distillery.laws.choose import BETTER, EVALUATIONS, EXACT, Chosen
 from distillery.laws.clean import fitted
 from distillery.laws.compose import composed_energies
+from distillery.laws.composed import through_nodes
+from distillery.laws.hamilton import momenta
 from distillery.laws.law import Law
 from distillery.laws.prefit import Screen, rows_checked, tried_on
 from distillery.laws.problem import Data
+from distillery.laws.settings import ReplacementSettings
 from distillery.laws.softening import softened
 from distillery.physics import formula
 from distillery.symbolic.complexity import complexity
@@ -31,9 +34,6 @@ from distillery.symbolic.front import choose, scored
 from distillery.symbolic.shared_form import Candidate
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
-from distillery.validation.composed import through_nodes
-from distillery.validation.hamilton import momenta
-from distillery.workflow.settings import ReplacementSettings
 
 _Energies = tuple[sympy.Expr, sympy.Expr]
 

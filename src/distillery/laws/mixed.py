@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distillery.data.graph import edges_of
+from distillery.laws.composed import HeldOut, arriving, errors, moved_by_energy, through_energies
 from distillery.messages.gauge import Reading
 from distillery.messages.samples import node_model
 from distillery.networks.batches import Graphs
@@ -25,7 +26,6 @@ from distillery.networks.functions import node_names
 from distillery.networks.hamiltonian import HamiltonianNetwork
 from distillery.networks.network import Network
 from distillery.physics import formula
-from distillery.validation.composed import HeldOut, arriving, errors, moved_by_energy, through_energies
 from distillery.workflow.cell import Cell
 from distillery.workflow.stages.interpret import load_network, reading_of
 from distillery.workflow.sweep import Sweep

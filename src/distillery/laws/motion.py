@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 import sympy
 
+from distillery.laws.composed import HeldOut
+from distillery.laws.hamilton import acceleration, momenta
 from distillery.laws.law import Law
+from distillery.laws.limits import floored, not_finite, within_limits
 from distillery.networks.functions import AXES
 from distillery.physics import formula
-from distillery.validation.composed import HeldOut
-from distillery.validation.hamilton import acceleration, momenta
-from distillery.validation.limits import floored, not_finite, within_limits
-from distillery.workflow.settings import VerificationSettings
+from distillery.validation.settings import VerificationSettings
 
 _M = formula.symbol("m")
 

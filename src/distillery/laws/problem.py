@@ -15,9 +15,9 @@ import numpy as np
 import sympy
 from jaxtyping import Bool, Float, Int
 
+from distillery.laws.composed import HeldOut
 from distillery.laws.law import Law, sums
 from distillery.physics import formula
-from distillery.validation.composed import HeldOut
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

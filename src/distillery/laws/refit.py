@@ -21,9 +21,9 @@ from jaxtyping import Float
 from distillery.errors import DistilleryError
 from distillery.laws.law import Law
 from distillery.laws.problem import Data, Problem
+from distillery.laws.settings import ReplacementSettings
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
-from distillery.workflow.settings import ReplacementSettings
 
 # A constant that has grown by this factor, or to this multiple of 1, tells of a term that the data do not want.
 _RUNAWAY = 1e3

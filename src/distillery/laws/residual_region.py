@@ -18,13 +18,13 @@ from jaxtyping import Bool, Float
 from scipy.optimize import brentq
 
 from distillery.laws.compose import by_hamilton
+from distillery.laws.composed import HeldOut
 from distillery.laws.law import Law
 from distillery.laws.problem import Data
 from distillery.laws.shown import accelerations
 from distillery.laws.threshold import simplest_between
 from distillery.networks.functions import AXES
 from distillery.physics import formula
-from distillery.validation.composed import HeldOut
 
 # Of the typical acceleration: a law is right where it lacks less, and a body feels something else where it lacks more.
 _RIGHT, _FELT = 1e-5, 1e-3

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
+from distillery.laws.composed import HeldOut, errors, through_nodes
 from distillery.laws.law import Law
 from distillery.laws.motion import moved
-from distillery.validation.composed import HeldOut, errors, through_nodes
 
 # By how much more of the median error a clean form may have and still be the law that is shown.
 _AS_GOOD = 1.05

@@ -18,11 +18,11 @@ from distillery.laws.compose import by_hamilton
 from distillery.laws.law import Law
 from distillery.laws.problem import Data
 from distillery.laws.refit import Fit, refit
+from distillery.laws.settings import ReplacementSettings
 from distillery.laws.terms import terms_of
 from distillery.networks.functions import AXES
 from distillery.physics import formula
 from distillery.util.budget import OutOfBudget
-from distillery.workflow.settings import ReplacementSettings
 
 _R = formula.symbol("r")
 _DELTAS = {formula.symbol(f"d{axis}") for axis in AXES}

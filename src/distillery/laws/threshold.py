@@ -19,9 +19,9 @@ from distillery.laws.compose import by_hamilton
 from distillery.laws.law import Law
 from distillery.laws.problem import Data
 from distillery.laws.refit import Fit, refit
+from distillery.laws.settings import ReplacementSettings
 from distillery.physics import formula
 from distillery.util.budget import OutOfBudget
-from distillery.workflow.settings import ReplacementSettings
 
 _ABOVE, _BELOW = (sympy.StrictGreaterThan, sympy.GreaterThan), (sympy.StrictLessThan, sympy.LessThan)
 # So often thresholds and the other constants are fitted in turn at most.

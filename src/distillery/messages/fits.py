@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from distillery.messages.settings import InterpretationSettings
 from distillery.randomness import stream
-from distillery.workflow.settings import InterpretationSettings
 
 # Under this name the fits of the components that are distilled stand beside those of the readings.
 DISTILLED = "distilled"

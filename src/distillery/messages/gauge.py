@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Float
 
 from distillery.messages.reading import Edges, messages_along
+from distillery.messages.settings import InterpretationSettings
 from distillery.networks.models import Model
 from distillery.networks.network import Network
 from distillery.randomness import stream
-from distillery.workflow.settings import InterpretationSettings
 
 # Receivers by which the usual gauge is measured.
 _RECEIVERS = 2000

@@ -21,7 +21,7 @@ from distillery.networks.hamiltonian import HamiltonianNetwork
 from distillery.networks.network import Network
 from distillery.physics.systems import System
 from distillery.randomness import stream
-from distillery.workflow.settings import DistillationSettings
+from distillery.symbolic.settings import DistillationSettings
 
 Rows = tuple[Float[np.ndarray, "node feature"], Float[np.ndarray, "node target"]]
 

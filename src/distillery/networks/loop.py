@@ -19,9 +19,9 @@ from distillery.networks.network import Network
 from distillery.networks.passes import Passes
 from distillery.networks.pruning import prune
 from distillery.networks.schedule import faded_in, one_cycle
+from distillery.networks.settings import TrainingSettings
 from distillery.networks.step import Step
 from distillery.randomness import integer_seed
-from distillery.workflow.settings import TrainingSettings
 
 COLUMNS = ("step", "loss", "penalty", "learning_rate", "concentration")
 EXPLODED = 100.0

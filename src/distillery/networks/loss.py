@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from distillery.workflow.settings import Loss
+from distillery.networks.settings import Loss
 
 
 def typical_size(acceleration: Float[np.ndarray, "graph body dim"]) -> float:

@@ -19,7 +19,7 @@ from distillery.data.graph import edges_of
 from distillery.networks.mlp import Mlp
 from distillery.networks.models import Model
 from distillery.networks.pairs import pair_sum, reversed_edges
-from distillery.workflow.settings import TrainingSettings
+from distillery.networks.settings import TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True)

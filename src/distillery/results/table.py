@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from distillery.laws.limits import DIFFERS
 from distillery.results.halo_table import halo_table, read_errors
 from distillery.results.query import query
 from distillery.util.text import Table, align, counted, terminal_width
 from distillery.validation.generalisation import PREDICTORS
-from distillery.validation.limits import DIFFERS
 
 _COLUMNS = (
     "experiment",

@@ -30,9 +30,9 @@ from distillery.symbolic import job
 from distillery.symbolic.engine import Problem, Stopped, engine
 from distillery.symbolic.fits import FitLost, FitResult, finish
 from distillery.symbolic.reasons import reason_in, with_remedy
+from distillery.symbolic.settings import DistillationSettings
 from distillery.util.environment import THREADS
 from distillery.util.process import this_process
-from distillery.workflow.settings import DistillationSettings
 
 _POLL = 0.05
 # Adding up the memory of a process group reads all processes: at every poll it would take an eighth of a core.

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float
 
 from distillery.errors import DistilleryError
-from distillery.workflow.settings import DistillationSettings, EngineName, ExecutionSettings
+from distillery.symbolic.settings import DistillationSettings, EngineName
+from distillery.workflow.settings import ExecutionSettings
 from distillery.workflow.sweep import Sweep
 
 ENGINES = {"operon": "distillery.symbolic.operon", "pysr": "distillery.symbolic.pysr"}

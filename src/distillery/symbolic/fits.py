@@ -19,8 +19,8 @@ from distillery.errors import DistilleryError
 from distillery.physics import formula
 from distillery.symbolic.engine import Problem
 from distillery.symbolic.front import Point, choose, pareto_front
+from distillery.symbolic.settings import DistillationSettings
 from distillery.symbolic.tidying import tidied
-from distillery.workflow.settings import DistillationSettings
 from distillery.workflow.sweep import FORMATS
 
 FitStatus = Literal["ok", "timed_out", "failed", "lost"]

@@ -15,7 +15,7 @@ from distillery.errors import DistilleryError
 from distillery.symbolic.engine import Problem, engine
 from distillery.symbolic.fits import FitLost, FitResult, unfinished
 from distillery.symbolic.front import Point
-from distillery.workflow.settings import DistillationSettings
+from distillery.symbolic.settings import DistillationSettings
 
 # Present once loading and compiling are done.
 READY = "ready"

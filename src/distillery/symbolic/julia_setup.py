@@ -33,7 +33,7 @@ from distillery.symbolic.child import Child
 from distillery.symbolic.engine import Problem
 from distillery.symbolic.fits import FitLost, FitResult
 from distillery.symbolic.reasons import WRONG_TARGET, reason_in
-from distillery.workflow.settings import DistillationSettings, PysrSettings
+from distillery.symbolic.settings import DistillationSettings, PysrSettings
 
 _PACKAGES = "https://pkg.julialang.org"
 _REACH_SECONDS = 15

@@ -22,9 +22,10 @@ from distillery.symbolic import fits
 from distillery.symbolic.engine import Problem
 from distillery.symbolic.front import choose, pareto_front
 from distillery.symbolic.neighbours import climbed
+from distillery.symbolic.settings import DistillationSettings
 from distillery.symbolic.threshold_split import best_split, refined
 from distillery.symbolic.tidying import tidied
-from distillery.workflow.settings import DistillationSettings, ExecutionSettings
+from distillery.workflow.settings import ExecutionSettings
 
 # What operon lacks and is brought about by splitting the samples, see ``symbolic.threshold_split``. Comparisons whose
 # values 0 and 1 are computed with are never produced.

@@ -26,7 +26,8 @@ from distillery.errors import DistilleryError
 from distillery.randomness import integer_seed, stream
 from distillery.symbolic import julia, signature
 from distillery.symbolic.engine import Problem, Stopped
-from distillery.workflow.settings import DistillationSettings, ExecutionSettings
+from distillery.symbolic.settings import DistillationSettings
+from distillery.workflow.settings import ExecutionSettings
 
 _BINARY = {"+": "+", "-": "-", "*": "*", "/": "/", "^": "^", ">": "greater", "<": "less", "if": "cond"}
 _UNARY = {"exp": "exp", "log": "log"}

@@ -15,14 +15,8 @@ import numpy as np
 import sympy
 from jaxtyping import Float, Int
 
-from distillery.networks.functions import AXES
-from distillery.physics import formula
-from distillery.physics.systems import System
-from distillery.randomness import stream
-from distillery.validation.composed import HeldOut
-from distillery.validation.constants import fit_constants, with_numbers_named
-from distillery.validation.gauge import Energy, factor_flaw
-from distillery.validation.limits import (
+from distillery.laws.composed import HeldOut
+from distillery.laws.limits import (
     FLOOR,
     Verdict,
     bounded,
@@ -32,8 +26,14 @@ from distillery.validation.limits import (
     typical,
     within_limits,
 )
+from distillery.networks.functions import AXES
+from distillery.physics import formula
+from distillery.physics.systems import System
+from distillery.randomness import stream
+from distillery.validation.constants import fit_constants, with_numbers_named
+from distillery.validation.gauge import Energy, factor_flaw
 from distillery.validation.probe import by_window
-from distillery.workflow.settings import VerificationSettings
+from distillery.validation.settings import VerificationSettings
 
 # Windows of a size or a coordinate, and the fewest states in one.
 _WINDOWS, _FEWEST = 50, 20

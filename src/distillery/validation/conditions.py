@@ -14,8 +14,8 @@ from distillery.data.store import Trajectories
 from distillery.errors import DistilleryError
 from distillery.physics.systems import System
 from distillery.simulate.integrator import Integrator
+from distillery.validation.settings import ConditionSettings, GeneralisationSettings
 from distillery.workflow.cell import Experiment
-from distillery.workflow.settings import ConditionSettings, GeneralisationSettings
 from distillery.workflow.stages.simulate import integrated
 from distillery.workflow.sweep import Sweep
 

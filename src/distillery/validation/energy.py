@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from distillery.laws.composed import HeldOut
 from distillery.networks.functions import AXES
 from distillery.physics import formula
 from distillery.physics.systems import System
-from distillery.validation.composed import HeldOut
 
 
 def total_energy(system: System, graphs: HeldOut) -> Float[np.ndarray, "graph"]:

@@ -18,12 +18,7 @@ import numpy as np
 import sympy
 from jaxtyping import Bool, Float
 
-from distillery.physics import formula
-from distillery.physics import piecewise as pieces
-from distillery.physics.systems import System
-from distillery.validation.constants import fit_constants, with_numbers_named
-from distillery.validation.gauge import Energy, Gauge, Message
-from distillery.validation.limits import (
+from distillery.laws.limits import (
     FLOOR,
     Extent,
     Verdict,
@@ -33,8 +28,13 @@ from distillery.validation.limits import (
     run_in_words,
     within_limits,
 )
+from distillery.physics import formula
+from distillery.physics import piecewise as pieces
+from distillery.physics.systems import System
+from distillery.validation.constants import fit_constants, with_numbers_named
+from distillery.validation.gauge import Energy, Gauge, Message
 from distillery.validation.probe import DataProbe, Probe
-from distillery.workflow.settings import VerificationSettings
+from distillery.validation.settings import VerificationSettings
 
 # Fitting the law's constants needs fewer samples than the verdict.
 _FIT_RECEIVERS, _FIT_SENDERS = 20, 80

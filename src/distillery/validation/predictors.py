@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import torch
 
+from distillery.laws.composed import HeldOut, judge_acceleration, through_nodes
 from distillery.laws.law import Law
 from distillery.laws.motion import flaw_of_velocities, moved
 from distillery.networks.network import Network
-from distillery.validation.composed import HeldOut, judge_acceleration, through_nodes
 from distillery.validation.rollout import Acceleration
-from distillery.workflow.settings import VerificationSettings
+from distillery.validation.settings import VerificationSettings
 
 # Graphs that a network is given at once: a gigabyte for 16 bodies and 300 units.
 _AT_ONCE = 1024

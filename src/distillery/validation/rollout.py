@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
+from distillery.laws.composed import HeldOut
 from distillery.simulate.initial import Bodies
 from distillery.util import budget
-from distillery.validation.composed import HeldOut
 
 Acceleration = Callable[[HeldOut], Float[np.ndarray, "graph body dim"]]
 # Beyond this many times the size of the system a body has been thrown out, and what it does says no more.

@@ -11,12 +11,7 @@ import numpy as np
 import sympy
 
 from distillery.data.graph import edges_of
-from distillery.networks.functions import components, message_names, node_names
-from distillery.physics import formula
-from distillery.randomness import stream
-from distillery.symbolic.shared_form import Candidate, common_choice
-from distillery.validation.body import States, judge_body, states_of
-from distillery.validation.composed import (
+from distillery.laws.composed import (
     HeldOut,
     arriving,
     drawn_graphs,
@@ -26,8 +21,13 @@ from distillery.validation.composed import (
     through_energies,
     through_nodes,
 )
+from distillery.laws.limits import Extent, Verdict, refused
+from distillery.networks.functions import components, message_names, node_names
+from distillery.physics import formula
+from distillery.randomness import stream
+from distillery.symbolic.shared_form import Candidate, common_choice
+from distillery.validation.body import States, judge_body, states_of
 from distillery.validation.force import judge_message, judge_pair
-from distillery.validation.limits import Extent, Verdict, refused
 from distillery.validation.probe import DataProbe, pairs_of, probe
 from distillery.workflow.cell import Cell, Experiment
 from distillery.workflow.sweep import Sweep

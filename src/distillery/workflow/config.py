@@ -1,4 +1,4 @@
-"""The configuration of a sweep, read from YAML and checked; its sections are in ``workflow.settings``.
+"""The configuration of a sweep, read from YAML and checked; each package has a module ``settings`` with its sections.
 
 The JSON schema that editors complete ``config.yaml`` with is generated from these models.
 """
@@ -14,30 +14,22 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_serializer, model_validator
 
+from distillery.cluster.dask.options import DASK_WORKER_MB
 from distillery.errors import DistilleryError
 from distillery.halos.settings import HaloSettings
+from distillery.laws.settings import ReplacementSettings
+from distillery.messages.settings import InterpretationSettings
 from distillery.networks.models import MODELS, Model
+from distillery.networks.settings import TrainingSettings
 from distillery.physics.systems import SYSTEMS, System
+from distillery.simulate.settings import SimulationSettings
+from distillery.symbolic.settings import JULIA_MB, DistillationSettings
 from distillery.util.places import PathText
+from distillery.util.settings import LARGEST_SEED, LONGEST_NAME, Settings, distinct
 from distillery.util.yaml_file import ENDLESS, read_yaml
+from distillery.validation.settings import GeneralisationSettings, VerificationSettings
 from distillery.workflow.cell import Cell, Experiment
-from distillery.workflow.settings import (
-    DASK_WORKER_MB,
-    JULIA_MB,
-    LARGEST_SEED,
-    LONGEST_NAME,
-    DistillationSettings,
-    ExecutionSettings,
-    ExperimentSettings,
-    GeneralisationSettings,
-    InterpretationSettings,
-    ReplacementSettings,
-    Settings,
-    SimulationSettings,
-    TrainingSettings,
-    VerificationSettings,
-    distinct,
-)
+from distillery.workflow.settings import ExecutionSettings, ExperimentSettings
 
 # Bytes of a file's name on the file systems of Linux.
 _LONGEST_FILE = 255

@@ -11,9 +11,9 @@ import numpy as np
 from distillery.halos import plan as halos
 from distillery.networks import functions
 from distillery.physics import formula
+from distillery.validation.settings import ConditionSettings
 from distillery.workflow.cell import SPLITS, Cell, Experiment, Split
 from distillery.workflow.config import Config
-from distillery.workflow.settings import ConditionSettings
 from distillery.workflow.sweep import Sweep
 
 # Rough rates of one core of a small machine; they promise an order of magnitude, no more.

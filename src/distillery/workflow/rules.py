@@ -45,6 +45,7 @@ from distillery.workflow.cell import (
 from distillery.workflow.reopen import is_stale
 from distillery.workflow.resources import Need
 from distillery.workflow.sweep import RESOLVED, Sweep, sweep_from, write_resolved
+from distillery.workflow.termination import end_on_sigterm
 
 __all__ = [
     "BENCHMARK",
@@ -103,6 +104,7 @@ def open_sweep(snakemake: Any) -> Sweep:
         snakemake: Snakemake's object ``workflow``.
     """
     import_from_no_working_directory()
+    end_on_sigterm()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     # Conda environments are given this package by their post-deploy scripts.
     os.environ["DISTILLERY_CHECKOUT"] = str(Path(snakemake.basedir).parent)

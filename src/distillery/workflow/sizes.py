@@ -11,22 +11,17 @@ import math
 from collections.abc import Iterator, Mapping
 
 from distillery.halos import plan as halos
+from distillery.laws.settings import ReplacementSettings
+from distillery.messages.settings import InterpretationSettings
+from distillery.networks.settings import TrainingSettings
 from distillery.simulate import MOST_STEPS, MOST_STEPS_PER_TIME_STEP
+from distillery.simulate.settings import SimulationSettings
+from distillery.symbolic.settings import DistillationSettings, OperonSettings
+from distillery.validation.settings import ConditionSettings, GeneralisationSettings, VerificationSettings
 from distillery.workflow import estimates
 from distillery.workflow.cell import SPLITS, Cell, Experiment
 from distillery.workflow.config import Config
-from distillery.workflow.settings import (
-    ConditionSettings,
-    DistillationSettings,
-    ExperimentSettings,
-    GeneralisationSettings,
-    InterpretationSettings,
-    OperonSettings,
-    ReplacementSettings,
-    SimulationSettings,
-    TrainingSettings,
-    VerificationSettings,
-)
+from distillery.workflow.settings import ExperimentSettings
 from distillery.workflow.sweep import Sweep
 
 # MB of a process that has loaded the libraries of a stage on a CPU.

@@ -19,12 +19,14 @@ from distillery.halos.models import HALO_MODELS, HaloModel
 from distillery.halos.settings import HaloSettings
 from distillery.halos.sources import sources
 from distillery.networks.models import Model
+from distillery.networks.settings import TrainingSettings
 from distillery.physics.systems import System
+from distillery.symbolic.settings import DistillationSettings
 from distillery.util.places import results_folder
 from distillery.util.yaml_file import write_yaml
 from distillery.workflow.cell import Cell, Experiment, Job, Split, Stage
 from distillery.workflow.config import Config, load_config, parse_config
-from distillery.workflow.settings import DistillationSettings, ExperimentSettings, TrainingSettings
+from distillery.workflow.settings import ExperimentSettings
 
 # Raised by hand when the meaning of a stage's results changes, so that old ones are not taken for new.
 FORMATS = {

@@ -14,10 +14,10 @@ from types import FrameType
 from typing import Any
 
 from distillery.cluster.dask import settings as dask_settings
+from distillery.cluster.dask.options import DaskSettings
 from distillery.cluster.dask.worker import CORES, SHUT, Waiting, Workers, missing, security, tell
 from distillery.errors import DistilleryError
 from distillery.workflow.config import Config
-from distillery.workflow.settings import DaskSettings
 
 # A fit whose worker or process dies is tried again this often, on any worker that is free.
 RETRIES = 3

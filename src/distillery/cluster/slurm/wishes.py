@@ -6,11 +6,13 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
+from distillery.cluster.dask.options import DaskSettings
 from distillery.cluster.slurm.findings import Finding
 from distillery.cluster.slurm.fitting import most_memory, places
 from distillery.cluster.slurm.partitions import Nodes, Partition
+from distillery.symbolic.settings import DistillationSettings
 from distillery.workflow.resources import SCHEDULER, SIMULATING, WORKER
-from distillery.workflow.settings import DaskSettings, DistillationSettings, ExecutionSettings
+from distillery.workflow.settings import ExecutionSettings
 
 _EXECUTION = ("config", "execution")
 

@@ -14,9 +14,9 @@ from distillery.symbolic.child import close_children, fit_here
 from distillery.symbolic.engine import Problem, engine, require_all
 from distillery.symbolic.fits import FitLost, FitResult, earlier_front, fit_file, fit_key, keep_fit, load_fit
 from distillery.symbolic.problems import problems
+from distillery.symbolic.settings import DistillationSettings, EngineName
 from distillery.workflow.cell import Cell
 from distillery.workflow.outcome import finished, read_outcome, running, write_outcome
-from distillery.workflow.settings import DistillationSettings, EngineName
 from distillery.workflow.sweep import Sweep
 
 

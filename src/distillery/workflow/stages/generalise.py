@@ -13,12 +13,12 @@ from distillery import files
 from distillery.data.graph import edges_of
 from distillery.data.store import Trajectories
 from distillery.errors import DistilleryError
+from distillery.laws.composed import HeldOut, errors
 from distillery.laws.law import from_content
 from distillery.simulate.initial import Bodies
 from distillery.simulate.integrator import Integrator, Motion
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
-from distillery.validation.composed import HeldOut, errors
 from distillery.validation.conditions import trajectories
 from distillery.validation.energy import drift, total_energy
 from distillery.validation.generalisation import FOLLOWED, PREDICTORS

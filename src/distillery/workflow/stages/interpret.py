@@ -30,6 +30,7 @@ from distillery.messages.reading import (
     sample_edges,
 )
 from distillery.messages.samples import node_model, node_samples, pair_energy, raw_system, self_energy
+from distillery.messages.settings import InterpretationSettings
 from distillery.messages.snapshots import read_frames
 from distillery.networks.batches import Graphs, graphs_of
 from distillery.networks.hamiltonian import HamiltonianNetwork
@@ -38,7 +39,6 @@ from distillery.networks.network import Network
 from distillery.networks.stack import build
 from distillery.randomness import stream
 from distillery.workflow.cell import Cell
-from distillery.workflow.settings import InterpretationSettings
 from distillery.workflow.sweep import Sweep
 from distillery.workflow.turn import turn
 

@@ -16,6 +16,7 @@ from distillery.laws import text
 from distillery.laws.choose import chosen_by_data
 from distillery.laws.clean import cleaned, fitted
 from distillery.laws.compose import composed, composed_energies
+from distillery.laws.composed import HeldOut, drawn_graphs, errors, held_out
 from distillery.laws.energies import energies_by_data
 from distillery.laws.findings import nothing
 from distillery.laws.law import Law, as_content
@@ -23,6 +24,7 @@ from distillery.laws.motion import flaw_of_velocities
 from distillery.laws.problem import Data
 from distillery.laws.refit import Fit
 from distillery.laws.residual_region import region_lacking, with_region, without_region
+from distillery.laws.settings import ReplacementSettings
 from distillery.laws.shown import accelerations, shown_form
 from distillery.laws.softening import softened
 from distillery.networks.functions import components, message_names, node_names
@@ -31,10 +33,8 @@ from distillery.randomness import stream
 from distillery.symbolic.shared_form import Candidate, common_choice
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
-from distillery.validation.composed import HeldOut, drawn_graphs, errors, held_out
 from distillery.workflow.cell import Cell
 from distillery.workflow.outcome import read_outcome
-from distillery.workflow.settings import ReplacementSettings
 from distillery.workflow.sweep import Sweep
 from distillery.workflow.turn import turn
 
