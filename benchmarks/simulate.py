@@ -115,7 +115,7 @@ def integrate(jax_python: str | None, rounds: int, folder: Path) -> None:
         system = SYSTEMS[experiment.system]
         integrator = Integrator(system, experiment.dim, experiment.bodies, TOLERANCE)
         times = np.arange(SNAPSHOTS) * system.time_step
-        bodies = draw(system, experiment, "train", range(count), [0] * count)
+        bodies = draw(system, experiment.dim, experiment.bodies, experiment.seed, "train", range(count), [0] * count)
         motion = integrator.propagate(bodies, times)
 
         blocks = [bodies[range(start, min(start + BLOCK, count))] for start in range(0, count, BLOCK)]

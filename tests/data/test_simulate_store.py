@@ -13,7 +13,6 @@ import pytest
 import xarray as xr
 
 from distillery.data import store
-from distillery.data.store import estimate_bytes, read_trajectories
 from distillery.errors import DistilleryError
 from distillery.physics import formula
 from distillery.simulate.initial import Bodies, draw
@@ -22,6 +21,7 @@ from distillery.workflow.cell import SPLITS, Split
 from distillery.workflow.stages import simulate as run
 from distillery.workflow.stages.simulate import simulate
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import estimate_bytes, read_trajectories
 
 # Two whole blocks and a part of a third.
 SPRING = {"system": "spring", "simulations": 20, "test_simulations": 5, "snapshots": 10, "steps": 100}
@@ -63,7 +63,7 @@ def test_trajectories_come_back_as_integrated(whole: Sweep) -> None:
     experiment = whole.experiments[0]
     system = whole.system(experiment)
     found = read_trajectories(whole, experiment, "train")
-    bodies = draw(system, experiment, "train", range(20), [0] * 20)
+    bodies = draw(system, experiment.dim, experiment.bodies, experiment.seed, "train", range(20), [0] * 20)
     motion = Integrator(system, 2, 4, 1.4e-8).propagate(bodies, found.time)
     np.testing.assert_allclose(found.time, np.arange(10) * 10 * 0.01, rtol=1e-15)
     np.testing.assert_array_equal(found.mass, bodies.mass)
@@ -274,7 +274,9 @@ def test_a_store_begun_with_other_settings_is_not_continued(
 def test_a_simulation_that_fails_is_drawn_again_and_counted(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = sweep.experiments[0]
     original = Integrator.propagate
-    unlucky = draw(sweep.system(experiment), experiment, "train", [3, 11], [0, 0]).mass
+    unlucky = draw(
+        sweep.system(experiment), experiment.dim, experiment.bodies, experiment.seed, "train", [3, 11], [0, 0]
+    ).mass
 
     def propagate(self: Integrator, bodies: Bodies, times: Any, kind: Any) -> Motion:
         motion = original(self, bodies, times, kind)
@@ -287,7 +289,7 @@ def test_a_simulation_that_fails_is_drawn_again_and_counted(sweep: Sweep, monkey
     assert json.loads(marker.read_text())["redraws"] == 2
     redraws = xr.open_zarr(path, chunks=None).redraws.values
     assert list(np.flatnonzero(redraws)) == [3, 11]
-    again = draw(sweep.system(experiment), experiment, "train", [3, 11], [1, 1])
+    again = draw(sweep.system(experiment), *identity, "train", [3, 11], [1, 1])
     found = read_trajectories(sweep, experiment, "train")
     np.testing.assert_array_equal(found.mass[[3, 11]], again.mass)
     np.testing.assert_array_equal(found.position[[3, 11], 0], again.position.astype("f4"))

@@ -15,20 +15,21 @@ from safetensors.torch import save_file
 
 from distillery import files
 from distillery.errors import DistilleryError
-from distillery.laws import composed, mixed
+from distillery.laws import mixed
 from distillery.laws.law import read_law
 from distillery.laws.module import load_module
 from distillery.messages.samples import node_model
-from distillery.networks.stack import build
 from distillery.physics import formula
 from distillery.randomness import stream
 from distillery.workflow.cell import Cell
+from distillery.workflow.networks import build
 from distillery.workflow.outcome import read_outcome, write_outcome
 from distillery.workflow.record import read_record
 from distillery.workflow.stages import interpret as interpreting
 from distillery.workflow.stages import replace as run
 from distillery.workflow.stages.replace import replace
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import held_out as held_out_snapshots
 from support import orbits
 from support.fronts import component
 
@@ -45,7 +46,7 @@ NETWORK = {part: {"mae": 0.3, "medae": 0.1} for part in ("network", "messages", 
 @pytest.fixture
 def prepared(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Sweep, Cell]]:
     """A cell with these expressions, verified, and an untrained network."""
-    orbits.use(monkeypatch, composed, interpreting)
+    orbits.use(monkeypatch)
 
     def make(
         messages: tuple[str, ...] = MESSAGES,
@@ -213,10 +214,10 @@ def test_a_network_that_gets_its_own_messages_back_is_itself(
     """The gauge and the basis that were taken out of messages are put in again without a trace."""
     sweep, cell = prepared(system=system)
     with_network(sweep, cell)
-    graphs = composed.held_out(sweep, cell.experiment)
-    network = interpreting.load_network(sweep, cell)
+    graphs = held_out_snapshots(sweep, cell.experiment)
+    network = load_network(sweep, cell)
     reading = interpreting.reading_of(sweep, cell, network)
-    features, _ = node_model(network, reading, sweep.system(cell.experiment), mixed._rows(graphs))
+    features, _ = node_model(network, reading, mixed._rows(graphs), place=sweep.system(cell.experiment).acts_on_bodies)
     sums = {f"s{k + 1}": features[:, k].reshape(graphs.mass.shape) for k in range(2)}
     s, parts = [formula.symbol("s1"), formula.symbol("s2")], predictions(monkeypatch)
     for factor in (1, 3):
@@ -245,12 +246,12 @@ def test_what_is_left_of_a_hamiltonian_network_without_pairs_is_its_energy_of_bo
 ) -> None:
     sweep, cell = prepared(("r^2",), ("px^2",), model="flathgn")
     with_network(sweep, cell)
-    graphs = composed.held_out(sweep, cell.experiment)
+    graphs = held_out_snapshots(sweep, cell.experiment)
     nothing, parts = [formula.parse("0", ())], predictions(monkeypatch)
     kinetic = [formula.parse("(px^2 + py^2)/(2*m)", ("px", "py", "m"))]
     mixed.network_errors(sweep, cell, graphs, nothing, kinetic)
     whole, bodies, pairs = parts
-    network: Any = interpreting.load_network(sweep, cell)
+    network: Any = load_network(sweep, cell)
     nodes = torch.from_numpy(mixed._rows(graphs).nodes.reshape(1, -1, 6).astype(np.float32)).requires_grad_()
     (slope,) = torch.autograd.grad(network.self_energy(nodes).sum(), nodes)
     own = -slope[0, :, :2].numpy().reshape(bodies.shape) / graphs.mass[..., None]

@@ -12,7 +12,6 @@ import pytest
 import zarr
 
 from distillery import files
-from distillery.data.store import read_trajectories
 from distillery.errors import DistilleryError
 from distillery.laws.law import Law, as_content
 from distillery.laws.potential import entry_of
@@ -23,6 +22,7 @@ from distillery.workflow.outcome import write_outcome
 from distillery.workflow.stages.simulate import simulate
 from distillery.workflow.stored_law import file_of_law
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import read_trajectories
 from support.laws import law
 
 SMALL = {"simulations": 4, "test_simulations": 4, "snapshots": 10, "steps": 100}

@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 import distillery.workflow.stages.interpret as interpret_run
 from distillery.errors import DistilleryError
 from distillery.files import checksum
+from distillery.messages.interpretation import held_out_edges
 from distillery.messages.reading import Edges, messages_along
-from distillery.messages.snapshots import networks
 from distillery.networks import checkpoint, stack
 from distillery.networks.snapshots import STEPS, moments
 from distillery.workflow.cell import Cell
+from distillery.workflow.networks import load_network, snapshots_of
 from distillery.workflow.outcome import read_outcome
-from distillery.workflow.stages import train as run
-from distillery.workflow.stages.interpret import interpret, load_network
+from distillery.workflow.stages.interpret import interpret
 from distillery.workflow.stages.train import train
 from distillery.workflow.sweep import Sweep
 from support import orbits
@@ -31,7 +31,7 @@ FILMED = {**TRAINING, "frames": 5}
 
 @pytest.fixture
 def tiny(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
-    orbits.use(monkeypatch, run, interpret_run)
+    orbits.use(monkeypatch)
 
     def make(folder: str = "results", **changes: Any) -> Sweep:
         content = {
@@ -200,7 +200,9 @@ def test_a_frame_says_what_a_network_says_that_was_trained_no_further(
         frames, axes, held_out = samples["frames"], samples["axes"], samples["held_out"]
     network = load_network(sweep, cell)
     graphs = interpret_run.graphs_of(orbits.read_trajectories(sweep, cell.experiment, "test"))
-    edges: Edges = interpret_run._fresh_edges(sweep, cell, graphs).first(int(held_out.sum()))
+    edges: Edges = held_out_edges(interpret_run.interpretation(sweep, cell), "complete", graphs).first(
+        int(held_out.sum())
+    )
     # The weights themselves, put into a network by hand.
     stored = frames_of(sweep)
     for place, step in enumerate(stored[STEPS].tolist()):
@@ -221,7 +223,7 @@ def test_damaged_frames_are_refused_with_their_remedy(tiny: Callable[..., Sweep]
     with pytest.raises(DistilleryError, match=r"frames.safetensors: missing or damaged"):
         interpret(sweep, cell)
     with pytest.raises(DistilleryError, match=r"frames.safetensors: cannot be loaded .*delete the folder"):
-        list(networks(sweep, cell, load_network(sweep, cell)))
+        list(snapshots_of(sweep, cell, load_network(sweep, cell)))
 
 
 def test_trained_cells_keep_their_keys(make_sweep: Callable[..., Sweep]) -> None:

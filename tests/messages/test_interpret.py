@@ -17,6 +17,7 @@ from distillery.errors import DistilleryError
 from distillery.messages.alignment import alignment
 from distillery.messages.fits import fit_component, trimmed_fit
 from distillery.messages.gauge import Reading
+from distillery.messages.interpretation import read_messages
 from distillery.messages.reading import (
     Edges,
     choose_reading,
@@ -27,11 +28,10 @@ from distillery.messages.reading import (
 )
 from distillery.networks.batches import graphs_of
 from distillery.networks.network import Network
-from distillery.networks.stack import build
 from distillery.physics.systems import SYSTEMS
 from distillery.randomness import stream
+from distillery.workflow.networks import build
 from distillery.workflow.outcome import read_outcome, write_outcome
-from distillery.workflow.stages import train as train_run
 from distillery.workflow.stages.interpret import interpret
 from distillery.workflow.stages.train import train
 from distillery.workflow.sweep import Sweep
@@ -160,7 +160,7 @@ def test_readings_of_a_sparse_message_agree_and_the_papers_is_chosen() -> None:
 
 @pytest.fixture
 def tiny(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
-    orbits.use(monkeypatch, train_run, interpret_run)
+    orbits.use(monkeypatch)
 
     def make(**changes: Any) -> Sweep:
         content = {
@@ -233,7 +233,7 @@ def read(sweep: Sweep, network: Network) -> tuple[dict[str, Any], Reading, Edges
     (cell,) = sweep.cells
     held_out = graphs_of(orbits.read_trajectories(sweep, cell.experiment, "test"))
     edges = sample_edges(held_out, "complete", 500, stream(0, "test edges"))
-    return *interpret_run.read_messages(sweep, cell, network, held_out, edges), edges
+    return *read_messages(interpret_run.interpretation(sweep, cell), network, held_out, edges), edges
 
 
 @pytest.mark.parametrize("reading", ["std", "principal"])

@@ -11,9 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import distillery.workflow.stages.interpret as interpret_run
 from distillery.errors import DistilleryError
-from distillery.laws import composed
 from distillery.messages.gauge import Reading
 from distillery.messages.reading import sample_edges
 from distillery.messages.samples import node_model, node_samples, pair_energy, raw_system, self_energy
@@ -21,15 +19,14 @@ from distillery.networks.batches import Graphs, graphs_of
 from distillery.networks.functions import control_names, node_names
 from distillery.networks.hamiltonian import HamiltonianNetwork
 from distillery.networks.network import Shape
-from distillery.networks.stack import build
-from distillery.physics.systems import SYSTEMS, System
+from distillery.physics.systems import SYSTEMS
 from distillery.randomness import stream
 from distillery.results.query import query
 from distillery.results.table import results_table
 from distillery.symbolic.problems import problems, smallest
 from distillery.workflow.config import parse_config
+from distillery.workflow.networks import build
 from distillery.workflow.outcome import read_outcome
-from distillery.workflow.stages import train as train_run
 from distillery.workflow.stages.collect import collect
 from distillery.workflow.stages.distill import distill
 from distillery.workflow.stages.generalise import generalise
@@ -39,6 +36,7 @@ from distillery.workflow.stages.report import draw_cell
 from distillery.workflow.stages.train import train
 from distillery.workflow.stages.verify import verify
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import held_out as held_out_snapshots
 from support import orbits
 
 
@@ -54,8 +52,8 @@ def test_a_node_model_is_sampled_with_what_arrives_from_all_its_senders(
     network = build(sweep, sweep.cells[0], 1)
     network.initialise(0, stream(0, "test weights"))
     graphs = held_out(sweep)
-    features, target = node_model(network, Reading(np.eye(2)), SYSTEMS[system], graphs)
-    names = node_names(sweep.model(sweep.cells[0]), SYSTEMS[system], 2)
+    features, target = node_model(network, Reading(np.eye(2)), graphs, place=SYSTEMS[system].acts_on_bodies)
+    names = node_names(sweep.model(sweep.cells[0]), 2, place=SYSTEMS[system].acts_on_bodies)
     assert features.shape == (len(graphs.nodes) * 4, len(names))
     columns = dict(zip(names, features.T, strict=True))
     body = 4 * 7 + 2
@@ -76,12 +74,12 @@ def test_a_node_model_is_sampled_with_what_arrives_from_all_its_senders(
 def test_the_raw_system_is_the_same_to_samples_and_to_the_verdict(
     make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, dim: int
 ) -> None:
-    orbits.use(monkeypatch, composed)
+    orbits.use(monkeypatch)
     system = SYSTEMS["string"]
     sweep = make_sweep(experiments=[{"system": "string", "dim": dim, "test_simulations": 4, "snapshots": 5}])
-    features, target = raw_system(system, held_out(sweep))
-    graphs = composed.held_out(sweep, sweep.experiments[0])
-    names = control_names(system, dim, 4)
+    features, target = raw_system(held_out(sweep), place=system.acts_on_bodies)
+    graphs = held_out_snapshots(sweep, sweep.experiments[0])
+    names = control_names(dim, 4, place=system.acts_on_bodies)
     assert names[: dim + 3] == (*("dx2", "dy2", "dz2")[:dim], "r2", "m2", "q2")
     for name, column in zip(names, features.T, strict=True):
         np.testing.assert_allclose(graphs.raw[name].ravel(), column, err_msg=name)
@@ -118,12 +116,11 @@ def test_pair_energies_lose_what_no_force_tells(exact: tuple[Exact, Graphs]) -> 
 
 def test_energies_of_bodies_lose_what_no_motion_tells(exact: tuple[Exact, Graphs]) -> None:
     network, graphs = exact
-    features, energy = self_energy(network, SYSTEMS["charge"], graphs)
+    features, energy = self_energy(network, graphs, place=False)
     px, py, m, q = features.T
     np.testing.assert_allclose(energy[:, 0], (px**2 + py**2) / (2 * m), rtol=1e-3, atol=1e-3)
     assert set(q) == {-1.0, 1.0}
-    field = System(potential="q1*q2/r", body_potential="2*m*y", time_step=0.001)
-    features, energy = self_energy(network, field, graphs)
+    features, energy = self_energy(network, graphs, place=True)
     px, py, m, q, _, y = features.T
     np.testing.assert_allclose(energy[:, 0], (px**2 + py**2) / (2 * m) + 2 * m * y, rtol=1e-3, atol=1e-2)
 
@@ -133,7 +130,7 @@ def test_samples_of_nodes_are_as_many_as_wanted_and_their_own(make_sweep: Callab
     seen, fresh = (graphs_of(orbits.read_trajectories(sweep, sweep.experiments[0], name)) for name in ("train", "test"))
 
     def rows(graphs: Graphs) -> tuple[np.ndarray, np.ndarray]:
-        return raw_system(SYSTEMS["spring"], graphs)
+        return raw_system(graphs, place=False)
 
     found = node_samples(rows, seen, fresh, sweep.config.distillation, 0)
     assert len(found["target"]) == len(found["features"]) == 304
@@ -146,7 +143,7 @@ def test_samples_of_nodes_are_as_many_as_wanted_and_their_own(make_sweep: Callab
 
 @pytest.fixture
 def tiny(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
-    orbits.use(monkeypatch, train_run, interpret_run, composed)
+    orbits.use(monkeypatch)
 
     def make(**changes: Any) -> Sweep:
         content = {

@@ -25,13 +25,12 @@ from distillery.networks.batches import WINDOW, Batches, Graphs, graphs_of
 from distillery.networks.models import Model
 from distillery.networks.network import Network
 from distillery.networks.schedule import faded_in, one_cycle
-from distillery.networks.stack import build
 from distillery.randomness import stream
 from distillery.workflow.cell import Cell
 from distillery.workflow.cli import cli
+from distillery.workflow.networks import build, load_network
 from distillery.workflow.outcome import read_outcome
 from distillery.workflow.stages import train as run
-from distillery.workflow.stages.interpret import load_network
 from distillery.workflow.stages.train import train
 from distillery.workflow.sweep import Sweep
 from support import orbits
@@ -43,7 +42,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def tiny(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
-    orbits.use(monkeypatch, run)
+    orbits.use(monkeypatch)
 
     def make(**changes: object) -> Sweep:
         return make_sweep(**{"training": TRAINING, "execution": EXECUTION, **changes})

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from distillery.networks import checkpoint, step
 from distillery.networks.batches import WINDOW, Batches, Graphs
 from distillery.workflow.outcome import read_outcome
-from distillery.workflow.stages import train as run
 from distillery.workflow.stages.train import train
 from distillery.workflow.sweep import Sweep
 from support import orbits
@@ -35,7 +34,7 @@ CHAIN = {"potential": "(r - 1)**2", "time_step": 0.01, "graph": "chain"}
 
 @pytest.fixture
 def tiny(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
-    orbits.use(monkeypatch, run)
+    orbits.use(monkeypatch)
 
     def make(model: str, system: str, training: dict[str, object], device: str = "cuda") -> Sweep:
         return make_sweep(

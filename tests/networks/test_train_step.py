@@ -8,13 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distillery.networks import stack
 from distillery.networks.batches import WINDOW, Batches, graphs_of
 from distillery.networks.loop import BETA2, Optimiser, draw_noise, step_of
 from distillery.networks.network import Network
 from distillery.networks.step import Step
 from distillery.randomness import stream
-from distillery.workflow.stages import train as run
+from distillery.workflow import networks
 from distillery.workflow.stages.train import train
 from distillery.workflow.sweep import Sweep
 from support import orbits
@@ -28,7 +27,7 @@ CHAIN = {"potential": "(r - 1)**2", "time_step": 0.01, "graph": "chain"}
 
 @pytest.fixture
 def tiny(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
-    orbits.use(monkeypatch, run)
+    orbits.use(monkeypatch)
 
     def make(model: str, system: str = "spring", **training: object) -> Sweep:
         return make_sweep(
@@ -146,7 +145,7 @@ def test_no_memory_left_is_no_reason_to_go_on(tiny: Callable[..., Sweep], monkey
 
 
 def parts_of(sweep: Sweep) -> tuple[Network, Optimiser, Batches]:
-    network = stack.build(sweep, sweep.cells[0], 2)
+    network = networks.build(sweep, sweep.cells[0], 2)
     for index in range(2):
         network.initialise(index, stream(index, "test weights"))
     graphs = graphs_of(orbits.read_trajectories(sweep, sweep.experiments[0], "train"))

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from distillery.data.store import Trajectories
+from distillery.data.trajectories import Trajectories
 from distillery.messages.reading import errors_on
 from distillery.networks.batches import graphs_of
-from distillery.networks.stack import build
 from distillery.networks.units import Units
+from distillery.workflow.networks import build, load_network
 from distillery.workflow.outcome import read_outcome
 from distillery.workflow.stages import train as run
-from distillery.workflow.stages.interpret import load_network
 from distillery.workflow.stages.train import train
 from distillery.workflow.sweep import Sweep
 from support import orbits

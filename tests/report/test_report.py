@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from distillery.data.store import Trajectories
+from distillery.data.trajectories import Trajectories
 from distillery.errors import DistilleryError
 from distillery.report import overview as overview_module
 from distillery.report import trajectories
@@ -43,7 +43,7 @@ def _trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
     time = np.linspace(0, 9.9, 20)
     phase = time[None, :, None, None] + np.arange(4)[None, None, :, None] + np.array([0.0, np.pi / 2])
     paths = np.repeat(np.cos(phase), 5, axis=0)
-    found = Trajectories(paths, paths, paths, np.ones((5, 4)), np.ones((5, 4)), time)
+    found = Trajectories(paths, time, paths, paths, np.ones((5, 4)), np.ones((5, 4)))
     for module in (trajectories, overview_module):
         monkeypatch.setattr(module, "read_trajectories", lambda *_: found)
 

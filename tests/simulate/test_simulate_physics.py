@@ -14,7 +14,6 @@ from distillery.physics import formula
 from distillery.physics.systems import SYSTEMS, System
 from distillery.simulate.initial import Bodies, draw
 from distillery.simulate.integrator import Integrator, Motion
-from distillery.workflow.cell import Experiment
 
 TOLERANCE = 1.4e-8
 SMOOTH = [name for name, system in SYSTEMS.items() if not system.is_piecewise]
@@ -41,7 +40,7 @@ def _compiled(system: str, dim: int, bodies: int) -> Integrator:
 
 
 def drawn(name: str, dim: int = 2, bodies: int = 4, count: int = 16) -> Bodies:
-    return draw(SYSTEMS[name], Experiment(name, dim, bodies, 5), "train", range(count), [0] * count)
+    return draw(SYSTEMS[name], dim, bodies, 5, "train", range(count), [0] * count)
 
 
 def times(name: str, snapshots: int = 100, stride: int = 10) -> Float[np.ndarray, "time"]:
@@ -238,7 +237,7 @@ def test_the_starting_state_and_a_single_time_are_exact() -> None:
 
 def test_initial_conditions_follow_their_distributions() -> None:
     system = System(potential="r", time_step=0.1, position_scale=2.0, velocity_scale=0.5)
-    bodies = draw(system, Experiment("mine", 3, 8, 1), "train", range(2000), [0] * 2000)
+    bodies = draw(system, 3, 8, 1, "train", range(2000), [0] * 2000)
     assert np.log(bodies.mass).mean() == pytest.approx(0.0, abs=0.03)
     assert np.log(bodies.mass).std() == pytest.approx(1.0, abs=0.03)
     assert set(np.unique(bodies.charge)) == {-1.0, 1.0}
@@ -249,14 +248,14 @@ def test_initial_conditions_follow_their_distributions() -> None:
 
 
 def test_each_simulation_split_attempt_and_seed_has_a_stream_of_its_own() -> None:
-    one = draw(SYSTEMS["spring"], Experiment("spring", 2, 4, 0), "train", [7], [0])
-    again = draw(SYSTEMS["spring"], Experiment("spring", 2, 4, 0), "train", [5, 6, 7], [0, 3, 0])
+    one = draw(SYSTEMS["spring"], 2, 4, 0, "train", [7], [0])
+    again = draw(SYSTEMS["spring"], 2, 4, 0, "train", [5, 6, 7], [0, 3, 0])
     np.testing.assert_array_equal(again.position[2], one.position[0])
     others = [
-        draw(SYSTEMS["spring"], Experiment("spring", 2, 4, 0), "test", [7], [0]),
-        draw(SYSTEMS["spring"], Experiment("spring", 2, 4, 0), "train", [7], [1]),
-        draw(SYSTEMS["spring"], Experiment("spring", 2, 4, 0), "train", [8], [0]),
-        draw(SYSTEMS["spring"], Experiment("spring", 2, 4, 1), "train", [7], [0]),
+        draw(SYSTEMS["spring"], 2, 4, 0, "test", [7], [0]),
+        draw(SYSTEMS["spring"], 2, 4, 0, "train", [7], [1]),
+        draw(SYSTEMS["spring"], 2, 4, 0, "train", [8], [0]),
+        draw(SYSTEMS["spring"], 2, 4, 1, "train", [7], [0]),
     ]
     for other in others:
         assert not np.isin(other.position, one.position).any()
@@ -264,7 +263,7 @@ def test_each_simulation_split_attempt_and_seed_has_a_stream_of_its_own() -> Non
 
 def test_a_system_has_masses_and_charges_of_its_own() -> None:
     system = System(potential="r", time_step=0.1, mass_spread=0.0, charges=(0.0, 2.0, -1.0))
-    bodies = draw(system, Experiment("mine", 2, 8, 1), "train", range(50), [0] * 50)
+    bodies = draw(system, 2, 8, 1, "train", range(50), [0] * 50)
     np.testing.assert_array_equal(bodies.mass, 1.0)
     assert set(np.unique(bodies.charge)) == {0.0, 2.0, -1.0}
 

@@ -14,7 +14,6 @@ import sympy
 from jaxtyping import Float
 from pydantic import ValidationError
 
-from distillery.data.store import read_trajectories
 from distillery.errors import DistilleryError
 from distillery.physics import formula
 from distillery.physics import piecewise as pieces
@@ -22,10 +21,10 @@ from distillery.physics.nesting import require_shallow
 from distillery.physics.systems import SYSTEMS, System
 from distillery.simulate.initial import Bodies, draw
 from distillery.simulate.integrator import Integrator
-from distillery.workflow.cell import Experiment
 from distillery.workflow.stages import simulate as run
 from distillery.workflow.stages.simulate import simulate
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import read_trajectories
 
 TOLERANCE = 1.4e-8
 EDGE = SYSTEMS["discontinuous"]
@@ -47,7 +46,7 @@ def integrator(system: System, dim: int = 2, bodies: int = 4) -> Integrator:
 
 
 def drawn(system: System, dim: int = 2, bodies: int = 4, count: int = 16) -> Bodies:
-    return draw(system, Experiment("mine", dim, bodies, 5), "train", range(count), [0] * count)
+    return draw(system, dim, bodies, 5, "train", range(count), [0] * count)
 
 
 def pair_distances(position: Float[np.ndarray, "*some particle space"]) -> Float[np.ndarray, "*some pair"]:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distillery.data.store import read_trajectories
 from distillery.errors import DistilleryError
 from distillery.simulate.ranks import joined
 from distillery.workflow.stages.simulate import simulate
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import read_trajectories
 
 LIMIT = 120
 MPIEXEC = Path(sys.executable).with_name("mpiexec")

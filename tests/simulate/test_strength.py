@@ -27,10 +27,12 @@ def alone(make_sweep: Callable[..., Sweep], **system: Any) -> Sweep:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_accelerations_are_those_of_the_integrator_and_need_no_remark(name: str) -> None:
     system, experiment = SYSTEMS[name], Experiment(name, 3, 4, 5)
-    states = draw(system, experiment, "train", range(64), [0] * 64)
+    states = draw(system, experiment.dim, experiment.bodies, experiment.seed, "train", range(64), [0] * 64)
     true = Integrator(system, 3, 4, 1e-6).acceleration(states)
-    np.testing.assert_allclose(starting_accelerations(system, experiment), true, rtol=1e-9, atol=1e-12)
-    assert remarks_on(system, experiment) == []
+    np.testing.assert_allclose(
+        starting_accelerations(system, experiment.dim, experiment.bodies, experiment.seed), true, rtol=1e-9, atol=1e-12
+    )
+    assert remarks_on(experiment.system, system, experiment.dim, experiment.bodies, experiment.seed) == []
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import sympy
 
 from distillery.data.graph import edges_of
-from distillery.data.store import Trajectories
+from distillery.data.trajectories import Trajectories
 from distillery.networks.functions import AXES
 from distillery.physics import formula
 from distillery.randomness import stream
@@ -41,10 +39,13 @@ def read_trajectories(sweep: Sweep, experiment: Experiment, split: str) -> Traje
         slope = sympy.diff(system.external_potential, formula.symbol(axis))
         total[..., k] -= formula.evaluate(slope, {**system.parameters, **per_time, **dict.fromkeys(AXES, 0.0), **place})
     acceleration = total / mass[:, None, :, None]
-    return Trajectories(position, velocity, acceleration, mass, charge, np.arange(float(settings.snapshots)))
+    return Trajectories(position, np.arange(float(settings.snapshots)), velocity, acceleration, mass, charge)
 
 
-def use(monkeypatch: pytest.MonkeyPatch, *modules: Any) -> None:
-    """Let stages read these data instead of a store."""
-    for module in modules:
+def use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all stages read these data instead of a store."""
+    from distillery.workflow import trajectories
+    from distillery.workflow.stages import interpret, train, verify
+
+    for module in (trajectories, interpret, train, verify):
         monkeypatch.setattr(module, "read_trajectories", read_trajectories)

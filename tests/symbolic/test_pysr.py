@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 from distillery.errors import DistilleryError
-from distillery.laws import composed
 from distillery.physics import formula
 from distillery.results.query import query
 from distillery.symbolic import child as child_module
@@ -363,7 +362,7 @@ def test_a_killed_pysr_leaves_its_hall_of_fame(tmp_path: Path) -> None:
 def test_engines_are_compared_on_equal_targets_in_one_query(
     fake: FakePysr, make_sweep: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orbits.use(monkeypatch, composed)
+    orbits.use(monkeypatch)
     prepared(tmp_path / "depot")
     sweep = make_sweep(
         distillation={**QUICK, "compare": ["pysr"], "pysr": {"iterations": 3}},

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from distillery.laws import composed
+from distillery.workflow import trajectories
 from distillery.workflow.outcome import read_outcome, write_outcome
+from distillery.workflow.stages import verify as verify_stage
 from distillery.workflow.stages.verify import verify
 from distillery.workflow.sweep import Sweep
 from support import orbits
@@ -23,7 +25,7 @@ NODES = ("(s1 + s2)/m", "2*(s1 - s2)/m")
 
 @pytest.fixture
 def verified(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    orbits.use(monkeypatch, composed)
+    orbits.use(monkeypatch)
 
     def judged(
         model: str, messages: tuple[str, ...], nodes: tuple[str, ...] | None = None, **experiment: Any
@@ -86,7 +88,8 @@ def test_messages_alone_are_judged_by_training_data_alone(verified: Any, monkeyp
         splits.append(split)
         return orbits.read_trajectories(sweep, experiment, split)
 
-    monkeypatch.setattr(composed, "read_trajectories", read)
+    monkeypatch.setattr(trajectories, "read_trajectories", read)
+    monkeypatch.setattr(verify_stage, "read_trajectories", read)
     result = verified("bottleneck", MESSAGES)
     assert result["recovered"]
     assert splits == ["train"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from distillery.data.graph import edges_of
+from distillery.data.trajectories import Trajectories
 from distillery.errors import DistilleryError
 from distillery.laws.composed import HeldOut
 from distillery.physics.systems import SYSTEMS, System
@@ -35,8 +36,25 @@ def sweep(make_sweep: Callable[..., Sweep]) -> Sweep:
     return make_sweep(generalisation={"conditions": CONDITIONS, "simulations": 60, "snapshots": 3})
 
 
+def simulated(sweep: Sweep, name: str) -> Trajectories | str:
+    experiment, settings = sweep.experiments[0], sweep.config.generalisation
+    system = sweep.system(experiment)
+    length = sweep.settings[experiment].steps * system.time_step
+    return trajectories(
+        system,
+        settings.conditions[name],
+        name,
+        dim=experiment.dim,
+        bodies=experiment.bodies,
+        seed=experiment.seed,
+        simulations=settings.simulations,
+        times=np.arange(settings.snapshots) * (length / settings.snapshots),
+        tolerance=sweep.config.simulation.tolerance,
+    )
+
+
 def start_of(sweep: Sweep, name: str) -> tuple[np.ndarray, ...]:
-    found = trajectories(sweep, sweep.experiments[0], name)
+    found = simulated(sweep, name)
     assert not isinstance(found, str)
     return found.position[:, 0], found.velocity[:, 0], found.mass, found.acceleration[:, 0]
 
@@ -89,7 +107,7 @@ def test_condition_that_no_simulation_survives_has_a_reason(sweep: Sweep, monkey
         return dataclasses.replace(motion, reached=np.zeros_like(motion.reached))
 
     monkeypatch.setattr(Integrator, "propagate", lost)
-    found = trajectories(sweep, sweep.experiments[0], "faster")
+    found = simulated(sweep, "faster")
     assert isinstance(found, str)
     assert "did not reach its end in 20 draws" in found
 

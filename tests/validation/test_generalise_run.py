@@ -13,13 +13,13 @@ from distillery import files
 from distillery.errors import DistilleryError
 from distillery.laws.law import Law, as_content
 from distillery.networks.functions import feature_names
-from distillery.networks.stack import build
 from distillery.physics import formula
 from distillery.randomness import stream
 from distillery.validation.generalisation import LONG, PREDICTORS
 from distillery.validation.predictors import of_law
 from distillery.validation.settings import VerificationSettings
 from distillery.workflow.cell import Cell
+from distillery.workflow.networks import build
 from distillery.workflow.outcome import read_outcome
 from distillery.workflow.record import read_record
 from distillery.workflow.stages.generalise import generalise

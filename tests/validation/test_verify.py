@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from distillery.errors import DistilleryError
-from distillery.laws import composed
 from distillery.laws.limits import Verdict
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
@@ -43,7 +42,7 @@ slowly = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 @pytest.fixture(autouse=True)
 def _random_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    orbits.use(monkeypatch, composed)
+    orbits.use(monkeypatch)
 
 
 @functools.cache

@@ -16,13 +16,14 @@ import torch
 import xarray
 import yaml
 
-from distillery.data.store import Trajectories, read_trajectories
+from distillery.data.trajectories import Trajectories
 from distillery.laws.law import read_graph, read_law
 from distillery.laws.module import load_module
 from distillery.networks.batches import graphs_of
 from distillery.workflow.cell import STAGES
 from distillery.workflow.outcome import read_outcome
 from distillery.workflow.sweep import Sweep, sweep_from
+from distillery.workflow.trajectories import read_trajectories
 from support.sweeps import (
     BIN,
     LOG,

@@ -1,4 +1,4 @@
-"""The trajectory store: one Zarr v3 group per split, read by xarray, written block by block by any rank.
+"""The trajectory store: one Zarr v3 group, read by xarray, written block by block by any MPI rank.
 
 A block of simulations is one chunk of every variable, so ranks never share a file and need no locks. Zarr writes
 each chunk under a temporary name, renames it, and ends it with its CRC-32C: a chunk is whole or it is not there,
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 import shutil
 import warnings
@@ -31,13 +30,10 @@ import zarr
 from jaxtyping import Float
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-import distillery
 from distillery import files
+from distillery.data.trajectories import Trajectories
 from distillery.errors import DistilleryError
-from distillery.workflow.cell import Experiment, Split
-from distillery.workflow.sweep import FORMATS, Sweep
 
-_FORMAT = FORMATS["simulate"]
 _BODY = ("simulation", "particle")
 _PATH = ("simulation", "time", "particle", "space")
 # name: dimensions, type, description
@@ -51,27 +47,6 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
 }
 # Damage can surface as any of these, depending on the codec that meets it first.
 _DAMAGE = (ValueError, KeyError, TypeError, RuntimeError, OSError, IndexError)
-
-
-@dataclasses.dataclass(frozen=True)
-class Trajectories:
-    """Trajectories as stored; all dimensionless.
-
-    Attributes:
-        position: Positions.
-        velocity: Velocities.
-        acceleration: Accelerations, from the formula at these positions and velocities.
-        mass: Masses.
-        charge: Charges.
-        time: Saved times.
-    """
-
-    position: Float[np.ndarray, "simulation time particle space"]
-    velocity: Float[np.ndarray, "simulation time particle space"]
-    acceleration: Float[np.ndarray, "simulation time particle space"]
-    mass: Float[np.ndarray, "simulation particle"]
-    charge: Float[np.ndarray, "simulation particle"]
-    time: Float[np.ndarray, "time"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,50 +94,6 @@ class Layout:
         )
 
 
-def layout(sweep: Sweep, experiment: Experiment, split: Split) -> Layout:
-    """Return the layout of a split's store."""
-    settings, system = sweep.settings[experiment], sweep.system(experiment)
-    simulations = sweep.simulations(experiment, split)
-    usual: dict[str, Any] = {"body_potential": None, "mass_spread": 1.0, "charges": (-1.0, 1.0)}
-    given = {name: getattr(system, name) for name in usual}
-    # What a system does not have is left out, so that stores that were begun without it are still the same.
-    body = {name: list(value) if name == "charges" else value for name, value in given.items() if value != usual[name]}
-    return Layout(
-        sizes={
-            "simulation": simulations,
-            "time": settings.snapshots,
-            "particle": experiment.bodies,
-            "space": experiment.dim,
-        },
-        stride=settings.steps // settings.snapshots,
-        block=min(sweep.config.simulation.block, simulations),
-        attributes={
-            "title": f"trajectories of {experiment} ({split})",
-            "system": experiment.system,
-            "formula": system.potential,
-            **body,
-            # As text, because NetCDF has no attributes with attributes.
-            "constants": json.dumps(dict(system.constants)),
-            "softening": system.softening,
-            "damping": system.damping,
-            "graph": system.graph,
-            "dt": system.time_step,
-            "tolerance": sweep.config.simulation.tolerance,
-            "seed": experiment.seed,
-            "split": split,
-            "units": "dimensionless",
-            "version": distillery.__version__,
-            "format": _FORMAT,
-            "key": sweep.data_key(experiment, split),
-        },
-    )
-
-
-def estimate_bytes(sweep: Sweep, experiment: Experiment, split: Split) -> int:
-    """Return how many bytes a split's store takes at most (without compression)."""
-    return layout(sweep, experiment, split).bytes
-
-
 @dataclasses.dataclass(frozen=True)
 class Store:
     """A store that blocks are written to.
@@ -175,10 +106,10 @@ class Store:
     path: Path
     layout: Layout
 
-    def beside(self) -> Store:
-        """Return the store to write blocks to: this one, or one beside it while another store has its name.
+    def successor(self) -> Store:
+        """Return the store to write blocks to: this one, or a hidden one while another store has its name.
 
-        What is there stays as it is until its successor is whole; see ``take_place``.
+        The present store stays until its successor is whole; see ``take_place``.
         """
         if self.begun() or not self.path.exists():
             return self
@@ -301,32 +232,26 @@ class Store:
         return {name: buffer.to_bytes() for name, buffer in content.items()}
 
 
-def read_trajectories(sweep: Sweep, experiment: Experiment, split: Split) -> Trajectories:
-    """Read a split's trajectories and check that they are whole and those that the configuration asks for.
+def read_arrays(path: Path, remedy: str) -> Trajectories:
+    """Return the trajectories of a store, without checking that it is whole.
+
+    Args:
+        path: Folder of the store.
+        remedy: What to do where it is damaged, for the error.
 
     Raises:
-        DistilleryError: They are missing, damaged, or made with other settings or by another version.
+        DistilleryError: An array is damaged.
     """
-    path = experiment.store(sweep.results, split)
-    marker = experiment.marker(sweep.results, split)
-    remedy = f"delete {marker} and run again; only what is damaged or missing is computed"
-    content = files.read_json(marker, remedy)
-    key = sweep.data_key(experiment, split)
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise DistilleryError(f"{path}: written by another version of distillery; {remedy}")
-    if content.get("key") != key:
-        raise DistilleryError(f"{path}: made with other settings ({content.get('key')} is not {key}); {remedy}")
-    changed = first_change(path, content.get("files"))
-    if changed is not None:
-        raise DistilleryError(f"{path / changed}: missing or damaged; {remedy}")
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for name in (*_VARIABLES, "time"):
         try:
             arrays[name] = np.asarray(zarr.open_array(str(path / name), mode="r", zarr_format=3)[...])
         except _DAMAGE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DistilleryError(f"{path / name}: damaged ({reason}); {remedy}") from None
-    return Trajectories(**{field.name: arrays[field.name] for field in dataclasses.fields(Trajectories)})
+    del arrays["redraws"]
+    graph = str(zarr.open_group(str(path), mode="r", zarr_format=3).attrs.get("graph", "complete"))
+    return Trajectories(**arrays, acceleration_source="formula", graph=graph)
 
 
 def manifest(path: Path) -> dict[str, str]:

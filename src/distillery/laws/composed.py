@@ -1,6 +1,6 @@
-"""Expressions put together to the acceleration that they give on held-out graphs, beside the true one.
+"""Accelerations that expressions of messages and nodes give on snapshots, and their errors.
 
-What is summed, and what a node is given, is what ``distillery.messages.samples`` makes of a network.
+Sums and inputs of nodes are those of ``messages.samples``.
 """
 
 from __future__ import annotations
@@ -13,17 +13,12 @@ import sympy
 from jaxtyping import Float, Int
 
 from distillery.data.graph import edges_of
-from distillery.data.store import read_trajectories
+from distillery.data.trajectories import Trajectories
 from distillery.laws.hamilton import acceleration, momenta
 from distillery.laws.limits import Verdict, floored, not_finite, within_limits
 from distillery.networks.functions import AXES, feature_names
 from distillery.physics import formula
-from distillery.randomness import stream
 from distillery.validation.settings import VerificationSettings
-from distillery.workflow.cell import Experiment, Split
-from distillery.workflow.sweep import Sweep
-
-_MOST_GRAPHS = 2000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,45 +81,41 @@ class HeldOut:
             return np.stack([along[:, at == body].sum(axis=1) for body in range(self.mass.shape[1])], axis=1)
 
 
-def held_out(sweep: Sweep, experiment: Experiment) -> HeldOut:
-    """Read held-out graphs of an experiment, as many as a verdict needs.
-
-    Raises:
-        DistilleryError: The trajectories are missing or damaged.
-    """
-    draws = stream(sweep.config.verification.seed, "verify", "graphs")
-    return drawn_graphs(sweep, experiment, "test", _MOST_GRAPHS, draws)[0]
-
-
-def drawn_graphs(
-    sweep: Sweep, experiment: Experiment, split: Split, most: int, draws: np.random.Generator
+def draw_snapshots(
+    trajectories: Trajectories, most: int, draws: np.random.Generator
 ) -> tuple[HeldOut, Int[np.ndarray, " graph"]]:
-    """Draw snapshots of an experiment, all of them where there are not more.
+    """Draw snapshots of trajectories, all of them where there are not more.
 
     Args:
-        sweep: The sweep.
-        experiment: The experiment.
-        split: Of which trajectories.
-        most: How many snapshots.
+        trajectories: The trajectories.
+        most: Largest number of snapshots.
         draws: Source of the draws.
 
     Returns:
-        The snapshots, and of each the number of its simulation.
-
-    Raises:
-        DistilleryError: The trajectories are missing or damaged.
+        The snapshots in float64, and the number of each one's simulation.
     """
-    found = read_trajectories(sweep, experiment, split)
-    simulations, times, bodies, dim = found.position.shape
+    simulations, times, bodies, dim = trajectories.position.shape
     total = simulations * times
     drawn = np.sort(draws.choice(total, size=min(most, total), replace=False))
     position, velocity, acceleration = (
         values.reshape(total, bodies, dim)[drawn].astype(np.float64)
-        for values in (found.position, found.velocity, found.acceleration)
+        for values in (trajectories.position, trajectories.velocity, trajectories.acceleration)
     )
-    senders, receivers = edges_of(sweep.system(experiment).graph, bodies)
-    mass, charge = found.mass[drawn // times], found.charge[drawn // times]
+    senders, receivers = edges_of(trajectories.graph, bodies)
+    mass, charge = trajectories.mass[drawn // times], trajectories.charge[drawn // times]
     return HeldOut(position, velocity, mass, charge, acceleration, receivers, senders), drawn // times
+
+
+def all_snapshots(trajectories: Trajectories) -> HeldOut:
+    """Return all snapshots of trajectories in float64, simulation by simulation."""
+    simulations, times, bodies, dim = trajectories.position.shape
+    position, velocity, acceleration = (
+        values.reshape(simulations * times, bodies, dim).astype(np.float64)
+        for values in (trajectories.position, trajectories.velocity, trajectories.acceleration)
+    )
+    senders, receivers = edges_of(trajectories.graph, bodies)
+    mass, charge = (np.repeat(values, times, axis=0) for values in (trajectories.mass, trajectories.charge))
+    return HeldOut(position, velocity, mass, charge, acceleration, receivers, senders)
 
 
 def through_nodes(

@@ -27,7 +27,8 @@ from distillery.networks.hamiltonian import HamiltonianNetwork
 from distillery.networks.network import Network
 from distillery.physics import formula
 from distillery.workflow.cell import Cell
-from distillery.workflow.stages.interpret import load_network, reading_of
+from distillery.workflow.networks import load_network
+from distillery.workflow.stages.interpret import reading_of
 from distillery.workflow.sweep import Sweep
 
 Errors = dict[str, float | None]
@@ -63,10 +64,10 @@ def network_errors(
     if isinstance(network, HamiltonianNetwork):
         return _of_energies(network, rows, graphs, messages, nodes)
     reading = reading_of(sweep, cell, network)
-    features, flat = node_model(network, reading, sweep.system(cell.experiment), rows)
+    features, flat = node_model(network, reading, rows, place=sweep.system(cell.experiment).acts_on_bodies)
     found = {"network": errors(graphs, flat.reshape(graphs.acceleration.shape))}
     if nodes is not None:
-        names = node_names(sweep.model(cell), sweep.system(cell.experiment), cell.experiment.dim)
+        names = node_names(sweep.model(cell), cell.experiment.dim, place=sweep.system(cell.experiment).acts_on_bodies)
         values = dict(zip(names, features.T, strict=True))
         given = [np.broadcast_to(formula.evaluate(node, values), len(features)) for node in nodes]
         found["nodes"] = errors(graphs, np.stack(given, axis=-1).reshape(graphs.acceleration.shape))

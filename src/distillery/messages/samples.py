@@ -1,4 +1,4 @@
-"""What is distilled, beside messages along edges: node models, energies, and the raw system of the control.
+"""Samples of functions other than messages: node models, energies, and the raw system of the control.
 
 All features are those that ``networks.functions`` names, in that order; a node's samples come graph by graph.
 """
@@ -19,15 +19,13 @@ from distillery.messages.reading import CHUNK, Edges
 from distillery.networks.batches import Graphs
 from distillery.networks.hamiltonian import HamiltonianNetwork
 from distillery.networks.network import Network
-from distillery.physics.systems import System
 from distillery.randomness import stream
-from distillery.symbolic.settings import DistillationSettings
 
 Rows = tuple[Float[np.ndarray, "node feature"], Float[np.ndarray, "node target"]]
 
 
 def node_samples(
-    rows_of: Callable[[Graphs], Rows], seen: Graphs, held_out: Graphs, wanted: DistillationSettings, seed: int
+    rows_of: Callable[[Graphs], Rows], seen: Graphs, held_out: Graphs, counts: tuple[int, int], seed: int
 ) -> dict[str, np.ndarray]:
     """Return samples of a function of nodes, from training graphs and from held-out ones.
 
@@ -35,14 +33,14 @@ def node_samples(
         rows_of: Gives features and targets of all nodes of some graphs, graph by graph.
         seen: Training graphs.
         held_out: Held-out graphs.
-        wanted: How many of each.
-        seed: Training seed of the cell.
+        counts: Numbers of training and of held-out samples.
+        seed: Training seed, which names the random streams.
 
     Returns:
         ``features``, ``target`` and ``held_out``, the last one flag for each sample.
     """
     parts = []
-    for name, graphs, count in (("train", seen, wanted.samples), ("test", held_out, wanted.held_out)):
+    for name, graphs, count in (("train", seen, counts[0]), ("test", held_out, counts[1])):
         total, bodies = graphs.nodes.shape[:2]
         draws = stream(seed, "interpret", "nodes", name)
         drawn = draws.choice(total, size=min(-(-count // bodies), total), replace=False)
@@ -53,7 +51,7 @@ def node_samples(
 
 
 @torch.no_grad()
-def node_model(network: Network, reading: Reading, system: System, graphs: Graphs) -> Rows:
+def node_model(network: Network, reading: Reading, graphs: Graphs, *, place: bool) -> Rows:
     """Return what a node model gets and gives: the read part of what arrives and its own state; accelerations.
 
     The network itself gets whole messages; features hold only the components that are read of them.
@@ -61,8 +59,8 @@ def node_model(network: Network, reading: Reading, system: System, graphs: Graph
     Args:
         network: A single trained network.
         reading: How components are read of messages.
-        system: Table entry of the system.
-        graphs: Where to look.
+        graphs: The graphs.
+        place: Whether positions are features.
     """
     bodies, dim = graphs.nodes.shape[1], graphs.acceleration.shape[2]
     _, receivers = edges_of(network.graph, bodies)
@@ -79,12 +77,12 @@ def node_model(network: Network, reading: Reading, system: System, graphs: Graph
         sums.append(np.stack(arriving, axis=1))
     summed, target = np.concatenate(sums), np.concatenate(accelerations)
     velocity = graphs.nodes[..., dim : 2 * dim]
-    features = np.concatenate([summed, _body(graphs), velocity, _place(graphs, system)], axis=-1)
+    features = np.concatenate([summed, _body(graphs), velocity, _position(graphs, place=place)], axis=-1)
     return _flat(features), _flat(target)
 
 
 @torch.no_grad()
-def self_energy(network: HamiltonianNetwork, system: System, graphs: Graphs) -> Rows:
+def self_energy(network: HamiltonianNetwork, graphs: Graphs, *, place: bool) -> Rows:
     """Return momentum, mass and charge of bodies, and the energy that a Hamiltonian network gives each alone.
 
     What no motion can tell is taken away: the energy of the same body at rest, and in the origin where position
@@ -92,18 +90,18 @@ def self_energy(network: HamiltonianNetwork, system: System, graphs: Graphs) -> 
 
     Args:
         network: A single trained network.
-        system: Table entry of the system.
-        graphs: Where to look.
+        graphs: The graphs.
+        place: Whether positions are features.
     """
     dim = graphs.acceleration.shape[2]
     nodes = graphs.nodes.reshape(-1, graphs.nodes.shape[2])
     still = nodes.copy()
     still[:, dim : 2 * dim] = 0.0
-    if system.body_potential is not None:
+    if place:
         still[:, :dim] = 0.0
     energy = _in_chunks(network.self_energy, nodes) - _in_chunks(network.self_energy, still)
     momentum = graphs.nodes[..., dim : 2 * dim] * graphs.nodes[..., -1:]
-    features = np.concatenate([momentum, _body(graphs), _place(graphs, system)], axis=-1)
+    features = np.concatenate([momentum, _body(graphs), _position(graphs, place=place)], axis=-1)
     return _flat(features), energy[:, None]
 
 
@@ -126,12 +124,12 @@ def pair_energy(network: HamiltonianNetwork, edges: Edges) -> Float[np.ndarray, 
     return (energy - _in_chunks(network.pair_energy, *apart))[:, None]
 
 
-def raw_system(system: System, graphs: Graphs) -> Rows:
+def raw_system(graphs: Graphs, *, place: bool) -> Rows:
     """Return the raw system as each body sees it, and its true acceleration.
 
     Args:
-        system: Table entry of the system.
-        graphs: Where to look.
+        graphs: The graphs.
+        place: Whether positions are features.
     """
     bodies, dim = graphs.nodes.shape[1], graphs.acceleration.shape[2]
     rows = []
@@ -142,7 +140,9 @@ def raw_system(system: System, graphs: Graphs) -> Rows:
         seen = np.concatenate([displacement, distance, others[..., -1:], others[..., -2:-1]], axis=-1)
         rows.append(seen.reshape(len(seen), -1))
     velocity = graphs.nodes[..., dim : 2 * dim]
-    features = np.concatenate([np.stack(rows, axis=1), _body(graphs), velocity, _place(graphs, system)], axis=-1)
+    features = np.concatenate(
+        [np.stack(rows, axis=1), _body(graphs), velocity, _position(graphs, place=place)], axis=-1
+    )
     return _flat(features), _flat(graphs.acceleration)
 
 
@@ -151,8 +151,8 @@ def _body(graphs: Graphs) -> np.ndarray:
     return graphs.nodes[..., [-1, -2]]
 
 
-def _place(graphs: Graphs, system: System) -> np.ndarray:
-    return graphs.nodes[..., : graphs.acceleration.shape[2] if system.body_potential is not None else 0]
+def _position(graphs: Graphs, *, place: bool) -> np.ndarray:
+    return graphs.nodes[..., : graphs.acceleration.shape[2] if place else 0]
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

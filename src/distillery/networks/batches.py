@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from distillery.data.store import Trajectories
+from distillery.data.trajectories import Trajectories
 from distillery.networks.draws import normal, shuffled
 from distillery.randomness import integer_seed
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Literal
 
 from distillery.networks.models import Model
-from distillery.physics.systems import System
 
 Function = Literal["message", "node"]
 FUNCTIONS: tuple[Function, ...] = ("message", "node")
@@ -37,47 +36,47 @@ def feature_names(dim: int) -> tuple[str, ...]:
     return (*("dx", "dy", "dz")[:dim], "r", "m1", "m2", "q1", "q2")
 
 
-def message_names(model: Model, system: System, dim: int, bodies: int) -> tuple[str, ...]:
+def message_names(model: Model, dim: int, bodies: int, *, place: bool) -> tuple[str, ...]:
     """Return the names that expressions of the function ``message`` may use.
 
     Args:
         model: Table entry of the model.
-        system: Table entry of the system.
         dim: Dimensions of space.
         bodies: Number of bodies.
+        place: Whether the positions of bodies may enter.
     """
-    return control_names(system, dim, bodies) if model.kind == "control" else feature_names(dim)
+    return control_names(dim, bodies, place=place) if model.kind == "control" else feature_names(dim)
 
 
-def node_names(model: Model, system: System, dim: int) -> tuple[str, ...]:
+def node_names(model: Model, dim: int, *, place: bool) -> tuple[str, ...]:
     """Return the names that expressions of the function ``node`` may use.
 
-    Of a node model: what arrives of the components that are read (s1 …), mass, charge, velocity. Of an energy:
-    momentum, mass, charge. The position is among them only where a system has a potential for single bodies.
+    A node model has the sums of the components that are read (s1 …), mass, charge and velocity; an energy has momentum,
+    mass and charge.
 
     Args:
         model: Table entry of the model.
-        system: Table entry of the system.
         dim: Dimensions of space.
+        place: Whether the positions of bodies may enter.
     """
-    place = AXES[:dim] if system.body_potential is not None else ()
+    position = AXES[:dim] if place else ()
     if model.kind == "hamiltonian":
-        return (*(f"p{axis}" for axis in AXES[:dim]), "m", "q", *place)
+        return (*(f"p{axis}" for axis in AXES[:dim]), "m", "q", *position)
     arriving = tuple(f"s{k + 1}" for k in range(components(model, dim)["message"]))
-    return (*arriving, "m", "q", *(f"v{axis}" for axis in AXES[:dim]), *place)
+    return (*arriving, "m", "q", *(f"v{axis}" for axis in AXES[:dim]), *position)
 
 
-def control_names(system: System, dim: int, bodies: int) -> tuple[str, ...]:
+def control_names(dim: int, bodies: int, *, place: bool) -> tuple[str, ...]:
     """Return the names of the raw system as body 1 sees it: every other body, then itself.
 
     Args:
-        system: Table entry of the system.
         dim: Dimensions of space.
         bodies: Number of bodies.
+        place: Whether the positions of bodies may enter.
     """
     others = [
         f"{name}{k}" for k in range(2, bodies + 1) for name in (*(f"d{axis}" for axis in AXES[:dim]), "r", "m", "q")
     ]
-    place = AXES[:dim] if system.body_potential is not None else ()
-    own = ("m", "q", *(f"v{axis}" for axis in AXES[:dim]), *place)
+    position = AXES[:dim] if place else ()
+    own = ("m", "q", *(f"v{axis}" for axis in AXES[:dim]), *position)
     return (*others, *(f"{name}1" for name in own))

@@ -1,9 +1,10 @@
-"""Cells of equal shape that train side by side in one process, and their checkpoints."""
+"""Networks of equal shape that train side by side in one process, and their checkpoints."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -13,30 +14,62 @@ from distillery.networks import checkpoint, loop
 from distillery.networks.batches import Batches, Graphs
 from distillery.networks.hamiltonian import HamiltonianNetwork
 from distillery.networks.loss import error_of, typical_size, weighing, weights_of
+from distillery.networks.models import Model
 from distillery.networks.network import GraphNetwork, Network, Shape
+from distillery.networks.settings import TrainingSettings
 from distillery.networks.snapshots import Frames, moments
 from distillery.randomness import stream
-from distillery.workflow.cell import Cell
-from distillery.workflow.sweep import Sweep
 
-# Before the names of tensors of a checkpoint that are frames.
+# Prefix of the names of snapshots in a checkpoint.
 _FRAME = "frame."
 
 
-def build(sweep: Sweep, cell: Cell, stack: int, *, precision: Literal["float32", "bfloat16"] | None = None) -> Network:
-    """Return untrained networks for a stack of cells like ``cell``, their penalties weighed as its own.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Member:
+    """One network of a stack: its model, data, settings and seed.
 
-    They are dense where the graph is complete, and for energies always.
+    Attributes:
+        model: The model.
+        seed: Training seed.
+        graphs: Training graphs.
+        settings: Settings of the training.
+        snapshots: Largest number of snapshots of the edge function during training; 0 for none.
+        checkpoint: Folder of its checkpoints; None to write none.
+        key: Key under which checkpoints are valid.
+    """
+
+    model: Model
+    seed: int
+    graphs: Graphs
+    settings: TrainingSettings
+    snapshots: int = 0
+    checkpoint: Path | None = None
+    key: str = ""
+
+
+def build(
+    dim: int,
+    model: Model,
+    settings: TrainingSettings,
+    graph: str,
+    stack: int = 1,
+    *,
+    precision: Literal["float32", "bfloat16"] | None = None,
+) -> Network:
+    """Return untrained networks of one shape.
+
+    They are dense for complete graphs and for energies.
 
     Args:
-        sweep: The plan.
-        cell: Any of the cells.
-        stack: How many there are.
-        precision: Arithmetic of the hidden layers, if not the configured one.
+        dim: Dimensions of space.
+        model: The model; its weight is that of all networks.
+        settings: Size of the networks.
+        graph: The kind of graph, see ``edges_of``.
+        stack: Number of networks.
+        precision: Arithmetic of the hidden layers, if not that of the settings.
     """
-    shape = Shape.of(cell.experiment.dim, sweep.model(cell), sweep.training(cell.experiment))
+    shape = Shape.of(dim, model, settings)
     shape = dataclasses.replace(shape, precision=precision or shape.precision)
-    graph = sweep.system(cell.experiment).graph
     if shape.model.kind == "hamiltonian":
         return HamiltonianNetwork(shape, stack, graph)
     if graph != "complete":
@@ -48,48 +81,46 @@ def build(sweep: Sweep, cell: Cell, stack: int, *, precision: Literal["float32",
 
 
 class Stack:
-    """Everything that changes while cells train, in memory and on disk."""
+    """The state of networks that train side by side, in memory and in checkpoints."""
 
-    def __init__(self, sweep: Sweep, cells: Sequence[Cell], data: Sequence[Graphs], device: torch.device):
-        """Lay out networks, optimiser and data of cells before their first step.
+    def __init__(self, members: Sequence[Member], graph: str, device: torch.device):
+        """Build networks, optimiser and data of members before their first step.
 
         Args:
-            sweep: The plan.
-            cells: Cells of equal shape.
-            data: Of each cell its training graphs.
+            members: Members of equal shape.
+            graph: The kind of graph.
             device: Where to train.
         """
-        settings = sweep.training(cells[0].experiment)
-        network = build(sweep, cells[0], len(cells))
-        for index, cell in enumerate(cells):
-            network.initialise(index, stream(cell.seed, "train", "weights"))
-            network.weight[index] = sweep.model(cell).weight
+        first = members[0]
+        settings = first.settings
+        network = build(first.graphs.acceleration.shape[-1], first.model, settings, graph, len(members))
+        for index, member in enumerate(members):
+            network.initialise(index, stream(member.seed, "train", "weights"))
+            network.weight[index] = member.model.weight
         self.network = network.to(device)
         self.optimiser = loop.Optimiser(self.network, settings.weight_decay)
-        seeds = [cell.seed for cell in cells]
-        translations = [sweep.training(cell.experiment).translation for cell in cells]
-        self.batches = Batches(data, seeds, settings.batch, translations, device)
-        self.state = loop.fresh_state(len(cells), device)
-        losses = [sweep.training(cell.experiment).loss for cell in cells]
-        weighings = [
-            weighing(loss, typical_size(graphs.acceleration)) for loss, graphs in zip(losses, data, strict=True)
-        ]
+        data = [member.graphs for member in members]
+        translations = [member.settings.translation for member in members]
+        self.batches = Batches(data, [member.seed for member in members], settings.batch, translations, device)
+        self.state = loop.fresh_state(len(members), device)
+        weighings = [weighing(own.settings.loss, typical_size(own.graphs.acceleration)) for own in members]
         self.weighings = torch.tensor(weighings, device=device)
         self.scales = [_scale(graphs, own) for graphs, own in zip(data, weighings, strict=True)]
-        filmed = {place: sweep.frames(cell) for place, cell in enumerate(cells) if sweep.frames(cell)}
+        filmed = {place: member.snapshots for place, member in enumerate(members) if member.snapshots}
         self.frames = Frames(self.network, list(filmed), moments(max(filmed.values(), default=0), settings.steps))
-        self._keys = [sweep.key("train", cell) for cell in cells]
-        self._folders = [cell.checkpoint(sweep.results) for cell in cells]
+        self._checkpoints = [(member.checkpoint, member.key) for member in members]
 
     @property
     def _changing(self) -> dict[str, Tensor]:
-        """What training changes, by name; what is written there counts."""
+        """The tensors that training changes, by name; writing to them changes the state."""
         alive = {} if self.network.alive is None else {"alive": self.network.alive}
         return {**self.optimiser.tensors, **alive}
 
     def save(self, state: loop.State) -> None:
-        """Write a checkpoint of each cell."""
-        for place, (folder, key) in enumerate(zip(self._folders, self._keys, strict=True)):
+        """Write a checkpoint of each member that has a folder for it."""
+        for place, (folder, key) in enumerate(self._checkpoints):
+            if folder is None:
+                continue
             tensors = {name: tensor[place] for name, tensor in self._changing.items()}
             tensors["losses"] = state.losses[:, :, place]
             history = torch.tensor(state.history[place], dtype=torch.float64)
@@ -98,16 +129,18 @@ class Stack:
             checkpoint.write(folder, key, state.step, state.reasons[place], tensors)
 
     def load(self, step: int) -> None:
-        """Go on from the checkpoints of a step; cells side by side get one at the start too, to agree on.
+        """Continue from the checkpoints of a step; several members write one at the start, to agree on.
 
         Raises:
             DistilleryError: A checkpoint is damaged.
         """
-        if step == 0 and len(self._folders) > 1:
+        if step == 0 and len(self._checkpoints) > 1:
             self.save(self.state)
         if step == 0:
             return
-        for place, (folder, key) in enumerate(zip(self._folders, self._keys, strict=True)):
+        for place, (folder, key) in enumerate(self._checkpoints):
+            if folder is None:
+                continue
             entry = checkpoint.available(folder, key)[step]
             saved = checkpoint.read(folder, entry)
             for name, tensor in self._changing.items():
@@ -122,6 +155,6 @@ class Stack:
 
 
 def _scale(graphs: Graphs, own: tuple[float, float]) -> float:
-    """Return the mean error of a network that always says 0."""
+    """Return the mean error of a network that always predicts 0."""
     true = torch.from_numpy(graphs.acceleration)[None]
     return float(error_of(torch.zeros_like(true), true, weights_of(true, torch.tensor([own]))))

@@ -170,6 +170,11 @@ class System(BaseModel):
         return _external(self.body_potential, tuple(self.constants))
 
     @property
+    def acts_on_bodies(self) -> bool:
+        """Whether there is a potential of single bodies, so that laws may contain positions."""
+        return self.body_potential is not None
+
+    @property
     def depends_on_place(self) -> bool:
         """Whether the force of the body potential differs from place to place; that of gravity, m·y, does not."""
         return self.body_potential is not None and _differs(self.body_potential, tuple(self.constants))

@@ -104,8 +104,8 @@ def _target(shown: Shown) -> Target:
 def _symbols(sweep: Sweep, cell: Cell, function: Function) -> tuple[str, ...]:
     system, model, dim = sweep.system(cell.experiment), sweep.model(cell), cell.experiment.dim
     if function == "node":
-        return node_names(model, system, dim)
-    return message_names(model, system, dim, cell.experiment.bodies)
+        return node_names(model, dim, place=system.acts_on_bodies)
+    return message_names(model, dim, cell.experiment.bodies, place=system.acts_on_bodies)
 
 
 def _label(sweep: Sweep, cell: Cell, function: Function, component: int) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from distillery.data.store import read_trajectories
 from distillery.errors import DistilleryError
 from distillery.report.front import draw_front, pareto_fronts
 from distillery.report.messages import draw_fit, message_fits
@@ -15,6 +14,7 @@ from distillery.report.trajectories import draw_paths
 from distillery.workflow.cell import Cell
 from distillery.workflow.record import Record, read_record
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import read_trajectories
 
 
 def overview_figure(sweep: Sweep, path: Path, chosen: Cell | None = None) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from urllib.parse import quote
 
-from distillery.data.store import read_trajectories
 from distillery.errors import DistilleryError
 from distillery.report.card import card, verdict
 from distillery.report.cells import Shown
@@ -28,6 +27,7 @@ from distillery.results.table import readable
 from distillery.util.text import counted, show
 from distillery.workflow.cell import PICTURES, Experiment
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import read_trajectories
 
 _SIMULATIONS = 3
 _SNAPSHOTS = 120

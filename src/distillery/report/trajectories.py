@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from distillery.data.store import read_trajectories
 from distillery.report.style import BODIES, picture
 from distillery.workflow.cell import Experiment
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import read_trajectories
 
 _SHOWN = 3
 

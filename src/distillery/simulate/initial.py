@@ -1,4 +1,4 @@
-"""Initial conditions of simulations: one stream of random numbers for each, so that none depends on another."""
+"""Initial conditions of simulations; each simulation has a random stream of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from jaxtyping import Float
 
 from distillery.physics.systems import System
 from distillery.randomness import stream
-from distillery.workflow.cell import Experiment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,35 +34,43 @@ class Bodies:
         return Bodies(self.mass[which], self.charge[which], self.position[which], self.velocity[which])
 
     def replace(self, chosen: Sequence[int], others: Bodies) -> None:
-        """Put other bodies in the place of the chosen simulations."""
+        """Replace the bodies of the chosen simulations."""
         for mine, other in zip(vars(self).values(), vars(others).values(), strict=True):
             mine[list(chosen)] = other
 
 
 def draw(
-    system: System, experiment: Experiment, purpose: str, simulations: Sequence[int], attempts: Sequence[int]
+    system: System,
+    dim: int,
+    bodies: int,
+    seed: int,
+    purpose: str,
+    simulations: Sequence[int],
+    attempts: Sequence[int],
 ) -> Bodies:
-    """Draw initial conditions as arXiv:2006.11287, appendix B, does.
+    """Draw initial conditions as in arXiv:2006.11287, appendix B.
 
     Masses are LogNormal(0, 1), charges ±1 with equal odds, components of positions and velocities normal
     with mean 0; a system may have other standard deviations and charges.
 
     Args:
-        system: Table entry of the experiment's system.
-        experiment: Gives dimension, number of bodies and seed.
-        purpose: What they are for, such as a split; each has streams of its own.
-        simulations: Which simulations of it.
-        attempts: For each of them, how often it was drawn before.
+        system: The system.
+        dim: Dimensions of space.
+        bodies: Number of bodies.
+        seed: Seed of the data.
+        purpose: Name of the data, such as a split; each has random streams of its own.
+        simulations: Numbers of the simulations.
+        attempts: Number of earlier draws of each simulation.
 
     Returns:
         The bodies at time 0.
     """
-    shape = (experiment.bodies, experiment.dim)
+    shape = (bodies, dim)
     mass, charge, position, velocity = [], [], [], []
     for simulation, attempt in zip(simulations, attempts, strict=True):
-        random = stream(experiment.seed, "simulate", purpose, simulation, attempt)
-        mass.append(random.lognormal(0.0, system.mass_spread, experiment.bodies))
+        random = stream(seed, "simulate", purpose, simulation, attempt)
+        mass.append(random.lognormal(0.0, system.mass_spread, bodies))
         position.append(random.normal(0.0, system.position_scale, shape))
         velocity.append(random.normal(0.0, system.velocity_scale, shape))
-        charge.append(random.choice(system.charges, experiment.bodies))
+        charge.append(random.choice(system.charges, bodies))
     return Bodies(np.array(mass), np.array(charge), np.array(position), np.array(velocity))

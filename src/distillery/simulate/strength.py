@@ -1,4 +1,4 @@
-"""How strongly a system accelerates its bodies, looked at before anything is simulated or trained."""
+"""Estimate how strongly a system accelerates its bodies, before anything is simulated or trained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from distillery.data.graph import edges_of
 from distillery.physics import formula
 from distillery.physics.systems import BODY_SYMBOLS, System
 from distillery.simulate.initial import draw
-from distillery.workflow.cell import Experiment
 
 # Initial states that are looked at, and the most bodies of each.
 _STATES, _BODIES = 64, 8
@@ -20,16 +19,19 @@ _REACH = np.geomspace(1e-6, 1e6, 241)
 _WEAK, _STRONG = 1e-3, 1e3
 
 
-def starting_accelerations(system: System, experiment: Experiment) -> Float[np.ndarray, "simulation body dim"]:
-    """Return accelerations of bodies in initial states of an experiment (dimensionless).
+def starting_accelerations(
+    system: System, dim: int, bodies: int, seed: int
+) -> Float[np.ndarray, "simulation body dim"]:
+    """Return accelerations of bodies in initial states (dimensionless).
 
     Args:
-        system: Table entry of the experiment's system.
-        experiment: Gives dimension, number of bodies and seed.
+        system: The system.
+        dim: Dimensions of space.
+        bodies: Number of bodies; of more than eight, eight are drawn.
+        seed: Seed of the initial conditions.
     """
-    bodies = min(experiment.bodies, _BODIES)
-    some = Experiment(experiment.system, experiment.dim, bodies, experiment.seed)
-    states = draw(system, some, "train", range(_STATES), [0] * _STATES)
+    bodies = min(bodies, _BODIES)
+    states = draw(system, dim, bodies, seed, "train", range(_STATES), [0] * _STATES)
     senders, receivers = edges_of(system.graph, bodies)
     masses, charges = ((each[:, receivers], each[:, senders]) for each in (states.mass, states.charge))
     force = np.zeros_like(states.position)
@@ -38,8 +40,8 @@ def starting_accelerations(system: System, experiment: Experiment) -> Float[np.n
         force[:, receiver] += pairs[:, edge]
     values = {**system.parameters, "m": states.mass, "q": states.charge}
     values |= {axis: np.zeros_like(states.mass) for axis in BODY_SYMBOLS[:3]}
-    values |= {axis: states.position[..., k] for k, axis in enumerate(BODY_SYMBOLS[: experiment.dim])}
-    for k, slope in enumerate(_slopes(system, experiment.dim)):
+    values |= {axis: states.position[..., k] for k, axis in enumerate(BODY_SYMBOLS[:dim])}
+    for k, slope in enumerate(_slopes(system, dim)):
         force[..., k] -= formula.evaluate(slope, values)
     force -= system.damping * (bodies - 1) / bodies * states.velocity
     accelerations: np.ndarray = force / states.mass[..., None]
@@ -66,12 +68,20 @@ def remedy(system: System) -> str:
     return f"set {' or '.join(zeros)} to another value than 0" if zeros else "change its potential"
 
 
-def remarks_on(system: System, experiment: Experiment) -> list[str]:
-    """Return a line where accelerations of bodies as they start are 0, or far from 1."""
+def remarks_on(name: str, system: System, dim: int, bodies: int, seed: int) -> list[str]:
+    """Return a line where initial accelerations are 0 or far from 1.
+
+    Args:
+        name: Name of the system, for the line.
+        system: The system.
+        dim: Dimensions of space.
+        bodies: Number of bodies.
+        seed: Seed of the initial conditions.
+    """
     with np.errstate(all="ignore"):
-        sizes = np.abs(starting_accelerations(system, experiment)).sum(-1)
+        sizes = np.abs(starting_accelerations(system, dim, bodies, seed)).sum(-1)
     typical = float(np.median(sizes))
-    place = f"systems.{experiment.system}"
+    place = f"systems.{name}"
     if not np.any(sizes):
         return [f"{place}: no body is accelerated where it starts; {remedy(system)}, or change position_scale"]
     if not np.isfinite(typical) or _WEAK <= typical <= _STRONG:

@@ -92,8 +92,8 @@ def _functions(sweep: Sweep, cell: Cell) -> tuple[Names, dict[Function, int], st
         return own, halo_counts, "halos"
     system, model, experiment = sweep.system(cell.experiment), sweep.model(cell), cell.experiment
     names: Names = {
-        "message": message_names(model, system, experiment.dim, experiment.bodies),
-        "node": node_names(model, system, experiment.dim),
+        "message": message_names(model, experiment.dim, experiment.bodies, place=system.acts_on_bodies),
+        "node": node_names(model, experiment.dim, place=system.acts_on_bodies),
     }
     return names, components(model, experiment.dim), model.kind
 

@@ -1,23 +1,20 @@
-"""Conditions that no network has seen: other numbers of bodies, places, speeds and masses.
+"""Conditions outside of the training data: other numbers of bodies, positions, velocities and masses.
 
-A condition changes by what a system's initial conditions are drawn and nothing else; trajectories are integrated and
-saved like those of the experiment, so that its errors compare with those on held-out simulations.
+A condition changes the distribution of a system's initial conditions and nothing else. Trajectories are integrated and
+saved like those of the experiment, so that errors compare with those on held-out simulations.
 """
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
+from jaxtyping import Float
 
-from distillery.data.store import Trajectories
+from distillery.data.trajectories import Trajectories
 from distillery.errors import DistilleryError
 from distillery.physics.systems import System
 from distillery.simulate.integrator import Integrator
-from distillery.validation.settings import ConditionSettings, GeneralisationSettings
-from distillery.workflow.cell import Experiment
-from distillery.workflow.stages.simulate import integrated
-from distillery.workflow.sweep import Sweep
+from distillery.simulate.simulations import integrated
+from distillery.validation.settings import ConditionSettings
 
 _UNREACHED = "simulations do not reach their end under this condition"
 
@@ -48,31 +45,42 @@ def varied(system: System, condition: ConditionSettings) -> System:
     )
 
 
-def trajectories(sweep: Sweep, experiment: Experiment, name: str) -> Trajectories | str:
+def trajectories(
+    system: System,
+    condition: ConditionSettings,
+    name: str,
+    *,
+    dim: int,
+    bodies: int,
+    seed: int,
+    simulations: int,
+    times: Float[np.ndarray, "time"],
+    tolerance: float,
+) -> Trajectories | str:
     """Integrate simulations under a condition.
 
     Args:
-        sweep: The sweep.
-        experiment: The data set whose system, dimension, length and seed they have.
-        name: Which of ``generalisation.conditions``; initial conditions have streams of its name.
+        system: The system without the condition.
+        condition: The condition.
+        name: Its name, which names the random streams of the initial conditions.
+        dim: Dimensions of space.
+        bodies: Number of bodies without the condition.
+        seed: Seed of the data.
+        simulations: Number of simulations.
+        times: Times to save (dimensionless).
+        tolerance: Relative tolerance of an integration step.
 
     Returns:
-        The trajectories; or why there are none.
+        The trajectories in float64, or the reason why there are none.
     """
-    settings = sweep.config.generalisation
-    condition = settings.conditions[name]
     try:
-        system = varied(sweep.system(experiment), condition)
-        other = dataclasses.replace(experiment, bodies=condition.bodies or experiment.bodies)
-        integrator = Integrator(system, other.dim, other.bodies, sweep.config.simulation.tolerance)
-        times = saved_times(sweep, experiment, settings)
-        bodies, motion, _ = integrated(integrator, other, f"generalise {name}", range(settings.simulations), times)
+        changed = varied(system, condition)
+        integrator = Integrator(changed, dim, condition.bodies or bodies, tolerance)
+        found, motion, _ = integrated(integrator, seed, f"generalise {name}", range(simulations), times)
     except DistilleryError as error:
         return f"{_UNREACHED}: {error}"
-    return Trajectories(motion.position, motion.velocity, motion.acceleration, bodies.mass, bodies.charge, times)
-
-
-def saved_times(sweep: Sweep, experiment: Experiment, settings: GeneralisationSettings) -> np.ndarray:
-    """Return the times at which states are taken: evenly spread over the length of the experiment's trajectories."""
-    length = sweep.settings[experiment].steps * sweep.system(experiment).time_step
-    return np.arange(settings.snapshots) * (length / settings.snapshots)
+    return Trajectories(
+        *(motion.position, times, motion.velocity, motion.acceleration, found.mass, found.charge),
+        acceleration_source="formula",
+        graph=system.graph,
+    )

@@ -1,4 +1,4 @@
-"""The verdict of a cell, of each of its functions and of what they give together."""
+"""Verdicts on distilled expressions: on each function, and on the accelerations that they give together."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ import numpy as np
 import sympy
 
 from distillery.data.graph import edges_of
+from distillery.data.trajectories import Trajectories
 from distillery.laws.composed import (
     HeldOut,
     arriving,
-    drawn_graphs,
+    draw_snapshots,
     errors,
-    held_out,
     judge_acceleration,
     through_energies,
     through_nodes,
 )
 from distillery.laws.limits import Extent, Verdict, refused
-from distillery.networks.functions import components, message_names, node_names
+from distillery.networks.functions import message_names, node_names
+from distillery.networks.models import Model
 from distillery.physics import formula
+from distillery.physics.systems import System
 from distillery.randomness import stream
 from distillery.symbolic.shared_form import Candidate, common_choice
 from distillery.validation.body import States, judge_body, states_of
 from distillery.validation.force import judge_message, judge_pair
 from distillery.validation.probe import DataProbe, pairs_of, probe
-from distillery.workflow.cell import Cell, Experiment
-from distillery.workflow.sweep import Sweep
+from distillery.validation.settings import VerificationSettings
 
 # Components whose a_k all but coincide say the same thing twice: some direction of the force is not in them.
 _LEAST_INDEPENDENCE = 0.05
@@ -65,29 +66,51 @@ class _Judged:
         return None if self.chosen is None else self.verdicts[self.chosen]
 
 
-class Court:
-    """Judges what was distilled of one cell, by one engine after the other."""
+class Judge:
+    """Compare distilled expressions with a known law, for one engine after the other."""
 
-    def __init__(self, sweep: Sweep, cell: Cell) -> None:
-        self._sweep, self._cell = sweep, cell
-        self._model, self._system = sweep.model(cell), sweep.system(cell.experiment)
-        self._dim, self._settings = cell.experiment.dim, sweep.config.verification
+    def __init__(
+        self,
+        model: Model,
+        system: System,
+        settings: VerificationSettings,
+        *,
+        dim: int,
+        bodies: int,
+        held_out: Callable[[], HeldOut],
+        data: Callable[[], KnownData],
+    ) -> None:
+        """Take what expressions are compared with.
+
+        Args:
+            model: The model whose functions were distilled.
+            system: The system with the known law.
+            settings: Limits of residuals.
+            dim: Dimensions of space.
+            bodies: Number of bodies.
+            held_out: Returns held-out snapshots; called when they are needed.
+            data: Returns the training data; called when they are needed.
+        """
+        self._model, self._system, self._settings = model, system, settings
+        self._dim = dim
+        self._held_out, self._data = held_out, data
+        place = system.acts_on_bodies
         self._names = {
-            "message": message_names(self._model, self._system, self._dim, cell.experiment.bodies),
-            "node": node_names(self._model, self._system, self._dim),
+            "message": message_names(model, dim, bodies, place=place),
+            "node": node_names(model, dim, place=place),
         }
 
     @functools.cached_property
     def _graphs(self) -> HeldOut:
-        return held_out(self._sweep, self._cell.experiment)
+        return self._held_out()
 
     @functools.cached_property
     def _pairs(self) -> DataProbe | None:
-        return _probe(self._sweep, self._cell.experiment)
+        return self._data().probe
 
     @functools.cached_property
     def _states(self) -> States:
-        return states_of(self._system, _seen(self._sweep, self._cell.experiment), self._settings)
+        return states_of(self._system, self._data().snapshots, self._settings)
 
     def verdict(self, distilled: Mapping[str, Any]) -> dict[str, Any]:
         """Return the verdict on what an engine found, as it stands in the stage's outcome.
@@ -257,25 +280,31 @@ class Court:
         return _Judged(entry, points, front, verdicts, chosen)
 
 
-# Cells of an experiment come one after the other.
-@functools.lru_cache(maxsize=2)
-def _seen(sweep: Sweep, experiment: Experiment) -> HeldOut:
-    """Return snapshots of the data that a network was trained on."""
-    along = len(edges_of(sweep.system(experiment).graph, experiment.bodies)[0])
-    draws = stream(sweep.config.verification.seed, "verify", "training graphs")
-    return drawn_graphs(sweep, experiment, "train", max(_MOST_PAIRS // along, 1), draws)[0]
+class KnownData:
+    """Training data by which a law is judged; several verdicts may share them."""
 
+    def __init__(self, system: System, trajectories: Callable[[], Trajectories], settings: VerificationSettings):
+        """Take the data.
 
-@functools.lru_cache(maxsize=2)
-def _probe(sweep: Sweep, experiment: Experiment) -> DataProbe | None:
-    pairs = pairs_of(_seen(sweep, experiment))
-    return probe(sweep.system(experiment), pairs, sweep.config.verification)
+        Args:
+            system: The system with the known law.
+            trajectories: Returns the training trajectories; called once, when they are needed.
+            settings: Seed of the draws.
+        """
+        self._system, self._trajectories, self._settings = system, trajectories, settings
 
+    @functools.cached_property
+    def snapshots(self) -> HeldOut:
+        """Snapshots of the training data."""
+        trajectories = self._trajectories()
+        pairs = len(edges_of(trajectories.graph, trajectories.particles)[0])
+        draws = stream(self._settings.seed, "verify", "training graphs")
+        return draw_snapshots(trajectories, max(_MOST_PAIRS // pairs, 1), draws)[0]
 
-def expected(sweep: Sweep, cell: Cell, distilled: Mapping[str, Any]) -> bool:
-    """Tell whether what was distilled has as many components of nodes as the cell's model."""
-    nodes = distilled.get("node")
-    return nodes is None or len(nodes) == components(sweep.model(cell), cell.experiment.dim).get("node", 0)
+    @functools.cached_property
+    def probe(self) -> DataProbe | None:
+        """Pairs by which forces are compared; None where the system has no force of pairs."""
+        return probe(self._system, pairs_of(self.snapshots), self._settings)
 
 
 def _summed_up(found: _Components, verdict: Verdict | None, reason: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from distillery.util.provenance import provenance
 from distillery.workflow.cell import Cell, Experiment, Split
 from distillery.workflow.stored_law import file_of_law
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import layout, read_trajectories
 
 # Of a name of a folder: what a formula may hold that a path may not.
 _NO_PATH = re.compile(r"[^A-Za-z0-9+.-]+")
@@ -91,10 +92,10 @@ def simulate_law(sweep: Sweep, experiment: Experiment, split: Split, law: str) -
         DistilleryError: As of ``system_of``, or the true trajectories are missing or damaged.
     """
     name, system = system_of(sweep, experiment, law)
-    true = stores.read_trajectories(sweep, experiment, split)
+    true = read_trajectories(sweep, experiment, split)
     drawn = zarr.open_array(str(experiment.store(sweep.results, split) / "redraws"), mode="r", zarr_format=3)
     attempts = np.asarray(drawn[...]).tolist()
-    folder, plan = experiment.folder(sweep.results) / "by-law" / name, stores.layout(sweep, experiment, split)
+    folder, plan = experiment.folder(sweep.results) / "by-law" / name, layout(sweep, experiment, split)
     store = stores.Store(folder / f"{split}.zarr", dataclasses.replace(plan, attributes=_attributes(plan, law, system)))
     marker = folder / f"{split}.json"
     marker.unlink(missing_ok=True)
@@ -105,7 +106,10 @@ def simulate_law(sweep: Sweep, experiment: Experiment, split: Split, law: str) -
         simulations = plan.simulations(block)
         these = slice(simulations.start, simulations.stop)
         # The true system's draws: one that it could not integrate was drawn again.
-        bodies = draw(sweep.system(experiment), experiment, split, simulations, attempts[these])
+        bodies = draw(
+            *(sweep.system(experiment), experiment.dim, experiment.bodies, experiment.seed),
+            *(split, simulations, attempts[these]),
+        )
         motion = integrator.propagate(bodies, plan.times, np.float32)
         paths = {"position": motion.position, "velocity": motion.velocity, "acceleration": motion.acceleration}
         for values in paths.values():

@@ -70,7 +70,8 @@ def plan(sweep: Sweep, *, cluster: bool = False) -> Plan:
     """
     if problem := refusal_of_numbers(sweep.config):
         raise DistilleryError(problem)
-    from distillery.data.store import Store, estimate_bytes, layout
+    from distillery.data.store import Store
+    from distillery.workflow.trajectories import estimate_bytes, layout
 
     trajectories = {e: sum(estimate_bytes(sweep, e, split) for split in SPLITS) for e in sweep.settings}
     missing = sum(
@@ -211,7 +212,9 @@ def warnings_of(sweep: Sweep) -> list[str]:
         line
         for experiment in first.values()
         if not never_accelerates(sweep.system(experiment), experiment.dim)
-        for line in remarks_on(sweep.system(experiment), experiment)
+        for line in remarks_on(
+            experiment.system, sweep.system(experiment), experiment.dim, experiment.bodies, experiment.seed
+        )
     ]
     return [*singular, *weak, *unused(sweep.config)]
 
@@ -287,7 +290,7 @@ def _cell_bytes(sweep: Sweep, cell: Cell) -> int:
     model, system, dim = sweep.model(cell), sweep.system(experiment), experiment.dim
     counts, weights = functions.components(model, dim), estimates.weights(sweep, cell)
     if model.kind == "control":
-        numbers = len(functions.control_names(system, dim, experiment.bodies)) + dim
+        numbers = len(functions.control_names(dim, experiment.bodies, place=system.acts_on_bodies)) + dim
     else:
-        numbers = 2 * dim + 5 + len(functions.node_names(model, system, dim)) + counts["node"]
+        numbers = 2 * dim + 5 + len(functions.node_names(model, dim, place=system.acts_on_bodies)) + counts["node"]
     return samples * (8 * numbers + len(counts)) + 16 * sum(weights) + 8 * sweep.frames(cell) * weights[0]

@@ -16,7 +16,7 @@ from distillery.laws import text
 from distillery.laws.choose import chosen_by_data
 from distillery.laws.clean import cleaned, fitted
 from distillery.laws.compose import composed, composed_energies
-from distillery.laws.composed import HeldOut, drawn_graphs, errors, held_out
+from distillery.laws.composed import HeldOut, errors
 from distillery.laws.energies import energies_by_data
 from distillery.laws.findings import nothing
 from distillery.laws.law import Law, as_content
@@ -36,6 +36,7 @@ from distillery.util.budget import OutOfBudget
 from distillery.workflow.cell import Cell
 from distillery.workflow.outcome import read_outcome
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import drawn_snapshots, held_out
 from distillery.workflow.turn import turn
 
 Errors = dict[str, float | None]
@@ -104,8 +105,8 @@ def _distilled(sweep: Sweep, cell: Cell, distilled: dict[str, Any], of: str) -> 
     if missing or len(found) != expected:
         return f"component {', '.join(missing) or '?'} of the function {of} has no expression"
     names = {
-        "message": message_names(model, system, experiment.dim, experiment.bodies),
-        "node": node_names(model, system, experiment.dim),
+        "message": message_names(model, experiment.dim, experiment.bodies, place=system.acts_on_bodies),
+        "node": node_names(model, experiment.dim, place=system.acts_on_bodies),
     }
     ordered = sorted(found, key=lambda entry: entry["component"])
     own = tuple(int(entry["chosen"]) for entry in ordered)
@@ -167,7 +168,7 @@ def _search(
 ) -> dict[str, Any]:
     settings, experiment = sweep.config.replacement, cell.experiment
     draws = stream(settings.seed, "replace", str(experiment), "snapshots")
-    seen, simulation = drawn_graphs(sweep, experiment, "train", settings.samples, draws)
+    seen, simulation = drawn_snapshots(sweep, experiment, "train", settings.samples, draws)
     trained = sweep.training(experiment).loss
     data = Data(seen, simulation, trained == "relative" if settings.relative is None else settings.relative)
     energies = (messages.expressions[0], nodes.expressions[0]) if sweep.model(cell).kind == "hamiltonian" else None

@@ -7,10 +7,8 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from distillery import files
 from distillery.data import store as stores
@@ -18,17 +16,15 @@ from distillery.errors import DistilleryError
 from distillery.physics.reachable_singularities import warnings_about
 from distillery.progress import progress
 from distillery.simulate.equations import equations
-from distillery.simulate.initial import Bodies, draw
 from distillery.simulate.integrator import Integrator, Motion
 from distillery.simulate.ranks import Ranks, joined
+from distillery.simulate.simulations import integrated
 from distillery.util.provenance import provenance
 from distillery.workflow import earlier
 from distillery.workflow.cell import Experiment, Split
 from distillery.workflow.outcome import running
 from distillery.workflow.sweep import Sweep
-
-# A system whose simulations cannot be integrated this often in a row is not unlucky but wrong.
-_ATTEMPTS = 20
+from distillery.workflow.trajectories import layout
 
 
 def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> None:
@@ -47,15 +43,15 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> 
     """
     with joined(ranks) as crew, contextlib.ExitStack() as stack:
         marker = experiment.marker(sweep.results, split)
-        place = stores.Store(experiment.store(sweep.results, split), stores.layout(sweep, experiment, split))
+        place = stores.Store(experiment.store(sweep.results, split), layout(sweep, experiment, split))
         started = time.monotonic()
-        crew.first(lambda: _refuse(sweep, experiment, place.beside()))
+        crew.first(lambda: _refuse(sweep, experiment, place.successor()))
         if crew.rank == 0:
             started = stack.enter_context(running(marker))
         # Looked for inside of the lock: another process may just have finished it.
         if crew.first(lambda: _is_done(marker, place)):
             return
-        store = stores.Store(crew.first(lambda: place.beside().path), place.layout)
+        store = stores.Store(crew.first(lambda: place.successor().path), place.layout)
         if store.path == place.path:
             crew.first(lambda: marker.unlink(missing_ok=True))
         crew.first(lambda: _warn(sweep, experiment))
@@ -114,7 +110,7 @@ def _integrate(
         if not (store.present(block) and store.whole(block)):
             begun = time.monotonic()
             bodies, motion, redraws = integrated(
-                integrator, experiment, split, plan.simulations(block), plan.times, np.float32
+                integrator, experiment.seed, split, plan.simulations(block), plan.times, np.float32, str(experiment)
             )
             done = time.monotonic()
             store.write(block, redraws=redraws, mass=bodies.mass, charge=bodies.charge, **_paths(motion))
@@ -127,51 +123,6 @@ def _integrate(
     if crew.rank == 0:
         show(len(plan.blocks), "")
     return {"integrating": crew.total(integrating), "writing": crew.total(writing)}
-
-
-def integrated(
-    integrator: Integrator,
-    experiment: Experiment,
-    purpose: str,
-    simulations: range,
-    times: Float[np.ndarray, "time"],
-    kind: type[np.floating[Any]] = np.float64,
-) -> tuple[Bodies, Motion, Int[np.ndarray, "simulation"]]:
-    """Draw and integrate simulations; one that does not reach its end is drawn again.
-
-    Args:
-        integrator: The system's equations of motion.
-        experiment: Gives dimension, number of bodies and seed.
-        purpose: What they are for (a split); each has streams of its own.
-        simulations: Which simulations.
-        times: The times to save (dimensionless).
-        kind: Type that trajectories are rounded to.
-
-    Returns:
-        The bodies at time 0, their motion, and how often each was drawn again.
-
-    Raises:
-        DistilleryError: One did not reach its end however often it was drawn.
-    """
-    attempts = [0] * len(simulations)
-    bodies = draw(integrator.system, experiment, purpose, simulations, attempts)
-    motion = integrator.propagate(bodies, times, kind)
-    while not motion.reached.all():
-        failed = [index for index, reached in enumerate(motion.reached) if not reached]
-        for index in failed:
-            attempts[index] += 1
-        worst = max(failed, key=attempts.__getitem__)
-        if attempts[worst] >= _ATTEMPTS:
-            raise DistilleryError(
-                f"{experiment}: simulation {simulations[worst]} ({purpose}) did not reach its end in {_ATTEMPTS} "
-                "draws; check the system's potential, softening and time step"
-            )
-        again = draw(
-            integrator.system, experiment, purpose, [simulations[i] for i in failed], [attempts[i] for i in failed]
-        )
-        bodies.replace(failed, again)
-        motion.replace(failed, integrator.propagate(again, times, kind))
-    return bodies, motion, np.array(attempts)
 
 
 def _paths(motion: Motion) -> dict[str, np.ndarray]:

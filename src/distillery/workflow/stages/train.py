@@ -12,18 +12,17 @@ import torch
 from safetensors.torch import save_file
 
 from distillery import files
-from distillery.data.store import read_trajectories
 from distillery.errors import DistilleryError
 from distillery.networks import checkpoint, loop
 from distillery.networks.batches import graphs_of
-from distillery.networks.snapshots import STEPS
-from distillery.networks.stack import Stack
-from distillery.networks.units import Units
+from distillery.networks.stack import Member
+from distillery.networks.training import Trained, choose_device, train_members
 from distillery.progress import progress
 from distillery.workflow.cell import Cell
 from distillery.workflow.jobs import shape_of
 from distillery.workflow.outcome import finished, running, write_outcome
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import read_trajectories
 
 
 def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
@@ -63,17 +62,6 @@ def _leave_out(sweep: Sweep, cell: Cell, started: float) -> None:
     write_outcome(cell.outcome(sweep.results, "train"), key=sweep.key("train", cell), started=started, result=result)
 
 
-def choose_device(wanted: str) -> torch.device:
-    """Return the device to train on.
-
-    Raises:
-        DistilleryError: CUDA is wanted and not there.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise DistilleryError("execution.device: cuda is wanted, but PyTorch finds no CUDA device; use auto or cpu")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 def _groups(sweep: Sweep, cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]:
     """Put cells together that go on from the same step; cells that were started together have one in common."""
     at_hand = {cell: checkpoint.available(cell.checkpoint(sweep.results), sweep.key("train", cell)) for cell in cells}
@@ -85,74 +73,64 @@ def _groups(sweep: Sweep, cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]
 
 
 def _train(sweep: Sweep, cells: Sequence[Cell], step: int, device: torch.device, started: Mapping[Cell, float]) -> None:
-    settings = sweep.training(cells[0].experiment)
-    raw = {cell.experiment: graphs_of(read_trajectories(sweep, cell.experiment, "train")) for cell in cells}
-    units = {experiment: Units.of(graphs, sweep.model(cells[0]).kind) for experiment, graphs in raw.items()}
-    data = {experiment: units[experiment].applied(graphs) for experiment, graphs in raw.items()}
-    stacked = Stack(sweep, cells, [data[cell.experiment] for cell in cells], device)
-    stacked.load(step)
+    graphs = {cell.experiment: graphs_of(read_trajectories(sweep, cell.experiment, "train")) for cell in cells}
+    members = [
+        Member(
+            model=sweep.model(cell),
+            seed=cell.seed,
+            graphs=graphs[cell.experiment],
+            settings=sweep.training(cell.experiment),
+            snapshots=sweep.frames(cell),
+            checkpoint=cell.checkpoint(sweep.results),
+            key=sweep.key("train", cell),
+        )
+        for cell in cells
+    ]
     label = str(cells[0]) if len(cells) == 1 else f"{cells[0]} and {len(cells) - 1} more"
-    speed = loop.fit(
-        stacked.network,
-        stacked.optimiser,
-        stacked.batches,
-        stacked.state,
-        settings,
-        weighings=stacked.weighings,
-        scales=stacked.scales,
+    found = train_members(
+        members,
+        sweep.system(cells[0].experiment).graph,
+        device,
+        step=step,
         checkpoint_every=sweep.config.execution.checkpoint_every,
-        save=stacked.save,
-        watch=stacked.frames.take,
-        show=progress(f"train {label}", settings.steps, "steps"),
+        show=progress(f"train {label}", members[0].settings.steps, "steps"),
     )
-    for place, cell in enumerate(cells):
-        _finish(sweep, cell, stacked, place, units[cell.experiment], started=started[cell], speed=speed)
+    for cell, trained in zip(cells, found, strict=True):
+        _finish(sweep, cell, trained, device, started[cell])
 
 
-def _finish(
-    sweep: Sweep, cell: Cell, stacked: Stack, place: int, units: Units, *, started: float, speed: float
-) -> None:
+def _finish(sweep: Sweep, cell: Cell, trained: Trained, device: torch.device, started: float) -> None:
     weights, history, frames = (of(sweep.results) for of in (cell.weights, cell.history, cell.frames))
-    kind, dim = sweep.model(cell).kind, cell.experiment.dim
-    filmed = units.undone(stacked.frames.tensors(place), kind, dim)
-    reason = stacked.state.reasons[place]
-    # Only the absolute loss has a unit, that of accelerations.
-    loss = units.acceleration if sweep.training(cell.experiment).loss == "absolute" else 1.0
-    rows = [(step, loss * error, loss * cost, *rest) for step, error, cost, *rest in stacked.state.history[place]]
-    tensors = {name: tensor[place].cpu().contiguous() for name, tensor in stacked.network.state_dict().items()}
-    tensors = units.undone(tensors, kind, dim)
-    if not reason and not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        # Losses are those before an update; what the last one did shows in the weights alone.
-        reason = f"the weights are not finite after step {stacked.state.step}"
-    _write_history(history, rows)
-    result = {
-        "steps": stacked.state.step,
-        "final_loss": None if reason else rows[-1][1],
-        "parameters": sum(tensor[place].numel() for tensor in stacked.network.parameters()),
-        "graphs_per_second": round(speed, 1),
-    }
-    if reason:
-        filmed = {}
-    else:
+    _write_history(history, trained.history)
+    if not trained.reason:
         with files.replacing(weights) as temporary:
-            save_file(tensors, temporary)
-    if filmed:
+            save_file(trained.tensors, temporary)
+    if trained.snapshots:
         with files.replacing(frames) as temporary:
-            save_file({STEPS: torch.tensor(stacked.frames.steps), **filmed}, temporary)
+            save_file(trained.snapshots, temporary)
     write_outcome(
         cell.outcome(sweep.results, "train"),
         key=sweep.key("train", cell),
         started=started,
-        result=result,
-        status="diverged" if reason else "ok",
-        reason=reason,
-        belongings=(history, *([] if reason else [weights]), *([frames] if filmed else [])),
-        device=device_name(stacked.batches.device),
+        result={
+            "steps": trained.steps,
+            "final_loss": None if trained.reason else trained.history[-1][1],
+            "parameters": trained.parameters,
+            "graphs_per_second": trained.graphs_per_second,
+        },
+        status="diverged" if trained.reason else "ok",
+        reason=trained.reason,
+        belongings=(
+            history,
+            *([] if trained.reason else [weights]),
+            *([frames] if trained.snapshots else []),
+        ),
+        device=device_name(device),
     )
     # Files of an earlier training are removed when its outcome is replaced.
-    if reason:
+    if trained.reason:
         weights.unlink(missing_ok=True)
-    if not filmed:
+    if not trained.snapshots:
         frames.unlink(missing_ok=True)
     checkpoint.discard(cell.checkpoint(sweep.results))
 

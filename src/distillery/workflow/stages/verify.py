@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from distillery.errors import DistilleryError
+from distillery.networks.functions import components
 from distillery.util import budget
-from distillery.validation.verdict import Court, expected
-from distillery.workflow.cell import Cell
+from distillery.validation.verdict import Judge, KnownData
+from distillery.workflow.cell import Cell, Experiment
 from distillery.workflow.outcome import Outcome
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import held_out, read_trajectories
 from distillery.workflow.turn import turn
 
 
@@ -30,16 +33,42 @@ def verify(sweep: Sweep, cell: Cell) -> None:
         if now is None:
             return
         compared = _compared(sweep, cell, cell.outcome(sweep.results, "distill"), now.before)
-        court, settings = Court(sweep, cell), sweep.config.verification
+        judge, settings = _judge(sweep, cell), sweep.config.verification
         with budget.within(f"verify {cell}", settings.evaluations, settings.seconds, "verification") as limit:
-            result = court.verdict(now.before.result)
+            result = judge.verdict(now.before.result)
             if compared:
-                result["compared"] = [{"engine": name, **court.verdict(found)} for name, found in compared.items()]
+                result["compared"] = [{"engine": name, **judge.verdict(found)} for name, found in compared.items()]
         result["cut"] = limit.note
         if limit.note and not result["recovered"]:
             # A longer search might have found constants with which the law fits.
             result["reason"] = f"{result['reason']}; {limit.note}"
         now.write(result)
+
+
+def _judge(sweep: Sweep, cell: Cell) -> Judge:
+    experiment = cell.experiment
+    return Judge(
+        sweep.model(cell),
+        sweep.system(experiment),
+        sweep.config.verification,
+        dim=experiment.dim,
+        bodies=experiment.bodies,
+        held_out=lambda: held_out(sweep, experiment),
+        data=lambda: _data(sweep, experiment),
+    )
+
+
+# The cells of an experiment follow each other and share their data.
+@functools.lru_cache(maxsize=2)
+def _data(sweep: Sweep, experiment: Experiment) -> KnownData:
+    read = functools.partial(read_trajectories, sweep, experiment, "train")
+    return KnownData(sweep.system(experiment), read, sweep.config.verification)
+
+
+def _complete(sweep: Sweep, cell: Cell, distilled: Mapping[str, Any]) -> bool:
+    """Return whether the outcome of ``distill`` has all components of the node function."""
+    nodes = distilled.get("node")
+    return nodes is None or len(nodes) == components(sweep.model(cell), cell.experiment.dim).get("node", 0)
 
 
 def _compared(sweep: Sweep, cell: Cell, source: Path, distilled: Outcome) -> dict[str, Mapping[str, Any]]:
@@ -51,7 +80,7 @@ def _compared(sweep: Sweep, cell: Cell, source: Path, distilled: Outcome) -> dic
     try:
         compared = {str(entry["engine"]): entry for entry in distilled.result.get("compared", ())}
         for found in (distilled.result, *compared.values()):
-            if not expected(sweep, cell, found):
+            if not _complete(sweep, cell, found):
                 raise ValueError
             for component in (*found["components"], *found.get("node", ())):
                 front, chosen = component["front"], component["chosen"]

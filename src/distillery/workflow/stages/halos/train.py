@@ -16,10 +16,11 @@ from distillery.halos.regions import Regions
 from distillery.halos.trained import budget, scales_content, write_history, write_network
 from distillery.halos.training import train as train_network
 from distillery.networks import checkpoint
+from distillery.networks.training import choose_device
 from distillery.progress import progress
 from distillery.workflow.cell import Cell
 from distillery.workflow.outcome import finished, running, write_outcome
-from distillery.workflow.stages.train import choose_device, device_name
+from distillery.workflow.stages.train import device_name
 from distillery.workflow.sweep import Sweep
 
 
