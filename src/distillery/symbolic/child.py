@@ -24,14 +24,13 @@ from typing import IO, Any, TextIO
 import psutil
 
 from distillery import files
-from distillery.cluster.dask.worker import CORES
 from distillery.errors import explain
 from distillery.symbolic import job
-from distillery.symbolic.engine import Problem, Stopped, engine
-from distillery.symbolic.fits import FitLost, FitResult, finish
+from distillery.symbolic.engine import Problem, engine
+from distillery.symbolic.fits import FitLost, FitResult, finish, search
 from distillery.symbolic.reasons import reason_in, with_remedy
 from distillery.symbolic.settings import DistillationSettings
-from distillery.util.environment import THREADS
+from distillery.util.environment import CORES, THREADS
 from distillery.util.process import this_process
 
 _POLL = 0.05
@@ -224,14 +223,10 @@ def _work(folder: Path) -> None:
         used.warm_up(problem, first)
         (folder / job.READY).touch()
         ready = True
-        content: dict[str, Any] = {}
-        try:
-            texts = used.search(problem, own, lambda found: files.write_json(folder / job.PARTIAL, found))
-        except Stopped as stopped:
-            texts, content = stopped.found, {"stopped": str(stopped)}
+        texts, stopped = search(problem, own, lambda found: files.write_json(folder / job.PARTIAL, found))
         files.write_json(folder / job.PARTIAL, texts)
-        front = finish(problem, texts)
-        content["front"] = [vars(point) for point in front]
+        front = [vars(point) for point in finish(problem, texts)]
+        content: dict[str, Any] = {"front": front, **({"stopped": stopped} if stopped else {})}
     except Exception as error:
         # An engine that cannot be loaded, a full disk or lack of memory are faults of the machine, not of the fit.
         lost = not ready or isinstance(error, (OSError, MemoryError, ImportError))

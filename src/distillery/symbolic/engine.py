@@ -17,8 +17,6 @@ from jaxtyping import Float
 
 from distillery.errors import DistilleryError
 from distillery.symbolic.settings import DistillationSettings, EngineName
-from distillery.workflow.settings import ExecutionSettings
-from distillery.workflow.sweep import Sweep
 
 ENGINES = {"operon": "distillery.symbolic.operon", "pysr": "distillery.symbolic.pysr"}
 
@@ -77,10 +75,10 @@ class Engine(Protocol):
     def missing(self) -> str | None:
         """Return what this machine lacks for the engine, if anything; found without importing it."""
 
-    def unprepared(self, execution: ExecutionSettings) -> str | None:
+    def unprepared(self, depot: Path) -> str | None:
         """Return what has to be done once before the first fit, if it was not: what is wrong, and the command."""
 
-    def environment(self, settings: DistillationSettings, execution: ExecutionSettings) -> dict[str, str]:
+    def environment(self, settings: DistillationSettings, depot: Path) -> dict[str, str]:
         """Return what the environment of the fitting process must hold; asked where nothing is unprepared."""
 
     def threads(self, settings: DistillationSettings, cores: int) -> int:
@@ -124,34 +122,16 @@ def engine(name: str) -> Engine:
     return cast(Engine, importlib.import_module(ENGINES[name]))
 
 
-def require_all(sweep: Sweep, execution: ExecutionSettings | None = None) -> None:
-    """Check what ``require`` does for every experiment of a sweep, with its own operators.
-
-    Args:
-        sweep: The sweep.
-        execution: Where fits are about to run; left out where what they need may still be prepared.
-
-    Raises:
-        DistilleryError: As ``require``.
-    """
-    require(sweep.config.distillation, execution)
-    own = [(f"experiments.{k}", e, s.operators) for k, (e, s) in enumerate(sweep.settings.items())]
-    own += [(f"halos.{k}", e, s.operators) for k, (e, s) in enumerate(sweep.halos.items())]
-    for place, experiment, operators in own:
-        if operators is not None:
-            require(sweep.distillation(experiment), execution, f"{place}.operators")
-
-
 def require(
     settings: DistillationSettings,
-    execution: ExecutionSettings | None = None,
+    depot: Path | None = None,
     operators: str = "distillation.operators",
 ) -> None:
     """Check that the configured engines can work here, before any work is started.
 
     Args:
         settings: The engines and their operators.
-        execution: Where fits are about to run; left out where what they need may still be prepared.
+        depot: Folder of Julia that fits are about to use; None where it may still be prepared.
         operators: The key of the configuration that names the operators.
 
     Raises:
@@ -160,7 +140,7 @@ def require(
     """
     for name in settings.engines:
         key = "engine" if name == settings.engine else "compare"
-        _require(name, key, operators, settings, execution)
+        _require(name, key, operators, settings, depot)
 
 
 def _require(
@@ -168,7 +148,7 @@ def _require(
     key: str,
     operators: str,
     settings: DistillationSettings,
-    execution: ExecutionSettings | None,
+    depot: Path | None,
 ) -> None:
     others = " or ".join(other for other in ENGINES if other != name)
     instead = f"choose engine: {others}" if key == "engine" else f"take {name} out of compare"
@@ -178,6 +158,6 @@ def _require(
     unknown = engine(name).unknown_operators(settings)
     if unknown:
         raise DistilleryError(f"{operators}: {name} has no {', '.join(unknown)}; leave it out, or {instead}")
-    unprepared = engine(name).unprepared(execution) if execution else None
+    unprepared = engine(name).unprepared(depot) if depot else None
     if unprepared:
         raise DistilleryError(f"distillation.{key}: {name} cannot run yet, {unprepared}, or {instead}")

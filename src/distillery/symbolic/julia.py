@@ -16,7 +16,6 @@ from packaging.requirements import Requirement
 
 from distillery import files
 from distillery.errors import DistilleryError
-from distillery.workflow.settings import ExecutionSettings
 
 _MARKER = "distillery.json"
 _FORMAT = 2
@@ -57,11 +56,6 @@ class Prepared:
     bindir: str
     host: str
     date: str
-
-
-def depot_of(execution: ExecutionSettings) -> Path:
-    """Return the absolute path of the configured depot; a relative one is taken from the working directory."""
-    return Path(execution.julia_depot).absolute()
 
 
 def marker(depot: Path) -> Path:

@@ -25,7 +25,6 @@ from distillery.symbolic.neighbours import climbed
 from distillery.symbolic.settings import DistillationSettings
 from distillery.symbolic.threshold_split import best_split, refined
 from distillery.symbolic.tidying import tidied
-from distillery.workflow.settings import ExecutionSettings
 
 # What operon lacks and is brought about by splitting the samples, see ``symbolic.threshold_split``. Comparisons whose
 # values 0 and 1 are computed with are never produced.
@@ -52,12 +51,12 @@ def missing() -> str | None:
     return None if importlib.util.find_spec("pyoperon") else "the Python package pyoperon is not installed"
 
 
-def unprepared(execution: ExecutionSettings) -> str | None:
+def unprepared(depot: Path) -> str | None:
     """Return nothing: operon needs no preparation."""
     return None
 
 
-def environment(settings: DistillationSettings, execution: ExecutionSettings) -> dict[str, str]:
+def environment(settings: DistillationSettings, depot: Path) -> dict[str, str]:
     """Return nothing: operon asks nothing of its environment."""
     return {}
 

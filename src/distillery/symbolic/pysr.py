@@ -27,7 +27,6 @@ from distillery.randomness import integer_seed, stream
 from distillery.symbolic import julia, signature
 from distillery.symbolic.engine import Problem, Stopped
 from distillery.symbolic.settings import DistillationSettings
-from distillery.workflow.settings import ExecutionSettings
 
 _BINARY = {"+": "+", "-": "-", "*": "*", "/": "/", "^": "^", ">": "greater", "<": "less", "if": "cond"}
 _UNARY = {"exp": "exp", "log": "log"}
@@ -62,19 +61,18 @@ def missing() -> str | None:
     return None
 
 
-def unprepared(execution: ExecutionSettings) -> str | None:
+def unprepared(depot: Path) -> str | None:
     """Return why no fit can run from the configured depot, if so, and how to prepare it."""
-    reason = julia.unprepared(julia.depot_of(execution))
+    reason = julia.unprepared(depot)
     return f"{reason}; run `distillery julia-setup` where there is a network" if reason else None
 
 
-def environment(settings: DistillationSettings, execution: ExecutionSettings) -> dict[str, str]:
+def environment(settings: DistillationSettings, depot: Path) -> dict[str, str]:
     """Return the environment of a fitting process: offline, from the configured depot.
 
     Raises:
         DistilleryError: The depot is not prepared.
     """
-    depot = julia.depot_of(execution)
     prepared = julia.read_marker(depot)
     if prepared is None:
         raise DistilleryError(f"{depot}: not prepared; run `distillery julia-setup` where there is a network")
