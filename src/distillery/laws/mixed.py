@@ -22,13 +22,10 @@ from distillery.laws.composed import HeldOut, arriving, errors, moved_by_energy,
 from distillery.messages.gauge import Reading
 from distillery.messages.samples import node_model
 from distillery.networks.batches import Graphs
-from distillery.networks.functions import node_names
 from distillery.networks.hamiltonian import HamiltonianNetwork
 from distillery.networks.network import Network
 from distillery.physics import formula
-from distillery.workflow.cell import Cell
-from distillery.workflow.stages.interpret import load_network, reading_of
-from distillery.workflow.sweep import Sweep
+from distillery.physics.systems import System
 
 Errors = dict[str, float | None]
 # Snapshots whose messages tell what whole messages are like.
@@ -37,36 +34,35 @@ _REGRESSED = 1000
 
 @torch.no_grad()
 def network_errors(
-    sweep: Sweep,
-    cell: Cell,
+    network: Network,
+    reading: Reading | None,
+    system: System,
+    names: Sequence[str],
     graphs: HeldOut,
     messages: Sequence[sympy.Expr] | None,
     nodes: Sequence[sympy.Expr] | None,
 ) -> dict[str, Errors]:
-    """Return mean and median errors of a cell's network, and of the network with expressions in place of a part of it.
+    """Return mean and median errors of a network, and of the network with one function replaced by expressions.
 
     Args:
-        sweep: The sweep.
-        cell: The cell; it has a network.
+        network: A trained network.
+        reading: Components of its messages that were distilled; None for a Hamiltonian network.
+        system: Table entry of the system.
+        names: Names that expressions of nodes use.
         graphs: Held-out graphs.
         messages: The chosen expressions of messages, or the energy of a pair; None where one is missing.
         nodes: Those of nodes, or the energy of a body.
 
     Returns:
         ``network``; ``messages``, with expressions for messages; ``nodes``, with expressions for nodes.
-
-    Raises:
-        DistilleryError: Weights, samples or trajectories are missing or damaged.
     """
-    network = load_network(sweep, cell)
     rows = _rows(graphs)
     if isinstance(network, HamiltonianNetwork):
         return _of_energies(network, rows, graphs, messages, nodes)
-    reading = reading_of(sweep, cell, network)
-    features, flat = node_model(network, reading, sweep.system(cell.experiment), rows)
+    assert reading is not None
+    features, flat = node_model(network, reading, system, rows)
     found = {"network": errors(graphs, flat.reshape(graphs.acceleration.shape))}
     if nodes is not None:
-        names = node_names(sweep.model(cell), sweep.system(cell.experiment), cell.experiment.dim)
         values = dict(zip(names, features.T, strict=True))
         given = [np.broadcast_to(formula.evaluate(node, values), len(features)) for node in nodes]
         found["nodes"] = errors(graphs, np.stack(given, axis=-1).reshape(graphs.acceleration.shape))
