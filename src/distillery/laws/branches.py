@@ -14,15 +14,13 @@ import sympy
 from jaxtyping import Float
 
 from distillery.errors import DistilleryError
+from distillery.laws import tuning
 from distillery.laws.compose import composed, composed_energies
 from distillery.laws.law import Law
 from distillery.laws.problem import Data, Problem
 from distillery.laws.refit import Fit, refit
 from distillery.laws.settings import ReplacementSettings
 from distillery.util.budget import OutOfBudget
-
-# Standard errors beyond which a mean is no chance, and the share of the typical acceleration that is rounding.
-_BEYOND, _ROUNDING = 2.0, 1e-7
 
 
 def without_needless_cases(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
@@ -44,7 +42,7 @@ def without_needless_cases(fit: Fit, data: Data, settings: ReplacementSettings, 
         except OutOfBudget:
             break
         lost = by_simulation(other.law, data) - known
-        if lost.mean() <= max(_BEYOND * lost.std() / np.sqrt(len(lost)), _ROUNDING):
+        if lost.mean() <= max(tuning.SIGNIFICANT * lost.std() / np.sqrt(len(lost)), tuning.ERROR_ROUNDING):
             found.append((float(lost.mean()), other))
     if not found:
         return fit

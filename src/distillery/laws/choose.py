@@ -23,9 +23,10 @@ import sympy
 from sympy.core.relational import Relational
 
 from distillery.errors import DistilleryError
+from distillery.laws import tuning
 from distillery.laws.clean import cleaned, fitted
-from distillery.laws.hill_climbing import climbed, shortened
 from distillery.laws.law import Law, own_part
+from distillery.laws.neighbours import climbed, shortened
 from distillery.laws.prefit import Screen, rows_checked, tried_on
 from distillery.laws.problem import Data
 from distillery.laws.refit import Fit
@@ -49,22 +50,6 @@ from distillery.symbolic.front import Point, choose, scored
 from distillery.symbolic.shared_form import Candidate
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
-
-# Laws that are tried at most, those made of the simplest expressions first; terms that one may have.
-_MOST_LAWS, _MOST_TERMS = 300, 8
-# How many of the best are shortened, climbed from, and fitted with all their constants.
-_SHORTENED, _CLIMBED, _FITTED = 8, 4, 3
-# Of so many with a threshold it is fitted before the others are compared with it.
-_SHARPENED = 2
-# How often a law is evaluated at most to fit its constants here.
-EVALUATIONS = 30
-# Of the error of no force at all: a law that is off by less is right but for the rounding of the stored trajectories.
-EXACT = 1e-4
-# Of the error of the messages' own choice: what takes its place must have less.
-BETTER = 0.9
-# A plain law takes the place of one in disguise whose error is so many times smaller, or, of the error of no force at
-# all, below what stored trajectories can tell.
-_AS_RIGHT, _ROUNDING = 10.0, 1e-6
 
 # A law by its terms; None is the messages' own choice.
 _Key = TypeVar("_Key", Terms, Terms | None)
@@ -116,7 +101,7 @@ def chosen_by_data(
     screen, part = Screen(some), some.part(~checked)
 
     def settled(law: Law) -> tuple[Fit, float]:
-        fit = softened(fitted(law, part, once, draws, EVALUATIONS), part, once, draws)
+        fit = softened(fitted(law, part, once, draws, tuning.COMPARISON_EVALUATIONS), part, once, draws)
         return fit, screen.error(accelerations(fit.law, some.graphs))
 
     try:
@@ -124,7 +109,7 @@ def chosen_by_data(
     except OutOfBudget:
         return Chosen(own, "messages", math.nan, math.nan)
     nothing, _ = screen.of(frozenset())
-    exact = EXACT * nothing
+    exact = tuning.EXACT * nothing
     # What is right and keeps nodes of its own is a law in disguise, such as c s/(c' + s) with a c' beyond all sums.
     disguised = own_error <= exact and not own.energies and not cleaned(own_fit, part, once, draws).law.added
     if own_error <= exact and not disguised:
@@ -137,7 +122,7 @@ def chosen_by_data(
         return any(tried[terms] <= exact and not any(term.factor.has(sympy.Float) for term in terms) for terms in laws)
 
     def fit_the_best() -> None:
-        for terms in [] if budget.is_spent() else _promising(tried, nothing)[:_FITTED]:
+        for terms in [] if budget.is_spent() else _promising(tried, nothing)[: tuning.FITTED]:
             law = None if terms in laws else _screened(terms, screen, part)
             if law is not None and not one_is_plain():
                 # What cannot be fitted with all its constants stands no better than it was.
@@ -147,7 +132,9 @@ def chosen_by_data(
 
     fit_the_best()
     if disguised:
-        plain = [terms for terms in laws if tried[terms] <= max(_AS_RIGHT * own_error, _ROUNDING * nothing)]
+        plain = [
+            terms for terms in laws if tried[terms] <= max(tuning.AS_EXACT * own_error, tuning.EXACT_ROUNDING * nothing)
+        ]
         if plain:
             return Chosen(laws[plain[0]], "fronts", tried[plain[0]], own_error)
         return Chosen(own, "messages", own_error, own_error)
@@ -155,10 +142,10 @@ def chosen_by_data(
         tried = _beside(on_fronts, screen, part, nothing) | tried
         fit_the_best()
     # What is hardly better than the messages' own choice speaks for it: most often it is the same form.
-    known = {terms: error for terms, error in tried.items() if terms in laws or error > BETTER * own_error}
+    known = {terms: error for terms, error in tried.items() if terms in laws or error > tuning.BETTER * own_error}
     costs = {terms: cost_of_terms(terms) for terms in known}
     better = [
-        (point, terms if point.mae <= BETTER * own_error else None)
+        (point, terms if point.mae <= tuning.BETTER * own_error else None)
         for point, terms in _front({None: own_error} | known, {None: _cost(own)} | costs, nothing)
         if point.mae <= own_error
     ]
@@ -181,7 +168,7 @@ def _on_fronts(fronts: _Fronts, screen: Screen, data: Data) -> dict[Terms, float
 
 def _shorten(tried: dict[Terms, float], screen: Screen) -> None:
     """Add what is left of the best laws without some of their terms."""
-    for terms in _best(tried)[:_SHORTENED]:
+    for terms in _best(tried)[: tuning.SHORTENED]:
         tried |= {shorter: screen.of(shorter)[0] for shorter in shortened(terms, screen)}
 
 
@@ -189,9 +176,9 @@ def _beside(on_fronts: dict[Terms, float], screen: Screen, data: Data, nothing: 
     """Return the errors of laws on the way from the most promising ones over their neighbours."""
     found: dict[Terms, float] = {}
     # From simple ones first, for what is exact may be so in disguise.
-    for start in sorted(_promising(on_fronts, nothing)[:_CLIMBED], key=cost_of_terms):
+    for start in sorted(_promising(on_fronts, nothing)[: tuning.HILL_CLIMBING_STARTS], key=cost_of_terms):
         found |= {terms: screen.of(terms)[0] for terms in climbed(start, screen, data.unit_charges)}
-        if min(found.values(), default=np.inf) <= EXACT * nothing:
+        if min(found.values(), default=np.inf) <= tuning.EXACT * nothing:
             break
     _shorten(found, screen)
     return found
@@ -204,7 +191,7 @@ def _sharpened(tried: dict[Terms, float], screen: Screen, data: Data) -> list[Te
     """
     found: list[Terms] = []
     with_one = [terms for terms in _best(tried) if len(_conditions(terms)) == 1]
-    for terms in [] if budget.is_spent() else with_one[:_SHARPENED]:
+    for terms in [] if budget.is_spent() else with_one[: tuning.THRESHOLDS_FITTED]:
         law = _screened(terms, screen, data)
         if law is None:
             continue
@@ -278,9 +265,9 @@ def _laws(
         for (factors, own), more in made.items():
             law = put_together(terms, factors, own, unit_charges)
             for form in (law, without_numbers(law, unit_charges)):
-                if 0 < len(form) <= _MOST_TERMS:
+                if 0 < len(form) <= tuning.MOST_FRONT_TERMS:
                     found[form] = min(found.get(form, cost + more), cost + more)
-    return sorted(found, key=lambda terms: (found[terms], len(terms), str(ordered(terms))))[:_MOST_LAWS]
+    return sorted(found, key=lambda terms: (found[terms], len(terms), str(ordered(terms))))[: tuning.MOST_LAWS]
 
 
 def _cost(law: Law) -> int:

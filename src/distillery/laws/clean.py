@@ -14,25 +14,17 @@ from fractions import Fraction
 import numpy as np
 import sympy
 
+from distillery.laws import tuning
 from distillery.laws.branches import without_needless_cases
 from distillery.laws.compose import composed
 from distillery.laws.law import Law, sums
 from distillery.laws.problem import Data
-from distillery.laws.refit import EVALUATIONS, Fit, refit
+from distillery.laws.refit import Fit, refit
 from distillery.laws.settings import ReplacementSettings
 from distillery.laws.sharing import as_vector
 from distillery.laws.threshold import with_thresholds
 from distillery.physics import formula
 from distillery.util.budget import OutOfBudget
-
-# Simplest first: of two numbers that agree, the one that stands earlier is taken.
-SIMPLE = tuple(Fraction(n, d) for d in (1, 2, 3, 4) for n in range(1, 11) if d == 1 or (n < 2 * d and n % d))
-# Standard errors within which numbers agree, and the largest relative error with which a number says anything.
-_WITHIN, _SHARP = 3.0, 0.03
-# Of the typical acceleration, and of a constant: what is smaller is rounding of the stored trajectories.
-_ROUNDING = 1e-6
-# How much more a law may cost that is one for all axes.
-_DEARER = 1.1
 
 
 def simple_number(value: float, error: float) -> Fraction | None:
@@ -42,10 +34,10 @@ def simple_number(value: float, error: float) -> Fraction | None:
         value: The constant.
         error: Its standard error.
     """
-    within = max(_WITHIN * error, _ROUNDING * abs(value))
-    if within > _SHARP * abs(value):
+    within = max(tuning.AGREEING * error, tuning.CONSTANT_ROUNDING * abs(value))
+    if within > tuning.SHARP * abs(value):
         return None
-    agreeing = [number for number in SIMPLE if abs(abs(value) - float(number)) <= within]
+    agreeing = [number for number in tuning.SIMPLE_NUMBERS if abs(abs(value) - float(number)) <= within]
     return (agreeing[0] if value > 0 else -agreeing[0]) if agreeing else None
 
 
@@ -54,7 +46,7 @@ def fitted(
     data: Data,
     settings: ReplacementSettings,
     draws: np.random.Generator,
-    evaluations: int = EVALUATIONS,
+    evaluations: int = tuning.EVALUATIONS,
 ) -> Fit:
     """Fit a law's constants, shared by all axes where its components have one form and the data do not object.
 
@@ -81,7 +73,7 @@ def fitted(
         shared = fit(vector)
     except OutOfBudget:
         return separate
-    return shared if shared.cost <= _DEARER * separate.cost + _ROUNDING**2 else separate
+    return shared if shared.cost <= tuning.SHARED_LOSS * separate.cost + tuning.CONSTANT_ROUNDING**2 else separate
 
 
 def cleaned(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
@@ -143,7 +135,7 @@ def _least(fit: Fit) -> str | None:
     agree = {
         name: abs(fit.law.constants[name]) / max(error, 1e-300)
         for name, error in fit.errors.items()
-        if abs(fit.law.constants[name]) <= _WITHIN * error or fit.shares[name] <= _ROUNDING
+        if abs(fit.law.constants[name]) <= tuning.AGREEING * error or fit.shares[name] <= tuning.CONSTANT_ROUNDING
     }
     return min(agree, key=lambda name: agree[name]) if agree and len(fit.law.constants) > 1 else None
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import sympy
 
+from distillery.laws import tuning
 from distillery.laws.law import Law, sums
 from distillery.laws.motion import at_velocities
 from distillery.laws.terms import named, terms_of
@@ -25,8 +26,6 @@ _M, _Q, _R = (formula.symbol(name) for name in ("m", "q", "r"))
 # What a message calls its receiver's mass and charge, and what the node calls them.
 RECEIVER = {formula.symbol("m1"): _M, formula.symbol("q1"): _Q}
 _CHARGES = tuple(formula.symbol(name) for name in ("q", "q1", "q2"))
-# A composed expression is a product of two distilled ones, and may have as many terms as both have in all.
-_MOST_TERMS = 60
 
 
 def composed(
@@ -116,7 +115,7 @@ def unit_charged(expression: sympy.Expr, unit_charges: bool) -> sympy.Expr:
         expression: Any expression.
         unit_charges: Whether all charges are 1 or -1.
     """
-    found = multiplied_out(expression, _MOST_TERMS)
+    found = multiplied_out(expression, tuning.MOST_COMPOSED_TERMS)
     found = expression if found is None else found
     if unit_charges:
         found = found.replace(

@@ -17,7 +17,8 @@ import sympy
 from jaxtyping import Bool, Float
 
 from distillery.errors import DistilleryError
-from distillery.laws.choose import BETTER, EVALUATIONS, EXACT, Chosen
+from distillery.laws import tuning
+from distillery.laws.choose import Chosen
 from distillery.laws.clean import fitted
 from distillery.laws.compose import composed_energies
 from distillery.laws.composed import through_nodes
@@ -68,7 +69,9 @@ def energies_by_data(
         if budget.is_spent():
             return math.inf
         try:
-            fit = softened(fitted(law_of(energies), part, once, draws, EVALUATIONS), part, once, draws)
+            fit = softened(
+                fitted(law_of(energies), part, once, draws, tuning.COMPARISON_EVALUATIONS), part, once, draws
+            )
             return error_of_law(fit.law)
         except (DistilleryError, OutOfBudget, RecursionError, TypeError):
             # Not finite on the data; or SymPy loses itself in what an engine wrote.
@@ -84,11 +87,11 @@ def energies_by_data(
     chosen, source, own_error = own, "messages", error_of(own)
     error = own_error
     for place, where in _candidates(own, fronts, dim):
-        if error <= EXACT * nothing or budget.is_spent():
+        if error <= tuning.EXACT * nothing or budget.is_spent():
             break
         tried = {one: error_of((one, chosen[1]) if place == 0 else (chosen[0], one)) for one in where}
         found = _choice(tried, nothing)
-        if found is not None and tried[found] <= BETTER * error:
+        if found is not None and tried[found] <= tuning.BETTER * error:
             chosen = (found, chosen[1]) if place == 0 else (chosen[0], found)
             source = "neighbours" if "neighbours" in (source, where[found]) else "fronts"
             error = tried[found]

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distillery.data.graph import edges_of
+from distillery.laws import tuning
 from distillery.laws.composed import HeldOut, arriving, errors, moved_by_energy, through_energies
 from distillery.messages.gauge import Reading
 from distillery.messages.samples import node_model
@@ -28,8 +29,6 @@ from distillery.physics import formula
 from distillery.physics.systems import System
 
 Errors = dict[str, float | None]
-# Snapshots whose messages tell what whole messages are like.
-_REGRESSED = 1000
 
 
 @torch.no_grad()
@@ -89,7 +88,7 @@ def _whole_messages(
     if reading.gauge is not None:
         offset, factor = reading.gauge.of(network, reading.axes, rows.nodes.reshape(-1, rows.nodes.shape[-1]))
         read = read * factor.reshape(*read.shape[:2], 1) + count[:, None] * offset.reshape(read.shape)
-    known = network.messages(_tensor(rows.nodes[:_REGRESSED]))[0].double().numpy()
+    known = network.messages(_tensor(rows.nodes[: tuning.REGRESSION_SNAPSHOTS]))[0].double().numpy()
     inputs = np.column_stack([known @ reading.axes, np.ones(len(known))])
     weights = np.linalg.lstsq(inputs, known, rcond=None)[0]
     whole = np.concatenate([read, np.broadcast_to(count[:, None], (*read.shape[:2], 1))], axis=-1) @ weights

@@ -18,6 +18,7 @@ import sympy
 from pydantic import ValidationError
 
 from distillery.errors import DistilleryError
+from distillery.laws import tuning
 from distillery.laws.law import Law, momentum_names, sums
 from distillery.laws.terms import terms_of
 from distillery.laws.text import plain, radial_part
@@ -26,11 +27,6 @@ from distillery.physics import formula
 from distillery.physics.systems import ForceSystem, System
 
 _R, _M1, _M, _Q = (formula.symbol(name) for name in ("r", "m1", "m", "q"))
-# Numbers of different axes that differ by no more are one number, known to rounding; and so are velocities.
-_ALIKE = 1e-5
-# What making numbers one may change of messages, in typical ones: large numbers may cancel.
-_CHANGED = 1e-4
-_TRIALS = 256
 
 
 def as_system(law: Law, like: System, bodies: int) -> System:
@@ -103,11 +99,11 @@ def _of_energies(law: Law) -> tuple[sympy.Expr, sympy.Expr]:
     if pair.free_symbols & {formula.symbol(f"d{axis}") for axis in axes}:
         raise DistilleryError("law: its energy of a pair depends on directions; only potentials of r can be simulated")
     draws = np.random.default_rng(0)
-    state = {name: draws.normal(size=_TRIALS) for name in momentum_names(law.dim)}
-    state |= {"m": np.exp(state["m"]), "q": draws.choice([-1.0, 1.0], _TRIALS)}
-    given = np.stack([np.broadcast_to(formula.evaluate(v, state), _TRIALS) for v in law.filled(law.velocities)])
+    state = {name: draws.normal(size=tuning.TRIALS) for name in momentum_names(law.dim)}
+    state |= {"m": np.exp(state["m"]), "q": draws.choice([-1.0, 1.0], tuning.TRIALS)}
+    given = np.stack([np.broadcast_to(formula.evaluate(v, state), tuning.TRIALS) for v in law.filled(law.velocities)])
     right = np.stack([state[f"p{axis}"] / state["m"] for axis in axes])
-    if not np.all(np.abs(given - right) <= _ALIKE * np.linalg.norm(right, axis=0)):
+    if not np.all(np.abs(given - right) <= tuning.ALIKE * np.linalg.norm(right, axis=0)):
         momenta = {formula.symbol(f"p{axis}") for axis in axes}
         moving = sympy.Add(*(term for term in sympy.Add.make_args(body) if term.free_symbols & momenta))
         raise DistilleryError(
@@ -123,7 +119,7 @@ def _agreed(law: Law) -> Law:
     put: dict[Any, Any] = {}
     while numbers:
         first = numbers[0]
-        alike = [n for n in numbers if abs(float(n) - float(first)) <= _ALIKE * abs(float(first))]
+        alike = [n for n in numbers if abs(float(n) - float(first)) <= tuning.ALIKE * abs(float(first))]
         exact = [n for n in alike if n.is_Rational]
         mean = sympy.Float(sum(float(n) for n in alike) / len(alike))
         if not exact and len(alike) > 1:
@@ -140,14 +136,14 @@ def _agreed(law: Law) -> Law:
 
 def _as_before(before: list[sympy.Expr], after: tuple[sympy.Expr, ...], dim: int) -> bool:
     draws = np.random.default_rng(0)
-    given = {name: draws.normal(size=_TRIALS) for name in feature_names(dim)}
+    given = {name: draws.normal(size=tuning.TRIALS) for name in feature_names(dim)}
     given["r"] = np.sqrt(sum(given[f"d{axis}"] ** 2 for axis in AXES[:dim]))
     given |= {name: np.exp(given[name]) for name in ("m1", "m2")}
     given |= {name: np.sign(given[name]) for name in ("q1", "q2")}
     for one, other in zip(before, after, strict=True):
         values = formula.evaluate(one, given)
         off, size = np.abs(formula.evaluate(other, given) - values), np.abs(values)
-        if not np.median(off) <= _CHANGED * np.median(size):
+        if not np.median(off) <= tuning.CHANGED * np.median(size):
             return False
     return True
 

@@ -9,18 +9,13 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
+from distillery.laws import tuning
 from distillery.laws.problem import Data
 from distillery.laws.vector import Term, Terms, ordered
 from distillery.networks.functions import AXES
 from distillery.physics import formula
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
-
-# Snapshots on which forms are tried, half of them to fit constants, half to judge.
-_SNAPSHOTS = 800
-_REWEIGHTED = 4
-# Of the largest column: what is smaller is no column of its own beside the others.
-_RANK = 1e-10
 
 
 class Screen:
@@ -100,7 +95,7 @@ class Screen:
 def tried_on(data: Data) -> Data:
     """Return as many snapshots as forms are tried on, evenly spread."""
     chosen = np.zeros(len(data.simulation), dtype=bool)
-    chosen[np.unique(np.linspace(0, len(chosen) - 1, _SNAPSHOTS).astype(int))] = True
+    chosen[np.unique(np.linspace(0, len(chosen) - 1, tuning.PREFIT_SNAPSHOTS).astype(int))] = True
     return data.part(chosen)
 
 
@@ -115,9 +110,9 @@ def _least_deviations(matrix: Float[np.ndarray, "row column"], target: Float[np.
     size = np.sqrt(np.mean(matrix**2, axis=0)) if matrix.size else np.ones(matrix.shape[1])
     scaled = matrix / np.where(size > 0, size, 1.0)
     weight, values = np.ones_like(target), np.zeros(matrix.shape[1])
-    for _ in range(_REWEIGHTED if matrix.shape[1] else 0):
+    for _ in range(tuning.PREFIT_REWEIGHTINGS if matrix.shape[1] else 0):
         weighted = scaled * weight[:, None]
-        values = np.linalg.lstsq(weighted.T @ scaled, weighted.T @ target, rcond=_RANK)[0]
+        values = np.linalg.lstsq(weighted.T @ scaled, weighted.T @ target, rcond=tuning.PREFIT_RANK)[0]
         off = np.abs(target - scaled @ values)
         weight = 1 / np.maximum(off, max(float(np.median(off)), 1e-300))
         weight /= weight.max()

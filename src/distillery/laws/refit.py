@@ -19,21 +19,12 @@ import scipy.optimize
 from jaxtyping import Float
 
 from distillery.errors import DistilleryError
+from distillery.laws import tuning
 from distillery.laws.law import Law
 from distillery.laws.problem import Data, Problem
 from distillery.laws.settings import ReplacementSettings
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
-
-# A constant that has grown by this factor, or to this multiple of 1, tells of a term that the data do not want.
-_RUNAWAY = 1e3
-# Directions in which unit steps of all constants move the law by less than this share say nothing about any.
-_BLIND = 1e-7
-# Of the typical acceleration: what is smaller is rounding of the stored trajectories (float32).
-_ROUNDING = 1e-7
-EVALUATIONS = 100
-# Graphs on which starts are followed to their ends; of more, this many tell as well which end is the best.
-_ENOUGH = 5000
 
 
 class SingularError(DistilleryError):
@@ -66,7 +57,7 @@ def refit(
     data: Data,
     settings: ReplacementSettings,
     draws: np.random.Generator,
-    evaluations: int = EVALUATIONS,
+    evaluations: int = tuning.EVALUATIONS,
 ) -> Fit:
     """Fit all constants of a law together; a fit whose budget ends keeps the best constants that it has tried.
 
@@ -98,7 +89,7 @@ def refit(
     fitted = law.having(dict(zip(names, found.values.tolist(), strict=True)))
     errors = _standard_errors(found, jacobian, problem, data)
     size = np.sqrt(np.mean(jacobian**2, axis=0)) * np.abs(found.values)
-    away = tuple(n for n in names if abs(fitted.constants[n]) > _RUNAWAY * max(abs(law.constants[n]), 1.0))
+    away = tuple(n for n in names if abs(fitted.constants[n]) > tuning.DIVERGED * max(abs(law.constants[n]), 1.0))
     return Fit(
         fitted,
         dict(zip(names, errors.tolist(), strict=True)),
@@ -144,9 +135,9 @@ def _searched(
 ) -> _Found:
     """Return the best of several starts; where there are many graphs, some of them show the way to it."""
     count = len(data.simulation)
-    if count > _ENOUGH:
+    if count > tuning.START_SNAPSHOTS:
         some = np.zeros(count, dtype=bool)
-        some[np.linspace(0, count - 1, _ENOUGH).astype(int)] = True
+        some[np.linspace(0, count - 1, tuning.START_SNAPSHOTS).astype(int)] = True
         try:
             near = _best(Problem(law, data.part(some), problem.free), start, settings, draws, evaluations).values
             residual = problem.residual(near)
@@ -234,7 +225,7 @@ def _cost(residual: np.ndarray, scale: float | None) -> float:
 
 
 def _scale(residual: np.ndarray) -> float:
-    return max(1.4826 * float(np.median(np.abs(residual))), _ROUNDING)
+    return max(1.4826 * float(np.median(np.abs(residual))), tuning.RESIDUAL_ROUNDING)
 
 
 def _blind(jacobian: Float[np.ndarray, "residual constant"]) -> list[int]:
@@ -245,7 +236,7 @@ def _blind(jacobian: Float[np.ndarray, "residual constant"]) -> list[int]:
         return dead
     triangle, order = scipy.linalg.qr(jacobian / norms, mode="r", pivoting=True)[:2]
     diagonal = np.abs(np.diag(triangle))[: len(norms)]
-    return [int(order[k]) for k in np.flatnonzero(diagonal < _BLIND * diagonal[0])]
+    return [int(order[k]) for k in np.flatnonzero(diagonal < tuning.UNDETERMINED * diagonal[0])]
 
 
 def _standard_errors(

@@ -16,7 +16,7 @@ import numpy as np
 import sympy
 
 from distillery.errors import DistilleryError
-from distillery.laws import text
+from distillery.laws import text, tuning
 from distillery.laws.choose import chosen_by_data
 from distillery.laws.clean import cleaned, fitted
 from distillery.laws.compose import composed, composed_energies
@@ -35,8 +35,6 @@ from distillery.util import budget
 from distillery.util.budget import OutOfBudget
 
 Errors = dict[str, float | None]
-# Share of the budget for the search among forms; the rest is for the constants of the chosen form.
-_SEARCHED = 0.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +154,7 @@ def _searched(
     raw = as_distilled(law)
     known = {"raw": _errors(law, held_out)}
     try:
-        with limit.part(_SEARCHED):
+        with limit.part(tuning.SEARCH_SHARE):
             if energies:
                 own_fronts = (messages.fronts[0], nodes.fronts[0])
                 chosen = energies_by_data(energies, own_fronts, data, settings, draws)

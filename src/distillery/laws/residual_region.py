@@ -17,6 +17,7 @@ import sympy
 from jaxtyping import Bool, Float
 from scipy.optimize import brentq
 
+from distillery.laws import tuning
 from distillery.laws.compose import by_hamilton
 from distillery.laws.composed import HeldOut
 from distillery.laws.law import Law
@@ -25,25 +26,6 @@ from distillery.laws.shown import accelerations
 from distillery.laws.threshold import simplest_between
 from distillery.networks.functions import AXES
 from distillery.physics import formula
-
-# Of the typical acceleration: a law is right where it lacks less, and a body feels something else where it lacks more.
-_RIGHT, _FELT = 1e-5, 1e-3
-# How many bodies must feel it to say anything, and the largest share that is still "some".
-_FEWEST, _MOST = 20, 0.3
-# Largest angle (1 - |cosine|) between what is lacking and the direction that it should have.
-_ALONG = 1e-3
-# Share of the bodies that may not fit: near an edge where a force begins at zero, it is small; rounding is anywhere.
-_ODD = 0.1
-# How far beyond the last body that feels it, as a share of the distance, a force may come to zero.
-_REACH = 0.1
-# Share of what is lacking that a profile may leave, and by which a longer one must be better.
-_LEFT, _BETTER = 1e-2, 0.1
-# Share of the bodies that may stay unexplained where the region was not fitted.
-_UNEXPLAINED = 2e-2
-# Standard errors within which numbers agree, and the least relative error that is taken for one.
-_WITHIN, _SHARPEST = 3.0, 1e-6
-# Condition beyond which lines are parallel, and have no place in common.
-_WORST = 1e8
 
 _DISTANCE = formula.symbol("distance")
 _M, _Q = formula.symbol("m"), formula.symbol("q")
@@ -116,17 +98,21 @@ def region_lacking(law: Law, data: Data) -> Region | None:
     lacking = data.graphs.acceleration - accelerations(law, data.graphs)
     off = np.linalg.norm(lacking, axis=-1)
     # In close encounters, where accelerations are large, so is their rounding.
-    felt = off > _FELT * np.maximum(typical, size)
-    if not np.isfinite(off).all() or np.median(off) > _RIGHT * typical or felt.mean() > _MOST:
+    felt = off > tuning.REGION_AFFECTED * np.maximum(typical, size)
+    if (
+        not np.isfinite(off).all()
+        or np.median(off) > tuning.REGION_EXACT * typical
+        or felt.mean() > tuning.LARGEST_REGION
+    ):
         return None
     half = np.isin(data.simulation, np.unique(data.simulation)[::2])
     fitted, checked = (_Lack(data.part(rows).graphs, lacking[rows], felt[rows]) for rows in (half, ~half))
-    if min(fitted.felt.sum(), checked.felt.sum()) < _FEWEST:
+    if min(fitted.felt.sum(), checked.felt.sum()) < tuning.FEWEST_AFFECTED:
         return None
     found = [region for distance in _distances(fitted) for region in _regions(distance, fitted)]
     unexplained = {region: _unexplained(region, checked) for region in found}
     best = min(unexplained, key=lambda region: unexplained[region], default=None)
-    return best if best is not None and unexplained[best] <= _UNEXPLAINED else None
+    return best if best is not None and unexplained[best] <= tuning.UNEXPLAINED else None
 
 
 def with_region(law: Law, region: Region) -> Law:
@@ -201,7 +187,7 @@ def _distances(lack: _Lack) -> list[sympy.Expr]:
     size = np.linalg.norm(lacking, axis=-1)
     direction = lacking / size[:, None]
     dim = position.shape[1]
-    along = [np.mean(1 - np.abs(direction[:, axis]) < _ALONG) >= 1 - _ODD for axis in range(dim)]
+    along = [np.mean(1 - np.abs(direction[:, axis]) < tuning.ANGLE) >= 1 - tuning.DEVIATING for axis in range(dim)]
     found = [formula.symbol(axis) for axis, fits in zip(AXES, along, strict=False) if fits]
     # The place that is nearest to all lines along which something is lacking, large forces first. Once more without
     # the lines that are farthest from it.
@@ -209,16 +195,16 @@ def _distances(lack: _Lack) -> list[sympy.Expr]:
     near = np.ones(len(position), dtype=bool)
     for _ in range(2):
         whole = across[near].sum(axis=0)
-        if np.linalg.cond(whole) > _WORST:
+        if np.linalg.cond(whole) > tuning.WORST_CONDITION:
             return found
         centre = np.linalg.solve(whole, (across @ position[:, :, None])[near].sum(axis=0))[:, 0]
         away = position - centre
         off = np.linalg.norm(across @ away[:, :, None], axis=(1, 2))
-        near = off <= np.quantile(off, 1 - _ODD)
+        near = off <= np.quantile(off, 1 - tuning.DEVIATING)
     cosine = np.abs((direction * away).sum(axis=1)) / np.linalg.norm(away, axis=1)
-    if np.mean(1 - cosine < _ALONG) < 1 - _ODD:
+    if np.mean(1 - cosine < tuning.ANGLE) < 1 - tuning.DEVIATING:
         return found
-    within = max(_WITHIN * float(np.median(off)), _SHARPEST * float(np.abs(position).max()))
+    within = max(tuning.AGREEING * float(np.median(off)), tuning.REGION_SHARPEST * float(np.abs(position).max()))
     squares = ((formula.symbol(a) - _plain(c, within)) ** 2 for a, c in zip(AXES[:dim], centre.tolist(), strict=True))
     return [*found, sympy.sqrt(sympy.Add(*squares))]
 
@@ -235,7 +221,7 @@ def _edge(
     places, there = (sign * at).ravel()[order], felt.ravel()[order]
     wrong = np.cumsum(~there) + (there.sum() - np.cumsum(there))
     best = int(np.argmin(wrong))
-    if wrong[best] > _ODD * there.sum() or best + 1 == len(places) or places[best] == places[best + 1]:
+    if wrong[best] > tuning.DEVIATING * there.sum() or best + 1 == len(places) or places[best] == places[best + 1]:
         return None
     return sign * float(places[best]), sign * float(places[best + 1])
 
@@ -254,31 +240,31 @@ def _profile(
             values, *_ = np.linalg.lstsq(columns, outward)
             rest = outward - columns @ values
             share = float(np.abs(rest).sum() / np.abs(outward).sum())
-            if share > _LEFT or share >= best.get(count, (np.inf,))[0]:
+            if share > tuning.PROFILE_LEAVES or share >= best.get(count, (np.inf,))[0]:
                 continue
             spread = float(rest @ rest) / max(len(outward) - count, 1)
             errors = np.sqrt(np.diag(np.linalg.pinv(columns.T @ columns)) * spread)
             numbers = [
-                _plain(value, max(_WITHIN * error, _SHARPEST * abs(value)))
+                _plain(value, max(tuning.AGREEING * error, tuning.REGION_SHARPEST * abs(value)))
                 for value, error in zip(values.tolist(), errors.tolist(), strict=True)
             ]
             force = sympy.Add(*(n * _DISTANCE**power for n, power in zip(numbers, powers, strict=True)))
             if force != 0:
                 best[count] = (share, force)
-    if 1 in best and (2 not in best or best[2][0] > _BETTER * best[1][0]):
+    if 1 in best and (2 not in best or best[2][0] > tuning.LONGER_PROFILE * best[1][0]):
         return best[1][1]
     return best[2][1] if 2 in best else None
 
 
 def _ending(profile: sympy.Expr, last: float, after: float) -> float:
     """Return where something ends: where it has become nothing, or else between two distances of bodies."""
-    far = last + _REACH * (after - last) / abs(after - last) * abs(last)
+    far = last + tuning.REACH * (after - last) / abs(after - last) * abs(last)
     values = {_DISTANCE.name: np.array([last, far])}
     with np.errstate(all="ignore"):
         begins, ends = np.broadcast_to(formula.evaluate(profile, values), 2)
     if begins * ends < 0:
         root = brentq(lambda at: float(formula.evaluate(profile, {_DISTANCE.name: at})), last, far)
-        within = _WITHIN * _SHARPEST * abs(root)
+        within = tuning.AGREEING * tuning.REGION_SHARPEST * abs(root)
         return float(_plain(root, within))
     return simplest_between(min(last, after), max(last, after))
 

@@ -12,14 +12,10 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
+from distillery.laws import tuning
 from distillery.laws.composed import HeldOut, errors, through_nodes
 from distillery.laws.law import Law
 from distillery.laws.motion import moved
-
-# By how much more of the median error a clean form may have and still be the law that is shown.
-_AS_GOOD = 1.05
-# Of the typical acceleration: errors that are smaller are rounding of the stored trajectories.
-_ROUNDING = 1e-6
 
 
 def shown_form(laws: Mapping[str, Law], graphs: HeldOut) -> tuple[str, str]:
@@ -30,9 +26,9 @@ def shown_form(laws: Mapping[str, Law], graphs: HeldOut) -> tuple[str, str]:
         graphs: Training graphs.
     """
     median = {name: _median(law, graphs) for name, law in laws.items()}
-    rounding = _ROUNDING * float(np.median(np.abs(graphs.acceleration).sum(axis=-1)))
+    rounding = tuning.SHOWN_ROUNDING * float(np.median(np.abs(graphs.acceleration).sum(axis=-1)))
     most = median["raw"] + rounding
-    if median["clean"] <= min(_AS_GOOD * median["refitted"] + rounding, most):
+    if median["clean"] <= min(tuning.AS_GOOD * median["refitted"] + rounding, most):
         return "clean", ""
     if median["refitted"] <= most:
         return "refitted", ""

@@ -14,6 +14,7 @@ import numpy as np
 import sympy
 
 from distillery.errors import DistilleryError
+from distillery.laws import tuning
 from distillery.laws.compose import by_hamilton
 from distillery.laws.law import Law
 from distillery.laws.problem import Data
@@ -26,14 +27,6 @@ from distillery.util.budget import OutOfBudget
 
 _R = formula.symbol("r")
 _DELTAS = {formula.symbol(f"d{axis}") for axis in AXES}
-# Of the typical distance: where ε starts, and beyond what it is another law and no softening.
-_STARTS, _LARGEST = (0.003, 0.01, 0.03), 0.3
-# The share of the loss that must be left at most: one constant more must pay.
-_PAYS = 0.9
-# Standard errors by which ε must differ from 0.
-_SURE = 3.0
-# Of the typical acceleration: a law that is off by less has nothing to gain but rounding of the stored trajectories.
-_ROUNDING = 1e-6
 
 
 def softened(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
@@ -49,12 +42,12 @@ def softened(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.rand
         The law with one constant more, or the one given where that does not pay.
     """
     law = with_softening(fit.law)
-    if law is None or fit.cost <= _ROUNDING**2:
+    if law is None or fit.cost <= tuning.SOFTENING_ROUNDING**2:
         return fit
     (name,) = set(law.constants) - set(fit.law.constants)
     once, typical = settings.model_copy(update={"starts": 1}), float(np.median(data.graphs.edges["r"]))
     best = fit
-    for share in _STARTS:
+    for share in tuning.SOFTENING_STARTS:
         try:
             found = refit(law.having({name: share * typical}), data, once, draws)
         except DistilleryError:
@@ -62,7 +55,8 @@ def softened(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.rand
         except OutOfBudget:
             break
         value, error = found.law.constants[name], found.errors.get(name, np.inf)
-        if _SURE * error < value <= _LARGEST * typical and found.cost < min(_PAYS * fit.cost, best.cost):
+        softening = tuning.SOFTENING_SIGNIFICANT * error < value <= tuning.LARGEST_SOFTENING * typical
+        if softening and found.cost < min(tuning.SOFTENING_PAYS * fit.cost, best.cost):
             best = found
     return best
 

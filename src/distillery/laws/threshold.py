@@ -15,6 +15,7 @@ import sympy
 from jaxtyping import Float
 from sympy.core.relational import Relational
 
+from distillery.laws import tuning
 from distillery.laws.compose import by_hamilton
 from distillery.laws.law import Law
 from distillery.laws.problem import Data
@@ -24,8 +25,6 @@ from distillery.physics import formula
 from distillery.util.budget import OutOfBudget
 
 _ABOVE, _BELOW = (sympy.StrictGreaterThan, sympy.GreaterThan), (sympy.StrictLessThan, sympy.LessThan)
-# So often thresholds and the other constants are fitted in turn at most.
-_TURNS = 4
 
 
 def with_thresholds(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
@@ -38,7 +37,7 @@ def with_thresholds(fit: Fit, data: Data, settings: ReplacementSettings, draws: 
         draws: Source of starts.
     """
     once = settings.model_copy(update={"starts": 1})
-    for _ in range(_TURNS):
+    for _ in range(tuning.THRESHOLD_ROUNDS):
         law = moved(fit.law, data)
         if law == fit.law:
             break

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import sympy
 from sympy.core.relational import Relational
 
+from distillery.laws import tuning
 from distillery.laws.compose import RECEIVER, unit_charged
 from distillery.laws.law import Law, sums
 from distillery.laws.sharing import as_vector
@@ -24,11 +24,11 @@ from distillery.networks.functions import AXES
 from distillery.physics import formula
 from distillery.symbolic.complexity import complexity
 from distillery.symbolic.forms import collected, multiplied_out, normal
+from distillery.symbolic.hill_climbing import power_products
 
 _PAIR = {formula.symbol(name) for name in ("r", "m1", "m2", "q1", "q2")}
 _BODY = {formula.symbol(name) for name in ("m", "q")}
 _TO_PAIR = {own: name for name, own in RECEIVER.items()}
-_MOST_TERMS = 12
 # What is not finite without the other axes, or has cases within cases.
 _NO_TERM = (sympy.nan, sympy.zoo, sympy.oo, sympy.I, sympy.Piecewise)
 
@@ -217,7 +217,7 @@ def _cases(expression: sympy.Expr) -> Iterator[tuple[sympy.Expr, Relational | No
 
 def _terms(expression: sympy.Expr) -> list[sympy.Expr]:
     """Return the terms of an expression multiplied out; none where they would be many."""
-    found = multiplied_out(expression, _MOST_TERMS)
+    found = multiplied_out(expression, tuning.MOST_VECTOR_TERMS)
     return [] if found is None else terms_of(found)
 
 
@@ -240,8 +240,6 @@ def products(names: Sequence[str], most: int, unit_charges: bool) -> list[sympy.
         return (1,) if unit_charges and name[0] == "q" else (1, -1)
 
     return [
-        sympy.Mul(*(formula.symbol(name) ** power for name, power in zip(chosen, powers, strict=True)))
-        for count in range(1, most + 1)
-        for chosen in itertools.combinations(names, count)
-        for powers in itertools.product(*map(signs, chosen))
+        sympy.Mul(*(formula.symbol(name) ** exponent for name, exponent in product))
+        for product in power_products(names, most, signs)
     ]

@@ -13,9 +13,8 @@ import numpy as np
 import sympy
 
 from distillery.physics import formula
+from distillery.symbolic import tuning
 from distillery.symbolic.complexity import complexity
-
-_MOST_TERMS = 12
 
 
 def cheapest(expression: sympy.Expr) -> sympy.Expr:
@@ -63,7 +62,7 @@ def _without_cases(expression: sympy.Expr) -> tuple[sympy.Expr, dict[Any, Any]]:
     return smooth, {name: case for case, name in cases.items()}
 
 
-def multiplied_out(expression: sympy.Expr, most: int = _MOST_TERMS) -> sympy.Expr | None:
+def multiplied_out(expression: sympy.Expr, most: int = tuning.MOST_EXPANDED_TERMS) -> sympy.Expr | None:
     """Multiply out, or return nothing where that would give many terms (it may give millions).
 
     Args:

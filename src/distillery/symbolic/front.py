@@ -10,10 +10,8 @@ import sympy
 from jaxtyping import Float
 
 from distillery.physics import formula
+from distillery.symbolic import tuning
 from distillery.symbolic.complexity import complexity
-
-# Below this share of a constant's error, differences are rounding, not knowledge.
-_FLOOR = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +66,7 @@ def scored(best: Mapping[int, tuple[float, str]], constant: float) -> list[Point
         best: By complexity, the error and the text of an expression.
         constant: Error of the best constant; see ``pareto_front``.
     """
-    floor = max(_FLOOR * constant, 1e-300)
+    floor = max(tuning.ERROR_FLOOR * constant, 1e-300)
     front: list[Point] = []
     for cost, (error, text) in sorted(best.items()):
         if not front:

@@ -8,7 +8,6 @@ from. Every step is a candidate, and the Pareto front decides.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,19 +17,12 @@ import sympy
 from jaxtyping import Float
 
 from distillery.physics import formula
+from distillery.symbolic import tuning
 from distillery.symbolic.complexity import complexity
 from distillery.symbolic.forms import cheapest
+from distillery.symbolic.hill_climbing import hill_climb, power_products
 from distillery.symbolic.tidying import Fit, parametrise, refit
 
-_ROUNDS = 8
-# A step must lower the logarithm of the error by so much for each unit of complexity, as the choice from a front asks.
-_PRICE = 0.03
-# A part is multiplied by at most so many features or their inverses; a new term may differ in more.
-_CHANGES, _NEW_CHANGES = 2, 4
-# Of many features (a raw system has dozens) fewer are put into a product, or there would be hundreds of thousands.
-_MOST_PRODUCTS = 4000
-_REFITTED = 2
-_LARGEST = 40
 _STEP = formula.symbol("step_")
 
 
@@ -39,37 +31,32 @@ def climbed(
     features: Mapping[str, Float[np.ndarray, " sample"]],
     target: Float[np.ndarray, " sample"],
 ) -> list[sympy.Expr]:
-    """Return the expressions on the way from one expression over ever better neighbours, the start not among them.
+    """Return the expressions on the way of a hill climb over neighbours, without the start.
 
     Args:
-        start: Where to begin.
+        start: Expression to start from.
         features: Training inputs by name (dimensionless).
         target: Training target (dimensionless).
     """
-    near, far = (_products(features, changes) for changes in (_CHANGES, _NEW_CHANGES))
-    found: list[sympy.Expr] = []
+    near, far = (_products(features, most) for most in (tuning.PRODUCT_FEATURES, tuning.NEW_TERM_FEATURES))
 
     def cost(fit: Fit) -> float:
-        return float(np.log(max(fit.error, 1e-300))) + _PRICE * complexity(fit.expression)
+        return float(np.log(max(fit.error, 1e-300))) + tuning.COMPLEXITY_PRICE * complexity(fit.expression)
 
-    fit = refit(parametrise(cheapest(start)), features, target)
-    for _ in range(_ROUNDS):
-        if not np.isfinite(fit.error) or sympy.count_ops(fit.expression) > _LARGEST:
-            break
-        fits = [
-            refit(parametrise(cheapest(neighbour)), features, target)
-            for neighbour in (
-                *_multiplied(fit.expression, near, features, target),
-                *_added(fit.expression, far, features, target),
-            )
-        ]
-        fits = [each for each in fits if np.isfinite(each.error)]
-        best = min(fits, key=cost, default=fit)
-        if not cost(best) < cost(fit):
-            break
-        fit = best
-        found.append(fit.expression)
-    return found
+    def neighbours(fit: Fit) -> Iterator[Fit]:
+        if not np.isfinite(fit.error) or sympy.count_ops(fit.expression) > tuning.LARGEST_EXPRESSION:
+            return
+        for neighbour in (
+            *_multiplied(fit.expression, near, features, target),
+            *_added(fit.expression, far, features, target),
+        ):
+            found = refit(parametrise(cheapest(neighbour)), features, target)
+            if np.isfinite(found.error):
+                yield found
+
+    first = refit(parametrise(cheapest(start)), features, target)
+    steps = hill_climb(first, neighbours, cost, tuning.HILL_CLIMBING_ROUNDS)
+    return [fit.expression for fit in steps]
 
 
 class _Products:
@@ -82,19 +69,17 @@ class _Products:
 def _products(features: Mapping[str, Float[np.ndarray, " sample"]], most: int) -> _Products:
     factors: list[Any] = []
     rows: list[np.ndarray] = []
-    # Of one feature, or of k: (n choose k) sets of them, each with up to 2^k signs.
+    # There are (n choose k) sets of k features, each with up to 2^k signs.
     sizes = [math.comb(len(features), count) * 2**count for count in range(1, most + 1)]
-    allowed = max((k for k in range(1, most + 1) if sum(sizes[:k]) <= _MOST_PRODUCTS), default=1)
-    for count in range(1, allowed + 1):
-        for names in itertools.combinations(features, count):
-            # Where a feature is ±1 its inverse is itself.
-            signs = [(1,) if np.ptp(np.abs(features[name])) == 0 else (1, -1) for name in names]
-            for exponents in itertools.product(*signs):
-                with np.errstate(all="ignore"):
-                    row = np.prod([features[n] ** float(e) for n, e in zip(names, exponents, strict=True)], axis=0)
-                if np.all(np.isfinite(row)):
-                    factors.append(sympy.Mul(*(formula.symbol(n) ** e for n, e in zip(names, exponents, strict=True))))
-                    rows.append(row)
+    allowed = max((k for k in range(1, most + 1) if sum(sizes[:k]) <= tuning.MOST_PRODUCTS), default=1)
+    # The inverse of a feature that is ±1 is the feature itself.
+    signs = {name: (1,) if np.ptp(np.abs(column)) == 0 else (1, -1) for name, column in features.items()}
+    for product in power_products(features, allowed, signs.__getitem__):
+        with np.errstate(all="ignore"):
+            row = np.prod([features[name] ** float(exponent) for name, exponent in product], axis=0)
+        if np.all(np.isfinite(row)):
+            factors.append(sympy.Mul(*(formula.symbol(name) ** exponent for name, exponent in product)))
+            rows.append(row)
     return _Products(factors, np.array(rows).reshape(len(rows), -1))
 
 
@@ -109,9 +94,9 @@ def _multiplied(
         changed = expression.xreplace({part: part * _STEP})
         values = np.broadcast_to(formula.evaluate(changed, inputs), products.values.shape)
         error = _linear_error(values, target, weight)
-        for index in np.argsort(error, kind="stable")[:_REFITTED]:
+        for index in np.argsort(error, kind="stable")[: tuning.NEIGHBOURS_REFITTED]:
             ranked += [(float(error[index]), place, int(index), changed)]
-    for least, _, index, changed in sorted(ranked, key=lambda each: each[:3])[:_REFITTED]:
+    for least, _, index, changed in sorted(ranked, key=lambda each: each[:3])[: tuning.NEIGHBOURS_REFITTED]:
         if np.isfinite(least):
             yield _free(changed.xreplace({_STEP: products.factors[index]}))
 
@@ -161,10 +146,10 @@ def _added(
             along = rows @ wanted
             gain = np.where(size > 1e-12 * len(target), along**2 / size, 0.0)
         gain[~np.isfinite(gain)] = 0.0
-        for index in np.argsort(-gain, kind="stable")[:_REFITTED]:
+        for index in np.argsort(-gain, kind="stable")[: tuning.NEIGHBOURS_REFITTED]:
             if gain[index] > 0:
                 ranked += [(-float(gain[index]), place, int(index), float(along[index] / size[index]))]
-    for _, place, index, coefficient in sorted(ranked)[:_REFITTED]:
+    for _, place, index, coefficient in sorted(ranked)[: tuning.NEIGHBOURS_REFITTED]:
         yield expression + sympy.Float(coefficient) * terms[place] * products.factors[index]
 
 

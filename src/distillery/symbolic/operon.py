@@ -18,7 +18,7 @@ import sympy
 
 from distillery.physics import formula
 from distillery.randomness import integer_seed, stream
-from distillery.symbolic import fits
+from distillery.symbolic import fits, tuning
 from distillery.symbolic.engine import Problem
 from distillery.symbolic.front import choose, pareto_front
 from distillery.symbolic.neighbours import climbed
@@ -30,20 +30,7 @@ from distillery.symbolic.tidying import tidied
 # values 0 and 1 are computed with are never produced.
 _PIECEWISE = frozenset({">", "<", "if"})
 _PRIMITIVES = {"+": "Add", "-": "Sub", "*": "Mul", "/": "Div", "^": "Pow", "exp": "Exp", "log": "Log"}
-_MAX_DEPTH = 10
-_INITIAL_LENGTH = 10
-_MUTATION_PROBABILITY = 0.25
-_TOURNAMENT = 5
-# Two errors closer than this are equal to the non-dominated sort.
-_EPSILON = 1e-4
-_REPORT_EVERY = 5
 _UNLIMITED = 2**62
-# From so many expressions of the front, evenly spaced, a climb begins.
-_STARTS = 3
-# Of the side of a split that varies more, so many expressions of its front, evenly spaced, are joined to the other's.
-_SPACED = 6
-# A side of a split with fewer samples is a constant, nothing is searched there.
-_FEWEST = 50
 
 
 def missing() -> str | None:
@@ -118,8 +105,10 @@ def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) 
     louder = float(np.ptp(problem.target[upper])) >= float(np.ptp(problem.target[~upper]))
     for name, here, most in (("upper", upper, louder), ("lower", ~upper, not louder)):
         side = dataclasses.replace(problem, features=problem.features[here], target=problem.target[here])
-        texts = _search(side, (name,), 0.25, lambda found: report(whole)) if here.sum() >= _FEWEST else []
-        sides.append(_some(texts, side, _SPACED if most else 0))
+        texts = (
+            _search(side, (name,), 0.25, lambda found: report(whole)) if here.sum() >= tuning.FEWEST_SEARCHED else []
+        )
+        sides.append(_some(texts, side, tuning.JOINED if most else 0))
     joined = []
     for above, below in itertools.product(*sides):
         best = refined(split, above, below, problem.columns, problem.target)
@@ -178,7 +167,7 @@ def _search(problem: Problem, part: tuple[str, ...], share: float, report: Calla
         return sorted({formula.to_text(expression) for expression in scaled if expression is not None})
 
     def each_generation() -> None:
-        if algorithm.Generation % _REPORT_EVERY == 0:
+        if algorithm.Generation % tuning.REPORT_EVERY == 0:
             report(front())
 
     algorithm.Run(op.RandomGenerator(np.uint64(_seed(problem, part))), each_generation, 1, False)
@@ -189,7 +178,7 @@ def _improved(texts: list[str], columns: dict[str, np.ndarray], target: np.ndarr
     """Add what lies beside the best expressions of a few lengths, found by climbing from them."""
     expressions = fits.parsed(texts, tuple(columns))
     front = pareto_front(expressions, columns, target)
-    spaced = [int(index) for index in np.linspace(1, len(front) - 1, _STARTS).round()]
+    spaced = [int(index) for index in np.linspace(1, len(front) - 1, tuning.HILL_CLIMBING_STARTS).round()]
     starts = dict.fromkeys([choose(front), len(front) - 1, *spaced])
     found = dict.fromkeys(texts)
     for index in starts:
@@ -240,8 +229,8 @@ def _algorithm(
     order = op.CrowdedComparison()
     parents = [op.TournamentSelector(order), op.TournamentSelector(order)]
     for selector in parents:
-        selector.TournamentSize = _TOURNAMENT
-    crossover = op.SubtreeCrossover(0.9, _MAX_DEPTH, settings.max_length)
+        selector.TournamentSize = tuning.TOURNAMENT
+    crossover = op.SubtreeCrossover(0.9, tuning.MAX_DEPTH, settings.max_length)
     mutations = _mutations(op, inputs, symbols, creator, coefficients, settings.max_length)
     mutation = op.MultiMutation()
     for single in mutations:
@@ -251,7 +240,7 @@ def _algorithm(
     reinserter = op.KeepBestReinserter(order)
     initializer = op.UniformLengthTreeInitializer(creator)
     fewest_arguments, _ = symbols.FunctionArityLimits()
-    initializer.ParameterizeDistribution(fewest_arguments + 1, min(_INITIAL_LENGTH, settings.max_length))
+    initializer.ParameterizeDistribution(fewest_arguments + 1, min(tuning.INITIAL_LENGTH, settings.max_length))
     initializer.MinDepth = 1
     initializer.MaxDepth = 1000
     config = op.GeneticAlgorithmConfig(
@@ -261,8 +250,8 @@ def _algorithm(
         population_size=settings.population,
         pool_size=settings.population,
         p_crossover=1.0,
-        p_mutation=_MUTATION_PROBABILITY,
-        epsilon=_EPSILON,
+        p_mutation=tuning.MUTATION_PROBABILITY,
+        epsilon=tuning.OPERON_EPSILON,
         seed=_seed(problem, part),
         max_time=_UNLIMITED,
     )
@@ -288,8 +277,8 @@ def _mutations(op: Any, inputs: Any, symbols: Any, creator: Any, coefficients: A
         *points,
         op.ChangeVariableMutation(inputs),
         op.ChangeFunctionMutation(symbols),
-        op.InsertSubtreeMutation(creator, coefficients, _MAX_DEPTH, length),
-        op.ReplaceSubtreeMutation(creator, coefficients, _MAX_DEPTH, length),
+        op.InsertSubtreeMutation(creator, coefficients, tuning.MAX_DEPTH, length),
+        op.ReplaceSubtreeMutation(creator, coefficients, tuning.MAX_DEPTH, length),
         op.RemoveSubtreeMutation(symbols),
     ]
 

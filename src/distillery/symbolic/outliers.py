@@ -12,12 +12,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float
 
+from distillery.symbolic import tuning
 from distillery.symbolic.engine import Problem
-
-# Largest share of the samples that is excluded: a law that acts on few samples, beyond an edge, must not be among them.
-_MOST = 0.05
-# Outliers are farther from the median than this multiple of the distance within which the usual share of samples lies.
-_USUAL, _TIMES = 0.8, 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +40,8 @@ def usual_range(target: Float[np.ndarray, " sample"]) -> Range:
         target: Training target (dimensionless).
     """
     centre = float(np.median(target))
-    usual, most = np.quantile(np.abs(target - centre), [_USUAL, 1.0 - _MOST])
-    return Range(centre, max(_TIMES * float(usual), float(most)))
+    usual, most = np.quantile(np.abs(target - centre), [tuning.USUAL_SHARE, 1.0 - tuning.MOST_OUTLIERS])
+    return Range(centre, max(tuning.USUAL_MULTIPLE * float(usual), float(most)))
 
 
 def without_outliers(problem: Problem) -> Problem:

@@ -17,10 +17,9 @@ import sympy
 
 from distillery.networks.functions import AXES
 from distillery.physics import formula
+from distillery.symbolic import tuning
 from distillery.symbolic.front import Point, choose
 
-# The common form may have this multiple of the error of the components' own choices, no more.
-_AS_GOOD = 1.1
 _CHARGES = tuple(formula.symbol(name) for name in ("q", "q1", "q2"))
 
 
@@ -69,7 +68,7 @@ def common_choice(
         return None
     _, ours = _joint(fronts, points[best])
     _, theirs = _joint(fronts, chosen)
-    return points[best] if ours <= _AS_GOOD * theirs else None
+    return points[best] if ours <= tuning.SHARED_FORM_ERROR * theirs else None
 
 
 def form(expression: sympy.Expr, axis: int, unit_charges: bool = False) -> str:

@@ -15,16 +15,7 @@ import sympy
 from jaxtyping import Bool, Float
 
 from distillery.physics import formula
-
-# A side with less than this share of the samples is no piece.
-_SMALLEST = 0.04
-_THRESHOLDS = 24
-# Splitting must leave less than this share of the error that one regression over everything has.
-_PAYS = 0.8
-_REWEIGHTED = 4
-_RIDGE = 1e-8
-# Terms of a regression by samples: more would fit noise, and take longer than a search.
-_MOST_TERMS = 0.2
+from distillery.symbolic import tuning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +59,9 @@ def best_split(
     whole = _error(design, target)
     found: list[Split] = []
     for name, column in features.items():
-        if len(np.unique(column[: 1 + len(column) // 2])) < _THRESHOLDS or whole <= 0:
+        if len(np.unique(column[: 1 + len(column) // 2])) < tuning.THRESHOLDS or whole <= 0:
             continue
-        thresholds = np.quantile(column, np.linspace(_SMALLEST, 1 - _SMALLEST, _THRESHOLDS))
+        thresholds = np.quantile(column, np.linspace(tuning.SMALLEST_SIDE, 1 - tuning.SMALLEST_SIDE, tuning.THRESHOLDS))
         tried = {float(t): _split_error(design, target, column > t) for t in thresholds}
         coarse = min(tried, key=lambda t: tried[t])
         place = int(np.searchsorted(thresholds, coarse))
@@ -79,7 +70,7 @@ def best_split(
         threshold = min(tried, key=lambda t: tried[t])
         found.append(Split(name, threshold, tried[threshold] / whole))
     best = min(found, key=lambda split: split.share, default=None)
-    return best if best is not None and best.share < _PAYS else None
+    return best if best is not None and best.share < tuning.SPLIT_PAYS else None
 
 
 def _design(features: Mapping[str, np.ndarray]) -> Float[np.ndarray, "sample term"]:
@@ -90,14 +81,14 @@ def _design(features: Mapping[str, np.ndarray]) -> Float[np.ndarray, "sample ter
         if spread > 0:
             columns.append((column - column.mean()) / spread)
     pairs = [a * b for a, b in itertools.combinations_with_replacement(columns, 2)]
-    if len(columns) + len(pairs) > _MOST_TERMS * len(next(iter(features.values()))):
+    if len(columns) + len(pairs) > tuning.MOST_REGRESSION_TERMS * len(next(iter(features.values()))):
         pairs = [column**2 for column in columns]
     return np.column_stack([np.ones(len(next(iter(features.values())))), *columns, *pairs])
 
 
 def _split_error(design: np.ndarray, target: np.ndarray, upper: np.ndarray) -> float:
     share = float(upper.mean())
-    if min(share, 1.0 - share) < _SMALLEST * 0.9:
+    if min(share, 1.0 - share) < tuning.SMALLEST_SIDE * 0.9:
         return np.inf
     return share * _error(design[upper], target[upper]) + (1.0 - share) * _error(design[~upper], target[~upper])
 
@@ -106,8 +97,8 @@ def _error(design: np.ndarray, target: np.ndarray) -> float:
     """Return the mean absolute error of a robust regression."""
     weight = np.ones_like(target)
     residual = target
-    ridge = _RIDGE * len(target) * np.eye(design.shape[1])
-    for _ in range(_REWEIGHTED):
+    ridge = tuning.REGRESSION_RIDGE * len(target) * np.eye(design.shape[1])
+    for _ in range(tuning.REGRESSION_REWEIGHTINGS):
         weighted = design * weight[:, None]
         residual = target - design @ np.linalg.solve(weighted.T @ design + ridge, weighted.T @ target)
         size = np.abs(residual)

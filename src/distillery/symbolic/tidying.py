@@ -17,13 +17,10 @@ import sympy
 from jaxtyping import Float
 
 from distillery.physics import formula
+from distillery.symbolic import tuning
 from distillery.symbolic.complexity import complexity
 from distillery.symbolic.forms import cheapest, each_piece, normal, products
 from distillery.symbolic.threshold_split import best_threshold
-
-_ITERATIONS = 12
-# Once the error has grown by this factor, shorter forms are better sought from shorter starting points.
-_GIVE_UP = 2.0
 
 
 def tidied(
@@ -64,7 +61,7 @@ def _prunings(
         if not np.isfinite(fit.error):
             return
         first = fit.error if first is None else first
-        if fit.error > _GIVE_UP * first:
+        if fit.error > tuning.PRUNING_GROWTH * first:
             return
         yield fit.expression
         product = products(fit.expression)
@@ -183,7 +180,7 @@ def refit(
     skeleton: Skeleton,
     features: Mapping[str, Float[np.ndarray, " sample"]],
     target: Float[np.ndarray, " sample"],
-    iterations: int = _ITERATIONS,
+    iterations: int = tuning.FIT_STEPS,
 ) -> Fit:
     """Fit the parameters of a skeleton to data: least squares reweighted towards least absolute deviations.
 

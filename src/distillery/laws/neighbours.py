@@ -13,17 +13,12 @@ from collections.abc import Iterator
 
 import sympy
 
+from distillery.laws import tuning
 from distillery.laws.prefit import Screen
 from distillery.laws.vector import Term, Terms, by_receiver, cost_of_terms, ordered, products
+from distillery.symbolic.hill_climbing import hill_climb
 
-_ROUNDS = 6
-# A step must lower the logarithm of the error by so much for each unit of complexity, as in distillation.
-_PRICE = 0.03
-# At most so many features, or their inverses, are in a product, and so many terms in a law.
-_CHANGES, _MOST_TERMS = 2, 6
 _PAIR, _BODY = ("r", "m1", "m2", "q1", "q2"), ("m", "q")
-# Of so many that fall most, complexity is asked for.
-_LOOKED_AT = 12
 
 
 def climbed(start: Terms, screen: Screen, unit_charges: bool) -> list[Terms]:
@@ -34,23 +29,19 @@ def climbed(start: Terms, screen: Screen, unit_charges: bool) -> list[Terms]:
         screen: Data on which laws are tried.
         unit_charges: Whether all charges are 1 or -1.
     """
-    factors = {"d": products(_PAIR, _CHANGES, unit_charges), "": products(_BODY, _CHANGES, unit_charges)}
+    factors = {
+        along: products(names, tuning.PRODUCT_FEATURES, unit_charges) for along, names in (("d", _PAIR), ("", _BODY))
+    }
 
-    def value(terms: Terms) -> float:
-        return math.log(max(screen.of(terms)[0], 1e-300)) + _PRICE * cost_of_terms(terms)
+    def cost(terms: Terms) -> float:
+        return math.log(max(screen.of(terms)[0], 1e-300)) + tuning.COMPLEXITY_PRICE * cost_of_terms(terms)
 
-    found: list[Terms] = []
-    best, least = start, value(start)
-    for _ in range(_ROUNDS):
-        tried = {terms: screen.of(terms)[0] for terms in _neighbours(best, factors, unit_charges)}
-        promising = sorted(tried, key=lambda terms: (tried[terms], len(terms), str(ordered(terms))))[:_LOOKED_AT]
-        values = {terms: value(terms) for terms in promising}
-        nearest = min(values, key=lambda terms: values[terms], default=best)
-        if not values.get(nearest, math.inf) < least:
-            break
-        best, least = nearest, values[nearest]
-        found.append(best)
-    return found
+    def promising(terms: Terms) -> list[Terms]:
+        errors = {other: screen.of(other)[0] for other in _neighbours(terms, factors, unit_charges)}
+        ranked = sorted(errors, key=lambda other: (errors[other], len(other), str(ordered(other))))
+        return ranked[: tuning.COMPLEXITY_COMPUTED]
+
+    return hill_climb(start, promising, cost, tuning.HILL_CLIMBING_ROUNDS)
 
 
 def _neighbours(terms: Terms, factors: dict[str, list[sympy.Expr]], unit_charges: bool) -> Iterator[Terms]:
@@ -62,12 +53,12 @@ def _neighbours(terms: Terms, factors: dict[str, list[sympy.Expr]], unit_charges
                 yield (terms - group) | frozenset(changed.values())
             for term, other in changed.items():
                 yield (terms - {term}) | {other}
-                if len(terms) < _MOST_TERMS:
+                if len(terms) < tuning.MOST_CLIMBING_TERMS:
                     yield terms | {other}
     if pairs and terms - pairs:
         # Forces become accelerations all at once.
         yield from (by_receiver(terms, factor, unit_charges) for factor in factors[""])
-    if len(terms) < _MOST_TERMS:
+    if len(terms) < tuning.MOST_CLIMBING_TERMS:
         for factor in (sympy.Integer(1), *factors[""]):
             yield terms | {Term(factor, "v")}
     if len(terms) > 1:
