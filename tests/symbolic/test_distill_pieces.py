@@ -172,7 +172,7 @@ def test_a_climb_reaches_the_law_beside_a_start(start: str, law: str) -> None:
     values = inputs(1000)
     values["r"] = values["r"] + 0.3
     target = formula.evaluate(parse(law), values)
-    found = neighbours.climbed(parse(f"0.8*{start}"), values, target)
+    found = neighbours.hill_climbed(parse(f"0.8*{start}"), values, target)
     error = np.mean(np.abs(formula.evaluate(found[-1], values) - target))
     assert error < 0.02 * np.mean(np.abs(target))
 
@@ -180,7 +180,7 @@ def test_a_climb_reaches_the_law_beside_a_start(start: str, law: str) -> None:
 def test_a_climb_from_the_law_itself_goes_nowhere_worse() -> None:
     values = inputs(1000)
     target = noisy("1.5*dx*m2 + 0.2", values)
-    assert all(complexity(each) <= 9 for each in neighbours.climbed(parse("1.4*dx*m2 + 0.1"), values, target))
+    assert all(complexity(each) <= 9 for each in neighbours.hill_climbed(parse("1.4*dx*m2 + 0.1"), values, target))
 
 
 def pieces(**settings: Any) -> Problem:

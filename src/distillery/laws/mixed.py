@@ -1,10 +1,9 @@
-"""Half a network and half expressions: where does the error come from, the messages or the nodes?
+"""Replace one function of a network by expressions, to tell whether messages or nodes cause the error.
 
-An expression of messages speaks of the components that were read of a network's messages, their gauge fixed. To give
-it to the network's own node function, each receiver's gauge is put back in, and whole messages are what they are on
-average where these components have these values (linear regression): exact for messages that have no other components.
-A Hamiltonian network's nodes are its energies of single bodies: how bodies move by what its pairs do, and what they do
-alone.
+Expressions of messages describe the components that were read from a network's messages, in a fixed gauge. Before they
+enter the network's own node function, the gauge of each receiver is applied again, and whole messages are estimated
+from these components by linear regression: exact for messages without other components. For a Hamiltonian network, the
+node function is the energy of single bodies: it determines how bodies move under the force of pairs and alone.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ def network_errors(
         system: Table entry of the system.
         names: Names that expressions of nodes use.
         graphs: Held-out graphs.
-        messages: The chosen expressions of messages, or the energy of a pair; None where one is missing.
-        nodes: Those of nodes, or the energy of a body.
+        messages: Chosen expressions of messages, or the energy of a pair; None if one is missing.
+        nodes: Chosen expressions of nodes, or the energy of a body; None if one is missing.
 
     Returns:
         ``network``; ``messages``, with expressions for messages; ``nodes``, with expressions for nodes.
@@ -80,7 +79,7 @@ def _rows(graphs: HeldOut) -> Graphs:
 def _whole_messages(
     network: Network, reading: Reading, rows: Graphs, graphs: HeldOut, expressions: Sequence[sympy.Expr]
 ) -> Float[np.ndarray, "row message"]:
-    """Return sums of whole messages at every body, as far as expressions of some components tell."""
+    """Estimate the sums of whole messages at every body from expressions of some components."""
     bodies = rows.nodes.shape[1]
     sums = arriving(graphs, expressions)
     read = np.stack([sums[f"s{k + 1}"] for k in range(len(expressions))], axis=-1)

@@ -1,4 +1,4 @@
-"""A law as a PyTorch module whose constants can be trained further; nothing else of the package needs it."""
+"""A law as a PyTorch module with trainable constants; no other part of the package needs it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from distillery.physics import formula
 
 
 class LawModule(nn.Module):
-    """A law that maps graphs to accelerations; expressions are evaluated by walking their trees, no code is made.
+    """A law that maps graphs to accelerations; expressions are evaluated node by node, no code is generated.
 
     Attributes:
-        law: The law with the constants that it was made with.
+        law: The law with its initial constants.
         constants: Their trainable values in float64, by name.
     """
 
     def __init__(self, law: Law, graph: str = "complete"):
-        """Make a module of a law.
+        """Create the module of a law.
 
         Args:
             law: The law.
             graph: The kind of graph, see ``graph.edges_of``.
 
         Raises:
-            DistilleryError: The kind of graph is not known.
+            DistilleryError: The kind of graph is unknown.
         """
         super().__init__()
         edges_of(graph, 2)
@@ -47,7 +47,7 @@ class LawModule(nn.Module):
         """Return the accelerations of all bodies.
 
         Args:
-            nodes: Position, velocity, charge, mass of every body (dimensionless), as networks are given them.
+            nodes: Position, velocity, charge, mass of every body (dimensionless), in the order of the networks' inputs.
         """
         nodes, dim = nodes.double(), self.law.dim
         senders, receivers = (torch.from_numpy(side).to(nodes.device) for side in edges_of(self.graph, nodes.shape[1]))
@@ -67,12 +67,11 @@ class LawModule(nn.Module):
 
 
 def load_module(path: Path, graph: str | None = None) -> LawModule:
-    """Return the module of a law that the stage ``replace`` has written.
+    """Return the module of a law that the stage ``replace`` wrote.
 
     Args:
         path: A cell's ``law.json``.
-        graph: The kind of graph; None for that of the cell (of files of earlier versions, which do not name it, the
-            complete one).
+        graph: The kind of graph; None for that of the file, or a complete one if the file names none.
 
     Raises:
         DistilleryError: The file is missing, damaged or of another version.

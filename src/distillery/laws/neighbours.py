@@ -1,9 +1,9 @@
-"""Neighbours of a vector law: what lies a step beside what was distilled, tried on accelerations.
+"""Neighbours of a vector law, for hill climbing on accelerations.
 
-As in ``distill.neighbours`` a step changes one thing by a product of features: a term, or all terms of pairs or of
-bodies, is multiplied by it, or all of both by one of the receiver, such a product of a term is added, or a term goes.
-Drag, which single bodies may feel, is a neighbour of every law. Each step on the way is a candidate, and it is the
-front of all candidates that decides.
+As in ``symbolic.neighbours``, a step changes one thing by a product of features: it multiplies a term, or all terms of
+pairs or of bodies, or all of both by a product of the receiver's features; it adds such a product of a term; or it
+removes a term. Drag on single bodies is a neighbour of every law. Every step is a candidate; the front of all
+candidates decides.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections.abc import Iterator
 import sympy
 
 from distillery.laws import tuning
-from distillery.laws.prefit import Screen
+from distillery.laws.prefit import Prefit
 from distillery.laws.vector import Term, Terms, by_receiver, cost_of_terms, ordered, products
 from distillery.symbolic.hill_climbing import hill_climb
 
 _PAIR, _BODY = ("r", "m1", "m2", "q1", "q2"), ("m", "q")
 
 
-def climbed(start: Terms, screen: Screen, unit_charges: bool) -> list[Terms]:
-    """Return the laws on the way from one law over ever better neighbours, the start not among them.
+def hill_climbed(start: Terms, prefit: Prefit, unit_charges: bool) -> list[Terms]:
+    """Return the laws on the way of a hill climb, without the start.
 
     Args:
-        start: Terms of the law to begin with.
-        screen: Data on which laws are tried.
+        start: Terms of the first law.
+        prefit: Data on which laws are compared.
         unit_charges: Whether all charges are 1 or -1.
     """
     factors = {
@@ -34,10 +34,10 @@ def climbed(start: Terms, screen: Screen, unit_charges: bool) -> list[Terms]:
     }
 
     def cost(terms: Terms) -> float:
-        return math.log(max(screen.of(terms)[0], 1e-300)) + tuning.COMPLEXITY_PRICE * cost_of_terms(terms)
+        return math.log(max(prefit.fit(terms)[0], 1e-300)) + tuning.COMPLEXITY_PRICE * cost_of_terms(terms)
 
     def promising(terms: Terms) -> list[Terms]:
-        errors = {other: screen.of(other)[0] for other in _neighbours(terms, factors, unit_charges)}
+        errors = {other: prefit.fit(other)[0] for other in _neighbours(terms, factors, unit_charges)}
         ranked = sorted(errors, key=lambda other: (errors[other], len(other), str(ordered(other))))
         return ranked[: tuning.COMPLEXITY_COMPUTED]
 
@@ -56,7 +56,7 @@ def _neighbours(terms: Terms, factors: dict[str, list[sympy.Expr]], unit_charges
                 if len(terms) < tuning.MOST_CLIMBING_TERMS:
                     yield terms | {other}
     if pairs and terms - pairs:
-        # Forces become accelerations all at once.
+        # Convert all forces to accelerations at once.
         yield from (by_receiver(terms, factor, unit_charges) for factor in factors[""])
     if len(terms) < tuning.MOST_CLIMBING_TERMS:
         for factor in (sympy.Integer(1), *factors[""]):
@@ -66,15 +66,15 @@ def _neighbours(terms: Terms, factors: dict[str, list[sympy.Expr]], unit_charges
             yield terms - {term}
 
 
-def shortened(start: Terms, screen: Screen) -> list[Terms]:
-    """Return what is left of a law when its least important term goes, and the next, until one is left.
+def shortened(start: Terms, prefit: Prefit) -> list[Terms]:
+    """Remove the least important term again and again until one is left; return the laws on the way.
 
     Args:
         start: Terms of the law.
-        screen: Data on which laws are tried.
+        prefit: Data on which laws are compared.
     """
     found = []
     while len(start) > 1:
-        start = min((start - {term} for term in ordered(start)), key=lambda terms: screen.of(terms)[0])
+        start = min((start - {term} for term in ordered(start)), key=lambda terms: prefit.fit(terms)[0])
         found.append(start)
     return found

@@ -1,11 +1,11 @@
-"""A law as a system of its own, given by the potential from which it follows, or by the force where none is known.
+"""Convert a law to a system that can be simulated, given by its potential, or by its force if that is unknown.
 
-The acceleration f·Δ by a pair is that of a potential where the force m1·f is the same for both bodies,
-U = -∫ m1·f·r dr, taken term by term where terms are powers of r, or of r + ε, in each case of a law that has cases:
-where they meet U may jump, which does no work. Of other terms no integral is looked for: the force m1·f·r says as much
-of how bodies move. What a body adds by itself may be drag, -c·v/m, or a force m·g along each axis that depends on the
-place along this axis alone, -∂V/∂x. Of energies the kinetic one must be p²/2m, for a system has no other. Such a
-system is simulated like any other (see ``distillery.physics.systems``).
+The acceleration f·Δ of a pair follows from a potential if the force m1·f is the same for both bodies: U = -∫ m1·f·r dr.
+Terms that are powers of r, or of r + ε, are integrated, separately in each branch of a piecewise law; U may jump
+between branches, which does no work. Other terms are not integrated: the force m1·f·r determines the motion as well.
+The terms of a single body may be drag, -c·v/m, or a force m·g along each axis that depends on the position along this
+axis alone, -∂V/∂x. The kinetic energy must be p²/2m, for a system has no other. Such a system is simulated like any
+other (see ``distillery.physics.systems``).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def as_system(law: Law, like: System, bodies: int) -> System:
     """Return the system that obeys a law.
 
     Args:
-        law: The law. Where its components have one form, numbers that agree to rounding count as one.
-        like: The system that it was found in: its time step, graph and initial states are kept.
-        bodies: Number of bodies that it was found with; drag is a pair's in a system, and a body's in a law.
+        law: The law. If its components have one form, numbers that agree to rounding are set equal.
+        like: The system of the data: its time step, graph and initial states are kept.
+        bodies: Number of bodies of the data; in a system, drag acts per pair, in a law, per body.
 
     Raises:
-        DistilleryError: The law is no sum of central forces of pairs and forces that a system knows.
+        DistilleryError: The law is not a sum of central forces of pairs and forces that a system supports.
     """
     if law.energies:
         pair, outer = _of_energies(law)
@@ -72,10 +72,10 @@ def why(error: ValidationError) -> str:
 
 
 def entry_of(system: System) -> dict[str, Any]:
-    """Return a system as an entry of the section ``systems`` of a configuration, without what is default.
+    """Return a system as an entry of the section ``systems`` of a configuration, without default values.
 
     Raises:
-        DistilleryError: It is given by a force, and an entry has a potential.
+        DistilleryError: The system is given by a force, but an entry needs a potential.
     """
     if isinstance(system, ForceSystem):
         raise DistilleryError(
@@ -86,7 +86,7 @@ def entry_of(system: System) -> dict[str, Any]:
 
 
 def fields_of(system: System) -> dict[str, Any]:
-    """Return what a system has that is not default."""
+    """Return the fields of a system whose values are not default."""
     fields = type(system).model_fields
     given = {name: value for name, value in system.model_dump().items() if value != fields[name].default}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
@@ -113,7 +113,7 @@ def _of_energies(law: Law) -> tuple[sympy.Expr, sympy.Expr]:
 
 
 def _agreed(law: Law) -> Law:
-    """Return a law without constants, in which numbers that agree are one: their mean, or the exact one among them."""
+    """Return a law without constants, in which numbers that agree are replaced by their mean or the exact one."""
     parts = (law.filled(law.messages), law.filled(law.nodes))
     numbers = sorted({n for part in parts for e in part for n in e.atoms(sympy.Number) if n.is_finite}, key=float)
     put: dict[Any, Any] = {}
@@ -149,7 +149,7 @@ def _as_before(before: list[sympy.Expr], after: tuple[sympy.Expr, ...], dim: int
 
 
 def _radial(law: Law) -> sympy.Expr:
-    """Return f, where a pair's acceleration is f·Δ."""
+    """Return f of a pair's acceleration f·Δ."""
     radial = radial_part(law)
     if radial is None:
         each = ", ".join(plain(e) for e in law.filled(law.messages if law.added else law.nodes))
@@ -158,7 +158,7 @@ def _radial(law: Law) -> sympy.Expr:
 
 
 def _interaction(radial: sympy.Expr) -> dict[str, str]:
-    """Return the potential of a pair, or its force where the potential is not known."""
+    """Return the potential of a pair, or its force if the potential is unknown."""
     cases = radial.args if isinstance(radial, sympy.Piecewise) else ((radial, sympy.true),)
     potentials = [(_of_radial(case), where) for case, where in cases]
     if any(potential is None for potential, _ in potentials):
@@ -189,13 +189,13 @@ def _own(law: Law) -> tuple[float, sympy.Expr]:
 
 
 def _of_radial(radial: sympy.Expr) -> sympy.Expr | None:
-    """Return the potential of a force m1·f·r, or None where a term of it is no power of r."""
+    """Return the potential of a force m1·f·r, or None if a term is not a power of r."""
     found = [_integrated(_shortened(term)) for term in terms_of(_M1 * radial * _R)]
     return None if any(part is None for part in found) else -sympy.Add(*found)
 
 
 def _shortened(term: sympy.Expr) -> sympy.Expr:
-    """Return a term without the power of r that its numerator and the terms of its denominator share."""
+    """Return a term without the power of r that its numerator and all terms of its denominator share."""
     above, below = term.as_numer_denom()
     if not above.is_polynomial(_R) or not below.is_polynomial(_R):
         return term

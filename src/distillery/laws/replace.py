@@ -25,7 +25,7 @@ from distillery.laws.energies import energies_by_data
 from distillery.laws.law import Law
 from distillery.laws.problem import Data
 from distillery.laws.refit import Fit
-from distillery.laws.residual_region import region_lacking, with_region, without_region
+from distillery.laws.residual_region import find_region, with_region, without_region
 from distillery.laws.settings import ReplacementSettings
 from distillery.laws.shown import accelerations, shown_form
 from distillery.laws.softening import softened
@@ -165,7 +165,7 @@ def _searched(
     except DistilleryError as error:
         return Replacement(raw, None, None, "", "", known, (), f"{text.line(law)}: {error}", "", 0)
     source = chosen.source
-    region = region_lacking(clean.law, data)
+    region = find_region(clean.law, data)
     if region is not None and not budget.is_spent():
         # Constants that were fitted without the region's force may be less accurate, or not finite at all.
         with contextlib.suppress(DistilleryError):

@@ -1,4 +1,4 @@
-"""A law for the eye: one line of text, a file of expressions that SymPy reads, and LaTeX."""
+"""Print a law: one line of text, a file of expressions that SymPy reads, and LaTeX."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _VECTOR = "Δ"
 
 
 class _Rounded(formula.Printer):
-    """Four digits of what was fitted; exact numbers stay exact."""
+    """Prints fitted numbers with four digits; exact numbers stay exact."""
 
     def _print_Float(self, number: Any) -> str:
         return rounded(float(number))
 
 
 def rounded(value: float) -> str:
-    """Return a number with four significant digits, its zeros kept."""
+    """Return a number with four significant digits, including trailing zeros."""
     return f"{value:#.4g}".rstrip(".")
 
 
 def line(law: Law) -> str:
     """Return a law on one line: the acceleration of a body, or the energy of all.
 
-    Sums go over the bodies 2 that act on body 1; Δ is the vector from 2 to 1, of length r.
+    Sums are over the bodies 2 that act on body 1; Δ is the vector from 2 to 1, of length r.
 
     Args:
         law: The law with its constants.
@@ -44,20 +44,21 @@ def line(law: Law) -> str:
 
 
 def latex(law: Law) -> str:
-    """Return the equations of a law in LaTeX, one line each, to stand in an ``align*`` environment."""
+    """Return the equations of a law in LaTeX, one line each, for an ``align*`` environment."""
     names = {"a": r"\mathbf{a}_1", "H": "H"} | {f"a{axis}": f"a_{{{axis}}}" for axis in AXES}
     lines = [f"{names.get(left, left)} &= {right}" for left, right in _equations(law, in_latex, r"\sum_{{2}} {}")]
     return " \\\\\n".join(lines) + "\n"
 
 
 def listing(law: Law, title: str) -> str:
-    """Return a law as lines ``name = expression`` that SymPy's parser reads, all digits kept.
+    """Return a law as lines ``name = expression`` that SymPy's parser reads, with all digits.
 
-    Cases are written as SymPy's ``Piecewise``; what is read here is the file of ``law.as_content``.
+    Piecewise expressions are written as SymPy's ``Piecewise``; this package reads the file of ``law.as_content``
+    instead.
 
     Args:
         law: The law.
-        title: What it is, for the first line.
+        title: Title for the first line.
     """
     constants = [f"{name} = {value!r}" for name, value in law.constants.items()]
     expressions = [f"{name} = {_for_sympy(expression)}" for name, expression in named(law).items()]
@@ -65,14 +66,14 @@ def listing(law: Law, title: str) -> str:
 
 
 def named(law: Law) -> dict[str, sympy.Expr]:
-    """Return the expressions of a law by the names that its files and its page give them."""
+    """Return the expressions of a law by their names in its files and on its page."""
     parts = {"message": law.messages, "acceleration": law.nodes, "velocity": law.velocities}
     found = {f"{name}_{k + 1}": e for name, expressions in parts.items() for k, e in enumerate(expressions)}
     return found | dict(zip(("energy_pair", "energy_body"), law.energies, strict=False))
 
 
 class _Exact(sympy.printing.str.StrPrinter):
-    """SymPy's own text, with all digits."""
+    """SymPy's printer, with all digits."""
 
     def _print_Float(self, number: Any) -> str:
         return repr(float(number))
@@ -111,7 +112,7 @@ def _equations(law: Law, show: Any, total: str) -> list[tuple[str, str]]:
 
 
 def radial_part(law: Law) -> sympy.Expr | None:
-    """Return f, its constants filled in, where a pair's acceleration is f·Δ for all axes; None where it is not."""
+    """Return f with constants filled in, if a pair's acceleration is f·Δ along all axes; else None."""
     if not law.added or len(law.messages) != law.dim:
         return None
     deltas = [formula.symbol(f"d{axis}") for axis in AXES[: law.dim]]
@@ -122,7 +123,7 @@ def radial_part(law: Law) -> sympy.Expr | None:
 
 
 def _without_factor(expression: sympy.Expr, factor: sympy.Symbol) -> sympy.Expr:
-    """Return an expression divided by a factor, in each of its cases."""
+    """Return an expression divided by a factor, in each of its branches."""
     if isinstance(expression, sympy.Piecewise):
         return sympy.Piecewise(*((_without_factor(value, factor), where) for value, where in expression.args))
     return sympy.Add(
@@ -149,7 +150,7 @@ def in_latex(expression: sympy.Expr, special: Mapping[str, str] = _LATEX) -> str
 
     Args:
         expression: Any expression.
-        special: How names are written that LaTeX would not write so by itself.
+        special: LaTeX of names that LaTeX would not write correctly by itself.
     """
     names = {formula.symbol(name): text for name, text in special.items()}
     names[formula.symbol(_VECTOR)] = r"\boldsymbol{\Delta}"

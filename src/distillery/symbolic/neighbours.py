@@ -26,7 +26,7 @@ from distillery.symbolic.tidying import Fit, parametrise, refit
 _STEP = formula.symbol("step_")
 
 
-def climbed(
+def hill_climbed(
     start: sympy.Expr,
     features: Mapping[str, Float[np.ndarray, " sample"]],
     target: Float[np.ndarray, " sample"],

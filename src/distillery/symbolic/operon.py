@@ -21,7 +21,7 @@ from distillery.randomness import integer_seed, stream
 from distillery.symbolic import fits, tuning
 from distillery.symbolic.engine import Problem
 from distillery.symbolic.front import choose, pareto_front
-from distillery.symbolic.neighbours import climbed
+from distillery.symbolic.neighbours import hill_climbed
 from distillery.symbolic.settings import DistillationSettings
 from distillery.symbolic.threshold_split import best_split, refined
 from distillery.symbolic.tidying import tidied
@@ -184,7 +184,7 @@ def _improved(texts: list[str], columns: dict[str, np.ndarray], target: np.ndarr
     for index in starts:
         if index is not None and 0 <= index < len(front):
             start = formula.parse(front[index].expression, tuple(columns))
-            found |= dict.fromkeys(formula.to_text(each) for each in climbed(start, columns, target))
+            found |= dict.fromkeys(formula.to_text(each) for each in hill_climbed(start, columns, target))
     return list(found)
 
 
