@@ -1,9 +1,9 @@
-"""Neighbours of an expression: climbing from what a search found to what lies a step beside it.
+"""Neighbours of an expression, for hill climbing from the expressions of a search.
 
-Genetic programming stops early in forms like dx·m2/r² where dx·m1·m2/r³ would do. The steps tried here change one
-thing by a product of features: a part of the expression is multiplied by it, or such a product of a term is added.
-All products are tried at once with constants from linear least squares; the best few are refitted, the best is gone on
-from. Every step is a candidate, and the Pareto front decides.
+Genetic programming stops early in forms like dx·m2/r² although dx·m1·m2/r³ is better. A step changes one thing by a
+product of features: it multiplies a part of the expression, or adds such a product of a term. All products are compared
+at once with coefficients from linear least squares; the best few are refitted, and the climb continues from the best.
+Every step is a candidate; the Pareto front decides.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def hill_climbed(
 
 
 class _Products:
-    """Products of powers ±1 of a few features: texts to build expressions from, values to try them with."""
+    """Products of powers ±1 of a few features: expressions, and their values on all samples."""
 
     def __init__(self, factors: list[Any], values: Float[np.ndarray, "product sample"]) -> None:
         self.factors, self.values = factors, values
@@ -86,7 +86,7 @@ def _products(features: Mapping[str, Float[np.ndarray, " sample"]], most: int) -
 def _multiplied(
     expression: sympy.Expr, products: _Products, features: Mapping[str, np.ndarray], target: np.ndarray
 ) -> Iterator[sympy.Expr]:
-    """Yield the best of what multiplying one part of an expression by a product gives."""
+    """Yield the best expressions in which one part is multiplied by a product."""
     weight = _weight(target - np.median(target))
     ranked: list[tuple[float, int, int, Any]] = []
     inputs = {**{name: column[None, :] for name, column in features.items()}, _STEP.name: products.values}
@@ -102,7 +102,7 @@ def _multiplied(
 
 
 def _parts(expression: sympy.Expr) -> list[Any]:
-    """Return the parts that may be multiplied: everything but numbers, exponents and what is piecewise."""
+    """Return the parts that may be multiplied: all but numbers, exponents and piecewise parts."""
     found: dict[Any, None] = {}
 
     def walk(node: Any) -> None:
@@ -121,7 +121,7 @@ def _parts(expression: sympy.Expr) -> list[Any]:
 
 
 def _free(expression: sympy.Expr) -> sympy.Expr:
-    """Give an expression a scale and an offset to be fitted."""
+    """Add a scale and an offset to be fitted to an expression."""
     constant, rest = expression.as_coeff_Add()
     return sympy.Float(1.01) * rest + (constant if constant != 0 else sympy.Float(0.01))
 
@@ -129,7 +129,7 @@ def _free(expression: sympy.Expr) -> sympy.Expr:
 def _added(
     expression: sympy.Expr, products: _Products, features: Mapping[str, np.ndarray], target: np.ndarray
 ) -> Iterator[sympy.Expr]:
-    """Yield the best of what adding a term times a product to an expression gives."""
+    """Yield the best expressions with an additional term that is a term times a product."""
     residual = target - formula.evaluate(expression, features)
     weight = np.sqrt(_weight(residual))
     terms = [term for term in sympy.Add.make_args(expression) if not term.is_number]
@@ -154,13 +154,13 @@ def _added(
 
 
 def _weight(distance: np.ndarray) -> np.ndarray:
-    """Return weights that make squares count as absolute values beyond the median."""
+    """Return weights with which squares count as absolute values beyond the median."""
     size = np.abs(distance)
     return 1.0 / np.maximum(size / max(float(np.median(size)), 1e-300), 1.0)
 
 
 def _linear_error(values: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return for each row the weighted mean absolute error of its best scale and offset."""
+    """Return the weighted mean absolute error of each row with its best scale and offset."""
     share = weight / weight.sum()
     with np.errstate(all="ignore"):
         centred = values - (values @ share)[:, None]

@@ -1,7 +1,7 @@
-"""Pieces: the one feature and threshold at which a target is best split in two, and expressions with a case.
+"""Threshold split: the feature and threshold at which two functions fit a target better than one.
 
-For engines without ``if``: both sides of the split are searched separately and joined to
-``A if feature > threshold else B``.
+It serves engines without ``if``: both sides of the split are searched separately and joined to ``A if feature >
+threshold else B``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from distillery.symbolic import tuning
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Where the samples are split.
+    """A split of the samples.
 
     Attributes:
-        feature: Its name.
-        threshold: Samples of more are on the upper side (dimensionless).
-        share: Error with the split by the error without.
+        feature: Name of the feature.
+        threshold: Samples above it are on the upper side (dimensionless).
+        share: Error with the split relative to the error without.
     """
 
     feature: str
@@ -33,11 +33,11 @@ class Split:
     share: float
 
     def upper(self, features: Mapping[str, Float[np.ndarray, " sample"]]) -> Bool[np.ndarray, " sample"]:
-        """Return which samples are on the upper side."""
+        """Return for each sample whether it is on the upper side."""
         return np.asarray(features[self.feature] > self.threshold)
 
     def joined(self, upper: sympy.Expr, lower: sympy.Expr) -> sympy.Expr:
-        """Return the expression that is one on the upper and the other on the lower side."""
+        """Return the piecewise expression of an upper and a lower side."""
         condition = formula.symbol(self.feature) > sympy.Float(self.threshold)
         return sympy.Piecewise((upper, condition), (lower, True))
 
@@ -45,14 +45,14 @@ class Split:
 def best_split(
     features: Mapping[str, Float[np.ndarray, " sample"]], target: Float[np.ndarray, " sample"]
 ) -> Split | None:
-    """Return the split that pays most, or nothing where none pays.
+    """Return the best split, or None if none pays.
 
-    A regression on products of up to two features stands for whatever expression a side may have. Its error on both
-    sides of a threshold is compared with that of one regression over everything. A strong bend may pay too; whether
-    two pieces are worth their complexity is decided later, from the front.
+    A regression on products of up to two features approximates the expression of a side. Its error on both sides of a
+    threshold is compared with that of one regression over all samples. A strong bend may pay too; the front decides
+    later whether two branches are worth their complexity.
 
     Args:
-        features: Training inputs by name (dimensionless). Those of few different values are not split at.
+        features: Training inputs by name (dimensionless). Features with few different values are not split.
         target: Training target (dimensionless).
     """
     design = _design(features)
@@ -74,7 +74,7 @@ def best_split(
 
 
 def _design(features: Mapping[str, np.ndarray]) -> Float[np.ndarray, "sample term"]:
-    """Return the products of up to two features, standardised; of many features only their squares."""
+    """Return the standardised products of up to two features; with many features only squares."""
     columns = []
     for column in features.values():
         spread = float(column.std())
@@ -104,7 +104,7 @@ def _error(design: np.ndarray, target: np.ndarray) -> float:
         size = np.abs(residual)
         weight = 1.0 / np.maximum(size, max(float(np.median(size)), 1e-300))
         weight /= weight.max()
-    # What a regression with so many constants leaves is less than what it would leave on other samples.
+    # A regression with so many coefficients has a smaller error on its own samples than on others.
     freedom = max(1.0 - design.shape[1] / len(target), 0.1)
     return float(np.mean(np.abs(residual))) / freedom
 
@@ -119,7 +119,7 @@ def refined(
     """Return the split with the threshold of least mean absolute error for the expressions of its sides.
 
     Args:
-        split: Where the scan begins; it looks at all thresholds within a quarter of the samples on either side.
+        split: Start of the scan, which covers all thresholds within a quarter of the samples on either side.
         upper: Expression of the upper side.
         lower: Expression of the lower side.
         features: Training inputs by name (dimensionless).
@@ -141,25 +141,25 @@ def best_threshold(
     start: float,
     within: float = 0.25,
 ) -> float:
-    """Return the threshold of a feature at which the sum of two sides' errors is least.
+    """Return the threshold of a feature that minimises the summed error of two sides.
 
     Args:
         column: The feature.
-        above: Error of each sample were it above the threshold.
-        below: Error of each sample were it below.
-        start: A threshold to begin with; it stays where nothing is better.
-        within: Share of the samples on either side of it among which thresholds are tried.
+        above: Error of each sample if it is above the threshold.
+        below: Error of each sample if it is below.
+        start: A threshold to begin with; it stays if none is better.
+        within: Share of the samples on either side of it among which thresholds are compared.
     """
     above, below = np.broadcast_to(above, column.shape), np.broadcast_to(below, column.shape)
     order = np.argsort(column, kind="stable")
     ordered = column[order]
-    # total[k]: the k lowest samples are below, all others above.
+    # total[k]: error if the k lowest samples are below and all others above.
     total = np.concatenate([[0.0], np.cumsum(below[order])])
     total[:-1] += np.cumsum(above[order][::-1])[::-1]
     place = int(np.searchsorted(ordered, start, side="right"))
     reach = max(int(within * len(column)), 1)
     tried = np.arange(max(place - reach, 1), min(place + reach + 1, len(column)))
-    # Between equal values there is no threshold.
+    # No threshold separates equal values.
     tried = tried[ordered[tried - 1] < ordered[tried]] if len(tried) else tried
     if not len(tried) or not np.isfinite(total[tried]).any():
         return start

@@ -1,9 +1,9 @@
-"""Tidying: from what an engine gives to short expressions with well-fitted constants.
+"""Tidy the expressions of an engine: short expressions with well-fitted constants.
 
-Engines return redundant expressions (operon weighs every variable and wraps a scale and an offset).
-Each is brought to its cheapest form; then constants and terms that matter least are taken out one by
-one, the rest refitted each time. Thresholds of piecewise expressions have no gradient: they are scanned.
-Every step on the way is a candidate: the Pareto front decides.
+Engines return redundant expressions (operon weights every variable and adds a scale and an offset). Each is brought to
+its cheapest form; then the least important constants and terms are removed one by one, and the others refitted each
+time. Thresholds of piecewise expressions have no gradient and are scanned. Every intermediate expression is a
+candidate: the Pareto front decides.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jaxtyping import Float
 from distillery.physics import formula
 from distillery.symbolic import tuning
 from distillery.symbolic.complexity import complexity
-from distillery.symbolic.forms import cheapest, each_piece, normal, products
+from distillery.symbolic.forms import cheapest, each_branch, normal, products
 from distillery.symbolic.threshold_split import best_threshold
 
 
@@ -31,7 +31,7 @@ def tidied(
     """Return short forms of expressions with refitted constants.
 
     Args:
-        expressions: What an engine found.
+        expressions: Expressions of an engine.
         features: Training inputs by name (dimensionless).
         target: Training target (dimensionless).
     """
@@ -81,12 +81,12 @@ def scanned(
     features: Mapping[str, Float[np.ndarray, " sample"]],
     target: Float[np.ndarray, " sample"],
 ) -> sympy.Expr:
-    """Return a piecewise expression with each threshold of a feature where the mean absolute error is least.
+    """Return a piecewise expression with each threshold of a feature at the least mean absolute error.
 
     Args:
-        expression: Any expression; one without conditions like ``r > 2`` comes back as it is.
-        features: Training inputs by name.
-        target: Training target.
+        expression: Any expression; one without conditions like ``r > 2`` stays as it is.
+        features: Training inputs by name (dimensionless).
+        target: Training target (dimensionless).
     """
     for condition in sorted(expression.atoms(sympy.StrictGreaterThan, sympy.StrictLessThan), key=str):
         name, threshold = condition.args
@@ -104,7 +104,7 @@ def scanned(
 
 
 def _without_else(expression: sympy.Expr) -> sympy.Expr | None:
-    """Return the expression with 0 for what its first piecewise part is otherwise, if that is not 0 already."""
+    """Return the expression with 0 for the last branch of its first piecewise part, if that is not 0 already."""
     for case in sorted(expression.atoms(sympy.Piecewise), key=str):
         *cases, (last, _) = case.args
         if last != 0:
@@ -114,26 +114,26 @@ def _without_else(expression: sympy.Expr) -> sympy.Expr | None:
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
-    """An expression whose constants have become parameters.
+    """An expression whose constants are parameters.
 
     Attributes:
         expression: The expression in the features and the parameters.
-        values: The parameters' values, by name.
+        values: Values of the parameters, by name.
     """
 
     expression: sympy.Expr
     values: dict[str, float]
 
     def filled(self, values: Mapping[str, float]) -> sympy.Expr:
-        """Return the expression with these values in place of its parameters."""
+        """Return the expression with these values of its parameters."""
         return self.expression.xreplace({formula.symbol(n): sympy.Float(float(v)) for n, v in values.items()})
 
 
 def parametrise(expression: sympy.Expr) -> Skeleton:
-    """Make every constant of an expression a parameter, except exponents and thresholds.
+    """Replace every constant of an expression by a parameter, except exponents and thresholds.
 
     Args:
-        expression: An expression as ``cheapest`` gives it.
+        expression: An expression as ``cheapest`` returns it.
     """
     values: dict[str, float] = {}
 
@@ -143,7 +143,7 @@ def parametrise(expression: sympy.Expr) -> Skeleton:
             values[name] = float(node)
             return formula.symbol(name)
         if isinstance(node, sympy.Piecewise):
-            return each_piece(node, walk)
+            return each_branch(node, walk)
         if not node.args:
             return node
         if isinstance(node, sympy.Pow):
@@ -160,7 +160,7 @@ class Fit:
     Attributes:
         expression: The expression with the fitted constants.
         values: The fitted parameters, by name.
-        error: Mean absolute error on the training data; infinite where the expression is singular there.
+        error: Mean absolute error on the training data; infinite if the expression is singular there.
         covariance: Inverse of the Gauss-Newton matrix.
     """
 
@@ -170,7 +170,7 @@ class Fit:
     covariance: Float[np.ndarray, "parameter parameter"]
 
     def growth(self, name: str, value: float) -> float:
-        """Return by how much the squared error grows to second order when a parameter is set to ``value``."""
+        """Return the second-order growth of the squared error if a parameter is set to ``value``."""
         index = list(self.values).index(name)
         variance = self.covariance[index, index]
         return (self.values[name] - value) ** 2 / variance if variance > 0 else np.inf
@@ -184,14 +184,14 @@ def refit(
 ) -> Fit:
     """Fit the parameters of a skeleton to data: least squares reweighted towards least absolute deviations.
 
-    The Levenberg-Marquardt steps minimise Σ ρ(residual) with ρ quadratic within the typical residual and
-    linear beyond (Huber), so that a few close encounters with their huge forces do not outweigh all else.
+    The Levenberg-Marquardt steps minimise Σ ρ(residual) with ρ quadratic within the typical residual and linear beyond
+    (Huber), so that the huge forces of a few close encounters do not dominate.
 
     Args:
         skeleton: Expression with parameters and their starting values.
-        features: Training inputs by name.
-        target: Training target.
-        iterations: Most Levenberg-Marquardt steps.
+        features: Training inputs by name (dimensionless).
+        target: Training target (dimensionless).
+        iterations: Levenberg-Marquardt steps at most.
     """
     names = list(skeleton.values)
     inputs = {name: column[None, :] for name, column in features.items()}
@@ -236,13 +236,13 @@ def refit(
     fitted = {name: float(value) for name, value in zip(names, values, strict=True)}
     with np.errstate(all="ignore"):
         covariance = np.linalg.pinv(curvature, hermitian=True) if np.all(np.isfinite(curvature)) else np.eye(len(names))
-    # What no sample shows is not known to be dispensable.
+    # A parameter without effect on the samples may still matter elsewhere: it counts as indispensable.
     covariance[np.diag(curvature) == 0] = 0.0
     return Fit(skeleton.filled(fitted), fitted, float(np.mean(np.abs(residual))), covariance)
 
 
 def _deletions(skeleton: Skeleton, fit: Fit) -> Iterator[sympy.Expr]:
-    """Yield the shorter expressions that 0, 1 or -1 in place of a parameter gives, the least harmful first."""
+    """Yield the shorter expressions with 0, 1 or -1 in place of a parameter, the least harmful first."""
     before = complexity(fit.expression)
     moves = [(fit.growth(name, value), name, value) for name in skeleton.values for value in (0.0, 1.0, -1.0)]
     filled: dict[Any, Any] = {formula.symbol(name): sympy.Float(value) for name, value in fit.values.items()}
