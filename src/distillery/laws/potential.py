@@ -21,9 +21,10 @@ from distillery.errors import DistilleryError
 from distillery.laws import tuning
 from distillery.laws.law import Law, momentum_names, sums
 from distillery.laws.terms import terms_of
-from distillery.laws.text import plain, radial_part
+from distillery.laws.text import radial_part
 from distillery.networks.functions import AXES, feature_names
 from distillery.physics import formula
+from distillery.physics.printing import plain
 from distillery.physics.systems import ForceSystem, System
 
 _R, _M1, _M, _Q = (formula.symbol(name) for name in ("r", "m1", "m", "q"))

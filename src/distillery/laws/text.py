@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import sympy
@@ -11,6 +10,7 @@ from distillery.laws.law import Law, sums
 from distillery.laws.terms import terms_of
 from distillery.networks.functions import AXES
 from distillery.physics import formula
+from distillery.physics.printing import for_sympy, in_latex, plain
 from distillery.symbolic.forms import collected
 
 _LATEX = {f"d{axis}": rf"\Delta {axis}" for axis in AXES} | {f"v{axis}": f"v_{axis}" for axis in AXES}
@@ -18,18 +18,7 @@ _LATEX |= {f"{kind}{k}": f"{kind}_{k}" for kind in "mqs" for k in (1, 2, 3)} | {
     f"p{axis}": f"p_{axis}" for axis in AXES
 }
 _VECTOR = "Δ"
-
-
-class _Rounded(formula.Printer):
-    """Prints fitted numbers with four digits; exact numbers stay exact."""
-
-    def _print_Float(self, number: Any) -> str:
-        return rounded(float(number))
-
-
-def rounded(value: float) -> str:
-    """Return a number with four significant digits, including trailing zeros."""
-    return f"{value:#.4g}".rstrip(".")
+_LATEX[_VECTOR] = r"\boldsymbol{\Delta}"
 
 
 def line(law: Law) -> str:
@@ -46,7 +35,7 @@ def line(law: Law) -> str:
 def latex(law: Law) -> str:
     """Return the equations of a law in LaTeX, one line each, for an ``align*`` environment."""
     names = {"a": r"\mathbf{a}_1", "H": "H"} | {f"a{axis}": f"a_{{{axis}}}" for axis in AXES}
-    lines = [f"{names.get(left, left)} &= {right}" for left, right in _equations(law, in_latex, r"\sum_{{2}} {}")]
+    lines = [f"{names.get(left, left)} &= {right}" for left, right in _equations(law, _in_latex, r"\sum_{{2}} {}")]
     return " \\\\\n".join(lines) + "\n"
 
 
@@ -61,7 +50,7 @@ def listing(law: Law, title: str) -> str:
         title: Title for the first line.
     """
     constants = [f"{name} = {value!r}" for name, value in law.constants.items()]
-    expressions = [f"{name} = {_for_sympy(expression)}" for name, expression in named(law).items()]
+    expressions = [f"{name} = {for_sympy(expression)}" for name, expression in named(law).items()]
     return "\n".join([f"# {title}", f"# {line(law)}", *constants, *expressions]) + "\n"
 
 
@@ -72,15 +61,8 @@ def named(law: Law) -> dict[str, sympy.Expr]:
     return found | dict(zip(("energy_pair", "energy_body"), law.energies, strict=False))
 
 
-class _Exact(sympy.printing.str.StrPrinter):
-    """SymPy's printer, with all digits."""
-
-    def _print_Float(self, number: Any) -> str:
-        return repr(float(number))
-
-
-def _for_sympy(expression: sympy.Expr) -> str:
-    return str(_Exact().doprint(expression))
+def _in_latex(expression: sympy.Expr) -> str:
+    return in_latex(expression, _LATEX)
 
 
 def _equations(law: Law, show: Any, total: str) -> list[tuple[str, str]]:
@@ -138,21 +120,3 @@ def _times(vector: sympy.Symbol, factor: sympy.Expr) -> sympy.Expr:
 def _bracketed(expression: sympy.Expr, show: Any) -> str:
     shown = show(expression)
     return f"({shown})" if isinstance(expression, sympy.Add) else shown
-
-
-def plain(expression: sympy.Expr) -> str:
-    """Return an expression as text, with four digits of its constants."""
-    return str(_Rounded({"full_prec": False}).doprint(expression))
-
-
-def in_latex(expression: sympy.Expr, special: Mapping[str, str] = _LATEX) -> str:
-    """Return an expression in LaTeX, with four digits of its constants.
-
-    Args:
-        expression: Any expression.
-        special: LaTeX of names that LaTeX would not write correctly by itself.
-    """
-    names = {formula.symbol(name): text for name, text in special.items()}
-    names[formula.symbol(_VECTOR)] = r"\boldsymbol{\Delta}"
-    short = {number: sympy.Float(rounded(float(number)), 4) for number in expression.atoms(sympy.Float)}
-    return str(sympy.latex(expression.xreplace(short), symbol_names=names))
