@@ -15,7 +15,6 @@ import dataclasses
 
 import numpy as np
 import scipy.linalg
-import scipy.optimize
 from jaxtyping import Float
 
 from distillery.errors import DistilleryError
@@ -23,6 +22,7 @@ from distillery.laws import tuning
 from distillery.laws.law import Law
 from distillery.laws.problem import Data, Problem
 from distillery.laws.settings import ReplacementSettings
+from distillery.symbolic.least_squares import least_squares
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
 
@@ -194,20 +194,8 @@ def _solved(problem: Problem, start: np.ndarray, scale: float | None, evaluation
         budget.spend(len(problem.free))
         return problem.jacobian(values)
 
-    loss = {"loss": "linear"} if scale is None else {"loss": "soft_l1", "f_scale": scale}
     try:
-        answer = scipy.optimize.least_squares(
-            residual,
-            start,
-            jacobian,
-            method="trf",
-            x_scale="jac",
-            ftol=1e-14,
-            xtol=1e-14,
-            gtol=1e-14,
-            max_nfev=evaluations,
-            **loss,
-        )
+        answer = least_squares(residual, jacobian, start, scale=scale, evaluations=evaluations)
     except (ValueError, OverflowError) as error:
         # A derivative may be singular where the law is finite.
         raise SingularError(
@@ -216,7 +204,7 @@ def _solved(problem: Problem, start: np.ndarray, scale: float | None, evaluation
     except OutOfBudget:
         found = problem.residual(best)
         return _Found(best, found, scale, _cost(found, scale))
-    return _Found(answer.x, answer.fun, scale, float(answer.cost) / len(answer.fun))
+    return _Found(answer.values, answer.residual, scale, answer.cost)
 
 
 def _cost(residual: np.ndarray, scale: float | None) -> float:

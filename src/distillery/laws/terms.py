@@ -14,6 +14,7 @@ import sympy
 
 from distillery.laws.law import Law, own_part, sums
 from distillery.physics import formula
+from distillery.symbolic.constants import replace_numbers
 from distillery.symbolic.forms import normal
 
 
@@ -78,12 +79,4 @@ class _Names:
 
     def of_numbers(self, node: Any) -> Any:
         """Name every number in an expression, except integers and thresholds."""
-        if node.is_Float or (node.is_Rational and not node.is_Integer):
-            return self.constant(node)
-        if isinstance(node, sympy.Piecewise):
-            return sympy.Piecewise(*((self.of_numbers(value), condition) for value, condition in node.args))
-        if not node.args:
-            return node
-        if isinstance(node, sympy.Pow) and node.exp.is_Rational:
-            return node.func(self.of_numbers(node.base), node.exp)
-        return node.func(*(self.of_numbers(argument) for argument in node.args))
+        return replace_numbers(node, self.constant, exponents=True)

@@ -19,7 +19,9 @@ from jaxtyping import Float
 from distillery.physics import formula
 from distillery.symbolic import tuning
 from distillery.symbolic.complexity import complexity
-from distillery.symbolic.forms import cheapest, each_branch, normal, products
+from distillery.symbolic.constants import replace_numbers
+from distillery.symbolic.forms import cheapest, normal, products
+from distillery.symbolic.least_squares import units
 from distillery.symbolic.threshold_split import best_threshold
 
 
@@ -137,20 +139,12 @@ def parametrise(expression: sympy.Expr) -> Skeleton:
     """
     values: dict[str, float] = {}
 
-    def walk(node: Any) -> Any:
-        if node.is_Float or (node.is_Rational and not node.is_Integer):
-            name = f"c_{len(values)}"
-            values[name] = float(node)
-            return formula.symbol(name)
-        if isinstance(node, sympy.Piecewise):
-            return each_branch(node, walk)
-        if not node.args:
-            return node
-        if isinstance(node, sympy.Pow):
-            return node.func(walk(node.base), node.exp)
-        return node.func(*(walk(argument) for argument in node.args))
+    def constant(value: Any) -> sympy.Expr:
+        name = f"c_{len(values)}"
+        values[name] = float(value)
+        return formula.symbol(name)
 
-    return Skeleton(walk(expression), values)
+    return Skeleton(replace_numbers(expression, constant, exponents=False), values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,11 +191,13 @@ def refit(
     inputs = {name: column[None, :] for name, column in features.items()}
 
     def predict(rows: Float[np.ndarray, "row parameter"]) -> Float[np.ndarray, "row sample"]:
-        columns = {name: rows[:, k, None] for k, name in enumerate(names)}
+        columns = {name: unit[k] * rows[:, k, None] for k, name in enumerate(names)}
         found = formula.evaluate(skeleton.expression, {**inputs, **columns})
         return np.broadcast_to(found, (len(rows), len(target)))
 
-    values = np.array([skeleton.values[name] for name in names])
+    start = np.array([skeleton.values[name] for name in names])
+    unit = np.where(np.abs(start) < tuning.TINY, units(start), 1.0)
+    values = start / unit
     predicted = predict(values[None, :])[0]
     residual = target - predicted
     if not np.all(np.isfinite(residual)):
@@ -233,11 +229,12 @@ def refit(
         values, predicted, residual = trial, ahead, moved
         if after > (1 - 1e-7) * loss:
             break
-    fitted = {name: float(value) for name, value in zip(names, values, strict=True)}
+    fitted = {name: float(value) for name, value in zip(names, values * unit, strict=True)}
     with np.errstate(all="ignore"):
         covariance = np.linalg.pinv(curvature, hermitian=True) if np.all(np.isfinite(curvature)) else np.eye(len(names))
     # A parameter without effect on the samples may still matter elsewhere: it counts as indispensable.
     covariance[np.diag(curvature) == 0] = 0.0
+    covariance *= np.outer(unit, unit)
     return Fit(skeleton.filled(fitted), fitted, float(np.mean(np.abs(residual))), covariance)
 
 
