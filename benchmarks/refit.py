@@ -25,8 +25,9 @@ from distillery.data.graph import edges_of
 from distillery.laws.composed import HeldOut, through_nodes
 from distillery.laws.law import Law, own_names, sums
 from distillery.laws.problem import Data, Problem
-from distillery.laws.refit import EVALUATIONS, _scale, refit
+from distillery.laws.refit import _scale, refit
 from distillery.laws.settings import ReplacementSettings
+from distillery.laws.tuning import EVALUATIONS
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
 

@@ -29,8 +29,8 @@ from distillery.halos.trained import outcome_of, read_formula, read_network
 from distillery.halos.training import COLUMNS, Trained
 from distillery.randomness import stream
 from distillery.simulate.ranks import Ranks
-from distillery.symbolic.problems import problems
 from distillery.workflow.cell import STAGES, Cell, Job, Stage
+from distillery.workflow.cell_problems import cell_problems
 from distillery.workflow.config import parse_config
 from distillery.workflow.outcome import Outcome, read_outcome, write_outcome
 from distillery.workflow.stages import table as stages
@@ -390,7 +390,7 @@ def test_interpretation_measures_errors_where_nothing_was_trained_or_chosen(swee
     with np.load(cell.messages(sweep.results)) as arrays:
         assert np.array_equal(arrays["true"], graph.overdensity[regions.test])
         assert np.abs(arrays["predicted"] - arrays["true"]).mean() == pytest.approx(apart.mean())
-    fits = problems(sweep, cell)
+    fits = cell_problems(sweep, cell)
     assert sorted(fits) == [("message", 0), ("node", 0)]
     assert fits["node", 0].names == ("s", "m", "v")
     # Gauge: the message increases its sum.
@@ -431,7 +431,7 @@ def test_silent_messages_go_on(sweep: Sweep, says: float) -> None:
     assert outcome.result["message_std"] == pytest.approx([0.0] * MESSAGES, abs=1e-6)
     assert (outcome.result["enough"] == 0) is (says == 0.0)
     assert outcome.result["kept"][-1]["mae"] == pytest.approx(by_hand(sweep, cell)[1], rel=1e-4)
-    fit = problems(sweep, cell)["message", 0]
+    fit = cell_problems(sweep, cell)["message", 0]
     # As it is: nothing is divided by a spread that is rounding alone.
     assert fit.target == pytest.approx(np.full(len(fit.target), fit.target[0]), abs=1e-6)
     assert fit.target[0] == pytest.approx(says if outcome.result["reading"] == "std" else 2 * says, abs=1e-5)

@@ -201,7 +201,7 @@ def test_starts_followed_on_some_graphs_lead_to_the_constants_of_all(monkeypatch
     data = of_law(Law(2, *_messages(form, constants)), noise=0.1)
     start = Law(2, *_messages(form, {"c1": 1.2, "c2": 0.15}))
     by_all = refit(start, data, SETTINGS, draws())
-    monkeypatch.setattr("distillery.laws.refit._ENOUGH", 100)
+    monkeypatch.setattr("distillery.laws.tuning.START_SNAPSHOTS", 100)
     by_some = refit(start, data, SETTINGS, draws())
     for name, spread in by_all.errors.items():
         # What is usual among errors is measured at another place on the way, which moves constants a little.

@@ -13,9 +13,9 @@ from distillery.laws.choose import Chosen, chosen_by_data
 from distillery.laws.clean import cleaned, fitted
 from distillery.laws.compose import composed
 from distillery.laws.law import own_names
-from distillery.laws.prefit import Screen, rows_checked
+from distillery.laws.prefit import Prefit, validation_rows
 from distillery.laws.problem import Data
-from distillery.laws.vector import Term, of_messages, of_node, without_numbers
+from distillery.laws.vector import Term, message_terms, node_terms, without_numbers
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
 from distillery.symbolic.shared_form import Candidate
@@ -109,20 +109,20 @@ def test_constants_are_fitted_to_some_simulations_and_judged_on_others() -> None
     data = graphs()
     r, m1 = formula.symbol("r"), formula.symbol("m1")
     right = frozenset({Term(1 / m1, "d"), Term(1 / (m1 * r), "d")})
-    error, values = Screen(data).of(right)
+    error, values = Prefit(data).fit(right)
     assert error < 1e-6
     assert values == pytest.approx([1.98, -2.0])
-    judged = rows_checked(data)
+    judged = validation_rows(data)
     assert {*data.simulation[judged]}.isdisjoint(data.simulation[~judged])
     # What the judged simulations say moves no constant.
     other = np.where(judged[:, None, None], 3.0, 1.0) * data.graphs.acceleration
-    louder = Screen(dataclasses.replace(data, graphs=dataclasses.replace(data.graphs, acceleration=other))).of(right)
+    louder = Prefit(dataclasses.replace(data, graphs=dataclasses.replace(data.graphs, acceleration=other))).fit(right)
     assert louder[0] > 0.1
     assert louder[1] == pytest.approx(values, rel=1e-5)
 
 
 def test_a_law_that_is_not_finite_is_no_candidate() -> None:
-    assert Screen(graphs()).of(frozenset({Term(sympy.log(formula.symbol("q1")), "d")})) == (np.inf, [])
+    assert Prefit(graphs()).fit(frozenset({Term(sympy.log(formula.symbol("q1")), "d")})) == (np.inf, [])
 
 
 @pytest.mark.slow
@@ -171,16 +171,16 @@ def test_a_node_that_becomes_linear_is_put_into_the_messages() -> None:
 def test_what_of_a_message_lies_along_its_axis() -> None:
     names = feature_names(2)
     r, m1 = formula.symbol("r"), formula.symbol("m1")
-    found = of_messages(formula.parse("1.2*dy*(r + 3)/m1 + 0.4*dx + 0.1 + dy/dx", names), 1, 2, unit_charges=True)
+    found = message_terms(formula.parse("1.2*dy*(r + 3)/m1 + 0.4*dx + 0.1 + dy/dx", names), 1, 2, unit_charges=True)
     assert found == {Term(r / m1, "d"), Term(1 / m1, "d")}
     edge = r > sympy.Float(2.5)
-    found = of_messages(formula.parse("2*dx*q1**2*m1 if r > 2.5 else -dx/r", names), 0, 2, unit_charges=True)
+    found = message_terms(formula.parse("2*dx*q1**2*m1 if r > 2.5 else -dx/r", names), 0, 2, unit_charges=True)
     assert found == {Term(m1, "d", edge), Term(1 / r, "d", edge, otherwise=True)}
 
 
 def test_what_of_a_node_is_linear_along_its_axis() -> None:
     node = formula.parse("-(s2 + 0.7*vy - 0.1*s1 - 0.2)/(m + 0.4) + s2*s1 + 0.1*q*y", ("s1", "s2", *own_names(2)))
-    factors, own = of_node(node, 1, unit_charges=True)
+    factors, own = node_terms(node, 1, unit_charges=True)
     m1, m, q = (formula.symbol(name) for name in ("m1", "m", "q"))
     assert factors == {1 / (m1 + sympy.Float(0.4))}
     assert own == {Term(1 / (m + sympy.Float(0.4)), "v"), Term(q, "")}

@@ -12,7 +12,7 @@ from distillery.laws import text
 from distillery.laws.compose import composed_energies
 from distillery.laws.law import Law, as_content, from_content, momentum_names
 from distillery.laws.problem import Data
-from distillery.laws.residual_region import Region, region_lacking, with_region, without_region
+from distillery.laws.residual_region import Region, find_region, with_region, without_region
 from distillery.laws.shown import accelerations
 from distillery.networks.functions import AXES, feature_names
 from distillery.physics import formula
@@ -97,7 +97,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 def test_what_acts_in_some_places_is_found(name: str) -> None:
     added, expected = CASES[name]
     data, known = feeling(added), spring(len(added))
-    found = region_lacking(known, data)
+    found = find_region(known, data)
     assert found is not None
     # Where a force begins at zero its root tells where, to rounding; elsewhere it lies between two bodies.
     begins = float(formula.evaluate(formula.parse(expected["profile"], ("distance",)), {"distance": expected["edge"]}))
@@ -116,7 +116,7 @@ def test_what_acts_in_some_places_is_found(name: str) -> None:
 
 def test_of_energies_too_a_law_is_rebuilt_from_text_where_coordinates_are_negative() -> None:
     data, known = feeling(CASES["force that falls with a coordinate"][0]), energies()
-    found = region_lacking(known, data)
+    found = find_region(known, data)
     assert found is not None
     whole = from_content(as_content(with_region(known, found)), "law.json")
     off = np.abs(accelerations(whole, data.graphs) - data.graphs.acceleration)
@@ -132,7 +132,7 @@ def test_bodies_without_a_charge_feel_nothing_of_it_and_break_nothing() -> None:
     names = ("m", "q", "x", "y")
     for name, factor in (("hard ball", "1/m"), ("charge that is felt nearby", "q/m")):
         own = [formula.evaluate(formula.parse(one, names), data.graphs.nodes) for one in CASES[name][0]]
-        found = region_lacking(spring(), lacking(data, np.stack(own, axis=-1)))
+        found = find_region(spring(), lacking(data, np.stack(own, axis=-1)))
         assert found is not None
         assert found.factor == formula.parse(factor, ("m", "q"))
 
@@ -146,7 +146,7 @@ def test_close_encounters_where_rounding_is_large_hide_nothing() -> None:
     rough = dataclasses.replace(data.graphs, position=data.graphs.position.astype(np.float32).astype(np.float64))
     felt = lacking(data, np.stack(own, axis=-1))
     stored = dataclasses.replace(rough, acceleration=felt.graphs.acceleration)
-    found = region_lacking(near, dataclasses.replace(data, graphs=stored))
+    found = find_region(near, dataclasses.replace(data, graphs=stored))
     assert found is not None
     assert found.edge == pytest.approx(0.5, abs=1e-4)
 
@@ -154,13 +154,13 @@ def test_close_encounters_where_rounding_is_large_hide_nothing() -> None:
 def test_a_stranger_hides_nothing() -> None:
     data = feeling(CASES["hard ball"][0])
     data.graphs.acceleration[3, 1] += 7.0
-    assert region_lacking(spring(), data) is not None
+    assert find_region(spring(), data) is not None
 
 
 def test_of_energies_it_is_a_potential_that_is_zero_at_the_edge() -> None:
     added, _ = CASES["hard ball"]
     data, known = feeling(added), energies()
-    found = region_lacking(known, data)
+    found = find_region(known, data)
     assert found is not None
     whole = with_region(known, found)
     off = np.abs(accelerations(whole, data.graphs) - data.graphs.acceleration)
@@ -187,7 +187,7 @@ def test_a_module_of_such_a_law_gives_the_same() -> None:
     from distillery.laws.module import LawModule
 
     data, known = feeling(CASES["hard ball"][0]), spring()
-    found = region_lacking(known, data)
+    found = find_region(known, data)
     assert found is not None
     whole, one = with_region(known, found), data.graphs
     nodes = np.concatenate([one.position, one.velocity, one.charge[..., None], one.mass[..., None]], axis=-1)
@@ -196,25 +196,25 @@ def test_a_module_of_such_a_law_gives_the_same() -> None:
 
 
 def test_a_law_that_lacks_nothing_has_no_region() -> None:
-    assert region_lacking(spring(), feeling(("0", "0"))) is None
+    assert find_region(spring(), feeling(("0", "0"))) is None
 
 
 def test_a_law_that_is_a_little_wrong_everywhere_has_no_region() -> None:
     wrong = law(("dx*(-2 + 1.9797/r)/m1", "dy*(-2 + 1.9797/r)/m1"), ("s1", "s2"))
-    assert region_lacking(wrong, feeling(CASES["hard ball"][0])) is None
+    assert find_region(wrong, feeling(CASES["hard ball"][0])) is None
 
 
 @pytest.mark.parametrize(("edge", "some"), [(0.65, True), (0.4, False)])
 def test_what_most_bodies_feel_is_no_matter_of_places(edge: float, some: bool) -> None:
     # Of normal coordinates 26 and 34 % are larger.
-    assert (region_lacking(spring(), feeling((f"5 if x > {edge} else 0", "0"))) is not None) is some
+    assert (find_region(spring(), feeling((f"5 if x > {edge} else 0", "0"))) is not None) is some
 
 
 def test_what_too_few_bodies_feel_says_nothing() -> None:
     data = feeling(("5 if x > 3.1 else 0", "0"))
     felt = int((data.graphs.position[..., 0] > 3.1).sum())
     assert 0 < felt < 20
-    assert region_lacking(spring(), data) is None
+    assert find_region(spring(), data) is None
 
 
 @pytest.mark.parametrize(
@@ -227,13 +227,13 @@ def test_what_too_few_bodies_feel_says_nothing() -> None:
     ids=["sideways", "not of the distance alone", "not a place"],
 )
 def test_what_is_no_force_of_a_place_is_not_taken_for_one(added: tuple[str, ...]) -> None:
-    assert region_lacking(spring(), feeling(added)) is None
+    assert find_region(spring(), feeling(added)) is None
 
 
 def test_wild_errors_of_single_bodies_are_no_region() -> None:
     data, draws = graphs(count=COUNT), np.random.default_rng(1)
     wild = (draws.random((COUNT, 4)) < 0.02)[..., None] * draws.normal(size=(COUNT, 4, 2))
-    assert region_lacking(spring(), lacking(data, wild)) is None
+    assert find_region(spring(), lacking(data, wild)) is None
 
 
 def test_what_only_some_simulations_lack_is_no_law() -> None:
@@ -242,4 +242,4 @@ def test_what_only_some_simulations_lack_is_no_law() -> None:
     odd = (data.simulation % 2 == 1)[:, None, None]
     # In the others what is lacking points the other way.
     mixed = dataclasses.replace(data.graphs, acceleration=np.where(odd, true, 2 * known - true))
-    assert region_lacking(spring(), dataclasses.replace(data, graphs=mixed)) is None
+    assert find_region(spring(), dataclasses.replace(data, graphs=mixed)) is None

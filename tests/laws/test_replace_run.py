@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from distillery import files
 from distillery.errors import DistilleryError
 from distillery.laws import mixed
+from distillery.laws import replace as run
 from distillery.laws.law import read_law
 from distillery.laws.module import load_module
 from distillery.messages.samples import node_model
@@ -26,7 +27,6 @@ from distillery.workflow.networks import build
 from distillery.workflow.outcome import read_outcome, write_outcome
 from distillery.workflow.record import read_record
 from distillery.workflow.stages import interpret as interpreting
-from distillery.workflow.stages import replace as run
 from distillery.workflow.stages.replace import replace
 from distillery.workflow.sweep import Sweep
 from distillery.workflow.trajectories import held_out as held_out_snapshots
@@ -87,11 +87,14 @@ def network_known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
     """Which expressions were asked about together with a network, which is left out."""
     asked: list[tuple[bool, bool]] = []
 
-    def network_errors(_sweep: Any, _cell: Any, _graphs: Any, messages: Any, nodes: Any) -> Any:
+    def network_errors(*given: Any) -> Any:
+        *_, messages, nodes = given
         asked.append((messages is not None, nodes is not None))
         return NETWORK
 
     monkeypatch.setattr(mixed, "network_errors", network_errors)
+    for name in ("load_network", "reading_of"):
+        monkeypatch.setattr(interpreting, name, lambda *_: None)
     return asked
 
 
@@ -223,7 +226,7 @@ def test_a_network_that_gets_its_own_messages_back_is_itself(
     for factor in (1, 3):
         heard = {name: factor * own for name, own in sums.items()}
         monkeypatch.setattr(mixed, "arriving", lambda *_, heard=heard: heard)
-        mixed.network_errors(sweep, cell, graphs, s, None)
+        mixed.network_errors(network, reading, sweep.system(cell.experiment), (), graphs, s, None)
     whole, back, _, louder = parts
     np.testing.assert_allclose(back, whole, atol=1e-5)
     assert np.abs(louder - whole).max() > 1e-3
@@ -249,9 +252,9 @@ def test_what_is_left_of_a_hamiltonian_network_without_pairs_is_its_energy_of_bo
     graphs = held_out_snapshots(sweep, cell.experiment)
     nothing, parts = [formula.parse("0", ())], predictions(monkeypatch)
     kinetic = [formula.parse("(px^2 + py^2)/(2*m)", ("px", "py", "m"))]
-    mixed.network_errors(sweep, cell, graphs, nothing, kinetic)
-    whole, bodies, pairs = parts
     network: Any = load_network(sweep, cell)
+    mixed.network_errors(network, None, sweep.system(cell.experiment), (), graphs, nothing, kinetic)
+    whole, bodies, pairs = parts
     nodes = torch.from_numpy(mixed._rows(graphs).nodes.reshape(1, -1, 6).astype(np.float32)).requires_grad_()
     (slope,) = torch.autograd.grad(network.self_energy(nodes).sum(), nodes)
     own = -slope[0, :, :2].numpy().reshape(bodies.shape) / graphs.mass[..., None]

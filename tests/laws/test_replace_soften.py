@@ -19,6 +19,7 @@ from distillery.laws.shown import shown_form
 from distillery.laws.softening import softened, with_softening
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
+from distillery.physics.printing import rounded
 from distillery.physics.systems import SYSTEMS
 from distillery.workflow.config import parse_config
 from support.laws import PLAIN, SETTINGS, error, graphs, law
@@ -64,7 +65,7 @@ def test_the_softening_is_found_within_its_error_and_the_law_becomes_clean(syste
     assert 0 < found.errors[name] < 1e-3
     assert abs(found.law.constants[name] - 0.01) < 3 * found.errors[name]
     clean = cleaned(found, data, SETTINGS, np.random.default_rng(0))
-    assert text.line(clean.law) == true.format(text.rounded(clean.law.constants[name]))
+    assert text.line(clean.law) == true.format(rounded(clean.law.constants[name]))
 
 
 @pytest.mark.parametrize("system", LAWS)

@@ -10,12 +10,12 @@ import sympy
 from sympy.core.relational import Relational
 
 from distillery.laws import text
-from distillery.laws.branches import without_needless_cases
+from distillery.laws.branches import without_needless_branches
 from distillery.laws.clean import cleaned, fitted
 from distillery.laws.compose import composed_energies
 from distillery.laws.law import Law, as_content, from_content, momentum_names
 from distillery.laws.refit import refit
-from distillery.laws.threshold import moved, simplest_between
+from distillery.laws.threshold import simplest_between, with_optimal_thresholds
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
 from support.laws import SETTINGS, graphs, law
@@ -48,9 +48,9 @@ def test_the_edge_comes_back_for_all_axes_together(forms: tuple[str], starts: tu
 def test_a_threshold_at_the_best_place_and_laws_without_any_stay() -> None:
     data = graphs("discontinuous")
     right = law(("dx*(-2 + 1.98/r) if r > 1.99 else 0", "dy*(-2 + 1.98/r) if r > 1.99 else 0"), ("s1/m", "s2/m"))
-    assert moved(right, data) == right
+    assert with_optimal_thresholds(right, data) == right
     whole = law(("dx", "dy"), ("s1/m", "s2/m"))
-    assert moved(whole, data) == whole
+    assert with_optimal_thresholds(whole, data) == whole
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_a_threshold_in_a_mass_is_found_too() -> None:
     heavy = np.where(data.graphs.mass > 1.3, 2.0, 1.0)
     target = dataclasses.replace(data.graphs, acceleration=data.graphs.acceleration * heavy[..., None])
     start = law(tuple(f"d{a}*(-4 + 3.96/r) if m1 > 0.9 else d{a}*(-2 + 1.98/r)" for a in "xy"), ("s1/m", "s2/m"))
-    found = moved(start, dataclasses.replace(data, graphs=target))
+    found = with_optimal_thresholds(start, dataclasses.replace(data, graphs=target))
     between = np.sort(np.unique(data.graphs.mass))
     k = int(np.searchsorted(between, 1.3))
     assert all(between[k - 1] < edge < between[k] for edge in thresholds(found))
@@ -99,7 +99,7 @@ def test_an_edge_that_the_data_have_stays() -> None:
     data, draws = graphs("discontinuous"), np.random.default_rng(0)
     edged = law(tuple(f"d{a}*(-2 + 1.98/r) if r > 1.99 else 0" for a in "xy"), ("s1/m", "s2/m"))
     fit = refit(edged, data, SETTINGS, draws)
-    assert without_needless_cases(fit, data, SETTINGS, draws) is fit
+    assert without_needless_branches(fit, data, SETTINGS, draws) is fit
 
 
 def test_a_case_of_few_bodies_that_is_true_stays() -> None:
@@ -110,14 +110,14 @@ def test_a_case_of_few_bodies_that_is_true_stays() -> None:
     edge = float(np.sort(np.unique(data.graphs.mass[~heavy]))[-1]) + 1e-9
     form = "d{0}*(-2.004 + 1.98396/r) if m1 > {1} else d{0}*(-2 + 1.98/r)"
     fit = refit(law(tuple(form.format(a, edge) for a in "xy"), ("s1/m", "s2/m")), data, SETTINGS, draws)
-    assert without_needless_cases(fit, data, SETTINGS, draws) is fit
+    assert without_needless_branches(fit, data, SETTINGS, draws) is fit
 
 
 def test_what_is_left_without_a_case_has_each_term_once() -> None:
     data, draws = graphs(noise=0.01), np.random.default_rng(0)
     forms = tuple(f"d{a}*(-2.02 + 1.97/r) + (0.1*d{a} if m1 > 1e3 else 0)" for a in "xy")
     fit = refit(law(forms, ("s1/m", "s2/m")), data, SETTINGS, draws)
-    found = without_needless_cases(fit, data, SETTINGS, draws).law
+    found = without_needless_branches(fit, data, SETTINGS, draws).law
     assert not any(message.has(sympy.Piecewise) for message in found.messages)
     assert len(found.constants) == 4
 

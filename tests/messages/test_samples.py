@@ -23,7 +23,8 @@ from distillery.physics.systems import SYSTEMS
 from distillery.randomness import stream
 from distillery.results.query import query
 from distillery.results.table import results_table
-from distillery.symbolic.problems import problems, smallest
+from distillery.symbolic.problems import smallest
+from distillery.workflow.cell_problems import cell_problems
 from distillery.workflow.config import parse_config
 from distillery.workflow.networks import build
 from distillery.workflow.outcome import read_outcome
@@ -171,7 +172,7 @@ def test_the_control_is_interpreted_without_a_network(tiny: Callable[..., Sweep]
     interpret(sweep, cell)
     result = read_outcome(cell.outcome(sweep.results, "interpret"), key=sweep.key("interpret", cell)).result
     assert (result["test_mae"], result["message_std"]) == (None, [])
-    found = problems(sweep, cell)
+    found = cell_problems(sweep, cell)
     assert list(found) == [("message", 0), ("message", 1)]
     assert found["message", 1].names[:3] == ("dx2", "dy2", "r2")
     # A few of the 200 samples are left out, those far off the others.
@@ -185,15 +186,15 @@ def test_samples_of_nodes_are_needed_only_where_asked_for(tiny: Callable[..., Sw
     (cell,) = sweep.cells
     train(sweep, sweep.cells)
     interpret(sweep, cell)
-    assert list(problems(sweep, cell)) == [("message", 0), ("message", 1), ("node", 0), ("node", 1)]
+    assert list(cell_problems(sweep, cell)) == [("message", 0), ("message", 1), ("node", 0), ("node", 1)]
     path = cell.messages(sweep.results)
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files}
     np.savez(path, **{**arrays, "node_features": arrays["node_features"][:, 1:]})
     with pytest.raises(DistilleryError, match=r"messages\.npz: written by another version"):
-        problems(sweep, cell)
+        cell_problems(sweep, cell)
     alone = tiny(distillation={**sweep.config.distillation.model_dump(), "functions": ["message"]})
-    assert list(problems(alone, cell)) == [("message", 0), ("message", 1)]
+    assert list(cell_problems(alone, cell)) == [("message", 0), ("message", 1)]
 
 
 def test_nodes_alone_are_not_distilled() -> None:

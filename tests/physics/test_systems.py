@@ -153,7 +153,7 @@ def test_bad_systems_are_refused_in_one_line_that_names_the_place(changes: dict[
 
 def _poles_of(potential: str, **more: Any) -> list[float]:
     """Where the poles of a pair are, if it is not refused for one of them."""
-    return sorted({round(pole["r"], 9) for pole in System(potential=potential, time_step=0.01, **more).poles})
+    return sorted({round(pole["r"], 9) for pole in System(potential=potential, time_step=0.01, **more).singularities})
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_pole_nearer_or_farther_than_forces_must_be_finite_is_known_and_not_re
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_built_in_systems_have_no_poles_and_are_not_warned_of(name: str) -> None:
-    assert SYSTEMS[name].poles == ()
+    assert SYSTEMS[name].singularities == ()
     assert [line for dim in (2, 3) for line in warnings_about(name, SYSTEMS[name], dim)] == []
 
 
@@ -335,14 +335,14 @@ def test_poles_are_found_that_one_pair_of_charges_has(potential: str, charges: t
 
 def test_poles_of_masses_that_no_body_has_are_none() -> None:
     potential = "1/(r - 0.5*abs(log(m1*m2)) + 0.1)"
-    assert not System(potential=potential, mass_spread=0.0, time_step=0.01).poles
+    assert not System(potential=potential, mass_spread=0.0, time_step=0.01).singularities
     with pytest.raises(ValidationError, match="not finite"):
         System(potential=potential, time_step=0.01)
 
 
 def test_a_condition_on_what_is_not_real_there_is_no_pole() -> None:
     system = System(potential="r if sqrt(r - 1.5) > 0.5 else (r**2 - 1)/(r - 1)", time_step=0.01, softening=0.0)
-    assert not [pole for pole in system.poles if pole["r"] > 0.05]
+    assert not [pole for pole in system.singularities if pole["r"] > 0.05]
     body = "y if log(x - 1) > 0 else (exp(y - 1) - 1)/(y - 1)"
     assert isinstance(warnings_about("s", System(potential="r**2", body_potential=body, time_step=0.01), 2), list)
 

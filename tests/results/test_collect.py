@@ -349,7 +349,7 @@ def test_models_without_messages_stand_in_store_and_table(make_sweep: Any) -> No
 
 
 def test_operators_of_an_engine_are_asked_of_every_experiment(make_sweep: Any) -> None:
-    from distillery.symbolic.engine import require_all
+    from distillery.workflow.engines import require_all
 
     experiments = [{"system": "spring"}, {"system": "charge", "operators": ["+", "nonsense"]}]
     with pytest.raises(DistilleryError, match=r"experiments\.1\.operators"):

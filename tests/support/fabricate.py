@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from distillery.laws.findings import nothing
 from distillery.networks import functions
 from distillery.randomness import stream
 from distillery.workflow.cell import STAGES, Cell, Stage
+from distillery.workflow.law_files import empty_result
 from distillery.workflow.outcome import write_outcome
 from distillery.workflow.sweep import Sweep
 
@@ -176,7 +176,7 @@ def generalised(sweep: Sweep, network: bool, error: float) -> dict[str, Any]:
 
 def replaced(network: bool, dim: int, error: float) -> dict[str, Any]:
     """The result of the replace stage of a cell, which has a network or is a control."""
-    result = nothing() | {"reason": "a control"}
+    result = empty_result() | {"reason": "a control"}
     if not network:
         return result
     law = {

@@ -30,7 +30,6 @@ import pytest
 from distillery.symbolic import julia
 from distillery.symbolic.engine import Problem
 from distillery.symbolic.settings import DistillationSettings, PysrSettings
-from distillery.workflow.settings import ExecutionSettings
 
 VERSION = "2.7.2"
 JULIACALL = "0.9.36"
@@ -269,7 +268,3 @@ def problem(depot: Path | None = None, **settings: Any) -> Problem:
         settings=chosen,
         environment=julia.environment(depot, prepared(depot), chosen.memory_mb) if depot else {},
     )
-
-
-def execution(depot: Path) -> ExecutionSettings:
-    return ExecutionSettings(julia_depot=str(depot))

@@ -19,6 +19,7 @@ from distillery.symbolic.complexity import complexity
 from distillery.symbolic.engine import ENGINES, require
 from distillery.symbolic.front import Point, choose, pareto_front
 from distillery.symbolic.settings import DistillationSettings, OperonSettings
+from distillery.workflow import stored_fits
 from support.problems import NAMES, inputs, parse, problem
 
 
@@ -153,36 +154,36 @@ def test_the_choice_of_ties_and_of_short_fronts() -> None:
 
 
 def test_a_fits_key_depends_on_data_budget_and_seed_but_not_on_limits() -> None:
-    base = fits.fit_key(problem("dx"))
-    assert fits.fit_key(problem("dx")) == base
-    assert fits.fit_key(problem("dx", seconds=1.0, memory_mb=300)) == base
-    assert fits.fit_key(problem("dx", pysr={"iterations": 7})) == base
+    base = stored_fits.fit_key(problem("dx"))
+    assert stored_fits.fit_key(problem("dx")) == base
+    assert stored_fits.fit_key(problem("dx", seconds=1.0, memory_mb=300)) == base
+    assert stored_fits.fit_key(problem("dx", pysr={"iterations": 7})) == base
     others = [problem("dy"), problem("dx", seed=1), problem("dx", operators=("+", "*")), problem("dx", engine="pysr")]
     others.append(problem("dx", operon=OperonSettings(generations=7)))
-    keys = {fits.fit_key(other) for other in others}
+    keys = {stored_fits.fit_key(other) for other in others}
     assert base not in keys
     assert len(keys) == len(others)
 
 
 def test_finished_fits_are_reused_only_while_they_mean_the_same(tmp_path: Path) -> None:
     settings = DistillationSettings(seconds=10.0)
-    path = fits.fit_file(tmp_path, "k")
+    path = stored_fits.fit_file(tmp_path, "k")
     points = [Point("dx", 1, 0.5, 0.0)]
-    fits.keep_fit(path, "k", settings, fits.FitResult.failed("no luck"))
+    stored_fits.keep_fit(path, "k", settings, fits.FitResult.failed("no luck"))
     assert not path.exists()
     done = fits.FitResult.of(points, 1.0)
-    fits.keep_fit(path, "k", settings, done)
-    assert fits.load_fit(path, "k", DistillationSettings(seconds=20.0)) == done
-    assert fits.load_fit(path, "other", settings) is None
+    stored_fits.keep_fit(path, "k", settings, done)
+    assert stored_fits.load_fit(path, "k", DistillationSettings(seconds=20.0)) == done
+    assert stored_fits.load_fit(path, "other", settings) is None
     for chosen in (None, -1, len(done.front)):
-        fits.keep_fit(path, "k", settings, dataclasses.replace(done, chosen=chosen))
-        assert fits.load_fit(path, "k", settings) is None
+        stored_fits.keep_fit(path, "k", settings, dataclasses.replace(done, chosen=chosen))
+        assert stored_fits.load_fit(path, "k", settings) is None
     late = fits.FitResult.of(points, 10.0, "timed_out", "limit")
-    fits.keep_fit(path, "k", settings, late)
-    assert fits.load_fit(path, "k", settings) == late
-    assert fits.load_fit(path, "k", DistillationSettings(seconds=20.0)) is None
+    stored_fits.keep_fit(path, "k", settings, late)
+    assert stored_fits.load_fit(path, "k", settings) == late
+    assert stored_fits.load_fit(path, "k", DistillationSettings(seconds=20.0)) is None
     path.write_text(path.read_text()[:40])
-    assert fits.load_fit(path, "k", settings) is None
+    assert stored_fits.load_fit(path, "k", settings) is None
 
 
 @pytest.mark.slow

@@ -10,8 +10,7 @@ import pytest
 import sympy
 
 from distillery.physics import formula
-from distillery.symbolic import forms, neighbours, operon, pysr
-from distillery.symbolic import outliers as tails
+from distillery.symbolic import forms, neighbours, operon, outliers, pysr
 from distillery.symbolic import threshold_split as split
 from distillery.symbolic import tidying as tidy
 from distillery.symbolic.complexity import complexity
@@ -139,20 +138,20 @@ def test_what_pysr_writes_is_read_nested_too(text: str, meaning: str) -> None:
 def test_few_far_samples_are_left_out_and_a_rare_force_is_not() -> None:
     rng = np.random.default_rng(0)
     gauss = rng.normal(size=5000)
-    assert tails.usual_range(gauss).holds(gauss).all()
+    assert outliers.usual_range(gauss).contains(gauss).all()
     heavy = rng.standard_cauchy(5000)
-    kept = tails.usual_range(heavy).holds(heavy)
+    kept = outliers.usual_range(heavy).contains(heavy)
     assert 0.949 < kept.mean() < 0.99
     assert np.abs(heavy[kept]).max() < np.abs(heavy[~kept]).min()
     rare = 0.01 * gauss
     rare[:500] += 5.0
-    assert tails.usual_range(rare).holds(rare)[:500].mean() > 0.4
+    assert outliers.usual_range(rare).contains(rare)[:500].mean() > 0.4
 
 
 def test_training_and_held_out_samples_are_cut_at_the_same_place() -> None:
     task = problem("dx*m2/r^4")
-    cut = tails.without_tails(task)
-    usual = tails.usual_range(task.target)
+    cut = outliers.without_outliers(task)
+    usual = outliers.usual_range(task.target)
     assert len(cut.target) < len(task.target)
     assert len(cut.features) == len(cut.target)
     np.testing.assert_array_equal(
@@ -173,7 +172,7 @@ def test_a_climb_reaches_the_law_beside_a_start(start: str, law: str) -> None:
     values = inputs(1000)
     values["r"] = values["r"] + 0.3
     target = formula.evaluate(parse(law), values)
-    found = neighbours.climbed(parse(f"0.8*{start}"), values, target)
+    found = neighbours.hill_climbed(parse(f"0.8*{start}"), values, target)
     error = np.mean(np.abs(formula.evaluate(found[-1], values) - target))
     assert error < 0.02 * np.mean(np.abs(target))
 
@@ -181,7 +180,7 @@ def test_a_climb_reaches_the_law_beside_a_start(start: str, law: str) -> None:
 def test_a_climb_from_the_law_itself_goes_nowhere_worse() -> None:
     values = inputs(1000)
     target = noisy("1.5*dx*m2 + 0.2", values)
-    assert all(complexity(each) <= 9 for each in neighbours.climbed(parse("1.4*dx*m2 + 0.1"), values, target))
+    assert all(complexity(each) <= 9 for each in neighbours.hill_climbed(parse("1.4*dx*m2 + 0.1"), values, target))
 
 
 def pieces(**settings: Any) -> Problem:

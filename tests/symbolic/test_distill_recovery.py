@@ -12,7 +12,7 @@ from distillery.physics import formula
 from distillery.physics.systems import SYSTEMS
 from distillery.symbolic.child import Child
 from distillery.symbolic.engine import Problem
-from distillery.symbolic.outliers import without_tails
+from distillery.symbolic.outliers import without_outliers
 from distillery.symbolic.settings import DistillationSettings, OperonSettings
 from distillery.validation.force import judge_message
 from distillery.validation.probe import probe
@@ -56,7 +56,7 @@ def test_a_law_with_an_edge_stands_on_the_front() -> None:
     task = Problem(feature_names(2), features, target, held_out_features, held_out_target, settings)
     child = Child()
     try:
-        result = child.fit(without_tails(task))
+        result = child.fit(without_outliers(task))
     finally:
         child.close()
     expressions = [formula.parse(point.expression, task.names) for point in result.front]
@@ -76,7 +76,7 @@ def test_a_law_is_distilled_from_noisy_messages_and_verified(system: str, form: 
     )
     child = Child()
     try:
-        result = child.fit(without_tails(task))
+        result = child.fit(without_outliers(task))
     finally:
         child.close()
     assert result.status == "ok", result.reason

@@ -26,9 +26,9 @@ from distillery.networks.functions import feature_names
 from distillery.symbolic.child import _FOLDER, Child, _sweep_up
 from distillery.symbolic.engine import Problem
 from distillery.symbolic.fits import FitLost
-from distillery.symbolic.problems import problems
 from distillery.symbolic.settings import OperonSettings
 from distillery.workflow.cell import Cell
+from distillery.workflow.cell_problems import cell_problems
 from distillery.workflow.config import parse_config
 from distillery.workflow.outcome import finished, notes, read_outcome
 from distillery.workflow.stages.distill import distill
@@ -209,13 +209,13 @@ def test_damaged_messages_are_named(make_sweep: Callable[..., Sweep]) -> None:
         arrays = dict(stored)
     np.savez(path, **{**arrays, "mass": arrays["mass"][:-1]})
     with pytest.raises(DistilleryError, match=r"messages\.npz: written by another version"):
-        problems(sweep, cell)
+        cell_problems(sweep, cell)
     np.savez(path, **{**arrays, "message": arrays["message"] * np.nan})
     with pytest.raises(DistilleryError, match=r"messages\.npz: holds values that are not finite"):
-        problems(sweep, cell)
+        cell_problems(sweep, cell)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DistilleryError, match=r"messages\.npz: damaged .*interpret\.json and run"):
-        problems(sweep, cell)
+        cell_problems(sweep, cell)
     with pytest.raises(DistilleryError, match=r"messages\.npz: missing or damaged"):
         distill(sweep, sweep.cells)
     assert not cell.outcome(sweep.results, "distill").exists(), "it is tried again"
@@ -226,16 +226,16 @@ def test_features_that_are_the_same_everywhere_are_not_offered(make_sweep: Calla
     (cell,) = sweep.cells
     messages(sweep, cell)
     path = cell.messages(sweep.results)
-    assert problems(sweep, cell)["message", 0].names == feature_names(2)
+    assert cell_problems(sweep, cell)["message", 0].names == feature_names(2)
     with np.load(path) as stored:
         arrays = dict(stored)
     chargeless, equal = np.zeros_like(arrays["charge"]), np.ones_like(arrays["mass"])
     np.savez(path, **{**arrays, "charge": chargeless})
-    problem = problems(sweep, cell)["message", 0]
+    problem = cell_problems(sweep, cell)["message", 0]
     assert problem.names == ("dx", "dy", "r", "m1", "m2")
     assert problem.features.shape[1] == problem.held_out_features.shape[1] == 5
     np.savez(path, **{**arrays, "mass": equal})
-    assert problems(sweep, cell)["message", 0].names == ("dx", "dy", "r", "q1", "q2")
+    assert cell_problems(sweep, cell)["message", 0].names == ("dx", "dy", "r", "q1", "q2")
 
 
 def test_nothing_starts_without_the_engine(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +338,7 @@ def test_a_cell_with_one_lost_fit_is_open_and_its_other_fits_are_kept(
                 yield key, function(task)
 
     monkeypatch.setattr(Cluster, "results", results)
-    monkeypatch.setattr("distillery.workflow.stages.distill.problems", lambda *_: two_problems(sweep))
+    monkeypatch.setattr("distillery.workflow.cell_distillation.cell_problems", lambda *_: two_problems(sweep))
     distill(sweep, sweep.cells)
     path, key = cell.outcome(sweep.results, "distill"), sweep.key("distill", cell)
     assert read_outcome(path).status == "failed"

@@ -21,7 +21,7 @@ from distillery.symbolic import julia
 from distillery.symbolic.engine import require
 from distillery.symbolic.julia_setup import prepare
 from distillery.symbolic.settings import DistillationSettings
-from support.fakepysr import FakePysr, execution, prepared
+from support.fakepysr import FakePysr, prepared
 
 
 @pytest.fixture
@@ -48,28 +48,28 @@ def test_nothing_starts_from_a_depot_that_is_not_prepared_for_this_pysr(fake: Fa
     settings, depot = DistillationSettings(engine="pysr"), tmp_path / "depot"
     require(settings)
     with pytest.raises(DistilleryError, match=r"pysr cannot run yet, .*is not prepared; run `distillery julia-setup`"):
-        require(settings, execution(depot))
+        require(settings, depot)
     made = prepared(depot)
-    require(settings, execution(depot))
+    require(settings, depot)
     fake.version("2.8.0")
     with pytest.raises(DistilleryError, match=r"prepared for PySR 2\.7\.2, but 2\.8\.0 is .*`distillery julia-setup`"):
-        require(settings, execution(depot))
+        require(settings, depot)
     fake.version("2.7.2")
     fake.juliacall("0.9.35")
     with pytest.raises(DistilleryError, match=r"prepared for juliacall 0\.9\.36, but 0\.9\.35 is .*julia-setup`"):
-        require(settings, execution(depot))
+        require(settings, depot)
     fake.juliacall("0.9.36")
     prepared(depot, machine="riscv64")
     with pytest.raises(DistilleryError, match=r"prepared for riscv64"):
-        require(settings, execution(depot))
+        require(settings, depot)
     prepared(depot)
     Path(made.executable).unlink()
     with pytest.raises(DistilleryError, match=r"prepared with .*julia, which is not there"):
-        require(settings, execution(depot))
+        require(settings, depot)
     julia.marker(depot).write_text('{"format": 1, "prepa')
     with pytest.raises(DistilleryError, match=r"is not prepared"):
-        require(settings, execution(depot))
-    require(DistillationSettings(), execution(depot))
+        require(settings, depot)
+    require(DistillationSettings(), depot)
 
 
 @pytest.mark.slow

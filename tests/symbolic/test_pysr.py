@@ -23,6 +23,7 @@ from distillery.symbolic import fits, julia, operon, pysr, signature
 from distillery.symbolic.child import Child
 from distillery.symbolic.engine import require
 from distillery.symbolic.settings import DistillationSettings, PysrSettings
+from distillery.workflow import stored_fits
 from distillery.workflow.config import parse_config
 from distillery.workflow.outcome import read_outcome
 from distillery.workflow.stages.collect import collect
@@ -30,7 +31,7 @@ from distillery.workflow.stages.distill import distill
 from distillery.workflow.stages.verify import verify
 from distillery.workflow.sweep import Sweep
 from support import orbits
-from support.fakepysr import SMALL, FakePysr, execution, prepared, problem
+from support.fakepysr import SMALL, FakePysr, prepared, problem
 from support.spring_messages import QUICK, messages
 
 ALL = ("+", "-", "*", "/", ">", "<", "^", "exp", "log", "if")
@@ -187,25 +188,25 @@ def test_a_fit_with_more_time_goes_on_from_the_front_that_was_kept(
     monkeypatch.setenv("FAKE_DEAF_TO_TIME", "1")
     monkeypatch.setattr(pysr, "_OVERTIME", 0.2)
     short = problem(tmp_path / "depot", seconds=0.5)
-    key, path = fits.fit_key(short), tmp_path / "fit.json"
-    assert fits.earlier_front(path, key) == ()
-    fits.keep_fit(path, key, short.settings, child.fit(short))
-    kept = fits.load_fit(path, key, short.settings)
+    key, path = stored_fits.fit_key(short), tmp_path / "fit.json"
+    assert stored_fits.earlier_front(path, key) == ()
+    stored_fits.keep_fit(path, key, short.settings, child.fit(short))
+    kept = stored_fits.load_fit(path, key, short.settings)
     assert kept is not None
     assert kept.found
     long = problem(tmp_path / "depot", seconds=60.0)
-    assert fits.fit_key(long) == key
-    assert fits.load_fit(path, key, long.settings) is None
-    assert fits.earlier_front(path, "another") == ()
+    assert stored_fits.fit_key(long) == key
+    assert stored_fits.load_fit(path, key, long.settings) is None
+    assert stored_fits.earlier_front(path, "another") == ()
     monkeypatch.setenv("FAKE_FIT", "0")
-    long = dataclasses.replace(long, guesses=fits.earlier_front(path, key))
-    assert fits.fit_key(long) == key
+    long = dataclasses.replace(long, guesses=stored_fits.earlier_front(path, key))
+    assert stored_fits.fit_key(long) == key
     result = child.fit(long)
     assert fake.notes("given")[-1]["given"]["guesses"] == ["dx", "dx * 1.5f0", "(dx * 0.6) + 0.1"]
     assert (result.status, result.guesses, result.found) == ("ok", 3, ())
-    fits.keep_fit(path, key, long.settings, result)
-    assert fits.earlier_front(path, key) == ()
-    again = fits.load_fit(path, key, long.settings)
+    stored_fits.keep_fit(path, key, long.settings, result)
+    assert stored_fits.earlier_front(path, key) == ()
+    again = stored_fits.load_fit(path, key, long.settings)
     assert again is not None
     assert again.guesses == 3
 
@@ -408,4 +409,4 @@ def test_engines_that_are_compared_are_checked_too(
     with pytest.raises(DistilleryError, match=r"operon has no if; leave it out, or take operon out of compare"):
         require(unable)
     with pytest.raises(DistilleryError, match=r"compare: pysr cannot run yet, .*, or take pysr out of compare"):
-        require(DistillationSettings(compare=("pysr",)), execution(tmp_path / "depot"))
+        require(DistillationSettings(compare=("pysr",)), tmp_path / "depot")

@@ -17,7 +17,7 @@ from distillery.symbolic.child import Child
 from distillery.symbolic.engine import Problem
 from distillery.symbolic.julia_setup import prepare
 from distillery.symbolic.settings import DistillationSettings, PysrSettings
-from support.fakepysr import SMALL, execution
+from support.fakepysr import SMALL
 
 ALL = ("+", "-", "*", "/", ">", "<", "^", "exp", "log", "if")
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def spring(depot: Path, **settings: Any) -> Problem:
         held_out_features=features[1000:],
         held_out_target=target[1000:],
         settings=chosen,
-        environment=pysr.environment(chosen, execution(depot)) if chosen.engine == "pysr" else {},
+        environment=pysr.environment(chosen, depot) if chosen.engine == "pysr" else {},
     )
 
 

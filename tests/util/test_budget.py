@@ -9,7 +9,7 @@ import sympy
 from distillery.laws.compose import composed_energies
 from distillery.laws.energies import energies_by_data
 from distillery.laws.law import momentum_names
-from distillery.laws.prefit import Screen
+from distillery.laws.prefit import Prefit
 from distillery.laws.problem import Problem
 from distillery.laws.refit import refit
 from distillery.networks.functions import feature_names
@@ -101,7 +101,7 @@ def test_no_fit_begins_without_a_budget() -> None:
         budget.spend()
         with pytest.raises(OutOfBudget):
             refit(law, data, SETTINGS, np.random.default_rng(0))
-        assert Screen(data).of(frozenset()) == (np.inf, [])
+        assert Prefit(data).fit(frozenset()) == (np.inf, [])
 
 
 def test_any_number_of_starts_ends() -> None:

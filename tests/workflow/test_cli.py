@@ -17,9 +17,9 @@ from distillery import files
 from distillery.errors import DistilleryError
 from distillery.halos.settings import Quijote
 from distillery.symbolic import pysr
-from distillery.symbolic.julia import depot_of
 from distillery.workflow import claim
 from distillery.workflow.cli import main
+from distillery.workflow.engines import depot_of
 from distillery.workflow.plan import require_room
 from distillery.workflow.settings import ExecutionSettings
 from distillery.workflow.sweep import load_sweep

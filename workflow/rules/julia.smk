@@ -1,8 +1,9 @@
 # Julia for the engine pysr: prepared once, here, where there is a network; every fit then runs offline.
 
 from distillery.symbolic import julia
+from distillery.workflow.engines import depot_of
 
-DEPOT = julia.depot_of(SWEEP.config.execution)
+DEPOT = depot_of(SWEEP.config.execution)
 # What a fit waits for. An older depot is as good as a new one: preparing it again repeats no fit.
 JULIA = (
     [ancient(str(julia.marker(DEPOT)))]

@@ -6,8 +6,8 @@ import sympy
 
 from distillery.halos.law import HaloLaw
 from distillery.halos.names import MESSAGE_UNITS, NODE_UNITS
-from distillery.laws.text import in_latex, plain, rounded
 from distillery.physics import formula
+from distillery.physics.printing import in_latex, plain, rounded
 
 _LATEX = {
     "r": "r_{ij}",

@@ -1,8 +1,8 @@
-"""Cases of a law that its data do not ask for: where one of them for all is no worse, it stands for all.
+"""Remove piecewise branches that do not significantly reduce the error.
 
-Symbolic regression also puts a case where there is nothing but the noise of a network, around the thousandth of bodies
-with the largest masses, say. Accelerations and velocities tell: there, such a case is an error. What a case is worth is
-the mean of the errors that it saves, and it stays where that is beyond the mean's standard error over simulations.
+Symbolic regression also finds branches that only fit the noise of a network, such as that of the heaviest thousandth of
+the bodies. On accelerations and velocities such a branch is an error. A branch stays if its removal raises the mean
+error by more than the standard error of the mean over simulations.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sympy
 from jaxtyping import Float
 
 from distillery.errors import DistilleryError
+from distillery.laws import tuning
 from distillery.laws.compose import composed, composed_energies
 from distillery.laws.law import Law
 from distillery.laws.problem import Data, Problem
@@ -21,22 +22,19 @@ from distillery.laws.refit import Fit, refit
 from distillery.laws.settings import ReplacementSettings
 from distillery.util.budget import OutOfBudget
 
-# Standard errors beyond which a mean is no chance, and the share of the typical acceleration that is rounding.
-_BEYOND, _ROUNDING = 2.0, 1e-7
 
-
-def without_needless_cases(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
-    """Return a fit of the law with as few cases as are no worse.
+def without_needless_branches(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
+    """Return a fit of the law without the branches whose removal does not raise the error significantly.
 
     Args:
         fit: The fitted law.
-        data: What it was fitted to.
+        data: Snapshots that it was fitted to.
         settings: Loss and starts.
         draws: Source of starts.
     """
     known = by_simulation(fit.law, data)
     found: list[tuple[float, Fit]] = []
-    for law in one_case_less(fit.law, data):
+    for law in one_branch_less(fit.law, data):
         try:
             other = refit(law, data, settings, draws)
         except DistilleryError:
@@ -44,12 +42,12 @@ def without_needless_cases(fit: Fit, data: Data, settings: ReplacementSettings, 
         except OutOfBudget:
             break
         lost = by_simulation(other.law, data) - known
-        if lost.mean() <= max(_BEYOND * lost.std() / np.sqrt(len(lost)), _ROUNDING):
+        if lost.mean() <= max(tuning.SIGNIFICANT * lost.std() / np.sqrt(len(lost)), tuning.ERROR_ROUNDING):
             found.append((float(lost.mean()), other))
     if not found:
         return fit
     _, best = min(found, key=lambda one: one[0])
-    return without_needless_cases(best, data, settings, draws)
+    return without_needless_branches(best, data, settings, draws)
 
 
 def by_simulation(law: Law, data: Data) -> Float[np.ndarray, " simulation"]:
@@ -60,12 +58,12 @@ def by_simulation(law: Law, data: Data) -> Float[np.ndarray, " simulation"]:
     return np.asarray(np.bincount(number, weights=off) / np.bincount(number))
 
 
-def one_case_less(law: Law, data: Data) -> Iterator[Law]:
-    """Yield the laws that know one distinction less, each time with another of its cases for all.
+def one_branch_less(law: Law, data: Data) -> Iterator[Law]:
+    """Yield the laws in which one distinction is removed, once for each branch that replaces all others.
 
     Args:
-        law: The law; what its components distinguish by the same conditions is one distinction.
-        data: What it was fitted to.
+        law: The law; branches of its components with the same conditions are one distinction.
+        data: Snapshots that it was fitted to.
     """
     messages, nodes, energies = (law.filled(part) for part in (law.messages, law.nodes, law.energies))
     pieces = {piece for part in energies or (*messages, *nodes) for piece in part.atoms(sympy.Piecewise)}

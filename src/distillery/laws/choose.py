@@ -1,13 +1,13 @@
-"""Which form of law takes a network's place is decided by the data, not by what the network's messages are like.
+"""Choose the form of a law by the data, not by the network's messages.
 
-The paper's rule chooses the form of messages by their error against the network's messages. Where the network is not
-quite right, neither is that choice, though the right form may stand further along a front, on the front of another
-axis, or a step beside. So forms of messages and nodes that stand on any axis's front are put together to laws without
-a favourite axis, their constants are fitted to accelerations, and of the errors on other simulations the paper's rule
-chooses once more: the largest fall of the logarithm of the error for each unit of complexity. A law of nature falls by
-orders of magnitude there, a better approximation by a little. What is chosen is never worse than what the messages'
-own choice gives: that law stays where the rule prefers none with a smaller error. Only a law that is right but for
-rounding gives way to a plainer one that is as right.
+The paper's rule chooses the form of messages by their error against the network's messages. If the network is not quite
+right, that choice is not either, although the right form may stand further along the front, on the front of another
+axis, or among the neighbours of these forms. So the forms of messages and nodes on the fronts of all axes are combined
+to vector laws, one form for all axes; their constants are fitted to accelerations; and the paper's rule chooses by the
+errors on other simulations: the largest drop of log(error) per unit of complexity. A law of nature drops by orders of
+magnitude, a better approximation by little. The chosen law is never worse than the messages' own choice, which stays if
+the rule prefers no law of smaller error. Only a law that is exact up to rounding is replaced by a plainer one that is
+as exact.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ import sympy
 from sympy.core.relational import Relational
 
 from distillery.errors import DistilleryError
+from distillery.laws import tuning
 from distillery.laws.clean import cleaned, fitted
-from distillery.laws.hill_climbing import climbed, shortened
 from distillery.laws.law import Law, own_part
-from distillery.laws.prefit import Screen, rows_checked, tried_on
+from distillery.laws.neighbours import hill_climbed, shortened
+from distillery.laws.prefit import Prefit, prefit_data, validation_rows
 from distillery.laws.problem import Data
 from distillery.laws.refit import Fit
 from distillery.laws.settings import ReplacementSettings
 from distillery.laws.shown import accelerations
 from distillery.laws.softening import softened
-from distillery.laws.threshold import moved
+from distillery.laws.threshold import with_optimal_thresholds
 from distillery.laws.vector import (
     Terms,
+    combined_terms,
     cost_of,
     cost_of_terms,
-    of_messages,
-    of_node,
+    message_terms,
+    node_terms,
     ordered,
-    put_together,
     vector_law,
     without_numbers,
 )
@@ -50,38 +51,22 @@ from distillery.symbolic.shared_form import Candidate
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
 
-# Laws that are tried at most, those made of the simplest expressions first; terms that one may have.
-_MOST_LAWS, _MOST_TERMS = 300, 8
-# How many of the best are shortened, climbed from, and fitted with all their constants.
-_SHORTENED, _CLIMBED, _FITTED = 8, 4, 3
-# Of so many with a threshold it is fitted before the others are compared with it.
-_SHARPENED = 2
-# How often a law is evaluated at most to fit its constants here.
-EVALUATIONS = 30
-# Of the error of no force at all: a law that is off by less is right but for the rounding of the stored trajectories.
-EXACT = 1e-4
-# Of the error of the messages' own choice: what takes its place must have less.
-BETTER = 0.9
-# A plain law takes the place of one in disguise whose error is so many times smaller, or, of the error of no force at
-# all, below what stored trajectories can tell.
-_AS_RIGHT, _ROUNDING = 10.0, 1e-6
-
-# A law by its terms; None is the messages' own choice.
+# A law by its terms; None for the messages' own choice.
 _Key = TypeVar("_Key", Terms, Terms | None)
 _Fronts = tuple[Sequence[Sequence[Candidate]], Sequence[Sequence[Candidate]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """The law whose constants are to be fitted.
+    """A law whose form is chosen.
 
     Attributes:
         law: The law.
-        source: Where its form is from: ``messages``, the choice by the network's messages; ``fronts``, another one that
-            stands on fronts; ``neighbours``, a step beside these.
-        error: Its mean error on simulations that its constants were not fitted to, relative to the size of each body's
-            acceleration and the typical one together.
-        own_error: The same of the choice by messages.
+        source: Origin of its form: ``messages``, the choice by the network's messages; ``fronts``, another form on the
+            fronts; ``neighbours``, a neighbour of these.
+        error: Its mean error on simulations that its constants were not fitted to, relative to the sum of each body's
+            and the typical acceleration.
+        own_error: The same error of the choice by messages.
     """
 
     law: Law
@@ -97,11 +82,11 @@ def chosen_by_data(
     settings: ReplacementSettings,
     draws: np.random.Generator,
 ) -> Chosen:
-    """Return the law that the data choose among those that what was distilled makes possible.
+    """Choose a law among those that the distilled expressions make possible.
 
     Args:
-        own: The law that the choice by messages gives.
-        fronts: Of messages and of nodes the front of each axis, in this order; None where components have no axes.
+        own: The law of the choice by messages.
+        fronts: Fronts of messages and of nodes, one for each axis, in this order; None if components have no axes.
         data: Training snapshots.
         settings: Loss.
         draws: Source of starts.
@@ -109,56 +94,59 @@ def chosen_by_data(
     Raises:
         SingularError: The messages' own choice is not finite on the data.
     """
-    once, some = settings.model_copy(update={"starts": 1}), tried_on(data)
-    checked = rows_checked(some)
+    once, some = settings.model_copy(update={"starts": 1}), prefit_data(data)
+    checked = validation_rows(some)
     if fronts is None or checked.all() or not checked.any():
         return Chosen(own, "messages", math.nan, math.nan)
-    screen, part = Screen(some), some.part(~checked)
+    prefit, part = Prefit(some), some.part(~checked)
 
-    def settled(law: Law) -> tuple[Fit, float]:
-        fit = softened(fitted(law, part, once, draws, EVALUATIONS), part, once, draws)
-        return fit, screen.error(accelerations(fit.law, some.graphs))
+    def fitted_with_error(law: Law) -> tuple[Fit, float]:
+        fit = softened(fitted(law, part, once, draws, tuning.COMPARISON_EVALUATIONS), part, once, draws)
+        return fit, prefit.error(accelerations(fit.law, some.graphs))
 
     try:
-        own_fit, own_error = settled(own)
+        own_fit, own_error = fitted_with_error(own)
     except OutOfBudget:
         return Chosen(own, "messages", math.nan, math.nan)
-    nothing, _ = screen.of(frozenset())
-    exact = EXACT * nothing
-    # What is right and keeps nodes of its own is a law in disguise, such as c s/(c' + s) with a c' beyond all sums.
-    disguised = own_error <= exact and not own.energies and not cleaned(own_fit, part, once, draws).law.added
-    if own_error <= exact and not disguised:
+    nothing, _ = prefit.fit(frozenset())
+    exact = tuning.EXACT * nothing
+    # An exact law with nodes of its own is effectively linear over the observed range, such as c·s/(c' + s) with a c'
+    # larger than all sums.
+    effectively_linear = own_error <= exact and not own.energies and not cleaned(own_fit, part, once, draws).law.added
+    if own_error <= exact and not effectively_linear:
         return Chosen(own, "messages", own_error, own_error)
-    on_fronts = _on_fronts(fronts, screen, part)
+    on_fronts = _on_fronts(fronts, prefit, part)
     tried, laws = dict(on_fronts), dict[Terms, Law]()
 
     def one_is_plain() -> bool:
-        # Terms with numbers of their own may be exact in disguise, as 1/(m·(m + c)) and 1/(m + c), which make 1/m.
+        # Terms with numbers of their own may be exact in combination, as 1/(m·(m + c)) and 1/(m + c), which make 1/m.
         return any(tried[terms] <= exact and not any(term.factor.has(sympy.Float) for term in terms) for terms in laws)
 
     def fit_the_best() -> None:
-        for terms in [] if budget.is_spent() else _promising(tried, nothing)[:_FITTED]:
-            law = None if terms in laws else _screened(terms, screen, part)
+        for terms in [] if budget.is_spent() else _promising(tried, nothing)[: tuning.FITTED]:
+            law = None if terms in laws else _prefitted(terms, prefit, part)
             if law is not None and not one_is_plain():
-                # What cannot be fitted with all its constants stands no better than it was.
+                # A law that cannot be fitted with all its constants keeps the error of the prefit.
                 with contextlib.suppress(DistilleryError, OutOfBudget):
-                    fit, tried[terms] = settled(law)
+                    fit, tried[terms] = fitted_with_error(law)
                     laws[terms] = fit.law
 
     fit_the_best()
-    if disguised:
-        plain = [terms for terms in laws if tried[terms] <= max(_AS_RIGHT * own_error, _ROUNDING * nothing)]
+    if effectively_linear:
+        plain = [
+            terms for terms in laws if tried[terms] <= max(tuning.AS_EXACT * own_error, tuning.EXACT_ROUNDING * nothing)
+        ]
         if plain:
             return Chosen(laws[plain[0]], "fronts", tried[plain[0]], own_error)
         return Chosen(own, "messages", own_error, own_error)
     if not one_is_plain():
-        tried = _beside(on_fronts, screen, part, nothing) | tried
+        tried = _climbed_errors(on_fronts, prefit, part, nothing) | tried
         fit_the_best()
-    # What is hardly better than the messages' own choice speaks for it: most often it is the same form.
-    known = {terms: error for terms, error in tried.items() if terms in laws or error > BETTER * own_error}
+    # A law that is hardly better than the messages' own choice mostly has the same form.
+    known = {terms: error for terms, error in tried.items() if terms in laws or error > tuning.BETTER * own_error}
     costs = {terms: cost_of_terms(terms) for terms in known}
     better = [
-        (point, terms if point.mae <= BETTER * own_error else None)
+        (point, terms if point.mae <= tuning.BETTER * own_error else None)
         for point, terms in _front({None: own_error} | known, {None: _cost(own)} | costs, nothing)
         if point.mae <= own_error
     ]
@@ -169,57 +157,58 @@ def chosen_by_data(
     return Chosen(laws[chosen], "fronts" if chosen in on_fronts else "neighbours", tried[chosen], own_error)
 
 
-def _on_fronts(fronts: _Fronts, screen: Screen, data: Data) -> dict[Terms, float]:
-    """Return the errors of laws made of what stands on fronts, and of what is left of the best without some terms."""
-    found = {terms: screen.of(terms)[0] for terms in _laws(*fronts, data.unit_charges)}
-    # Of laws with their right thresholds other terms matter, and what is left of them has another best one.
+def _on_fronts(fronts: _Fronts, prefit: Prefit, data: Data) -> dict[Terms, float]:
+    """Return the errors of laws made of expressions on the fronts, and of the best of them without some terms."""
+    found = {terms: prefit.fit(terms)[0] for terms in _laws(*fronts, data.unit_charges)}
+    # With fitted thresholds other terms matter, and other laws remain after the removal of terms.
     for _ in range(2):
-        found |= {terms: screen.of(terms)[0] for terms in _sharpened(found, screen, data)}
-        _shorten(found, screen)
+        found |= {terms: prefit.fit(terms)[0] for terms in _with_fitted_thresholds(found, prefit, data)}
+        _shorten(found, prefit)
     return {terms: error for terms, error in found.items() if math.isfinite(error)}
 
 
-def _shorten(tried: dict[Terms, float], screen: Screen) -> None:
-    """Add what is left of the best laws without some of their terms."""
-    for terms in _best(tried)[:_SHORTENED]:
-        tried |= {shorter: screen.of(shorter)[0] for shorter in shortened(terms, screen)}
+def _shorten(tried: dict[Terms, float], prefit: Prefit) -> None:
+    """Add the best laws without some of their terms."""
+    for terms in _best(tried)[: tuning.SHORTENED]:
+        tried |= {shorter: prefit.fit(shorter)[0] for shorter in shortened(terms, prefit)}
 
 
-def _beside(on_fronts: dict[Terms, float], screen: Screen, data: Data, nothing: float) -> dict[Terms, float]:
-    """Return the errors of laws on the way from the most promising ones over their neighbours."""
+def _climbed_errors(on_fronts: dict[Terms, float], prefit: Prefit, data: Data, nothing: float) -> dict[Terms, float]:
+    """Return the errors of laws that hill climbing from the most promising ones finds."""
     found: dict[Terms, float] = {}
-    # From simple ones first, for what is exact may be so in disguise.
-    for start in sorted(_promising(on_fronts, nothing)[:_CLIMBED], key=cost_of_terms):
-        found |= {terms: screen.of(terms)[0] for terms in climbed(start, screen, data.unit_charges)}
-        if min(found.values(), default=np.inf) <= EXACT * nothing:
+    # Start from simple laws: a complex one may be exact only in combination.
+    for start in sorted(_promising(on_fronts, nothing)[: tuning.HILL_CLIMBING_STARTS], key=cost_of_terms):
+        found |= {terms: prefit.fit(terms)[0] for terms in hill_climbed(start, prefit, data.unit_charges)}
+        if min(found.values(), default=np.inf) <= tuning.EXACT * nothing:
             break
-    _shorten(found, screen)
+    _shorten(found, prefit)
     return found
 
 
-def _sharpened(tried: dict[Terms, float], screen: Screen, data: Data) -> list[Terms]:
-    """Return laws with the threshold that accelerations tell, where those with one are the best that they can be.
+def _with_fitted_thresholds(tried: dict[Terms, float], prefit: Prefit, data: Data) -> list[Terms]:
+    """Return laws with a threshold that is fitted to accelerations, for the best laws that have one threshold.
 
-    Networks smooth edges, so thresholds of messages are off, and that would hide all other differences between forms.
+    Networks smooth edges, so the thresholds of messages are inaccurate; their error would hide all other differences
+    between forms.
     """
     found: list[Terms] = []
     with_one = [terms for terms in _best(tried) if len(_conditions(terms)) == 1]
-    for terms in [] if budget.is_spent() else with_one[:_SHARPENED]:
-        law = _screened(terms, screen, data)
+    for terms in [] if budget.is_spent() else with_one[: tuning.THRESHOLDS_FITTED]:
+        law = _prefitted(terms, prefit, data)
         if law is None:
             continue
         found += [
             frozenset(term if term.condition is None else dataclasses.replace(term, condition=c) for term in other)
             for other in with_one
-            for c in _conditions_of(moved(law, data))
+            for c in _conditions_of(with_optimal_thresholds(law, data))
             if {(own.func, own.lhs) for own in _conditions(other)} == {(c.func, c.lhs)}
         ]
     return found
 
 
-def _screened(terms: Terms, screen: Screen, data: Data) -> Law | None:
-    """Return the law of some terms with the constants that the screen fits, or None where there is none."""
-    _, values = screen.of(terms)
+def _prefitted(terms: Terms, prefit: Prefit, data: Data) -> Law | None:
+    """Return the law of some terms with the constants of the prefit, or None if there is none."""
+    _, values = prefit.fit(terms)
     return vector_law(terms, values, data.graphs.position.shape[-1]) if len(values) == len(terms) else None
 
 
@@ -232,7 +221,7 @@ def _conditions_of(law: Law) -> set[Relational]:
 
 
 def _front(errors: Mapping[_Key, float], costs: Mapping[_Key, int], nothing: float) -> list[tuple[Point, _Key]]:
-    """Return the front of laws with their scores, that of no force at all being the point before the first."""
+    """Return the front of laws with their scores; the point before the first one is no force at all."""
     keys = list(errors)
     least: dict[int, tuple[float, str]] = {1: (nothing, "")}
     for number, key in enumerate(keys):
@@ -241,7 +230,7 @@ def _front(errors: Mapping[_Key, float], costs: Mapping[_Key, int], nothing: flo
 
 
 def _promising(tried: Mapping[Terms, float], nothing: float) -> list[Terms]:
-    """Return the laws on the front, those of the largest scores first."""
+    """Return the laws on the front, largest score first."""
     front = _front(tried, {terms: cost_of_terms(terms) for terms in tried}, nothing)
     return [terms for _, terms in sorted(front, key=lambda one: -one[0].score)]
 
@@ -255,15 +244,15 @@ def _best(tried: dict[Terms, float]) -> list[Terms]:
 def _laws(
     messages: Sequence[Sequence[Candidate]], nodes: Sequence[Sequence[Candidate]], unit_charges: bool
 ) -> list[Terms]:
-    """Return laws of all forms of messages and of nodes that stand on fronts, those of the simplest ones first."""
+    """Return the laws of all combinations of message and node forms on the fronts, simplest first."""
     sent: dict[Terms, int] = {}
     for axis, front in enumerate(messages):
         for one in front:
-            # SymPy loses itself in some of what engines write; that is no candidate then.
+            # SymPy's recursion fails on some expressions of engines; these are no candidates.
             with contextlib.suppress(RecursionError, TypeError):
-                terms = of_messages(one.expression, axis, len(messages), unit_charges)
+                terms = message_terms(one.expression, axis, len(messages), unit_charges)
                 sent[terms] = min(sent.get(terms, one.complexity), one.complexity)
-    # What messages carry may be accelerations or, by Newton's second law, forces, whatever was made of nodes.
+    # Messages may be accelerations or, by Newton's second law, forces, whatever form of nodes was found.
     made: dict[tuple[frozenset[sympy.Expr], Terms], int] = {
         (frozenset({sympy.Integer(1)}), frozenset()): 1,
         (frozenset({1 / formula.symbol("m1")}), frozenset()): 3,
@@ -271,20 +260,20 @@ def _laws(
     for axis, front in enumerate(nodes):
         for one in front:
             with contextlib.suppress(RecursionError, TypeError):
-                node = of_node(one.expression, axis, unit_charges)
+                node = node_terms(one.expression, axis, unit_charges)
                 made[node] = min(made.get(node, one.complexity), one.complexity)
     found: dict[Terms, int] = {}
     for terms, cost in sent.items():
         for (factors, own), more in made.items():
-            law = put_together(terms, factors, own, unit_charges)
+            law = combined_terms(terms, factors, own, unit_charges)
             for form in (law, without_numbers(law, unit_charges)):
-                if 0 < len(form) <= _MOST_TERMS:
+                if 0 < len(form) <= tuning.MOST_FRONT_TERMS:
                     found[form] = min(found.get(form, cost + more), cost + more)
-    return sorted(found, key=lambda terms: (found[terms], len(terms), str(ordered(terms))))[:_MOST_LAWS]
+    return sorted(found, key=lambda terms: (found[terms], len(terms), str(ordered(terms))))[: tuning.MOST_LAWS]
 
 
 def _cost(law: Law) -> int:
-    """Return the complexity of a law: of its components the largest."""
+    """Return the complexity of a law: the largest of its components."""
     if law.added:
         parts = [(message, own_part(law, k)) for k, message in enumerate(law.filled(law.messages))]
         return max(cost_of(message, own) for message, own in parts)

@@ -1,8 +1,8 @@
-"""The clean form of a law: constants that agree with simple numbers within their errors are these numbers.
+"""Bring a law to its clean form: replace constants by the simple numbers that they agree with within their errors.
 
-Cases that the data do not ask for go first (``replace.cases``), then what agrees with zero, one constant after another:
-two that can stand for each other may both agree with zero as long as the other is there. What remains may have become
-one law for all axes.
+Branches that the data do not support are removed first (``branches``), then constants that agree with zero, one after
+the other: two constants that can replace each other may both agree with zero while the other is present. The remaining
+components may have become one law for all axes.
 """
 
 from __future__ import annotations
@@ -14,38 +14,30 @@ from fractions import Fraction
 import numpy as np
 import sympy
 
-from distillery.laws.branches import without_needless_cases
+from distillery.laws import tuning
+from distillery.laws.branches import without_needless_branches
 from distillery.laws.compose import composed
 from distillery.laws.law import Law, sums
 from distillery.laws.problem import Data
-from distillery.laws.refit import EVALUATIONS, Fit, refit
+from distillery.laws.refit import Fit, refit
 from distillery.laws.settings import ReplacementSettings
 from distillery.laws.sharing import as_vector
 from distillery.laws.threshold import with_thresholds
 from distillery.physics import formula
 from distillery.util.budget import OutOfBudget
 
-# Simplest first: of two numbers that agree, the one that stands earlier is taken.
-SIMPLE = tuple(Fraction(n, d) for d in (1, 2, 3, 4) for n in range(1, 11) if d == 1 or (n < 2 * d and n % d))
-# Standard errors within which numbers agree, and the largest relative error with which a number says anything.
-_WITHIN, _SHARP = 3.0, 0.03
-# Of the typical acceleration, and of a constant: what is smaller is rounding of the stored trajectories.
-_ROUNDING = 1e-6
-# How much more a law may cost that is one for all axes.
-_DEARER = 1.1
-
 
 def simple_number(value: float, error: float) -> Fraction | None:
-    """Return the simple number with which a constant agrees, if there is one; 0 is not among them.
+    """Return the simple number, other than 0, that a constant agrees with; None if there is none.
 
     Args:
         value: The constant.
         error: Its standard error.
     """
-    within = max(_WITHIN * error, _ROUNDING * abs(value))
-    if within > _SHARP * abs(value):
+    within = max(tuning.AGREEING * error, tuning.CONSTANT_ROUNDING * abs(value))
+    if within > tuning.SHARP * abs(value):
         return None
-    agreeing = [number for number in SIMPLE if abs(abs(value) - float(number)) <= within]
+    agreeing = [number for number in tuning.SIMPLE_NUMBERS if abs(abs(value) - float(number)) <= within]
     return (agreeing[0] if value > 0 else -agreeing[0]) if agreeing else None
 
 
@@ -54,16 +46,16 @@ def fitted(
     data: Data,
     settings: ReplacementSettings,
     draws: np.random.Generator,
-    evaluations: int = EVALUATIONS,
+    evaluations: int = tuning.EVALUATIONS,
 ) -> Fit:
-    """Fit a law's constants, shared by all axes where its components have one form and the data do not object.
+    """Fit the constants of a law; share them between axes if the components have one form and the loss stays the same.
 
     Args:
-        law: The law with the constants to start from.
-        data: The graphs.
+        law: The law with its starting constants.
+        data: The snapshots.
         settings: Loss and starts.
         draws: Source of starts.
-        evaluations: How often the law is evaluated at most, from each start.
+        evaluations: Evaluations of the law from each start, at most.
 
     Raises:
         SingularError: The law is not finite on the data.
@@ -81,22 +73,22 @@ def fitted(
         shared = fit(vector)
     except OutOfBudget:
         return separate
-    return shared if shared.cost <= _DEARER * separate.cost + _ROUNDING**2 else separate
+    return shared if shared.cost <= tuning.SHARED_LOSS * separate.cost + tuning.CONSTANT_ROUNDING**2 else separate
 
 
 def cleaned(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
-    """Return the clean form of a fitted law, with what remains of its constants fitted again.
+    """Return the clean form of a fitted law, with its remaining constants fitted again.
 
-    Where the budget ends, the last form that was fitted is returned.
+    If the budget ends, the last fitted form is returned.
 
     Args:
         fit: The fitted law.
-        data: What it was fitted to.
+        data: Snapshots that it was fitted to.
         settings: Loss and starts.
         draws: Source of starts.
     """
     once = settings.model_copy(update={"starts": 1})
-    fit = _without_zeros(without_needless_cases(fit, data, once, draws), data, once, draws)
+    fit = _without_zeros(without_needless_branches(fit, data, once, draws), data, once, draws)
     try:
         whole = recomposed(fit.law, data)
         if whole is not None:
@@ -114,14 +106,14 @@ def _with_simple_numbers(fit: Fit, data: Data, settings: ReplacementSettings, dr
 
 
 def recomposed(law: Law, data: Data) -> Law | None:
-    """Return a law whose nodes have become linear in what arrives as one that has no nodes of its own.
+    """Compose messages and nodes again, for nodes that have become linear in the sums of messages.
 
     Args:
-        law: A law that kept its nodes beside its messages; without some of its constants they may be simpler now.
-        data: What it is fitted to.
+        law: A law with nodes of its own; they may be simpler without some of its constants.
+        data: Snapshots that it is fitted to.
 
     Returns:
-        The law with new constants; None where there is nothing to put together, or nodes are not linear.
+        The law with new constants; None if it is composed already, or nodes are not linear.
     """
     if law.energies or law.added:
         return None
@@ -139,17 +131,17 @@ def _without_zeros(fit: Fit, data: Data, settings: ReplacementSettings, draws: n
 
 
 def _least(fit: Fit) -> str | None:
-    """Return the constant that agrees best with zero, if one does that is not the last."""
+    """Return the constant that agrees best with zero; None if none does or it is the last one."""
     agree = {
         name: abs(fit.law.constants[name]) / max(error, 1e-300)
         for name, error in fit.errors.items()
-        if abs(fit.law.constants[name]) <= _WITHIN * error or fit.shares[name] <= _ROUNDING
+        if abs(fit.law.constants[name]) <= tuning.AGREEING * error or fit.shares[name] <= tuning.CONSTANT_ROUNDING
     }
     return min(agree, key=lambda name: agree[name]) if agree and len(fit.law.constants) > 1 else None
 
 
 def _with_number(law: Law, numbers: dict[str, Fraction]) -> Law:
-    """Return a law with exact numbers in the place of constants."""
+    """Return a law with exact numbers in place of constants."""
     put = {formula.symbol(name): sympy.Rational(n.numerator, n.denominator) for name, n in numbers.items()}
 
     def of(expressions: tuple[sympy.Expr, ...]) -> tuple[sympy.Expr, ...]:
@@ -164,13 +156,13 @@ def _with_number(law: Law, numbers: dict[str, Fraction]) -> Law:
         constants={name: value for name, value in law.constants.items() if name not in numbers},
     )
     used = {s.name for e in (*found.messages, *found.nodes, *found.velocities) for s in e.free_symbols}
-    # What of an energy acts on nothing, as a case that is constant, is anything: nothing is the simplest.
+    # A part of an energy without a force, such as a constant branch, is arbitrary: zero is the simplest.
     idle = {formula.symbol(name): sympy.Float(value) for name, value in found.constants.items() if name not in used}
     zeros = dict.fromkeys(idle, sympy.Integer(0))
     energies = [(energy.xreplace(zeros), energy.xreplace(idle)) for energy in found.energies]
     return dataclasses.replace(
         found,
-        # Within a logarithm, say, nothing is no number.
+        # Zero may be no valid value, for instance within a logarithm.
         energies=tuple(own if empty.has(sympy.nan, sympy.zoo, sympy.oo) else empty for empty, own in energies),
         constants={name: value for name, value in found.constants.items() if name in used},
     )

@@ -1,9 +1,9 @@
-"""Expressions of messages and of nodes, put together to one law in which every constant can be told from the others.
+"""Compose expressions of messages and nodes to one law in which every constant can be determined.
 
-What an expression of a message and that of a node model say together is not what each says alone: messages are known
-up to what the node undoes, so their scale and that of the node cannot be told apart, nor an offset of messages from one
-of nodes. Where a node model is linear in what arrives, a = α(receiver)·Σ m + β(receiver), α is put into the messages,
-and what of them the receiver alone decides goes into β, times the number of messages that arrive.
+Messages are known up to a transformation that the node model inverts: the scales of messages and nodes cannot be
+determined separately, nor can the offsets. If a node model is linear in the sums of messages, a = α(receiver)·Σ m +
+β(receiver), α is multiplied into the messages, and the terms of messages that depend on the receiver alone move to β,
+times the number of messages that arrive.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import sympy
 
+from distillery.laws import tuning
 from distillery.laws.law import Law, sums
 from distillery.laws.motion import at_velocities
 from distillery.laws.terms import named, terms_of
@@ -22,26 +23,24 @@ from distillery.physics import formula
 from distillery.symbolic.forms import multiplied_out
 
 _M, _Q, _R = (formula.symbol(name) for name in ("m", "q", "r"))
-# What a message calls its receiver's mass and charge, and what the node calls them.
+# Names of the receiver's mass and charge in messages, and in nodes.
 RECEIVER = {formula.symbol("m1"): _M, formula.symbol("q1"): _Q}
 _CHARGES = tuple(formula.symbol(name) for name in ("q", "q1", "q2"))
-# A composed expression is a product of two distilled ones, and may have as many terms as both have in all.
-_MOST_TERMS = 60
 
 
 def composed(
     messages: Sequence[sympy.Expr], nodes: Sequence[sympy.Expr], arriving: int | None, unit_charges: bool
 ) -> Law:
-    """Put expressions of messages and of a node model together.
+    """Compose expressions of messages and of a node model to a law.
 
     Args:
-        messages: One expression for each component that arrives.
+        messages: One expression for each component.
         nodes: Accelerations in s1 …, m, q and so on, one for each dimension of space.
-        arriving: How many messages every node gets; None where that differs from node to node.
+        arriving: Number of messages that every node receives; None if it differs between nodes.
         unit_charges: Whether all charges of the data are 1 or -1, so that a charge is its own inverse.
 
     Returns:
-        The law with the constants that were distilled, every one with a name.
+        The law with the distilled constants, each of them named.
     """
     dim, inputs = len(nodes), sums(len(messages))
     factors = [[sympy.diff(node, s) for s in inputs] for node in nodes]
@@ -65,16 +64,16 @@ def composed(
 
 
 def composed_energies(pair: sympy.Expr, body: sympy.Expr, dim: int, unit_charges: bool) -> Law:
-    """Put the energies of pairs and of single bodies together; what never acts on anything is left out.
+    """Compose the energies of pairs and of single bodies to a Hamiltonian law; omit terms that exert no force.
 
     Args:
         pair: Energy of a pair, in dx, dy (dz), r, m1, m2, q1, q2.
-        body: Energy of a single body, in px, py (pz), m, q and, where it is one of them, the position.
+        body: Energy of a single body, in px, py (pz), m, q and, if the network has it, the position.
         dim: Dimensions of space.
         unit_charges: Whether all charges of the data are 1 or -1.
 
     Returns:
-        The law with the constants that were distilled, every one with a name.
+        The law with the distilled constants, each of them named.
     """
     moving = {_R, *(formula.symbol(f"d{axis}") for axis in AXES[:dim])}
     moved = {formula.symbol(name) for axis in AXES[:dim] for name in (axis, f"p{axis}")}
@@ -87,10 +86,10 @@ def composed_energies(pair: sympy.Expr, body: sympy.Expr, dim: int, unit_charges
 
 
 def by_hamilton(law: Law) -> Law:
-    """Return a Hamiltonian law with its messages, accelerations and velocities, derived from its energies.
+    """Derive the messages, accelerations and velocities of a Hamiltonian law from its energies.
 
-    The energy of a pair is the mean of what its expression says either way round (see ``verify.composed``).
-    Accelerations are those of bodies with the kinetic energy p²/2m; ``motion.moved`` asks what the energy has.
+    The energy of a pair is the mean of its expression in both directions (see ``laws.composed``). Accelerations are
+    those of bodies with the kinetic energy p²/2m; ``motion.moved`` takes the actual kinetic energy.
     """
     pair, body = law.energies
     axes = AXES[: law.dim]
@@ -110,13 +109,13 @@ def by_hamilton(law: Law) -> Law:
 
 
 def unit_charged(expression: sympy.Expr, unit_charges: bool) -> sympy.Expr:
-    """Return an expression multiplied out, with even powers of charges left out where charges are 1 or -1.
+    """Multiply an expression out; remove even powers of charges if charges are 1 or -1.
 
     Args:
         expression: Any expression.
         unit_charges: Whether all charges are 1 or -1.
     """
-    found = multiplied_out(expression, _MOST_TERMS)
+    found = multiplied_out(expression, tuning.MOST_COMPOSED_TERMS)
     found = expression if found is None else found
     if unit_charges:
         found = found.replace(

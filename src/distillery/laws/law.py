@@ -1,9 +1,9 @@
-"""A law as data: what takes the place of a network, written in expressions whose constants have names.
+"""A law as data: expressions with named constants that replace a network.
 
-Of every law two things are known: messages along edges, whose sums over the edges that arrive are s1, s2 …, and
-accelerations of nodes, made of these sums and of the node's own state (arXiv:2006.11287, section 2). Where a node model
-only adds up what arrives, node accelerations are ``s1 + …`` and messages are the accelerations that pairs give. A
-Hamiltonian law has energies too, from which messages and accelerations follow by Hamilton's equations (section 4).
+A law has messages along edges, whose sums over incoming edges are s1, s2 …, and accelerations of nodes, in these sums
+and the node's own state (arXiv:2006.11287, section 2). If a node model only adds up messages, accelerations are ``s1 +
+…`` and messages are the accelerations of pairs. A Hamiltonian law also has energies, from which messages and
+accelerations follow by Hamilton's equations (section 4).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Law:
 
     Attributes:
         dim: Dimensions of space.
-        messages: Expressions along edges, in dx, dy (dz), r, m1, m2, q1, q2 and the constants; 1 receives.
-        nodes: Accelerations in s1, s2 …, m, q, the velocity, the position and the constants; of a Hamiltonian law
+        messages: Expressions along edges, in dx, dy (dz), r, m1, m2, q1, q2 and the constants; index 1 is the receiver.
+        nodes: Accelerations in s1, s2 …, m, q, the velocity, the position and the constants; for a Hamiltonian law
             those of bodies with the kinetic energy p²/2m (see ``motion``).
         constants: Values of the constants, by name.
-        velocities: Of a Hamiltonian law, the velocities ∂H/∂p in px, py (pz), m, q, the position and the constants.
-        energies: Of a Hamiltonian law, the energy of a pair and that of a single body.
+        velocities: For a Hamiltonian law, ∂H/∂p in px, py (pz), m, q, the position and the constants.
+        energies: For a Hamiltonian law, the energy of a pair and that of a single body.
         shared: Whether the components are one vector law, with the same constants for all axes.
     """
 
@@ -47,7 +47,7 @@ class Law:
     shared: bool = False
 
     def filled(self, expressions: tuple[sympy.Expr, ...]) -> list[sympy.Expr]:
-        """Return expressions of this law with the values of its constants put in."""
+        """Return expressions of this law with the values of its constants."""
         values = {formula.symbol(name): sympy.Float(value) for name, value in self.constants.items()}
         return [expression.xreplace(values) for expression in expressions]
 
@@ -57,7 +57,7 @@ class Law:
 
     @property
     def added(self) -> bool:
-        """Whether nodes only add up what arrives, each component to its own."""
+        """Whether each node component is the sum of one message component plus terms of the node's own state."""
         return len(self.messages) == len(self.nodes) and all(
             not any(symbol in own_part(self, k).free_symbols for symbol in sums(len(self.messages)))
             for k in range(len(self.nodes))
@@ -65,12 +65,12 @@ class Law:
 
 
 def own_part(law: Law, component: int) -> sympy.Expr:
-    """Return what a node's acceleration is beside the sum that arrives for it."""
+    """Return the terms of a node's acceleration besides the sum of messages."""
     return law.nodes[component] - sums(len(law.messages))[component]
 
 
 def sums(count: int) -> tuple[sympy.Symbol, ...]:
-    """Return the symbols of what arrives at a node."""
+    """Return the symbols of the sums of messages at a node."""
     return tuple(formula.symbol(f"s{k + 1}") for k in range(count))
 
 
@@ -80,7 +80,7 @@ def own_names(dim: int) -> tuple[str, ...]:
 
 
 def momentum_names(dim: int) -> tuple[str, ...]:
-    """Return the names that the energy of a single body may use: momentum, mass, charge, position."""
+    """Return the names in the energy of a single body: momentum, mass, charge, position."""
     return (*(f"p{axis}" for axis in AXES[:dim]), "m", "q", *AXES[:dim])
 
 
@@ -92,14 +92,14 @@ def as_content(law: Law) -> dict[str, Any]:
 
 
 def from_content(content: Any, source: str) -> Law:
-    """Rebuild a law from JSON-like content; its expressions are read by ``formula.parse``, nothing is executed.
+    """Rebuild a law from JSON-like content; ``formula.parse`` reads its expressions, nothing is executed.
 
     Args:
-        content: As ``as_content`` gives it.
-        source: What to call it in errors.
+        content: Content written by ``as_content``.
+        source: Name of the content in errors.
 
     Raises:
-        DistilleryError: Something in it is missing, unknown or of another version.
+        DistilleryError: An entry is missing, unknown or of another version.
     """
     try:
         if content["format"] != FORMAT or content["dim"] not in (2, 3):
@@ -129,11 +129,11 @@ def from_content(content: Any, source: str) -> Law:
 
 
 def read_law(path: Path, form: str = "law") -> Law:
-    """Read a law that the stage ``replace`` has written.
+    """Read a law that the stage ``replace`` wrote.
 
     Args:
         path: Its file.
-        form: Which of its forms: raw, refitted or clean, or that which took the network's place.
+        form: Form of the law: ``raw``, ``refitted``, ``clean``, or ``law`` for the one that replaced the network.
 
     Raises:
         DistilleryError: The file is missing, damaged or of another version.
@@ -142,12 +142,12 @@ def read_law(path: Path, form: str = "law") -> Law:
 
 
 def read_graph(path: Path) -> str:
-    """Return on which kind of graph (see ``graph.edges_of``) a law that the stage ``replace`` has written holds.
+    """Return the kind of graph (see ``graph.edges_of``) of a law that the stage ``replace`` wrote.
 
     Raises:
         DistilleryError: The file is missing or damaged.
     """
-    # Files of earlier versions do not say it; most graphs are complete.
+    # A file without the entry holds a law of a complete graph.
     return str(_content(path).get("graph", "complete"))
 
 

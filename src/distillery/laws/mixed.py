@@ -1,10 +1,9 @@
-"""Half a network and half expressions: where does the error come from, the messages or the nodes?
+"""Replace one function of a network by expressions, to tell whether messages or nodes cause the error.
 
-An expression of messages speaks of the components that were read of a network's messages, their gauge fixed. To give
-it to the network's own node function, each receiver's gauge is put back in, and whole messages are what they are on
-average where these components have these values (linear regression): exact for messages that have no other components.
-A Hamiltonian network's nodes are its energies of single bodies: how bodies move by what its pairs do, and what they do
-alone.
+Expressions of messages describe the components that were read from a network's messages, in a fixed gauge. Before they
+enter the network's own node function, the gauge of each receiver is applied again, and whole messages are estimated
+from these components by linear regression: exact for messages without other components. For a Hamiltonian network, the
+node function is the energy of single bodies: it determines how bodies move under the force of pairs and alone.
 """
 
 from __future__ import annotations
@@ -18,56 +17,50 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distillery.data.graph import edges_of
+from distillery.laws import tuning
 from distillery.laws.composed import HeldOut, arriving, errors, moved_by_energy, through_energies
 from distillery.messages.gauge import Reading
 from distillery.messages.samples import node_model
 from distillery.networks.batches import Graphs
-from distillery.networks.functions import node_names
 from distillery.networks.hamiltonian import HamiltonianNetwork
 from distillery.networks.network import Network
 from distillery.physics import formula
-from distillery.workflow.cell import Cell
-from distillery.workflow.networks import load_network
-from distillery.workflow.stages.interpret import reading_of
-from distillery.workflow.sweep import Sweep
+from distillery.physics.systems import System
 
 Errors = dict[str, float | None]
-# Snapshots whose messages tell what whole messages are like.
-_REGRESSED = 1000
 
 
 @torch.no_grad()
 def network_errors(
-    sweep: Sweep,
-    cell: Cell,
+    network: Network,
+    reading: Reading | None,
+    system: System,
+    names: Sequence[str],
     graphs: HeldOut,
     messages: Sequence[sympy.Expr] | None,
     nodes: Sequence[sympy.Expr] | None,
 ) -> dict[str, Errors]:
-    """Return mean and median errors of a cell's network, and of the network with expressions in place of a part of it.
+    """Return mean and median errors of a network, and of the network with one function replaced by expressions.
 
     Args:
-        sweep: The sweep.
-        cell: The cell; it has a network.
+        network: A trained network.
+        reading: Components of its messages that were distilled; None for a Hamiltonian network.
+        system: Table entry of the system.
+        names: Names that expressions of nodes use.
         graphs: Held-out graphs.
-        messages: The chosen expressions of messages, or the energy of a pair; None where one is missing.
-        nodes: Those of nodes, or the energy of a body.
+        messages: Chosen expressions of messages, or the energy of a pair; None if one is missing.
+        nodes: Chosen expressions of nodes, or the energy of a body; None if one is missing.
 
     Returns:
         ``network``; ``messages``, with expressions for messages; ``nodes``, with expressions for nodes.
-
-    Raises:
-        DistilleryError: Weights, samples or trajectories are missing or damaged.
     """
-    network = load_network(sweep, cell)
     rows = _rows(graphs)
     if isinstance(network, HamiltonianNetwork):
         return _of_energies(network, rows, graphs, messages, nodes)
-    reading = reading_of(sweep, cell, network)
-    features, flat = node_model(network, reading, rows, place=sweep.system(cell.experiment).acts_on_bodies)
+    assert reading is not None
+    features, flat = node_model(network, reading, rows, place=system.acts_on_bodies)
     found = {"network": errors(graphs, flat.reshape(graphs.acceleration.shape))}
     if nodes is not None:
-        names = node_names(sweep.model(cell), cell.experiment.dim, place=sweep.system(cell.experiment).acts_on_bodies)
         values = dict(zip(names, features.T, strict=True))
         given = [np.broadcast_to(formula.evaluate(node, values), len(features)) for node in nodes]
         found["nodes"] = errors(graphs, np.stack(given, axis=-1).reshape(graphs.acceleration.shape))
@@ -86,7 +79,7 @@ def _rows(graphs: HeldOut) -> Graphs:
 def _whole_messages(
     network: Network, reading: Reading, rows: Graphs, graphs: HeldOut, expressions: Sequence[sympy.Expr]
 ) -> Float[np.ndarray, "row message"]:
-    """Return sums of whole messages at every body, as far as expressions of some components tell."""
+    """Estimate the sums of whole messages at every body from expressions of some components."""
     bodies = rows.nodes.shape[1]
     sums = arriving(graphs, expressions)
     read = np.stack([sums[f"s{k + 1}"] for k in range(len(expressions))], axis=-1)
@@ -94,7 +87,7 @@ def _whole_messages(
     if reading.gauge is not None:
         offset, factor = reading.gauge.of(network, reading.axes, rows.nodes.reshape(-1, rows.nodes.shape[-1]))
         read = read * factor.reshape(*read.shape[:2], 1) + count[:, None] * offset.reshape(read.shape)
-    known = network.messages(_tensor(rows.nodes[:_REGRESSED]))[0].double().numpy()
+    known = network.messages(_tensor(rows.nodes[: tuning.REGRESSION_SNAPSHOTS]))[0].double().numpy()
     inputs = np.column_stack([known @ reading.axes, np.ones(len(known))])
     weights = np.linalg.lstsq(inputs, known, rcond=None)[0]
     whole = np.concatenate([read, np.broadcast_to(count[:, None], (*read.shape[:2], 1))], axis=-1) @ weights

@@ -1,8 +1,7 @@
-"""A law as a PyTorch module whose constants can be trained further; nothing else of the package needs it."""
+"""A law as a PyTorch module with trainable constants; no other part of the package needs it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distillery.data.graph import edges_of
-from distillery.errors import DistilleryError
 from distillery.laws.law import Law, read_graph, read_law
 from distillery.laws.motion import moved
 from distillery.networks.functions import AXES, feature_names
@@ -20,22 +18,22 @@ from distillery.physics import formula
 
 
 class LawModule(nn.Module):
-    """A law that maps graphs to accelerations; expressions are evaluated by walking their trees, no code is made.
+    """A law that maps graphs to accelerations; expressions are evaluated node by node, no code is generated.
 
     Attributes:
-        law: The law with the constants that it was made with.
+        law: The law with its initial constants.
         constants: Their trainable values in float64, by name.
     """
 
     def __init__(self, law: Law, graph: str = "complete"):
-        """Make a module of a law.
+        """Create the module of a law.
 
         Args:
             law: The law.
             graph: The kind of graph, see ``graph.edges_of``.
 
         Raises:
-            DistilleryError: The kind of graph is not known.
+            DistilleryError: The kind of graph is unknown.
         """
         super().__init__()
         edges_of(graph, 2)
@@ -47,7 +45,7 @@ class LawModule(nn.Module):
         """Return the accelerations of all bodies.
 
         Args:
-            nodes: Position, velocity, charge, mass of every body (dimensionless), as networks are given them.
+            nodes: Position, velocity, charge, mass of every body (dimensionless), in the order of the networks' inputs.
         """
         nodes, dim = nodes.double(), self.law.dim
         senders, receivers = (torch.from_numpy(side).to(nodes.device) for side in edges_of(self.graph, nodes.shape[1]))
@@ -59,20 +57,19 @@ class LawModule(nn.Module):
         state = values | {"m": nodes[..., -1], "q": nodes[..., -2]}
         for k, axis in enumerate(AXES[:dim]):
             state |= {axis: nodes[..., k], f"v{axis}": nodes[..., dim + k]}
-        for k, message in enumerate(self.law.messages):
-            sent = torch.as_tensor(evaluate(message, along), dtype=torch.float64).expand(delta.shape[:2])
-            state[f"s{k + 1}"] = torch.zeros_like(nodes[..., 0]).index_add(1, receivers, sent)
-        found = [torch.as_tensor(evaluate(node, state), dtype=torch.float64) for node in self._nodes]
+        for k, sent in enumerate(formula.evaluated(self.law.messages, along, _TORCH)):
+            total = torch.zeros_like(nodes[..., 0]).index_add(1, receivers, sent.expand(delta.shape[:2]))
+            state[f"s{k + 1}"] = total
+        found = formula.evaluated(self._nodes, state, _TORCH)
         return torch.stack([own.expand(nodes.shape[:2]) for own in found], dim=-1)
 
 
 def load_module(path: Path, graph: str | None = None) -> LawModule:
-    """Return the module of a law that the stage ``replace`` has written.
+    """Return the module of a law that the stage ``replace`` wrote.
 
     Args:
         path: A cell's ``law.json``.
-        graph: The kind of graph; None for that of the cell (of files of earlier versions, which do not name it, the
-            complete one).
+        graph: The kind of graph; None for that of the file, or a complete one if the file names none.
 
     Raises:
         DistilleryError: The file is missing, damaged or of another version.
@@ -80,51 +77,29 @@ def load_module(path: Path, graph: str | None = None) -> LawModule:
     return LawModule(read_law(path), graph or read_graph(path))
 
 
-def evaluate(node: Any, values: Mapping[str, Tensor]) -> Any:
-    """Evaluate an expression on tensors, as ``formula.evaluate`` does on arrays.
-
-    Raises:
-        DistilleryError: A symbol has no value, or a function is not known here.
-    """
-    if node.is_Symbol:
-        if node.name not in values:
-            raise DistilleryError(f"formula: the symbol {node.name!r} has no value here")
-        return values[node.name]
-    if node.is_Number or node.is_NumberSymbol:
-        return float(node)
-    if isinstance(node, sympy.Piecewise):
-        found: Any = torch.tensor(torch.nan, dtype=torch.float64)
-        for value, condition in reversed(node.args):
-            if condition == sympy.true:
-                found = _tensor(evaluate(value, values))
-            elif condition != sympy.false:
-                found = torch.where(evaluate(condition, values), _tensor(evaluate(value, values)), found)
-        return found
-    function = _FUNCTIONS.get(type(node))
-    if function is None:
-        raise DistilleryError(f"formula: cannot evaluate {type(node).__name__} in {node}")
-    return function([evaluate(argument, values) for argument in node.args])
-
-
 def _tensor(value: Any) -> Tensor:
     return torch.as_tensor(value, dtype=torch.float64)
 
 
-_FUNCTIONS: dict[type, Callable[[list[Any]], Any]] = {
-    sympy.Add: formula.folded(lambda a, b: a + b),
-    sympy.Mul: formula.folded(lambda a, b: a * b),
-    sympy.Pow: lambda a: a[0] ** a[1],
-    sympy.exp: lambda a: torch.exp(_tensor(a[0])),
-    sympy.log: lambda a: torch.log(_tensor(a[0])),
-    sympy.Abs: lambda a: abs(a[0]),
-    sympy.sign: lambda a: torch.sign(_tensor(a[0])),
-    sympy.Min: formula.folded(lambda a, b: torch.minimum(_tensor(a), _tensor(b))),
-    sympy.Max: formula.folded(lambda a, b: torch.maximum(_tensor(a), _tensor(b))),
-    sympy.StrictGreaterThan: lambda a: _tensor(a[0]) > _tensor(a[1]),
-    sympy.GreaterThan: lambda a: _tensor(a[0]) >= _tensor(a[1]),
-    sympy.StrictLessThan: lambda a: _tensor(a[0]) < _tensor(a[1]),
-    sympy.LessThan: lambda a: _tensor(a[0]) <= _tensor(a[1]),
-    sympy.And: formula.folded(torch.logical_and),
-    sympy.Or: formula.folded(torch.logical_or),
-    sympy.Not: lambda a: torch.logical_not(a[0]),
-}
+_TORCH = formula.Backend(
+    _tensor,
+    lambda condition, yes, no: torch.where(condition, _tensor(yes), _tensor(no)),
+    lambda base, exponent: base**exponent,
+    {
+        sympy.Add: formula.folded(lambda a, b: a + b),
+        sympy.Mul: formula.folded(lambda a, b: a * b),
+        sympy.exp: lambda a: torch.exp(_tensor(a[0])),
+        sympy.log: lambda a: torch.log(_tensor(a[0])),
+        sympy.Abs: lambda a: abs(a[0]),
+        sympy.sign: lambda a: torch.sign(_tensor(a[0])),
+        sympy.Min: formula.folded(lambda a, b: torch.minimum(_tensor(a), _tensor(b))),
+        sympy.Max: formula.folded(lambda a, b: torch.maximum(_tensor(a), _tensor(b))),
+        sympy.StrictGreaterThan: lambda a: _tensor(a[0]) > _tensor(a[1]),
+        sympy.GreaterThan: lambda a: _tensor(a[0]) >= _tensor(a[1]),
+        sympy.StrictLessThan: lambda a: _tensor(a[0]) < _tensor(a[1]),
+        sympy.LessThan: lambda a: _tensor(a[0]) <= _tensor(a[1]),
+        sympy.And: formula.folded(torch.logical_and),
+        sympy.Or: formula.folded(torch.logical_or),
+        sympy.Not: lambda a: torch.logical_not(a[0]),
+    },
+)

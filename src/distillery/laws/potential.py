@@ -1,11 +1,11 @@
-"""A law as a system of its own, given by the potential from which it follows, or by the force where none is known.
+"""Convert a law to a system that can be simulated, given by its potential, or by its force if that is unknown.
 
-The acceleration f·Δ by a pair is that of a potential where the force m1·f is the same for both bodies,
-U = -∫ m1·f·r dr, taken term by term where terms are powers of r, or of r + ε, in each case of a law that has cases:
-where they meet U may jump, which does no work. Of other terms no integral is looked for: the force m1·f·r says as much
-of how bodies move. What a body adds by itself may be drag, -c·v/m, or a force m·g along each axis that depends on the
-place along this axis alone, -∂V/∂x. Of energies the kinetic one must be p²/2m, for a system has no other. Such a
-system is simulated like any other (see ``distillery.physics.systems``).
+The acceleration f·Δ of a pair follows from a potential if the force m1·f is the same for both bodies: U = -∫ m1·f·r dr.
+Terms that are powers of r, or of r + ε, are integrated, separately in each branch of a piecewise law; U may jump
+between branches, which does no work. Other terms are not integrated: the force m1·f·r determines the motion as well.
+The terms of a single body may be drag, -c·v/m, or a force m·g along each axis that depends on the position along this
+axis alone, -∂V/∂x. The kinetic energy must be p²/2m, for a system has no other. Such a system is simulated like any
+other (see ``distillery.physics.systems``).
 """
 
 from __future__ import annotations
@@ -18,31 +18,28 @@ import sympy
 from pydantic import ValidationError
 
 from distillery.errors import DistilleryError
+from distillery.laws import tuning
 from distillery.laws.law import Law, momentum_names, sums
 from distillery.laws.terms import terms_of
-from distillery.laws.text import plain, radial_part
+from distillery.laws.text import radial_part
 from distillery.networks.functions import AXES, feature_names
 from distillery.physics import formula
+from distillery.physics.printing import plain
 from distillery.physics.systems import ForceSystem, System
 
 _R, _M1, _M, _Q = (formula.symbol(name) for name in ("r", "m1", "m", "q"))
-# Numbers of different axes that differ by no more are one number, known to rounding; and so are velocities.
-_ALIKE = 1e-5
-# What making numbers one may change of messages, in typical ones: large numbers may cancel.
-_CHANGED = 1e-4
-_TRIALS = 256
 
 
 def as_system(law: Law, like: System, bodies: int) -> System:
     """Return the system that obeys a law.
 
     Args:
-        law: The law. Where its components have one form, numbers that agree to rounding count as one.
-        like: The system that it was found in: its time step, graph and initial states are kept.
-        bodies: Number of bodies that it was found with; drag is a pair's in a system, and a body's in a law.
+        law: The law. If its components have one form, numbers that agree to rounding are set equal.
+        like: The system of the data: its time step, graph and initial states are kept.
+        bodies: Number of bodies of the data; in a system, drag acts per pair, in a law, per body.
 
     Raises:
-        DistilleryError: The law is no sum of central forces of pairs and forces that a system knows.
+        DistilleryError: The law is not a sum of central forces of pairs and forces that a system supports.
     """
     if law.energies:
         pair, outer = _of_energies(law)
@@ -76,10 +73,10 @@ def why(error: ValidationError) -> str:
 
 
 def entry_of(system: System) -> dict[str, Any]:
-    """Return a system as an entry of the section ``systems`` of a configuration, without what is default.
+    """Return a system as an entry of the section ``systems`` of a configuration, without default values.
 
     Raises:
-        DistilleryError: It is given by a force, and an entry has a potential.
+        DistilleryError: The system is given by a force, but an entry needs a potential.
     """
     if isinstance(system, ForceSystem):
         raise DistilleryError(
@@ -90,7 +87,7 @@ def entry_of(system: System) -> dict[str, Any]:
 
 
 def fields_of(system: System) -> dict[str, Any]:
-    """Return what a system has that is not default."""
+    """Return the fields of a system whose values are not default."""
     fields = type(system).model_fields
     given = {name: value for name, value in system.model_dump().items() if value != fields[name].default}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
@@ -103,11 +100,11 @@ def _of_energies(law: Law) -> tuple[sympy.Expr, sympy.Expr]:
     if pair.free_symbols & {formula.symbol(f"d{axis}") for axis in axes}:
         raise DistilleryError("law: its energy of a pair depends on directions; only potentials of r can be simulated")
     draws = np.random.default_rng(0)
-    state = {name: draws.normal(size=_TRIALS) for name in momentum_names(law.dim)}
-    state |= {"m": np.exp(state["m"]), "q": draws.choice([-1.0, 1.0], _TRIALS)}
-    given = np.stack([np.broadcast_to(formula.evaluate(v, state), _TRIALS) for v in law.filled(law.velocities)])
+    state = {name: draws.normal(size=tuning.TRIALS) for name in momentum_names(law.dim)}
+    state |= {"m": np.exp(state["m"]), "q": draws.choice([-1.0, 1.0], tuning.TRIALS)}
+    given = np.stack([np.broadcast_to(formula.evaluate(v, state), tuning.TRIALS) for v in law.filled(law.velocities)])
     right = np.stack([state[f"p{axis}"] / state["m"] for axis in axes])
-    if not np.all(np.abs(given - right) <= _ALIKE * np.linalg.norm(right, axis=0)):
+    if not np.all(np.abs(given - right) <= tuning.ALIKE * np.linalg.norm(right, axis=0)):
         momenta = {formula.symbol(f"p{axis}") for axis in axes}
         moving = sympy.Add(*(term for term in sympy.Add.make_args(body) if term.free_symbols & momenta))
         raise DistilleryError(
@@ -117,13 +114,13 @@ def _of_energies(law: Law) -> tuple[sympy.Expr, sympy.Expr]:
 
 
 def _agreed(law: Law) -> Law:
-    """Return a law without constants, in which numbers that agree are one: their mean, or the exact one among them."""
+    """Return a law without constants, in which numbers that agree are replaced by their mean or the exact one."""
     parts = (law.filled(law.messages), law.filled(law.nodes))
     numbers = sorted({n for part in parts for e in part for n in e.atoms(sympy.Number) if n.is_finite}, key=float)
     put: dict[Any, Any] = {}
     while numbers:
         first = numbers[0]
-        alike = [n for n in numbers if abs(float(n) - float(first)) <= _ALIKE * abs(float(first))]
+        alike = [n for n in numbers if abs(float(n) - float(first)) <= tuning.ALIKE * abs(float(first))]
         exact = [n for n in alike if n.is_Rational]
         mean = sympy.Float(sum(float(n) for n in alike) / len(alike))
         if not exact and len(alike) > 1:
@@ -140,20 +137,20 @@ def _agreed(law: Law) -> Law:
 
 def _as_before(before: list[sympy.Expr], after: tuple[sympy.Expr, ...], dim: int) -> bool:
     draws = np.random.default_rng(0)
-    given = {name: draws.normal(size=_TRIALS) for name in feature_names(dim)}
+    given = {name: draws.normal(size=tuning.TRIALS) for name in feature_names(dim)}
     given["r"] = np.sqrt(sum(given[f"d{axis}"] ** 2 for axis in AXES[:dim]))
     given |= {name: np.exp(given[name]) for name in ("m1", "m2")}
     given |= {name: np.sign(given[name]) for name in ("q1", "q2")}
     for one, other in zip(before, after, strict=True):
         values = formula.evaluate(one, given)
         off, size = np.abs(formula.evaluate(other, given) - values), np.abs(values)
-        if not np.median(off) <= _CHANGED * np.median(size):
+        if not np.median(off) <= tuning.CHANGED * np.median(size):
             return False
     return True
 
 
 def _radial(law: Law) -> sympy.Expr:
-    """Return f, where a pair's acceleration is f·Δ."""
+    """Return f of a pair's acceleration f·Δ."""
     radial = radial_part(law)
     if radial is None:
         each = ", ".join(plain(e) for e in law.filled(law.messages if law.added else law.nodes))
@@ -162,7 +159,7 @@ def _radial(law: Law) -> sympy.Expr:
 
 
 def _interaction(radial: sympy.Expr) -> dict[str, str]:
-    """Return the potential of a pair, or its force where the potential is not known."""
+    """Return the potential of a pair, or its force if the potential is unknown."""
     cases = radial.args if isinstance(radial, sympy.Piecewise) else ((radial, sympy.true),)
     potentials = [(_of_radial(case), where) for case, where in cases]
     if any(potential is None for potential, _ in potentials):
@@ -193,13 +190,13 @@ def _own(law: Law) -> tuple[float, sympy.Expr]:
 
 
 def _of_radial(radial: sympy.Expr) -> sympy.Expr | None:
-    """Return the potential of a force m1·f·r, or None where a term of it is no power of r."""
+    """Return the potential of a force m1·f·r, or None if a term is not a power of r."""
     found = [_integrated(_shortened(term)) for term in terms_of(_M1 * radial * _R)]
     return None if any(part is None for part in found) else -sympy.Add(*found)
 
 
 def _shortened(term: sympy.Expr) -> sympy.Expr:
-    """Return a term without the power of r that its numerator and the terms of its denominator share."""
+    """Return a term without the power of r that its numerator and all terms of its denominator share."""
     above, below = term.as_numer_denom()
     if not above.is_polynomial(_R) or not below.is_polynomial(_R):
         return term

@@ -1,7 +1,7 @@
-"""Many laws tried quickly: the constants before the terms of a vector law are a linear regression.
+"""Compare many laws quickly: the coefficients of the terms of a vector law are a linear regression.
 
-Every term is one column, made once and kept, so a law costs a few milliseconds. Numbers within terms stay as they are
-here; whoever comes out well is fitted with all its constants afterwards (``replace.refit``).
+Each term is a column that is computed once, so a law costs a few milliseconds. Numbers within terms stay fixed here;
+the best laws are fitted with all their constants afterwards (``laws.refit``).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
+from distillery.laws import tuning
 from distillery.laws.problem import Data
 from distillery.laws.vector import Term, Terms, ordered
 from distillery.networks.functions import AXES
@@ -16,25 +17,19 @@ from distillery.physics import formula
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
 
-# Snapshots on which forms are tried, half of them to fit constants, half to judge.
-_SNAPSHOTS = 800
-_REWEIGHTED = 4
-# Of the largest column: what is smaller is no column of its own beside the others.
-_RANK = 1e-10
 
+class Prefit:
+    """Linear regression of vector laws: coefficients are fitted to some simulations, errors measured on others.
 
-class Screen:
-    """Data on which vector laws are tried: constants are fitted to some simulations and judged on the others.
-
-    Errors are relative to the size of a body's own acceleration and the typical one together, whatever the network was
-    trained with: a few close encounters would decide between forms otherwise.
+    Errors are relative to the sum of a body's own and the typical acceleration, whatever the loss of the network: a few
+    close encounters would decide otherwise.
     """
 
     def __init__(self, data: Data) -> None:
         """Prepare the target.
 
         Args:
-            data: The graphs.
+            data: The snapshots.
         """
         graphs = self._graphs = data.graphs
         size = np.abs(graphs.acceleration).sum(axis=-1)
@@ -45,19 +40,19 @@ class Screen:
         velocity, place = (np.stack([self._nodes[f"{kind}{a}"] for a in AXES[:dim]], -1) for kind in ("v", ""))
         self._vectors = {"d": delta, "v": velocity, "": place}
         self._target = self._rows(graphs.acceleration)
-        self.checked = rows_checked(data)
+        self.checked = validation_rows(data)
         self._fitted = np.repeat(~self.checked, self._target.size // len(self.checked))
         self._columns: dict[Term, Float[np.ndarray, " row"] | None] = {}
 
-    def of(self, terms: Terms) -> tuple[float, list[float]]:
-        """Return the mean error of a law on the simulations it is judged on, and the constants before its terms.
+    def fit(self, terms: Terms) -> tuple[float, list[float]]:
+        """Return the mean error of a law on validation simulations, and the coefficients of its terms.
 
         Args:
-            terms: The terms; of none the error is that of no force at all.
+            terms: The terms; without terms the error is that of no force at all.
 
         Returns:
-            The error, infinite where the law is not finite or the budget is spent, and constants in the order of
-            ``vector.ordered``.
+            The error, infinite if the law is not finite or the budget is spent, and coefficients in the order of
+                ``vector.ordered``.
         """
         try:
             budget.spend()
@@ -73,7 +68,7 @@ class Screen:
         return error, values.tolist()
 
     def error(self, accelerations: Float[np.ndarray, "graph body dim"]) -> float:
-        """Return the mean error of accelerations on the simulations that laws are judged on; may be infinite."""
+        """Return the mean error of accelerations on validation simulations; it may be infinite."""
         with np.errstate(all="ignore"):
             off = np.abs(self._rows(accelerations) - self._target)[~self._fitted]
         return float(np.mean(off)) if np.all(np.isfinite(off)) else np.inf
@@ -97,27 +92,27 @@ class Screen:
         return np.stack(along, axis=-1)
 
 
-def tried_on(data: Data) -> Data:
-    """Return as many snapshots as forms are tried on, evenly spread."""
+def prefit_data(data: Data) -> Data:
+    """Return the snapshots on which forms are compared, evenly spread."""
     chosen = np.zeros(len(data.simulation), dtype=bool)
-    chosen[np.unique(np.linspace(0, len(chosen) - 1, _SNAPSHOTS).astype(int))] = True
+    chosen[np.unique(np.linspace(0, len(chosen) - 1, tuning.PREFIT_SNAPSHOTS).astype(int))] = True
     return data.part(chosen)
 
 
-def rows_checked(data: Data) -> Bool[np.ndarray, " graph"]:
-    """Return which graphs laws are judged on and not fitted to: those of every second simulation."""
+def validation_rows(data: Data) -> Bool[np.ndarray, " graph"]:
+    """Return which snapshots give errors and are not fitted: those of every second simulation."""
     _, number = np.unique(data.simulation, return_inverse=True)
     return np.asarray(number % 2 == 1)
 
 
 def _least_deviations(matrix: Float[np.ndarray, "row column"], target: Float[np.ndarray, " row"]) -> np.ndarray:
-    """Return constants that make absolute errors small: least squares, reweighted."""
+    """Return coefficients that minimise absolute errors, by iteratively reweighted least squares."""
     size = np.sqrt(np.mean(matrix**2, axis=0)) if matrix.size else np.ones(matrix.shape[1])
     scaled = matrix / np.where(size > 0, size, 1.0)
     weight, values = np.ones_like(target), np.zeros(matrix.shape[1])
-    for _ in range(_REWEIGHTED if matrix.shape[1] else 0):
+    for _ in range(tuning.PREFIT_REWEIGHTINGS if matrix.shape[1] else 0):
         weighted = scaled * weight[:, None]
-        values = np.linalg.lstsq(weighted.T @ scaled, weighted.T @ target, rcond=_RANK)[0]
+        values = np.linalg.lstsq(weighted.T @ scaled, weighted.T @ target, rcond=tuning.PREFIT_RANK)[0]
         off = np.abs(target - scaled @ values)
         weight = 1 / np.maximum(off, max(float(np.median(off)), 1e-300))
         weight /= weight.max()

@@ -1,8 +1,8 @@
-"""What a law says of many graphs, how far it is off, and by how much each constant moves it.
+"""The least-squares problem of a law's constants, with exact derivatives.
 
-The derivatives are SymPy's, taken once, and evaluated by ``physics.formula``: no code is generated. Sums over edges
+SymPy derives the expressions once, ``physics.formula`` evaluates the derivatives: no code is generated. Sums over edges
 are linear, so the derivative of an acceleration by a constant is that of the node's expression, plus for every sum the
-derivative by it times the sum of the derivatives of the messages.
+derivative by the sum times the sum of the messages' derivatives.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from distillery.physics import formula
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
-    """Graphs to which constants are fitted.
+    """Snapshots to which constants are fitted.
 
     Attributes:
         graphs: The snapshots, with their true accelerations.
-        simulation: Of each the number of its simulation; snapshots of one are not independent.
-        relative: Whether every body counts by its error relative to its own acceleration (and the typical one).
+        simulation: Number of the simulation of each snapshot; snapshots of one simulation are not independent.
+        relative: Whether errors are relative to the sum of each body's own and the typical acceleration.
     """
 
     graphs: HeldOut
@@ -35,12 +35,12 @@ class Data:
     relative: bool = False
 
     def targets(self, law: Law) -> Float[np.ndarray, "equation graph body"]:
-        """Return what the law's accelerations, and of a Hamiltonian law its velocities too, should be."""
+        """Return the true accelerations and, for a Hamiltonian law, the true velocities."""
         wanted = [self.graphs.acceleration] + ([self.graphs.velocity] if law.velocities else [])
         return np.concatenate([np.moveaxis(values, -1, 0) for values in wanted])
 
     def weights(self, law: Law) -> Float[np.ndarray, "equation graph body"]:
-        """Return one over the size of what is counted as an error of 1."""
+        """Return one over the scale of each error."""
         found = []
         for values in [self.graphs.acceleration] + ([self.graphs.velocity] if law.velocities else []):
             size = np.abs(values).sum(axis=-1)
@@ -51,7 +51,7 @@ class Data:
 
     @property
     def arriving(self) -> int | None:
-        """How many messages every body gets; None where that differs from body to body."""
+        """Number of messages that every body receives; None if it differs between bodies."""
         counts = np.bincount(self.graphs.receivers, minlength=self.graphs.mass.shape[1])
         return int(counts[0]) if len(set(counts)) == 1 else None
 
@@ -61,7 +61,7 @@ class Data:
         return bool(np.all(self.graphs.charge**2 == 1))
 
     def part(self, chosen: Bool[np.ndarray, " graph"]) -> Data:
-        """Return some of the graphs."""
+        """Return some of the snapshots."""
         arrays = ("position", "velocity", "mass", "charge", "acceleration")
         graphs = dataclasses.replace(self.graphs, **{name: getattr(self.graphs, name)[chosen] for name in arrays})
         return dataclasses.replace(self, graphs=graphs, simulation=self.simulation[chosen])
@@ -71,11 +71,11 @@ class Problem:
     """The least-squares problem of some constants of a law."""
 
     def __init__(self, law: Law, data: Data, free: tuple[str, ...]) -> None:
-        """Take the derivatives.
+        """Derive the expressions by the constants.
 
         Args:
             law: The law.
-            data: What it is fitted to.
+            data: Snapshots that it is fitted to.
             free: The constants that are fitted; the others keep their values.
         """
         held = {formula.symbol(n): sympy.Float(v) for n, v in law.constants.items() if n not in free}
@@ -94,12 +94,12 @@ class Problem:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Equations, graphs and bodies, in the order of the residuals."""
+        """Numbers of equations, graphs and bodies, in the order of the residuals."""
         return self._targets.shape
 
     @property
     def linear(self) -> bool:
-        """Whether all constants stand before what they do not change: then every start ends in the same place."""
+        """Whether residuals are linear in all constants: then every start has the same end."""
         slopes = [
             slope for rows in (self._by_constant, self._own_by_constant, self._by_input) for r in rows for slope in r
         ]
@@ -121,7 +121,7 @@ class Problem:
             edges: dict[str, Any] = {**self._edges, **self._values(values)}
             summed = self._summed(edges)
             found = np.zeros((len(self.free), *self.shape))
-            # Each part of the answer, with the derivative that it is, or by which a sum's derivative is multiplied.
+            # Terms of each derivative: an expression, and the factor by which it is multiplied.
             parts: list[tuple[int, int, sympy.Expr, np.ndarray | float]] = []
             for index in range(len(self.free)):
                 for place, own in enumerate(self._own_by_constant):
@@ -139,7 +139,7 @@ class Problem:
         return found.reshape(len(self.free), -1).T
 
     def _summed(self, edges: Mapping[str, Any]) -> dict[tuple[int, int], np.ndarray]:
-        """Return the derivatives of the sums of messages by the constants, those that are not 0 everywhere."""
+        """Return the derivatives of the sums of messages by the constants, except those that are zero everywhere."""
         wanted = [
             (message, index)
             for index in range(len(self.free))
@@ -160,7 +160,7 @@ class Problem:
         return dict(zip(self.free, values.tolist(), strict=True))
 
     def _state(self, values: np.ndarray) -> dict[str, Any]:
-        # Constants are given as values: to put them into expressions anew in every step would take most of the time.
+        # Constants enter as values: substituting them in the expressions at every step would take most of the time.
         constants = self._values(values)
         edges, state = {**self._edges, **constants}, {**self._nodes, **constants}
         for name, value in zip(self._inputs, formula.evaluated(self._messages, edges), strict=True):

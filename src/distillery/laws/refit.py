@@ -1,12 +1,12 @@
-"""All constants of a law fitted together to accelerations, with their standard errors.
+"""Fit all constants of a law together to accelerations, with their standard errors.
 
-SciPy's trust-region least squares with the exact Jacobian (``replace.problem``), in float64, with every constant in
-units of what it moves. Most constants stand before terms, so the problem is all but linear and a few steps end it;
-autograd would need no derivatives by hand, but has no second-order method and no bounds on what it costs.
+SciPy's trust-region least squares with the exact Jacobian (``laws.problem``), in float64, with each constant scaled by
+its effect. Most constants are coefficients of terms, so the problem is nearly linear and a few steps suffice; automatic
+differentiation would need no exact Jacobian but offers no second-order method.
 
-Standard errors are those of an M-estimator with residuals that depend on each other within a simulation (the sandwich
-A⁻¹BA⁻¹, A = Σψ'JJᵀ, B = Σ over simulations of (ΣψJ)(ΣψJ)ᵀ): they hold whatever the noise is like, and of a law that is
-not quite the true one they are those of the constants that fit best.
+Standard errors are those of an M-estimator with dependent residuals within a simulation (the sandwich A⁻¹BA⁻¹, A =
+Σψ'JJᵀ, B = Σ over simulations of (ΣψJ)(ΣψJ)ᵀ). They hold for any distribution of the noise; for a law that is not the
+true one they are those of the best constants.
 """
 
 from __future__ import annotations
@@ -15,29 +15,20 @@ import dataclasses
 
 import numpy as np
 import scipy.linalg
-import scipy.optimize
 from jaxtyping import Float
 
 from distillery.errors import DistilleryError
+from distillery.laws import tuning
 from distillery.laws.law import Law
 from distillery.laws.problem import Data, Problem
 from distillery.laws.settings import ReplacementSettings
+from distillery.symbolic.least_squares import least_squares
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
 
-# A constant that has grown by this factor, or to this multiple of 1, tells of a term that the data do not want.
-_RUNAWAY = 1e3
-# Directions in which unit steps of all constants move the law by less than this share say nothing about any.
-_BLIND = 1e-7
-# Of the typical acceleration: what is smaller is rounding of the stored trajectories (float32).
-_ROUNDING = 1e-7
-EVALUATIONS = 100
-# Graphs on which starts are followed to their ends; of more, this many tell as well which end is the best.
-_ENOUGH = 5000
-
 
 class SingularError(DistilleryError):
-    """A law is not finite where there are data."""
+    """A law is not finite on the data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +37,9 @@ class Fit:
 
     Attributes:
         law: The law with the fitted constants.
-        errors: Standard errors of the constants that were fitted, by name.
-        shares: Root mean square of what each constant's terms add, in typical accelerations.
-        undetermined: Constants that the data say nothing about; they keep their values.
+        errors: Standard errors of the fitted constants, by name.
+        shares: Root mean square of the terms of each constant, in typical accelerations.
+        undetermined: Constants that the data do not determine; they keep their values.
         running_away: Constants that grew without bound.
         cost: Mean of the loss; residuals in typical accelerations.
     """
@@ -66,19 +57,19 @@ def refit(
     data: Data,
     settings: ReplacementSettings,
     draws: np.random.Generator,
-    evaluations: int = EVALUATIONS,
+    evaluations: int = tuning.EVALUATIONS,
 ) -> Fit:
-    """Fit all constants of a law together; a fit whose budget ends keeps the best constants that it has tried.
+    """Fit all constants of a law together; if the budget ends, return the best constants so far.
 
     Args:
-        law: The law with the constants to start from.
-        data: The graphs.
+        law: The law with its starting constants.
+        data: The snapshots.
         settings: Loss and number of starts.
         draws: Source of the other starts.
-        evaluations: How often the law is evaluated at most, from each start.
+        evaluations: Evaluations of the law from each start, at most.
 
     Raises:
-        SingularError: The law is not finite on the data, from whatever start.
+        SingularError: The law is not finite on the data, from any start.
         OutOfBudget: The budget was spent before.
     """
     budget.spend()
@@ -87,18 +78,20 @@ def refit(
     while True:
         problem = Problem(law, data, names)
         start = np.array([law.constants[name] for name in names])
-        found = _searched(problem, law, data, start, settings, draws, evaluations) if names else _alone(problem)
+        found = (
+            _searched(problem, law, data, start, settings, draws, evaluations) if names else _without_constants(problem)
+        )
         jacobian = problem.jacobian(found.values) if names else np.zeros((found.residual.size, 0))
-        blind = _blind(jacobian) if names else []
-        if not blind:
+        fixed = _undetermined_constants(jacobian) if names else []
+        if not fixed:
             break
-        # Held where they were, they leave the others a problem with one answer.
-        undetermined = (*undetermined, *(names[k] for k in blind))
+        # With these held fixed, the others have a unique solution.
+        undetermined = (*undetermined, *(names[k] for k in fixed))
         names = tuple(name for name in names if name not in undetermined)
     fitted = law.having(dict(zip(names, found.values.tolist(), strict=True)))
     errors = _standard_errors(found, jacobian, problem, data)
     size = np.sqrt(np.mean(jacobian**2, axis=0)) * np.abs(found.values)
-    away = tuple(n for n in names if abs(fitted.constants[n]) > _RUNAWAY * max(abs(law.constants[n]), 1.0))
+    away = tuple(n for n in names if abs(fitted.constants[n]) > tuning.DIVERGED * max(abs(law.constants[n]), 1.0))
     return Fit(
         fitted,
         dict(zip(names, errors.tolist(), strict=True)),
@@ -118,18 +111,18 @@ class _Found:
 
     @property
     def influence(self) -> Float[np.ndarray, "2 residual"]:
-        """The derivative of the loss by each residual, and the derivative of that."""
+        """The derivative of the loss by each residual, and its second derivative."""
         if self.scale is None:
             return np.stack([self.residual, np.ones_like(self.residual)])
         inside = 1 + (self.residual / self.scale) ** 2
         return np.stack([self.residual / np.sqrt(inside), inside**-1.5])
 
 
-def _alone(problem: Problem) -> _Found:
+def _without_constants(problem: Problem) -> _Found:
     nothing = np.zeros(0)
     residual = problem.residual(nothing)
     if not np.all(np.isfinite(residual)):
-        raise SingularError(_where(problem, residual))
+        raise SingularError(_singular_reason(problem, residual))
     return _Found(nothing, residual, None, float(np.mean(residual**2)) / 2)
 
 
@@ -142,18 +135,18 @@ def _searched(
     draws: np.random.Generator,
     evaluations: int,
 ) -> _Found:
-    """Return the best of several starts; where there are many graphs, some of them show the way to it."""
+    """Return the best of several starts; with many snapshots, compare the starts on some of them."""
     count = len(data.simulation)
-    if count > _ENOUGH:
+    if count > tuning.START_SNAPSHOTS:
         some = np.zeros(count, dtype=bool)
-        some[np.linspace(0, count - 1, _ENOUGH).astype(int)] = True
+        some[np.linspace(0, count - 1, tuning.START_SNAPSHOTS).astype(int)] = True
         try:
             near = _best(Problem(law, data.part(some), problem.free), start, settings, draws, evaluations).values
             residual = problem.residual(near)
             if np.all(np.isfinite(residual)):
                 return _solved(problem, near, _scale(residual) if settings.robust else None, evaluations)
         except SingularError:
-            # All of them say better where the law is not finite.
+            # The message then counts the bodies of all snapshots.
             pass
     return _best(problem, start, settings, draws, evaluations)
 
@@ -161,7 +154,7 @@ def _searched(
 def _best(
     problem: Problem, start: np.ndarray, settings: ReplacementSettings, draws: np.random.Generator, evaluations: int
 ) -> _Found:
-    """Return the best of several starts: the given constants, and each of them multiplied by random factors."""
+    """Return the best of several starts: the given constants, and their products with random factors."""
     others = 0 if problem.linear else settings.starts - 1
     found: _Found | None = None
     scale: float | None = None
@@ -178,10 +171,10 @@ def _best(
         if found is None or one.cost < found.cost:
             found = one
     if found is None:
-        raise SingularError(_where(problem, problem.residual(start)))
+        raise SingularError(_singular_reason(problem, problem.residual(start)))
     if scale is None:
         return found
-    # What is usual among errors is known only now.
+    # The typical residual is known only after a first fit.
     return _solved(problem, found.values, _scale(found.residual), evaluations)
 
 
@@ -201,51 +194,39 @@ def _solved(problem: Problem, start: np.ndarray, scale: float | None, evaluation
         budget.spend(len(problem.free))
         return problem.jacobian(values)
 
-    loss = {"loss": "linear"} if scale is None else {"loss": "soft_l1", "f_scale": scale}
     try:
-        answer = scipy.optimize.least_squares(
-            residual,
-            start,
-            jacobian,
-            method="trf",
-            x_scale="jac",
-            ftol=1e-14,
-            xtol=1e-14,
-            gtol=1e-14,
-            max_nfev=evaluations,
-            **loss,
-        )
+        answer = least_squares(residual, jacobian, start, scale=scale, evaluations=evaluations)
     except (ValueError, OverflowError) as error:
-        # A derivative is not finite where the law itself is.
+        # A derivative may be singular where the law is finite.
         raise SingularError(
             f"cannot be fitted ({str(error).splitlines()[0]}); look for a root or a power at 0"
         ) from None
     except OutOfBudget:
         found = problem.residual(best)
         return _Found(best, found, scale, _cost(found, scale))
-    return _Found(answer.x, answer.fun, scale, float(answer.cost) / len(answer.fun))
+    return _Found(answer.values, answer.residual, scale, answer.cost)
 
 
 def _cost(residual: np.ndarray, scale: float | None) -> float:
-    """Return the mean of the loss, as SciPy has it."""
+    """Return the mean of SciPy's loss."""
     if scale is None:
         return float(np.mean(residual**2)) / 2
     return scale**2 * float(np.mean(np.sqrt(1 + (residual / scale) ** 2) - 1))
 
 
 def _scale(residual: np.ndarray) -> float:
-    return max(1.4826 * float(np.median(np.abs(residual))), _ROUNDING)
+    return max(1.4826 * float(np.median(np.abs(residual))), tuning.RESIDUAL_ROUNDING)
 
 
-def _blind(jacobian: Float[np.ndarray, "residual constant"]) -> list[int]:
-    """Return constants that must be held for all others to be told apart."""
+def _undetermined_constants(jacobian: Float[np.ndarray, "residual constant"]) -> list[int]:
+    """Return constants that must be held fixed for all others to be determined."""
     norms = np.linalg.norm(jacobian, axis=0)
     dead = [k for k, norm in enumerate(norms) if not norm > 0]
     if dead:
         return dead
     triangle, order = scipy.linalg.qr(jacobian / norms, mode="r", pivoting=True)[:2]
     diagonal = np.abs(np.diag(triangle))[: len(norms)]
-    return [int(order[k]) for k in np.flatnonzero(diagonal < _BLIND * diagonal[0])]
+    return [int(order[k]) for k in np.flatnonzero(diagonal < tuning.UNDETERMINED * diagonal[0])]
 
 
 def _standard_errors(
@@ -264,7 +245,7 @@ def _standard_errors(
     return np.asarray(np.sqrt(np.maximum(np.diag(bread @ meat @ bread), 0.0)) / norms)
 
 
-def _where(problem: Problem, residual: np.ndarray) -> str:
+def _singular_reason(problem: Problem, residual: np.ndarray) -> str:
     bad = int((~np.isfinite(residual.reshape(problem.shape))).any(axis=0).sum())
     total = int(np.prod(problem.shape[1:]))
     return f"is not finite for {bad} of {total} bodies; look for a division by zero or a logarithm of what is negative"

@@ -1,9 +1,9 @@
-"""What acts on bodies in some places only: a wall, a ball, what catches them beyond a distance.
+"""Detect a force confined to a region (wall, ball) from the residuals of a law.
 
-Few bodies are there at a time, so that no median sees it, and networks hardly. A law that is right everywhere else says
-where it is: there accelerations lack something. Where that points to or from one place, or along one axis, and is a
-simple function of the distance from there, it is added to the law, as an acceleration or (of a Hamiltonian law) as the
-potential energy that it comes from. It is fitted to some simulations and stays if the others lack it too.
+Few bodies are in the region at a time, so the median error does not show it, and networks hardly learn it. If a law is
+exact everywhere else, its residual accelerations locate the region. A residual that points to or from one place, or
+along one axis, and is a simple function of the distance from there, is added to the law, as an acceleration or, for a
+Hamiltonian law, as a potential energy. It is fitted to some simulations and added if the others confirm it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sympy
 from jaxtyping import Bool, Float
 from scipy.optimize import brentq
 
+from distillery.laws import tuning
 from distillery.laws.compose import by_hamilton
 from distillery.laws.composed import HeldOut
 from distillery.laws.law import Law
@@ -26,42 +27,23 @@ from distillery.laws.threshold import simplest_between
 from distillery.networks.functions import AXES
 from distillery.physics import formula
 
-# Of the typical acceleration: a law is right where it lacks less, and a body feels something else where it lacks more.
-_RIGHT, _FELT = 1e-5, 1e-3
-# How many bodies must feel it to say anything, and the largest share that is still "some".
-_FEWEST, _MOST = 20, 0.3
-# Largest angle (1 - |cosine|) between what is lacking and the direction that it should have.
-_ALONG = 1e-3
-# Share of the bodies that may not fit: near an edge where a force begins at zero, it is small; rounding is anywhere.
-_ODD = 0.1
-# How far beyond the last body that feels it, as a share of the distance, a force may come to zero.
-_REACH = 0.1
-# Share of what is lacking that a profile may leave, and by which a longer one must be better.
-_LEFT, _BETTER = 1e-2, 0.1
-# Share of the bodies that may stay unexplained where the region was not fitted.
-_UNEXPLAINED = 2e-2
-# Standard errors within which numbers agree, and the least relative error that is taken for one.
-_WITHIN, _SHARPEST = 3.0, 1e-6
-# Condition beyond which lines are parallel, and have no place in common.
-_WORST = 1e8
-
 _DISTANCE = formula.symbol("distance")
 _M, _Q = formula.symbol("m"), formula.symbol("q")
-# What a force may go as beside the distance, and as which powers of it.
+# Factors of an acceleration besides its profile, and powers of the distance in a profile.
 _FACTORS = (1 / _M, sympy.Integer(1), _Q / _M)
 _POWERS = (1, 0, -1, -2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """Where something acts, and what.
+    """A force confined to a region.
 
     Attributes:
-        distance: The distance from a place, or a coordinate, in x, y (z).
-        edge: The distance at which it ends (dimensionless).
-        inside: Whether it acts below that distance, and not beyond.
-        profile: The force away from there (along the axis), in ``distance``.
-        factor: What the acceleration is times the force: 1/m, 1 or q/m.
+        distance: Distance from a place, or a coordinate, in x, y (z).
+        edge: Distance at which the force ends (dimensionless).
+        inside: Whether it acts below that distance, or above.
+        profile: Force away from the place (along the axis), in ``distance``.
+        factor: Acceleration divided by force: 1/m, 1 or q/m.
     """
 
     distance: sympy.Expr
@@ -71,70 +53,74 @@ class Region:
     factor: sympy.Expr
 
     def accelerations(self, dim: int) -> list[sympy.Expr]:
-        """Return what it adds to the acceleration along each axis."""
+        """Return the accelerations that the force adds along each axis."""
         force = self.profile.xreplace({_DISTANCE: self.distance}) * self.factor
         slopes = [sympy.diff(self.distance, formula.symbol(axis)) for axis in AXES[:dim]]
-        return [self._there(force * slope) if slope != 0 else sympy.Integer(0) for slope in slopes]
+        return [self._inside_region(force * slope) if slope != 0 else sympy.Integer(0) for slope in slopes]
 
     def energy(self) -> sympy.Expr:
         """Return the potential energy of a body, zero at the edge."""
         edge = sympy.Float(self.edge)
-        # A coordinate may be negative, and its logarithm none: relative to the edge it has the same sign.
+        # A coordinate may be negative and has no logarithm then; relative to the edge it is positive.
         lost = -sympy.integrate(self.profile, _DISTANCE).replace(sympy.log, lambda u: sympy.log(u / edge))
         above = sympy.expand(lost - lost.xreplace({_DISTANCE: edge}))
-        return self._there(above.xreplace({_DISTANCE: self.distance}) * self.factor * _M)
+        return self._inside_region(above.xreplace({_DISTANCE: self.distance}) * self.factor * _M)
 
-    def _there(self, expression: sympy.Expr) -> sympy.Expr:
+    def _inside_region(self, expression: sympy.Expr) -> sympy.Expr:
         there = self.distance < self.edge if self.inside else self.distance > self.edge
         return sympy.Piecewise((expression, there), (0, True))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Lack:
-    """What a law lacks on some graphs.
+class _Residuals:
+    """Residuals of a law on some snapshots.
 
     Attributes:
-        graphs: The graphs.
-        lacking: True accelerations minus those of the law.
-        felt: Which bodies lack something.
+        graphs: The snapshots.
+        force: True accelerations minus those of the law.
+        affected: Which bodies have a significant residual.
     """
 
     graphs: HeldOut
-    lacking: Float[np.ndarray, "graph body dim"]
-    felt: Bool[np.ndarray, "graph body"]
+    force: Float[np.ndarray, "graph body dim"]
+    affected: Bool[np.ndarray, "graph body"]
 
 
-def region_lacking(law: Law, data: Data) -> Region | None:
-    """Return what a law lacks in some places, if it is right everywhere else and that can be told.
+def find_region(law: Law, data: Data) -> Region | None:
+    """Return the region of another force, if the law is exact elsewhere and the residuals determine one.
 
     Args:
-        law: The law, its constants fitted.
+        law: The law with fitted constants.
         data: Training snapshots.
     """
     size = np.linalg.norm(data.graphs.acceleration, axis=-1)
     typical = float(np.median(np.abs(data.graphs.acceleration).sum(axis=-1)))
-    lacking = data.graphs.acceleration - accelerations(law, data.graphs)
-    off = np.linalg.norm(lacking, axis=-1)
-    # In close encounters, where accelerations are large, so is their rounding.
-    felt = off > _FELT * np.maximum(typical, size)
-    if not np.isfinite(off).all() or np.median(off) > _RIGHT * typical or felt.mean() > _MOST:
+    residual = data.graphs.acceleration - accelerations(law, data.graphs)
+    off = np.linalg.norm(residual, axis=-1)
+    # Rounding grows with the acceleration, as in close encounters.
+    affected = off > tuning.REGION_AFFECTED * np.maximum(typical, size)
+    if (
+        not np.isfinite(off).all()
+        or np.median(off) > tuning.REGION_EXACT * typical
+        or affected.mean() > tuning.LARGEST_REGION
+    ):
         return None
     half = np.isin(data.simulation, np.unique(data.simulation)[::2])
-    fitted, checked = (_Lack(data.part(rows).graphs, lacking[rows], felt[rows]) for rows in (half, ~half))
-    if min(fitted.felt.sum(), checked.felt.sum()) < _FEWEST:
+    fitted, checked = (_Residuals(data.part(rows).graphs, residual[rows], affected[rows]) for rows in (half, ~half))
+    if min(fitted.affected.sum(), checked.affected.sum()) < tuning.FEWEST_AFFECTED:
         return None
     found = [region for distance in _distances(fitted) for region in _regions(distance, fitted)]
     unexplained = {region: _unexplained(region, checked) for region in found}
     best = min(unexplained, key=lambda region: unexplained[region], default=None)
-    return best if best is not None and unexplained[best] <= _UNEXPLAINED else None
+    return best if best is not None and unexplained[best] <= tuning.UNEXPLAINED else None
 
 
 def with_region(law: Law, region: Region) -> Law:
-    """Return a law with what acts in a region added to it.
+    """Return a law with the force of a region added.
 
     Args:
         law: The law.
-        region: What it lacks.
+        region: The region.
     """
     if law.energies:
         pair, body = law.energies
@@ -144,13 +130,13 @@ def with_region(law: Law, region: Region) -> Law:
 
 
 def without_region(data: Data, region: Region) -> Data:
-    """Return data as they would be without what acts in a region."""
+    """Return snapshots without the accelerations that the force of a region adds."""
     graphs = data.graphs
-    rest = graphs.acceleration - _given(region, graphs)
+    rest = graphs.acceleration - _accelerations_of(region, graphs)
     return dataclasses.replace(data, graphs=dataclasses.replace(graphs, acceleration=rest))
 
 
-def _given(region: Region, graphs: HeldOut) -> Float[np.ndarray, "graph body dim"]:
+def _accelerations_of(region: Region, graphs: HeldOut) -> Float[np.ndarray, "graph body dim"]:
     dim = graphs.position.shape[-1]
     with np.errstate(all="ignore"):
         found = [_at(graphs, own) for own in region.accelerations(dim)]
@@ -161,81 +147,83 @@ def _at(graphs: HeldOut, expression: sympy.Expr) -> Float[np.ndarray, "graph bod
     return np.asarray(np.broadcast_to(formula.evaluate(expression, graphs.nodes), graphs.mass.shape))
 
 
-def _unexplained(region: Region, lack: _Lack) -> float:
-    """Return how many bodies a region leaves unexplained or disturbs, as a share of those that feel something.
+def _unexplained(region: Region, residuals: _Residuals) -> float:
+    """Return how many bodies a region leaves unexplained or disturbs, as a share of the affected bodies.
 
-    A body that feels something counts by what is left of it; one that does not counts as one where it would.
+    An affected body counts by the share of its residual that is left; another one counts fully if the region affects
+    it.
     """
-    after = np.linalg.norm(lack.lacking - _given(region, lack.graphs), axis=-1)
-    before = np.linalg.norm(lack.lacking, axis=-1)
-    least = before[lack.felt].min()
-    disturbed = int(np.sum(after[~lack.felt] > least))
-    share = (float(np.minimum(after[lack.felt] / before[lack.felt], 1.0).sum()) + disturbed) / float(lack.felt.sum())
+    after = np.linalg.norm(residuals.force - _accelerations_of(region, residuals.graphs), axis=-1)
+    before = np.linalg.norm(residuals.force, axis=-1)
+    least = before[residuals.affected].min()
+    disturbed = int(np.sum(after[~residuals.affected] > least))
+    share = (float(np.minimum(after[residuals.affected] / before[residuals.affected], 1.0).sum()) + disturbed) / float(
+        residuals.affected.sum()
+    )
     return share if np.isfinite(share) else np.inf
 
 
-def _regions(distance: sympy.Expr, lack: _Lack) -> Iterator[Region]:
-    """Yield what may act at these distances, with each factor the simplest profile that leaves little."""
-    graphs, at = lack.graphs, _at(lack.graphs, distance)
-    slopes = [sympy.diff(distance, formula.symbol(axis)) for axis in AXES[: lack.lacking.shape[-1]]]
+def _regions(distance: sympy.Expr, residuals: _Residuals) -> Iterator[Region]:
+    """Yield the regions for these distances: for each factor, the simplest profile that leaves little residual."""
+    graphs, at = residuals.graphs, _at(residuals.graphs, distance)
+    slopes = [sympy.diff(distance, formula.symbol(axis)) for axis in AXES[: residuals.force.shape[-1]]]
     with np.errstate(all="ignore"):
-        outward = (lack.lacking * np.stack([_at(graphs, slope) for slope in slopes], axis=-1)).sum(axis=-1)
+        outward = (residuals.force * np.stack([_at(graphs, slope) for slope in slopes], axis=-1)).sum(axis=-1)
     for inside in (True, False):
-        between = _edge(at, lack.felt, inside)
+        between = _edge(at, residuals.affected, inside)
         if between is None:
             continue
-        there = lack.felt & (at <= between[0] if inside else at >= between[0])
+        there = residuals.affected & (at <= between[0] if inside else at >= between[0])
         for factor in _FACTORS:
             profile = _profile(at[there], outward[there], _at(graphs, factor)[there])
             if profile is None:
                 continue
             edge = _ending(profile, *between)
-            # A coordinate may end at 0, where no force of its inverse does.
+            # A coordinate may end at 0, where a force of its inverse has no end.
             if profile.is_polynomial(_DISTANCE) or edge:
                 yield Region(distance, edge, inside, profile, factor)
 
 
-def _distances(lack: _Lack) -> list[sympy.Expr]:
-    """Return from where distances are counted: what is lacking lies along an axis, or points to or from one place."""
-    position, lacking = lack.graphs.position[lack.felt], lack.lacking[lack.felt]
-    size = np.linalg.norm(lacking, axis=-1)
-    direction = lacking / size[:, None]
+def _distances(residuals: _Residuals) -> list[sympy.Expr]:
+    """Return the distances to try: coordinates along which residuals lie, and the distance from their common point."""
+    position, residual = residuals.graphs.position[residuals.affected], residuals.force[residuals.affected]
+    size = np.linalg.norm(residual, axis=-1)
+    direction = residual / size[:, None]
     dim = position.shape[1]
-    along = [np.mean(1 - np.abs(direction[:, axis]) < _ALONG) >= 1 - _ODD for axis in range(dim)]
+    along = [np.mean(1 - np.abs(direction[:, axis]) < tuning.ANGLE) >= 1 - tuning.DEVIATING for axis in range(dim)]
     found = [formula.symbol(axis) for axis, fits in zip(AXES, along, strict=False) if fits]
-    # The place that is nearest to all lines along which something is lacking, large forces first. Once more without
-    # the lines that are farthest from it.
+    # Find the point nearest to all lines of force, weighted by their size; then again without the most distant lines.
     across = (np.eye(dim) - direction[:, :, None] * direction[:, None, :]) * (size / size.max())[:, None, None]
     near = np.ones(len(position), dtype=bool)
     for _ in range(2):
         whole = across[near].sum(axis=0)
-        if np.linalg.cond(whole) > _WORST:
+        if np.linalg.cond(whole) > tuning.WORST_CONDITION:
             return found
         centre = np.linalg.solve(whole, (across @ position[:, :, None])[near].sum(axis=0))[:, 0]
         away = position - centre
         off = np.linalg.norm(across @ away[:, :, None], axis=(1, 2))
-        near = off <= np.quantile(off, 1 - _ODD)
+        near = off <= np.quantile(off, 1 - tuning.DEVIATING)
     cosine = np.abs((direction * away).sum(axis=1)) / np.linalg.norm(away, axis=1)
-    if np.mean(1 - cosine < _ALONG) < 1 - _ODD:
+    if np.mean(1 - cosine < tuning.ANGLE) < 1 - tuning.DEVIATING:
         return found
-    within = max(_WITHIN * float(np.median(off)), _SHARPEST * float(np.abs(position).max()))
+    within = max(tuning.AGREEING * float(np.median(off)), tuning.REGION_SHARPEST * float(np.abs(position).max()))
     squares = ((formula.symbol(a) - _plain(c, within)) ** 2 for a, c in zip(AXES[:dim], centre.tolist(), strict=True))
     return [*found, sympy.sqrt(sympy.Add(*squares))]
 
 
 def _edge(
-    at: Float[np.ndarray, "graph body"], felt: Bool[np.ndarray, "graph body"], inside: bool
+    at: Float[np.ndarray, "graph body"], affected: Bool[np.ndarray, "graph body"], inside: bool
 ) -> tuple[float, float] | None:
-    """Return the last distance at which something is felt and the next at which nothing is; None where both mix.
+    """Return the last distance of an affected body and the next one of an unaffected body; None if both mix.
 
-    It is where fewest bodies are on the wrong side: silent ones within, strangers beyond.
+    The edge leaves the fewest bodies on the wrong side.
     """
     sign = 1.0 if inside else -1.0
     order = np.argsort(sign * at, axis=None)
-    places, there = (sign * at).ravel()[order], felt.ravel()[order]
+    places, there = (sign * at).ravel()[order], affected.ravel()[order]
     wrong = np.cumsum(~there) + (there.sum() - np.cumsum(there))
     best = int(np.argmin(wrong))
-    if wrong[best] > _ODD * there.sum() or best + 1 == len(places) or places[best] == places[best + 1]:
+    if wrong[best] > tuning.DEVIATING * there.sum() or best + 1 == len(places) or places[best] == places[best + 1]:
         return None
     return sign * float(places[best]), sign * float(places[best + 1])
 
@@ -243,7 +231,7 @@ def _edge(
 def _profile(
     at: Float[np.ndarray, " body"], outward: Float[np.ndarray, " body"], factor: Float[np.ndarray, " body"]
 ) -> sympy.Expr | None:
-    """Return the force as the shortest sum of powers of the distance that, times a factor, leaves little."""
+    """Return the force as the shortest sum of powers of the distance that, times a factor, leaves little residual."""
     best: dict[int, tuple[float, sympy.Expr]] = {}
     for count in (1, 2):
         for powers in itertools.combinations(_POWERS, count):
@@ -254,36 +242,36 @@ def _profile(
             values, *_ = np.linalg.lstsq(columns, outward)
             rest = outward - columns @ values
             share = float(np.abs(rest).sum() / np.abs(outward).sum())
-            if share > _LEFT or share >= best.get(count, (np.inf,))[0]:
+            if share > tuning.PROFILE_LEAVES or share >= best.get(count, (np.inf,))[0]:
                 continue
             spread = float(rest @ rest) / max(len(outward) - count, 1)
             errors = np.sqrt(np.diag(np.linalg.pinv(columns.T @ columns)) * spread)
             numbers = [
-                _plain(value, max(_WITHIN * error, _SHARPEST * abs(value)))
+                _plain(value, max(tuning.AGREEING * error, tuning.REGION_SHARPEST * abs(value)))
                 for value, error in zip(values.tolist(), errors.tolist(), strict=True)
             ]
             force = sympy.Add(*(n * _DISTANCE**power for n, power in zip(numbers, powers, strict=True)))
             if force != 0:
                 best[count] = (share, force)
-    if 1 in best and (2 not in best or best[2][0] > _BETTER * best[1][0]):
+    if 1 in best and (2 not in best or best[2][0] > tuning.LONGER_PROFILE * best[1][0]):
         return best[1][1]
     return best[2][1] if 2 in best else None
 
 
 def _ending(profile: sympy.Expr, last: float, after: float) -> float:
-    """Return where something ends: where it has become nothing, or else between two distances of bodies."""
-    far = last + _REACH * (after - last) / abs(after - last) * abs(last)
+    """Return the distance at which the force ends: its zero, or else a simple number between two bodies."""
+    far = last + tuning.REACH * (after - last) / abs(after - last) * abs(last)
     values = {_DISTANCE.name: np.array([last, far])}
     with np.errstate(all="ignore"):
         begins, ends = np.broadcast_to(formula.evaluate(profile, values), 2)
     if begins * ends < 0:
         root = brentq(lambda at: float(formula.evaluate(profile, {_DISTANCE.name: at})), last, far)
-        within = _WITHIN * _SHARPEST * abs(root)
+        within = tuning.AGREEING * tuning.REGION_SHARPEST * abs(root)
         return float(_plain(root, within))
     return simplest_between(min(last, after), max(last, after))
 
 
 def _plain(value: float, within: float) -> sympy.Number:
-    """Return the number of fewest decimals that is as near."""
+    """Return the number of fewest decimals within a distance of a value."""
     found = simplest_between(value - within, value + within)
     return sympy.Integer(int(found)) if found == int(found) else sympy.Float(found)

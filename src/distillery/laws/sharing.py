@@ -1,4 +1,4 @@
-"""One vector law instead of one law for each axis, where the components have one form up to the axes' exchange."""
+"""Replace one law for each axis by one vector law, if the components have the same form."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ANY = formula.symbol("any constant")
 
 
 def as_vector(law: Law) -> Law | None:
-    """Return a law whose components share their constants, or None where their forms differ.
+    """Return a law whose components share their constants, or None if their forms differ.
 
-    Forms are compared term by term with x exchanged for the component's own axis in displacements, velocities,
-    positions and sums; the values of constants and thresholds count for nothing. Shared constants start from the
-    components' mean, thresholds are those of the first.
+    Forms are compared term by term, with x exchanged for the component's own axis in displacements, velocities,
+    positions and sums; values of constants and thresholds are ignored. Shared constants start from the mean of the
+    components, thresholds are those of the first component.
 
     Args:
-        law: A law with a message and an acceleration for each axis; energies are one function already.
+        law: A law with a message and an acceleration for each axis; a Hamiltonian law is one function already.
     """
     if law.energies or law.shared or len(law.messages) != law.dim:
         return None
@@ -51,7 +51,7 @@ def as_vector(law: Law) -> Law | None:
 
 
 def _exchange(law: Law, component: int) -> dict[Any, Any]:
-    """Return what to put for what, so that a component's axis and the first one change places."""
+    """Return the substitution that exchanges a component's axis with the first one."""
     own, first = AXES[component], AXES[0]
     pairs = [(f"{kind}{first}", f"{kind}{own}") for kind in ("d", "v", "p", "")] + [("s1", f"s{component + 1}")]
     there = {formula.symbol(a): formula.symbol(b) for a, b in pairs}
@@ -59,7 +59,7 @@ def _exchange(law: Law, component: int) -> dict[Any, Any]:
 
 
 def _forms(part: sympy.Expr, law: Law) -> list[tuple[Any, tuple[str, ...]]]:
-    """Return each term with its constants made alike, and their names."""
+    """Return each term with its constants replaced by one symbol, and their names."""
     names = [formula.symbol(name) for name in law.constants]
     alike = dict.fromkeys(names, _ANY)
     return [
@@ -73,11 +73,11 @@ def _forms(part: sympy.Expr, law: Law) -> list[tuple[Any, tuple[str, ...]]]:
 
 
 def _any_threshold(term: sympy.Expr) -> sympy.Expr:
-    """Return a term with the numbers that conditions compare with made alike."""
+    """Return a term with the thresholds of its conditions replaced by one symbol."""
     conditions = {c: c.func(c.lhs, _ANY) for c in term.atoms(Relational) if c.rhs.is_number}
     return term.xreplace(conditions)
 
 
 def _middle(values: list[float]) -> float:
-    """Return the mean of values of one sign; of others the first, for their mean says nothing."""
+    """Return the mean of values of one sign, else the first value."""
     return sum(values) / len(values) if all(value * values[0] > 0 for value in values) else values[0]

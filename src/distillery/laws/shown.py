@@ -1,8 +1,8 @@
-"""Which form of a law is shown: the clean one where it is as good, and none that is worse than what was distilled.
+"""Choose the form of a law that is shown: the clean one, unless its error is larger than that of the distilled law.
 
-Constants are fitted to all errors, not to the median alone; so a fit may cost a law what was good in it, as where a
-term is missing and the others come to make up for it. It is decided on the graphs that constants are fitted to: errors
-on held-out graphs say then how good the law is that is shown.
+Constants are fitted to all errors, not to the median; so a fit may make the median worse, for instance if a term is
+missing and the others compensate for it. The choice uses training snapshots, so that errors on held-out snapshots stay
+unbiased.
 """
 
 from __future__ import annotations
@@ -12,27 +12,23 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
+from distillery.laws import tuning
 from distillery.laws.composed import HeldOut, errors, through_nodes
 from distillery.laws.law import Law
 from distillery.laws.motion import moved
 
-# By how much more of the median error a clean form may have and still be the law that is shown.
-_AS_GOOD = 1.05
-# Of the typical acceleration: errors that are smaller are rounding of the stored trajectories.
-_ROUNDING = 1e-6
-
 
 def shown_form(laws: Mapping[str, Law], graphs: HeldOut) -> tuple[str, str]:
-    """Return which of the forms ``raw``, ``refitted`` and ``clean`` of a law is shown, and why if it is the first.
+    """Return which of the forms ``raw``, ``refitted`` and ``clean`` is shown, and the reason if it is ``raw``.
 
     Args:
-        laws: The three, by name.
-        graphs: Training graphs.
+        laws: The three forms, by name.
+        graphs: Training snapshots.
     """
     median = {name: _median(law, graphs) for name, law in laws.items()}
-    rounding = _ROUNDING * float(np.median(np.abs(graphs.acceleration).sum(axis=-1)))
+    rounding = tuning.SHOWN_ROUNDING * float(np.median(np.abs(graphs.acceleration).sum(axis=-1)))
     most = median["raw"] + rounding
-    if median["clean"] <= min(_AS_GOOD * median["refitted"] + rounding, most):
+    if median["clean"] <= min(tuning.AS_GOOD * median["refitted"] + rounding, most):
         return "clean", ""
     if median["refitted"] <= most:
         return "refitted", ""
@@ -44,7 +40,7 @@ def shown_form(laws: Mapping[str, Law], graphs: HeldOut) -> tuple[str, str]:
 
 
 def accelerations(law: Law, graphs: HeldOut) -> Float[np.ndarray, "graph body dim"]:
-    """Return the accelerations that a law gives to all bodies of some graphs (dimensionless)."""
+    """Return the accelerations of all bodies of some snapshots by a law (dimensionless)."""
     return through_nodes(graphs, law.filled(law.messages), law.filled(moved(law)))
 
 

@@ -1,9 +1,9 @@
-"""The softening of a law: one small constant that is added to every distance, where the data want it.
+"""Add a softening to a law: one small constant that is added to every distance, if the data support it.
 
-Forces that grow without bound are softened in simulations, r → r + ε in the potential, so that the force of a pair is
--U'(r + ε) along Δ/r (see ``physics.systems``). Engines do not find a constant of which only close encounters tell,
-and without it no refitted constant of such a law is the true one. What a law linear in r would gain by it, its other
-constants make up for already.
+Forces that diverge at zero distance are softened in simulations, r → r + ε in the potential, so that the force of a
+pair is -U'(r + ε) along Δ/r (see ``physics.systems``). Engines do not find a constant that only close encounters depend
+on, and without it all refitted constants of such a law are biased. A law linear in r needs none: its other constants
+absorb it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import sympy
 
 from distillery.errors import DistilleryError
+from distillery.laws import tuning
 from distillery.laws.compose import by_hamilton
 from distillery.laws.law import Law
 from distillery.laws.problem import Data
@@ -26,35 +27,27 @@ from distillery.util.budget import OutOfBudget
 
 _R = formula.symbol("r")
 _DELTAS = {formula.symbol(f"d{axis}") for axis in AXES}
-# Of the typical distance: where ε starts, and beyond what it is another law and no softening.
-_STARTS, _LARGEST = (0.003, 0.01, 0.03), 0.3
-# The share of the loss that must be left at most: one constant more must pay.
-_PAYS = 0.9
-# Standard errors by which ε must differ from 0.
-_SURE = 3.0
-# Of the typical acceleration: a law that is off by less has nothing to gain but rounding of the stored trajectories.
-_ROUNDING = 1e-6
 
 
 def softened(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
-    """Return a fitted law with softened distances, its constants fitted again, where the loss falls clearly by that.
+    """Return a fitted law with softened distances, refitted, if that lowers the loss clearly.
 
     Args:
         fit: The fitted law.
-        data: What it was fitted to.
+        data: Snapshots that it was fitted to.
         settings: Loss.
         draws: Source of starts.
 
     Returns:
-        The law with one constant more, or the one given where that does not pay.
+        The law with one more constant, or the given one if that does not pay.
     """
     law = with_softening(fit.law)
-    if law is None or fit.cost <= _ROUNDING**2:
+    if law is None or fit.cost <= tuning.SOFTENING_ROUNDING**2:
         return fit
     (name,) = set(law.constants) - set(fit.law.constants)
     once, typical = settings.model_copy(update={"starts": 1}), float(np.median(data.graphs.edges["r"]))
     best = fit
-    for share in _STARTS:
+    for share in tuning.SOFTENING_STARTS:
         try:
             found = refit(law.having({name: share * typical}), data, once, draws)
         except DistilleryError:
@@ -62,16 +55,17 @@ def softened(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.rand
         except OutOfBudget:
             break
         value, error = found.law.constants[name], found.errors.get(name, np.inf)
-        if _SURE * error < value <= _LARGEST * typical and found.cost < min(_PAYS * fit.cost, best.cost):
+        softening = tuning.SOFTENING_SIGNIFICANT * error < value <= tuning.LARGEST_SOFTENING * typical
+        if softening and found.cost < min(tuning.SOFTENING_PAYS * fit.cost, best.cost):
             best = found
     return best
 
 
 def with_softening(law: Law) -> Law | None:
-    """Return a law with r + ε in the place of distances, ε = 0 being a new constant; None where that changes nothing.
+    """Return a law with r + ε in place of distances, with the new constant ε = 0; None if that changes nothing.
 
-    A term of a message along the line that joins two bodies is g(r)·Δ/r and becomes g(r + ε)·Δ/r; a term of an energy
-    is U(r) and becomes U(r + ε). Other terms stay.
+    A term of a message along the line of two bodies is g(r)·Δ/r and becomes g(r + ε)·Δ/r; a term of an energy is U(r)
+    and becomes U(r + ε). Other terms stay.
 
     Args:
         law: The law.
@@ -81,7 +75,7 @@ def with_softening(law: Law) -> Law | None:
     if law.energies:
         pair, body = law.energies
         terms = [(term, not term.free_symbols & _DELTAS) for term in terms_of(pair)]
-        # A force linear in r follows from a potential of second degree.
+        # A quadratic potential has a force linear in r.
         if not any(radial and _is_bent(term, 3) for term, radial in terms):
             return None
         pair = sympy.Add(*(term.xreplace({_R: _R + soft}) if radial else term for term, radial in terms))
@@ -102,7 +96,7 @@ def with_softening(law: Law) -> Law | None:
 
 
 def _direction(term: sympy.Expr) -> sympy.Symbol | None:
-    """Return the displacement along which a term is, Δ in g·Δ/r, where g does not depend on directions."""
+    """Return the displacement Δ of a term g·Δ/r in which g does not depend on directions."""
     found = term.free_symbols & _DELTAS
     if len(found) != 1:
         return None
@@ -124,7 +118,7 @@ def _along(strength: sympy.Expr, delta: sympy.Symbol) -> sympy.Expr:
 
 
 def _is_bent(strength: sympy.Expr, order: int = 2) -> bool:
-    """Return whether a derivative by r is not zero everywhere, in any of the cases."""
+    """Return whether a derivative by r is nonzero somewhere, in any of the branches."""
     if isinstance(strength, sympy.Piecewise):
         return any(_is_bent(value, order) for value, _ in strength.args)
     return bool(sympy.diff(strength, _R, order) != 0)

@@ -1,8 +1,8 @@
-"""The constants of a law, by name: one before every term, and those within terms.
+"""Name the constants of a law: one coefficient for every term, and those within terms.
 
-Engines write ``r*(r - 1.98)``, where the 1 before r² is as much a constant of nature as the 1.98; so every term of a
-sum gets a constant, also where 1 or -1 stood there. Exponents that are no whole numbers are constants too. Thresholds
-of cases stay as they are: no error has a gradient in them.
+Engines write ``r*(r - 1.98)``, where the coefficient 1 of r² is as much a constant as 1.98; so every term of a sum gets
+a coefficient, also in place of 1 or -1. Fractional exponents are constants too. Thresholds stay numbers: no error has a
+gradient in them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import sympy
 
 from distillery.laws.law import Law, own_part, sums
 from distillery.physics import formula
+from distillery.symbolic.constants import replace_numbers
 from distillery.symbolic.forms import normal
 
 
 def terms_of(expression: sympy.Expr) -> list[sympy.Expr]:
-    """Return the terms of a sum, products of sums multiplied out; none of zero. What is below a fraction bar stays."""
+    """Return the terms of a sum with products of sums multiplied out, denominators excepted; none for zero."""
     found: list[sympy.Expr] = []
     for term in sympy.Add.make_args(expression):
         total = next((factor for factor in sympy.Mul.make_args(term) if isinstance(factor, sympy.Add)), None)
@@ -27,12 +28,12 @@ def terms_of(expression: sympy.Expr) -> list[sympy.Expr]:
 
 
 def named(law: Law, *, whole: bool) -> Law:
-    """Return a law in which every number that can be fitted is a constant with a name, c1 or c2 and so on.
+    """Return a law in which every number that can be fitted is a named constant, c1, c2 and so on.
 
     Args:
         law: A law with numbers.
-        whole: Whether every term of messages, of what nodes add, and of energies gets a constant. If not, only the
-            numbers do that stand there: what lies between messages and nodes cannot be told apart then anyway.
+        whole: Whether every term of messages, of node terms and of energies gets a coefficient. Otherwise only existing
+            numbers are named: scales of messages and nodes cannot be determined separately then.
     """
     names = _Names()
     if law.energies:
@@ -50,7 +51,7 @@ def named(law: Law, *, whole: bool) -> Law:
 
 
 class _Names:
-    """Gives constants their names, one after the other."""
+    """Assigns names to constants, one after the other."""
 
     def __init__(self) -> None:
         self.values: dict[str, float] = {}
@@ -61,13 +62,13 @@ class _Names:
         return formula.symbol(name)
 
     def in_terms(self, expression: sympy.Expr) -> sympy.Expr:
-        """Give a constant to every term, and to every number within one."""
+        """Name a coefficient of every term, and every number within a term."""
         found = []
         for term in terms_of(expression):
             factors = sympy.Mul.make_args(term)
             cases = [factor for factor in factors if isinstance(factor, sympy.Piecewise)]
             if cases:
-                # The constants of a case stand within it, so what stands before it goes there too.
+                # Constants of a branch stand within it, so a factor of the piecewise part moves into it.
                 outside = sympy.Mul(*(factor for factor in factors if factor is not cases[0]))
                 pieces = ((self.in_terms(outside * value), condition) for value, condition in cases[0].args)
                 found.append(sympy.Piecewise(*pieces))
@@ -77,13 +78,5 @@ class _Names:
         return sympy.Add(*found)
 
     def of_numbers(self, node: Any) -> Any:
-        """Give a constant to every number that stands in an expression, but for whole ones and thresholds."""
-        if node.is_Float or (node.is_Rational and not node.is_Integer):
-            return self.constant(node)
-        if isinstance(node, sympy.Piecewise):
-            return sympy.Piecewise(*((self.of_numbers(value), condition) for value, condition in node.args))
-        if not node.args:
-            return node
-        if isinstance(node, sympy.Pow) and node.exp.is_Rational:
-            return node.func(self.of_numbers(node.base), node.exp)
-        return node.func(*(self.of_numbers(argument) for argument in node.args))
+        """Name every number in an expression, except integers and thresholds."""
+        return replace_numbers(node, self.constant, exponents=True)

@@ -1,8 +1,7 @@
-"""A law for the eye: one line of text, a file of expressions that SymPy reads, and LaTeX."""
+"""Print a law: one line of text, a file of expressions that SymPy reads, and LaTeX."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import sympy
@@ -11,6 +10,7 @@ from distillery.laws.law import Law, sums
 from distillery.laws.terms import terms_of
 from distillery.networks.functions import AXES
 from distillery.physics import formula
+from distillery.physics.printing import for_sympy, in_latex, plain
 from distillery.symbolic.forms import collected
 
 _LATEX = {f"d{axis}": rf"\Delta {axis}" for axis in AXES} | {f"v{axis}": f"v_{axis}" for axis in AXES}
@@ -18,24 +18,13 @@ _LATEX |= {f"{kind}{k}": f"{kind}_{k}" for kind in "mqs" for k in (1, 2, 3)} | {
     f"p{axis}": f"p_{axis}" for axis in AXES
 }
 _VECTOR = "Δ"
-
-
-class _Rounded(formula.Printer):
-    """Four digits of what was fitted; exact numbers stay exact."""
-
-    def _print_Float(self, number: Any) -> str:
-        return rounded(float(number))
-
-
-def rounded(value: float) -> str:
-    """Return a number with four significant digits, its zeros kept."""
-    return f"{value:#.4g}".rstrip(".")
+_LATEX[_VECTOR] = r"\boldsymbol{\Delta}"
 
 
 def line(law: Law) -> str:
     """Return a law on one line: the acceleration of a body, or the energy of all.
 
-    Sums go over the bodies 2 that act on body 1; Δ is the vector from 2 to 1, of length r.
+    Sums are over the bodies 2 that act on body 1; Δ is the vector from 2 to 1, of length r.
 
     Args:
         law: The law with its constants.
@@ -44,42 +33,36 @@ def line(law: Law) -> str:
 
 
 def latex(law: Law) -> str:
-    """Return the equations of a law in LaTeX, one line each, to stand in an ``align*`` environment."""
+    """Return the equations of a law in LaTeX, one line each, for an ``align*`` environment."""
     names = {"a": r"\mathbf{a}_1", "H": "H"} | {f"a{axis}": f"a_{{{axis}}}" for axis in AXES}
-    lines = [f"{names.get(left, left)} &= {right}" for left, right in _equations(law, in_latex, r"\sum_{{2}} {}")]
+    lines = [f"{names.get(left, left)} &= {right}" for left, right in _equations(law, _in_latex, r"\sum_{{2}} {}")]
     return " \\\\\n".join(lines) + "\n"
 
 
 def listing(law: Law, title: str) -> str:
-    """Return a law as lines ``name = expression`` that SymPy's parser reads, all digits kept.
+    """Return a law as lines ``name = expression`` that SymPy's parser reads, with all digits.
 
-    Cases are written as SymPy's ``Piecewise``; what is read here is the file of ``law.as_content``.
+    Piecewise expressions are written as SymPy's ``Piecewise``; this package reads the file of ``law.as_content``
+    instead.
 
     Args:
         law: The law.
-        title: What it is, for the first line.
+        title: Title for the first line.
     """
     constants = [f"{name} = {value!r}" for name, value in law.constants.items()]
-    expressions = [f"{name} = {_for_sympy(expression)}" for name, expression in named(law).items()]
+    expressions = [f"{name} = {for_sympy(expression)}" for name, expression in named(law).items()]
     return "\n".join([f"# {title}", f"# {line(law)}", *constants, *expressions]) + "\n"
 
 
 def named(law: Law) -> dict[str, sympy.Expr]:
-    """Return the expressions of a law by the names that its files and its page give them."""
+    """Return the expressions of a law by their names in its files and on its page."""
     parts = {"message": law.messages, "acceleration": law.nodes, "velocity": law.velocities}
     found = {f"{name}_{k + 1}": e for name, expressions in parts.items() for k, e in enumerate(expressions)}
     return found | dict(zip(("energy_pair", "energy_body"), law.energies, strict=False))
 
 
-class _Exact(sympy.printing.str.StrPrinter):
-    """SymPy's own text, with all digits."""
-
-    def _print_Float(self, number: Any) -> str:
-        return repr(float(number))
-
-
-def _for_sympy(expression: sympy.Expr) -> str:
-    return str(_Exact().doprint(expression))
+def _in_latex(expression: sympy.Expr) -> str:
+    return in_latex(expression, _LATEX)
 
 
 def _equations(law: Law, show: Any, total: str) -> list[tuple[str, str]]:
@@ -111,7 +94,7 @@ def _equations(law: Law, show: Any, total: str) -> list[tuple[str, str]]:
 
 
 def radial_part(law: Law) -> sympy.Expr | None:
-    """Return f, its constants filled in, where a pair's acceleration is f·Δ for all axes; None where it is not."""
+    """Return f with constants filled in, if a pair's acceleration is f·Δ along all axes; else None."""
     if not law.added or len(law.messages) != law.dim:
         return None
     deltas = [formula.symbol(f"d{axis}") for axis in AXES[: law.dim]]
@@ -122,7 +105,7 @@ def radial_part(law: Law) -> sympy.Expr | None:
 
 
 def _without_factor(expression: sympy.Expr, factor: sympy.Symbol) -> sympy.Expr:
-    """Return an expression divided by a factor, in each of its cases."""
+    """Return an expression divided by a factor, in each of its branches."""
     if isinstance(expression, sympy.Piecewise):
         return sympy.Piecewise(*((_without_factor(value, factor), where) for value, where in expression.args))
     return sympy.Add(
@@ -137,21 +120,3 @@ def _times(vector: sympy.Symbol, factor: sympy.Expr) -> sympy.Expr:
 def _bracketed(expression: sympy.Expr, show: Any) -> str:
     shown = show(expression)
     return f"({shown})" if isinstance(expression, sympy.Add) else shown
-
-
-def plain(expression: sympy.Expr) -> str:
-    """Return an expression as text, with four digits of its constants."""
-    return str(_Rounded({"full_prec": False}).doprint(expression))
-
-
-def in_latex(expression: sympy.Expr, special: Mapping[str, str] = _LATEX) -> str:
-    """Return an expression in LaTeX, with four digits of its constants.
-
-    Args:
-        expression: Any expression.
-        special: How names are written that LaTeX would not write so by itself.
-    """
-    names = {formula.symbol(name): text for name, text in special.items()}
-    names[formula.symbol(_VECTOR)] = r"\boldsymbol{\Delta}"
-    short = {number: sympy.Float(rounded(float(number)), 4) for number in expression.atoms(sympy.Float)}
-    return str(sympy.latex(expression.xreplace(short), symbol_names=names))

@@ -1,8 +1,8 @@
-"""Thresholds of a law: where ``r > 2`` begins is fitted to accelerations too, though no error has a gradient in it.
+"""Fit the thresholds of a law, such as 2 in ``r > 2``, to accelerations, although no error has a gradient in them.
 
-Between two distances that occur in the data a threshold changes nothing. So all of them are tried at once: the edges
-of a body are put below the threshold's other side one by one, and what that does to its error is added up over all
-bodies in the order of distances. Other constants are fitted again in between.
+Between two distances that occur in the data a threshold changes nothing. So all of them are compared at once: the edges
+of a body cross the threshold one by one, and the changes of its error are summed over all bodies in the order of
+distances. The other constants are fitted again in between.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sympy
 from jaxtyping import Float
 from sympy.core.relational import Relational
 
+from distillery.laws import tuning
 from distillery.laws.compose import by_hamilton
 from distillery.laws.law import Law
 from distillery.laws.problem import Data
@@ -24,22 +25,20 @@ from distillery.physics import formula
 from distillery.util.budget import OutOfBudget
 
 _ABOVE, _BELOW = (sympy.StrictGreaterThan, sympy.GreaterThan), (sympy.StrictLessThan, sympy.LessThan)
-# So often thresholds and the other constants are fitted in turn at most.
-_TURNS = 4
 
 
 def with_thresholds(fit: Fit, data: Data, settings: ReplacementSettings, draws: np.random.Generator) -> Fit:
-    """Return a fit with its law's thresholds fitted too, where the loss falls by that.
+    """Return a fit with its law's thresholds fitted too, if that lowers the loss.
 
     Args:
         fit: The fitted law.
-        data: What it was fitted to.
+        data: Snapshots that it was fitted to.
         settings: Loss.
         draws: Source of starts.
     """
     once = settings.model_copy(update={"starts": 1})
-    for _ in range(_TURNS):
-        law = moved(fit.law, data)
+    for _ in range(tuning.THRESHOLD_ROUNDS):
+        law = with_optimal_thresholds(fit.law, data)
         if law == fit.law:
             break
         try:
@@ -52,13 +51,13 @@ def with_thresholds(fit: Fit, data: Data, settings: ReplacementSettings, draws: 
     return fit
 
 
-def moved(law: Law, data: Data) -> Law:
-    """Return a law with each of its thresholds where the sum of absolute errors is least, other constants as they are.
+def with_optimal_thresholds(law: Law, data: Data) -> Law:
+    """Return a law with each threshold at the minimum of the summed absolute errors; other constants stay.
 
     Args:
-        law: A law whose nodes add up what arrives, or a Hamiltonian one; of another one nothing changes, nor of
-            conditions in several features.
-        data: The graphs.
+        law: A law whose nodes add up messages, or a Hamiltonian one. Other laws, and conditions in several features,
+            stay as they are.
+        data: The snapshots.
     """
     if not law.added:
         return law
@@ -85,7 +84,7 @@ def _best(law: Law, data: Data, condition: Any) -> float:
     above, below = sides if isinstance(condition, _ABOVE) else sides[::-1]
     own = {f"s{k + 1}": graphs.summed(side, graphs.receivers) for k, side in enumerate(below)}
     values = [formula.evaluate(node, {**nodes, **own}) for node in law.filled(law.nodes)]
-    # Of a Hamiltonian law velocities would follow; edges of pairs do not move them.
+    # Velocities of a Hamiltonian law follow too, but edges of pairs do not change them.
     start = np.stack([np.broadcast_to(v, graphs.mass.shape) for v in values]) - data.targets(law)[: len(values)]
     step = np.stack(above) - np.stack(below)
     feature, current = edges[condition.args[0].name], float(condition.args[1])
@@ -104,13 +103,13 @@ def _best(law: Law, data: Data, condition: Any) -> float:
 
 
 def _least(places: Float[np.ndarray, " edge"], changes: Float[np.ndarray, " edge"], current: float) -> float:
-    """Return the threshold below which least error is left: the simplest number between two places."""
+    """Return the threshold of least error: the simplest number between two places."""
     order = np.argsort(-places)
     places = places[order]
     total = np.concatenate([[0.0], np.cumsum(changes[order])])
     if not np.all(np.isfinite(total)):
         return current
-    # A threshold lies between two different places, not beyond all of them: there would be one case then.
+    # A threshold lies between two different places; beyond all of them only one branch would be left.
     inside = np.flatnonzero(places[:-1] > places[1:]) + 1
     if not len(inside):
         return current
@@ -120,7 +119,7 @@ def _least(places: Float[np.ndarray, " edge"], changes: Float[np.ndarray, " edge
 
 
 def simplest_between(low: float, high: float) -> float:
-    """Return the number of fewest decimals between two, what is nearest to their middle among these."""
+    """Return the number of fewest decimals between two numbers, the nearest to their middle of these."""
     middle = (low + high) / 2
     return next((n for n in (round(middle, k) for k in range(16)) if low < n < high), middle)
 

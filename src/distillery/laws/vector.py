@@ -1,21 +1,21 @@
-"""Laws without a favourite axis: terms that are a factor times the displacement, the velocity or the place.
+"""Vector laws: one functional form shared by all axes, as terms that multiply displacement, velocity or position.
 
-A force that looks alike from all sides is, of pairs, Σ g(r, m1, m2, q1, q2)·Δ, and of bodies h(m, q)·v or h(m, q)·x
-(as far as it is linear in these). Only what of a distilled expression has this form can be the law of all axes; a term
-across the axis, or an offset, is what the network or the alignment of its messages left over.
+An isotropic force is, for pairs, Σ g(r, m1, m2, q1, q2)·Δ, and for bodies h(m, q)·v or h(m, q)·x (as far as it is
+linear in these). Only such parts of a distilled expression can belong to a vector law; a term across the axis, or an
+offset, is an error of the network or of the alignment of its messages.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import sympy
 from sympy.core.relational import Relational
 
+from distillery.laws import tuning
 from distillery.laws.compose import RECEIVER, unit_charged
 from distillery.laws.law import Law, sums
 from distillery.laws.sharing import as_vector
@@ -24,23 +24,23 @@ from distillery.networks.functions import AXES
 from distillery.physics import formula
 from distillery.symbolic.complexity import complexity
 from distillery.symbolic.forms import collected, multiplied_out, normal
+from distillery.symbolic.hill_climbing import power_products
 
 _PAIR = {formula.symbol(name) for name in ("r", "m1", "m2", "q1", "q2")}
 _BODY = {formula.symbol(name) for name in ("m", "q")}
 _TO_PAIR = {own: name for name, own in RECEIVER.items()}
-_MOST_TERMS = 12
-# What is not finite without the other axes, or has cases within cases.
+# Parts that are singular without the other axes, or nested piecewise parts.
 _NO_TERM = (sympy.nan, sympy.zoo, sympy.oo, sympy.I, sympy.Piecewise)
 
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """A term of a vector law, without the constant before it.
+    """A term of a vector law, without its coefficient.
 
     Attributes:
-        factor: What stands before the vector: of pairs in r, m1, m2, q1, q2, of bodies in m, q.
-        along: The vector: ``d`` displacement (the term is of pairs), ``v`` velocity, empty for the place.
-        condition: Where the term acts, of pairs only; None for everywhere.
+        factor: Factor of the vector: for pairs in r, m1, m2, q1, q2, for bodies in m, q.
+        along: The vector: ``d`` displacement (a term of pairs), ``v`` velocity, empty for the position.
+        condition: Condition under which the term acts, for pairs only; None for everywhere.
         otherwise: Whether it acts where the condition does not hold.
     """
 
@@ -65,8 +65,8 @@ class Term:
 Terms = frozenset[Term]
 
 
-def of_messages(message: sympy.Expr, axis: int, dim: int, unit_charges: bool) -> Terms:
-    """Return the terms of a message along its own axis; none where it has parts that are no such terms.
+def message_terms(message: sympy.Expr, axis: int, dim: int, unit_charges: bool) -> Terms:
+    """Return the terms of a message along its own axis; parts of another form are omitted.
 
     Args:
         message: Expression of the component of an axis.
@@ -86,10 +86,10 @@ def of_messages(message: sympy.Expr, axis: int, dim: int, unit_charges: bool) ->
     return frozenset(found)
 
 
-def of_node(node: sympy.Expr, axis: int, unit_charges: bool) -> tuple[frozenset[sympy.Expr], Terms]:
-    """Return what a node makes of what arrives along its axis, and its terms along its own velocity and place.
+def node_terms(node: sympy.Expr, axis: int, unit_charges: bool) -> tuple[frozenset[sympy.Expr], Terms]:
+    """Return the factors of a node for the sums along its axis, and its terms along its own velocity and position.
 
-    Of nodes that are not linear it is the part that is, for small sums and velocities.
+    For a nonlinear node it is the linear part, at small sums and velocities.
 
     Args:
         node: Expression of the acceleration along an axis.
@@ -97,7 +97,7 @@ def of_node(node: sympy.Expr, axis: int, unit_charges: bool) -> tuple[frozenset[
         unit_charges: Whether all charges are 1 or -1.
 
     Returns:
-        Factors of what arrives, in m1 and q1, and the node's own terms.
+        Factors of sums, in m1 and q1, and the node's own terms.
     """
     name = AXES[axis]
     vectors = {"s": formula.symbol(f"s{axis + 1}"), "v": formula.symbol(f"v{name}"), "": formula.symbol(name)}
@@ -119,7 +119,7 @@ def of_node(node: sympy.Expr, axis: int, unit_charges: bool) -> tuple[frozenset[
     return frozenset(factors), frozenset(own)
 
 
-def put_together(messages: Terms, factors: Iterable[sympy.Expr], own: Terms, unit_charges: bool) -> Terms:
+def combined_terms(messages: Terms, factors: Iterable[sympy.Expr], own: Terms, unit_charges: bool) -> Terms:
     """Return the terms of the law that a message and a node are together."""
     return frozenset(term.times(factor, unit_charges) for term in messages for factor in factors) | own
 
@@ -143,11 +143,11 @@ def without_numbers(terms: Terms, unit_charges: bool) -> Terms:
 
 
 def vector_law(terms: Terms, values: Sequence[float], dim: int) -> Law | None:
-    """Return the law of some terms, with one constant before each for all axes; None where they have no such law.
+    """Return the law of some terms, with one coefficient of each for all axes; None if they have no such law.
 
     Args:
         terms: The terms.
-        values: The constants before them, in the order of ``ordered``.
+        values: Their coefficients, in the order of ``ordered``.
         dim: Dimensions of space.
     """
     messages, nodes = [], []
@@ -159,31 +159,31 @@ def vector_law(terms: Terms, values: Sequence[float], dim: int) -> Law | None:
 
 
 def ordered(terms: Terms) -> list[Term]:
-    """Return terms in an order that does not change from run to run."""
+    """Return terms in an order that is the same in every run."""
     return sorted(terms, key=text_of)
 
 
 @functools.lru_cache(maxsize=4096)
 def text_of(term: Term) -> tuple[str, str, str, bool]:
-    """Return a term as text: what terms are ordered by."""
+    """Return a term as text, by which terms are ordered."""
     return term.along, str(term.factor), str(term.condition), term.otherwise
 
 
 def cost_of(messages: sympy.Expr, own: sympy.Expr) -> int:
-    """Return the complexity of a law along one axis: that of a pair's acceleration and of what the body adds."""
+    """Return the complexity of a law along one axis: that of a pair's acceleration and of a body's own terms."""
     parts = [complexity(collected(part)) for part in (messages, own) if part != 0]
     return max(sum(parts) + len(parts) - 1, 1)
 
 
 @functools.lru_cache(maxsize=4096)
 def cost_of_terms(terms: Terms) -> int:
-    """Return the complexity of the law of some terms, whatever its constants are."""
-    # Numbers that are no products of each other, so that none is merged.
+    """Return the complexity of the law of some terms, for any coefficients."""
+    # Numbers that are not products of each other, so that none is merged.
     return cost_of(*_expressions(terms, [1.37 + 0.211 * k for k in range(len(terms))], AXES[0]))
 
 
 def _expressions(terms: Terms, values: Sequence[float], axis: str) -> tuple[sympy.Expr, sympy.Expr]:
-    """Return the acceleration that a pair gives along an axis, and what the body itself adds."""
+    """Return a pair's acceleration along an axis, and a body's own terms."""
     pairs: Any = sympy.Integer(0)
     own: Any = sympy.Integer(0)
     cases: dict[Any, list[Any]] = {}
@@ -200,7 +200,7 @@ def _expressions(terms: Terms, values: Sequence[float], axis: str) -> tuple[symp
 
 
 def _cases(expression: sympy.Expr) -> Iterator[tuple[sympy.Expr, Relational | None, bool]]:
-    """Yield the terms of an expression, each with where it acts; what has more than two cases is left out."""
+    """Yield the terms of an expression, each with its condition; omit parts with more than two branches."""
     for term in _terms(expression):
         factors = sympy.Mul.make_args(term)
         case = next((factor for factor in factors if isinstance(factor, sympy.Piecewise)), None)
@@ -216,23 +216,23 @@ def _cases(expression: sympy.Expr) -> Iterator[tuple[sympy.Expr, Relational | No
 
 
 def _terms(expression: sympy.Expr) -> list[sympy.Expr]:
-    """Return the terms of an expression multiplied out; none where they would be many."""
-    found = multiplied_out(expression, _MOST_TERMS)
+    """Return the terms of an expression multiplied out; none if there would be many."""
+    found = multiplied_out(expression, tuning.MOST_VECTOR_TERMS)
     return [] if found is None else terms_of(found)
 
 
 def _unit(expression: sympy.Expr, unit_charges: bool) -> tuple[Any, sympy.Expr]:
-    """Split off the constant before a term."""
+    """Split off the coefficient of a term."""
     found: tuple[Any, sympy.Expr] = normal(unit_charged(expression, unit_charges)).as_coeff_Mul()
     return found
 
 
 def products(names: Sequence[str], most: int, unit_charges: bool) -> list[sympy.Expr]:
-    """Return the products of powers ±1 of up to so many of these symbols.
+    """Return the products of powers ±1 of these symbols.
 
     Args:
         names: The symbols.
-        most: How many of them at most.
+        most: Symbols in a product at most.
         unit_charges: Whether the inverse of a charge is the charge.
     """
 
@@ -240,8 +240,6 @@ def products(names: Sequence[str], most: int, unit_charges: bool) -> list[sympy.
         return (1,) if unit_charges and name[0] == "q" else (1, -1)
 
     return [
-        sympy.Mul(*(formula.symbol(name) ** power for name, power in zip(chosen, powers, strict=True)))
-        for count in range(1, most + 1)
-        for chosen in itertools.combinations(names, count)
-        for powers in itertools.product(*map(signs, chosen))
+        sympy.Mul(*(formula.symbol(name) ** exponent for name, exponent in product))
+        for product in power_products(names, most, signs)
     ]

@@ -1,12 +1,13 @@
-"""Formulas as data: a safe reader of text, and an evaluator that runs no generated code.
+"""Formulas as data: a safe parser, one evaluator for NumPy and PyTorch, and one printer.
 
-Text from a configuration, a command line or a store is parsed by Python's ``ast`` and rebuilt node by
-node through a whitelist; nothing of it is ever executed (``sympy.sympify`` would).
+Python's ``ast`` parses text from a configuration, a command line or a store, and a whitelist rebuilds it node by node;
+no text is ever executed (``sympy.sympify`` would). The evaluator generates no code.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import sympy
 
 from distillery.errors import DistilleryError
+from distillery.physics.printing import Printer
 
 FUNCTIONS: dict[str, Callable[..., sympy.Expr]] = {
     "exp": sympy.exp,
@@ -28,7 +30,7 @@ FUNCTIONS: dict[str, Callable[..., sympy.Expr]] = {
     "Max": sympy.Max,
 }
 MAX_LENGTH = 10_000
-# Numbers are float64 in the end: exact integers beyond these sizes only cost time, without bound in a power.
+# Numbers become float64: larger exact integers only cost time, without bound in a power.
 _LARGEST_EXACT, _LARGEST_LOG = 10**15, 300 * math.log(10)
 _NOT_FINITE = "is not a finite real expression; look for a division by zero or an overflow"
 
@@ -57,17 +59,17 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 def symbol(name: str) -> sympy.Symbol:
-    """Return the real symbol of that name; all formulas of the package use these."""
+    """Return the real symbol of a name; all formulas of the package use these."""
     return sympy.Symbol(name, real=True)
 
 
 def parse(text: str, symbols: Collection[str]) -> sympy.Expr:
-    """Read a formula.
+    """Parse a formula.
 
     Args:
-        text: Arithmetic with ``+ - * / ** ^``, numbers, the functions of ``FUNCTIONS``, the given
-            symbols, and ``A if r > 2 else B`` for piecewise formulas.
-        symbols: The names that may occur.
+        text: Arithmetic with ``+ - * / ** ^``, numbers, the functions of ``FUNCTIONS``, the given symbols, and ``A if r
+            > 2 else B`` for piecewise formulas.
+        symbols: Names that may occur.
 
     Returns:
         The expression in real symbols (see ``symbol``).
@@ -86,7 +88,7 @@ def parse(text: str, symbols: Collection[str]) -> sympy.Expr:
     except (RecursionError, MemoryError):
         raise DistilleryError(f"formula {text[:60]!r}…: does not parse; it is too deeply nested") from None
     except (TypeError, ValueError, ArithmeticError):
-        # SymPy's answers to comparing what is not real or not a number.
+        # SymPy raises these for comparisons of values that are not real numbers.
         raise DistilleryError(f"formula {text!r}: {_NOT_FINITE}") from None
     return result
 
@@ -106,7 +108,7 @@ def _build(node: ast.AST, symbols: frozenset[str]) -> Any:
 
 
 def _is_finite(number: sympy.Expr) -> bool:
-    """Return whether a number is real and finite in float64; SymPy would first look for an exact answer."""
+    """Return whether a number is real and finite in float64; SymPy would first look for an exact value."""
     try:
         return math.isfinite(float(evaluate(number, {})))
     except (DistilleryError, ArithmeticError, TypeError):
@@ -114,7 +116,7 @@ def _is_finite(number: sympy.Expr) -> bool:
 
 
 def _rounded(expression: sympy.Expr) -> sympy.Expr:
-    """Return an expression whose numbers are finite, and exact only where they are small."""
+    """Return an expression whose numbers are finite, and exact only if they are small."""
     if expression.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I):
         raise DistilleryError(_NOT_FINITE)
     large = {}
@@ -165,7 +167,7 @@ def _node(node: ast.AST, symbols: frozenset[str]) -> Any:
 
 
 def _terms(node: ast.AST, symbols: frozenset[str]) -> list[Any]:
-    """Return the terms of a sum as it was written; added one by one they would take the square of their number."""
+    """Return the terms of a sum in their written order; adding them one by one takes quadratic time."""
     found: list[Any] = []
     while isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
         term = _build(node.right, symbols)
@@ -176,68 +178,75 @@ def _terms(node: ast.AST, symbols: frozenset[str]) -> list[Any]:
 
 def to_text(expression: sympy.Expr) -> str:
     """Return text that ``parse`` reads back as the same expression."""
-    return Printer({"full_prec": False}).doprint(expression)
+    return str(Printer({"full_prec": False}).doprint(expression))
 
 
-class Printer(sympy.printing.str.StrPrinter):
-    """Writes expressions so that ``parse`` reads them back."""
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """Array library in which expressions are evaluated.
 
-    def _print_Piecewise(self, expression: Any) -> str:
-        *cases, (last, _) = expression.args
-        text = self._print(last)
-        for value, condition in reversed(cases):
-            text = f"(({self._print(value)}) if {self._print(condition)} else ({text}))"
-        return text
+    Attributes:
+        array: Converts a value to a float64 array.
+        where: Selects between two arrays by a third one.
+        power: Raises an array to a power.
+        functions: Function of the evaluated arguments for each class of SymPy's expressions.
+    """
 
-    def _print_Float(self, number: Any) -> str:
-        return repr(float(number))
+    array: Callable[[Any], Any]
+    where: Callable[[Any, Any, Any], Any]
+    power: Callable[[Any, Any], Any]
+    functions: Mapping[type, Callable[[list[Any]], Any]]
 
 
 def evaluate(expression: sympy.Expr, values: Mapping[str, Any]) -> Any:
-    """Evaluate an expression on arrays by walking its tree; what occurs more than once in it is evaluated once.
+    """Evaluate an expression on arrays by walking its tree; common subexpressions are evaluated once.
 
     Args:
-        expression: An expression as ``parse`` gives it, or derivatives of one.
-        values: For each symbol's name a number or an array; all arrays of one broadcastable shape.
+        expression: An expression as ``parse`` returns it, or derivatives of one.
+        values: A number or an array for each symbol's name; all arrays broadcast to one shape.
 
     Returns:
-        A float64 array of the broadcast shape (0-dimensional if nothing in it varies). Where the
-        expression is singular the result is inf or NaN, without a warning.
+        A float64 array of the broadcast shape (0-dimensional for constants). Singular values are inf or NaN, without a
+            warning.
 
     Raises:
-        DistilleryError: A symbol has no value, or a function is not known here.
+        DistilleryError: A symbol has no value, or a function is unknown.
     """
     return next(evaluated([expression], values))
 
 
-def evaluated(expressions: Sequence[sympy.Expr], values: Mapping[str, Any]) -> Iterator[Any]:
-    """Evaluate several expressions in their order; what they have in common is evaluated once.
+def evaluated(
+    expressions: Sequence[sympy.Expr], values: Mapping[str, Any], backend: Backend | None = None
+) -> Iterator[Any]:
+    """Evaluate several expressions in their order; common subexpressions are evaluated once.
 
-    Derivatives of a nested quotient repeat its parts so often that their trees are many times as large as the set of
+    Derivatives of a nested quotient repeat its parts so often that their trees are many times larger than the set of
     their different parts. An array is released after its last use.
 
     Args:
         expressions: As for ``evaluate``.
         values: As for ``evaluate``.
+        backend: Array library; None for NumPy.
 
     Yields:
         The value of each expression, as from ``evaluate``.
 
     Raises:
-        DistilleryError: A symbol has no value, or a function is not known here.
+        DistilleryError: A symbol has no value, or a function is unknown.
     """
-    walk = _Walk(expressions, values)
+    backend = backend or _NUMPY
+    walk = _Walk(expressions, values, backend)
     for expression in expressions:
         with np.errstate(all="ignore"):
-            found = np.asarray(walk.of(expression), dtype=np.float64)
+            found = backend.array(walk.of(expression))
         yield found
 
 
 class _Walk:
-    """Evaluates nodes of expressions and keeps the values that are used again."""
+    """Evaluates nodes of expressions and keeps values that are used again."""
 
-    def __init__(self, expressions: Sequence[sympy.Expr], values: Mapping[str, Any]) -> None:
-        self._values = values
+    def __init__(self, expressions: Sequence[sympy.Expr], values: Mapping[str, Any], backend: Backend) -> None:
+        self._values, self._backend = values, backend
         self._kept: dict[Any, Any] = {}
         self._uses: dict[Any, int] = {}
         stack: list[Any] = list(expressions)
@@ -265,7 +274,7 @@ class _Walk:
         if node.is_Symbol:
             if node.name not in self._values:
                 raise DistilleryError(f"formula: the symbol {node.name!r} has no value here")
-            return np.asarray(self._values[node.name], dtype=np.float64)
+            return self._backend.array(self._values[node.name])
         if node.is_Number or node.is_NumberSymbol:
             return float(node)
         if node in (sympy.true, sympy.false):
@@ -280,16 +289,16 @@ class _Walk:
                 for _ in range(int(node.exp)):
                     result = result * base
                 return result
-            return np.power(self.of(node.base), self.of(node.exp))
+            return self._backend.power(self.of(node.base), self.of(node.exp))
         if isinstance(node, sympy.Piecewise):
             piecewise: Any = np.nan
             for value, condition in reversed(node.args):
                 if condition == sympy.true:
                     piecewise = self.of(value)
                 elif condition != sympy.false:
-                    piecewise = np.where(self.of(condition), self.of(value), piecewise)
+                    piecewise = self._backend.where(self.of(condition), self.of(value), piecewise)
             return piecewise
-        function = _NUMERIC.get(type(node))
+        function = self._backend.functions.get(type(node))
         if function is None:
             raise _unknown(node)
         return function([self.of(argument) for argument in node.args])
@@ -300,7 +309,7 @@ def _unknown(node: Any) -> DistilleryError:
 
 
 def folded(function: Callable[[Any, Any], Any]) -> Callable[[list[Any]], Any]:
-    """Return a function of any number of arguments, made of one of two."""
+    """Return a function of any number of arguments from a function of two."""
 
     def apply(arguments: list[Any]) -> Any:
         result = arguments[0]
@@ -311,24 +320,29 @@ def folded(function: Callable[[Any, Any], Any]) -> Callable[[list[Any]], Any]:
     return apply
 
 
-_NUMERIC: dict[type, Callable[[list[Any]], Any]] = {
-    sympy.Add: folded(np.add),
-    sympy.Mul: folded(np.multiply),
-    sympy.exp: lambda a: np.exp(a[0]),
-    sympy.log: lambda a: np.log(a[0]),
-    sympy.Abs: lambda a: np.abs(a[0]),
-    sympy.sign: lambda a: np.sign(a[0]),
-    sympy.Min: folded(np.minimum),
-    sympy.Max: folded(np.maximum),
-    # Derivatives of a sign: nothing, but for a point that no data hit.
-    sympy.DiracDelta: lambda a: np.zeros_like(a[0]),
-    sympy.Heaviside: lambda a: np.heaviside(a[0], 0.5),
-    sympy.StrictGreaterThan: lambda a: np.greater(a[0], a[1]),
-    sympy.GreaterThan: lambda a: np.greater_equal(a[0], a[1]),
-    sympy.StrictLessThan: lambda a: np.less(a[0], a[1]),
-    sympy.LessThan: lambda a: np.less_equal(a[0], a[1]),
-    sympy.And: folded(np.logical_and),
-    sympy.Or: folded(np.logical_or),
-    sympy.Not: lambda a: np.logical_not(a[0]),
-    sympy.ITE: lambda a: np.where(a[0], a[1], a[2]),
-}
+_NUMPY = Backend(
+    lambda value: np.asarray(value, dtype=np.float64),
+    np.where,
+    np.power,
+    {
+        sympy.Add: folded(np.add),
+        sympy.Mul: folded(np.multiply),
+        sympy.exp: lambda a: np.exp(a[0]),
+        sympy.log: lambda a: np.log(a[0]),
+        sympy.Abs: lambda a: np.abs(a[0]),
+        sympy.sign: lambda a: np.sign(a[0]),
+        sympy.Min: folded(np.minimum),
+        sympy.Max: folded(np.maximum),
+        # Derivatives of a sign: zero, except at a point that no data reach.
+        sympy.DiracDelta: lambda a: np.zeros_like(a[0]),
+        sympy.Heaviside: lambda a: np.heaviside(a[0], 0.5),
+        sympy.StrictGreaterThan: lambda a: np.greater(a[0], a[1]),
+        sympy.GreaterThan: lambda a: np.greater_equal(a[0], a[1]),
+        sympy.StrictLessThan: lambda a: np.less(a[0], a[1]),
+        sympy.LessThan: lambda a: np.less_equal(a[0], a[1]),
+        sympy.And: folded(np.logical_and),
+        sympy.Or: folded(np.logical_or),
+        sympy.Not: lambda a: np.logical_not(a[0]),
+        sympy.ITE: lambda a: np.where(a[0], a[1], a[2]),
+    },
+)

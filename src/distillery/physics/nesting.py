@@ -1,7 +1,7 @@
-"""Refuse formulas of systems that would take SymPy without bound, before SymPy reads them.
+"""Refuse formulas of systems on which SymPy would spend unbounded time, before SymPy reads them.
 
-The time that SymPy takes over conditions grows exponentially with their nesting, and over quotients and roots within
-each other with a high power of it. The limits keep the longest of these formulas below about a second.
+The time that SymPy takes for conditions grows exponentially with their nesting, and for nested quotients and roots with
+a high power of it. The limits keep the slowest of these formulas below about a second.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import ast
 
 from distillery.errors import DistilleryError
 
-# Levels that a function takes where it stands within another one; a condition counts for what it compares.
+# Levels that a nested function takes; a condition counts with the level of its comparison.
 LEVELS = {"abs": 1, "Abs": 1, "min": 2, "max": 2, "Min": 2, "Max": 2}
 CONDITION_LEVELS, MOST_LEVELS = 3, 8
 MOST_DEEP = 40
 
 
 def require_shallow(text: str) -> None:
-    """Refuse a formula whose parts stand too deeply within each other; what does not parse is left to the parser.
+    """Refuse a formula whose parts are nested too deeply; text that does not parse is left to the parser.
 
     Args:
-        text: The formula, as ``formula.parse`` takes it.
+        text: The formula, as for ``formula.parse``.
 
     Raises:
-        DistilleryError: The limit and what exceeds it.
+        DistilleryError: The formula exceeds a limit, which the message names.
     """
     try:
         tree = ast.parse(text.strip().replace("^", "**"), mode="eval").body
@@ -54,7 +54,7 @@ def _kinks(node: ast.AST) -> int:
 
 
 def _depth(node: ast.AST, within: str = "") -> int:
-    """Return how many operations stand within each other; those of one sum or product count once."""
+    """Return the nesting depth of operations; those of one sum or product count once."""
     kind = _kind(node)
     below = max((_depth(child, kind) for child in ast.iter_child_nodes(node)), default=0)
     return below + (bool(kind) and kind != within)

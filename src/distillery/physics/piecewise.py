@@ -1,7 +1,7 @@
-"""Piecewise formulas in one form: ``abs``, ``min`` and ``max`` are written as cases too.
+"""Convert formulas to one piecewise form, including ``abs``, ``min`` and ``max``.
 
-Derivatives of cases are cases of derivatives, so that a force is exact on either side of where its potential has a
-kink or a jump, and what happens there is left to whoever integrates it.
+Derivatives of piecewise formulas are piecewise derivatives, so a force is exact on either side of a kink or a jump of
+its potential; the integrator handles the kink or jump itself.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import sympy
 from distillery.errors import DistilleryError
 from distillery.physics import formula
 
-# Places of a line between which a condition is looked for that changes; halvings until they stand next to each other.
+# Places along a line between which a change of a condition is located; bisections down to neighbouring floats.
 _PLACES, _HALVINGS = 401, 60
-# What a formula of size 1 changes by between two such neighbours is rounding below this.
+# A change below this, relative to the size of the formula, is rounding.
 _JUMP = 1e-6
 _KINKED = (sympy.Abs, sympy.Min, sympy.Max)
 _GREATER, _LESS = (sympy.StrictGreaterThan, sympy.GreaterThan), (sympy.StrictLessThan, sympy.LessThan)
 
 
-def in_cases(expression: Any) -> Any:
-    """Return the same formula with the values of ``abs``, ``min`` and ``max`` as cases.
+def as_piecewise(expression: Any) -> Any:
+    """Return the same formula with the values of ``abs``, ``min`` and ``max`` as piecewise expressions.
 
     Conditions keep ``abs``, ``min`` and ``max``, and no argument is written twice as a value, so that the result is
     about as long as the formula; see ``surface`` for the level of such a condition. A formula without these functions
-    comes back as it is.
+    is returned unchanged.
     """
     if isinstance(expression, sympy.Piecewise):
-        return sympy.Piecewise(*((in_cases(value), condition) for value, condition in expression.args))
+        return sympy.Piecewise(*((as_piecewise(value), condition) for value, condition in expression.args))
     if not expression.has(*_KINKED):
         return expression
-    arguments = [in_cases(argument) for argument in expression.args]
+    arguments = [as_piecewise(argument) for argument in expression.args]
     if isinstance(expression, sympy.Abs):
         (inner,), (argument,) = arguments, expression.args
         if inner.has(sympy.Piecewise):
@@ -54,24 +54,24 @@ def in_cases(expression: Any) -> Any:
     return expression.func(*arguments)
 
 
-def cases_of(expression: sympy.Basic) -> tuple[sympy.Expr, ...]:
-    """Return the outermost cases of a formula, in an order that does not depend on the process."""
+def outermost(expression: sympy.Basic) -> tuple[sympy.Expr, ...]:
+    """Return the outermost piecewise parts of a formula, in an order that is the same in every process."""
     if isinstance(expression, sympy.Piecewise):
         return (expression,)
-    found = dict.fromkeys(case for argument in expression.args for case in cases_of(argument))
+    found = dict.fromkeys(case for argument in expression.args for case in outermost(argument))
     return tuple(sorted(found, key=sympy.default_sort_key))
 
 
 def surface(condition: Any) -> tuple[sympy.Expr, bool]:
-    """Return a level and whether the condition holds where it is positive (or where it is negative).
+    """Return a level and whether the condition holds for positive (or for negative) values of it.
 
-    Conditions with the same surface have the same level, however they are written.
+    Equivalent conditions have the same level in any notation.
 
     Args:
         condition: A comparison.
 
     Raises:
-        DistilleryError: It is something else.
+        DistilleryError: The condition is not a comparison.
     """
     if not isinstance(condition, (*_GREATER, *_LESS)):
         raise DistilleryError(f"condition {condition} is not a comparison with < or >; write 'A if r > 2 else B'")
@@ -80,16 +80,16 @@ def surface(condition: Any) -> tuple[sympy.Expr, bool]:
 
 
 def decide(condition: Any, yes: Any, no: Any, compare: Callable[[Any, Any, Any], Any]) -> Any:
-    """Return one of two cases by a condition, which SymPy may have put together from several comparisons.
+    """Return one of two branches by a condition, which SymPy may have combined from several comparisons.
 
     Args:
-        condition: Comparisons, alone or joined.
-        yes: The case where it holds.
-        no: The case where it does not.
+        condition: Comparisons, alone or combined.
+        yes: The branch where it holds.
+        no: The branch where it does not.
         compare: Chooses by one comparison.
 
     Raises:
-        DistilleryError: It is something else.
+        DistilleryError: The condition contains anything but comparisons.
     """
     parts = condition.args
     match condition:
@@ -112,7 +112,7 @@ def require_comparisons(expression: sympy.Expr) -> None:
     """Refuse a formula with conditions other than comparisons.
 
     Raises:
-        DistilleryError: It has one.
+        DistilleryError: The formula has one.
     """
     for case in expression.atoms(sympy.Piecewise):
         for _, condition in case.args:
@@ -120,13 +120,13 @@ def require_comparisons(expression: sympy.Expr) -> None:
 
 
 def jumps(expression: sympy.Expr, starts: Mapping[str, Any], ends: Mapping[str, Any]) -> bool:
-    """Tell whether a formula has two values where it changes from one case to another, somewhere along some lines.
+    """Return whether a formula jumps where it changes between branches, somewhere along some lines.
 
-    Where a condition changes is found by bisection to rounding; a formula without a jump changes there by rounding too.
+    Bisection locates the change of a condition to rounding; a formula without a jump changes there by rounding only.
 
     Args:
         expression: The formula.
-        starts: For every symbol its values at one end of each line, or one number for all of them.
+        starts: Values of every symbol at one end of each line, or one number for all lines.
         ends: The same at the other ends.
     """
     levels = levels_of(expression)
@@ -155,7 +155,7 @@ def jumps(expression: sympy.Expr, starts: Mapping[str, Any], ends: Mapping[str, 
 
 
 def levels_of(expression: sympy.Expr) -> list[sympy.Expr]:
-    """Return what changes its sign where a formula changes from one case to another, in the same order always."""
+    """Return the levels whose signs select the branches of a formula, in a fixed order."""
     found = expression.atoms(*_GREATER, *_LESS)
     return [condition.lhs - condition.rhs for condition in sorted(found, key=sympy.default_sort_key)]
 

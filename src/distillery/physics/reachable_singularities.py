@@ -1,7 +1,7 @@
-"""What a system's formulas leave to chance: places where they are not finite, and which bodies may come to.
+"""Warn of singularities in a system's formulas that bodies may reach.
 
-Simulations that come to one are given up and drawn again, which costs time, and results where it happens often. Where
-the force of pairs must be finite, ``systems`` refuses such formulas at once.
+Simulations that reach one are dropped and drawn again, which costs time, and biases results if it happens often.
+``systems`` refuses formulas whose pair force is singular at a distance at which it must be finite.
 """
 
 from __future__ import annotations
@@ -14,17 +14,24 @@ import sympy
 from jaxtyping import Float
 
 from distillery.physics import formula
-from distillery.physics.singularities import dips, grows, guarded, masses_of_bodies, pairs_of_bodies, place_text
+from distillery.physics.singularities import (
+    diverges,
+    guarded,
+    masses_of_bodies,
+    minima_along,
+    pairs_of_bodies,
+    place_text,
+)
 from distillery.physics.systems import BODY_SYMBOLS, System
 
-# Places along an axis, in standard deviations of where bodies start.
+# Places along an axis, in standard deviations of the initial positions.
 _PLACES = np.linspace(-20.0, 20.0, 1601)
 # Steps along the axes by which a place is approached: no surface has this direction.
 _SLANT = dict(zip(BODY_SYMBOLS[:3], (1.0, 0.6180339887, 0.3247179572), strict=True))
 
 
 def warnings_about(name: str, system: System, dim: int) -> list[str]:
-    """Return a line for each formula of a system that is not finite where bodies may come.
+    """Return one line for each formula of a system that is singular at places that bodies may reach.
 
     Args:
         name: The system's name.
@@ -38,8 +45,8 @@ def warnings_about(name: str, system: System, dim: int) -> list[str]:
             f"systems.{name}: {system.pair_text!r} or its force is not finite at r = 0; simulations whose bodies come "
             f"too close {dropped}. Set softening above 0 to keep it finite"
         )
-    if system.poles:
-        nearest = {"r": min(pole["r"] for pole in system.poles)}
+    if system.singularities:
+        nearest = {"r": min(singularity["r"] for singularity in system.singularities)}
         found.append(
             f"systems.{name}: the force of {system.pair_text!r} is not finite at {place_text(nearest)}; "
             f"simulations whose bodies come there {dropped}. Change the formula or softening to keep it finite"
@@ -53,7 +60,7 @@ def warnings_about(name: str, system: System, dim: int) -> list[str]:
 
 
 def _singular_where_bodies_meet(system: System) -> bool:
-    """Return whether the potential or its force is not finite where two bodies meet, softening included."""
+    """Return whether the potential or its force is singular at zero distance, softening included."""
     pairs = pairs_of_bodies(system.charges, system.mass_spread)
     values = {**system.parameters, **pairs, "r": np.zeros(1)}
     both = (system.softened_potential, system.radial_force)
@@ -61,10 +68,10 @@ def _singular_where_bodies_meet(system: System) -> bool:
 
 
 def _singular_place(system: System, dim: int) -> dict[str, float] | None:
-    """Return a place where the body potential or its force is not finite, or None if none was found.
+    """Return a place at which the body potential or its force is singular, or None if none was found.
 
-    Looked at are the middle, where bodies start, and lines along each axis in turn: the first through the middle, the
-    next through where a part of the formulas is closest to zero on the one before, so that a centre elsewhere is found.
+    The search covers the origin and lines along each axis in turn: the first line through the origin, the next one
+    through the place at which a part of the formulas was closest to zero, so that a centre elsewhere is found.
     """
     axes, flat = BODY_SYMBOLS[:dim], BODY_SYMBOLS[dim:3]
     potential = system.external_potential.subs({formula.symbol(axis): 0 for axis in flat})
@@ -75,16 +82,16 @@ def _singular_place(system: System, dim: int) -> dict[str, float] | None:
     slant = {axis: _SLANT[axis] for axis in axes}
     for body in _bodies(system) if parts else ():
         middle = body | dict.fromkeys(axes, np.zeros(1))
-        if grows(expressions, middle, slant).any():
+        if diverges(expressions, middle, slant).any():
             return dict.fromkeys(axes, 0.0)
         for part in parts:
             place = middle
             for axis in axes:
-                _, along, zero = dips(part, axis, _PLACES * system.position_scale, place)
+                _, along, zero = minima_along(part, axis, _PLACES * system.position_scale, place)
                 at = {name: np.repeat(value, len(along)) for name, value in place.items()} | {axis: along}
-                singular = np.flatnonzero(zero & grows(expressions, at, slant))
+                singular = np.flatnonzero(zero & diverges(expressions, at, slant))
                 if len(singular):
-                    # Closer than this a zero of a square is not known, nor is it of interest.
+                    # A zero of a square is not known more precisely.
                     return {name: round(float(at[name][singular[0]]), 6) + 0.0 for name in axes}
                 if len(along):
                     nearest = np.argmin(np.abs(formula.evaluate(part, at)))
@@ -93,7 +100,7 @@ def _singular_place(system: System, dim: int) -> dict[str, float] | None:
 
 
 def _bodies(system: System) -> Iterator[dict[str, Float[np.ndarray, " 1"]]]:
-    """Yield what formulas need to know of some bodies but their places."""
+    """Yield the values of all symbols of some bodies except their positions."""
     for mass, charge in itertools.product(masses_of_bodies(system.mass_spread), sorted(set(system.charges))):
         own = {"m": mass, "q": charge, **system.parameters}
         yield {name: np.full(1, value) for name, value in own.items()}

@@ -1,8 +1,8 @@
-"""Where a formula has no value: what stands below a fraction bar, under a root or in a logarithm and comes to zero.
+"""Find the singularities of a formula: zeros of denominators, roots and arguments of logarithms.
 
-Random places do not hit a pole, and close to one a formula may still be small. So zeros are looked for of those parts
-alone, which are smooth there, and then the formula is asked whether it grows without bound: parts may have a zero in a
-case that is not used there, or another part may have the same.
+Random places do not hit a singularity, and near one a formula may still be small. So the zeros of those parts alone are
+located, which are smooth there; then the formula is tested for divergence, because the zero may lie in a branch that is
+not used there, or another part may cancel it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from jaxtyping import Bool, Float, Int
 
 from distillery.physics import formula
 
-# A dip is narrowed to a tenth of its width by each of so many looks, until floats stand next to each other.
+# Refinements of a minimum, each to a tenth of its width, down to neighbouring floats; places per refinement.
 _LOOKS, _PLACES = 17, 21
-# A part is zero where it is smaller by this than at the next places of the grid: rounding of unfactored squares.
+# Relative size below which a minimum is a zero: rounding of expanded squares.
 _ZERO = 1e-9
-# Relative distances from a zero: from the first to the others a formula that has a pole grows, be it a logarithm's.
+# Relative distances from a zero: between the first and the others a formula with a singularity grows, even a logarithm.
 _FAR, _NEAR = 1e-5, (1e-8, 1e-10, 1e-12)
-_GROWS = 2.0
+_GROWTH = 2.0
 _DIGITS = 60
-# Distances are relative to the size of the place, at the least to this.
+# Distances are relative to the size of the place, but at least to this value.
 _SMALLEST = 1e-3
-# Distances between which poles of a pair are looked for, and masses, in standard deviations of their logarithm.
+# Distances at which singularities of a pair are located; masses in standard deviations of their logarithm.
 _DISTANCES, _MASSES = np.geomspace(1e-4, 1e3, 1601), (-2.0, -0.7, 0.7, 2.0)
 
 
@@ -36,7 +36,7 @@ def guarded(expression: sympy.Expr) -> tuple[sympy.Expr, ...]:
     """Return the parts of an expression that must not change their signs.
 
     Args:
-        expression: Any expression: bases of negative or broken powers, and arguments of logarithms.
+        expression: Any expression: bases of negative or fractional powers, and arguments of logarithms.
     """
     powers = {p.base for p in expression.atoms(sympy.Pow) if not (p.exp.is_Integer and p.exp > 0)}
     logarithms = {logarithm.args[0] for logarithm in expression.atoms(sympy.log)}
@@ -53,10 +53,10 @@ def masses_of_bodies(mass_spread: float) -> list[float]:
 
 
 def pairs_of_bodies(charges: tuple[float, ...], mass_spread: float) -> dict[str, Float[np.ndarray, " pair"]]:
-    """Return m1, m2, q1 and q2 of pairs of bodies, every charge with every other and itself.
+    """Return m1, m2, q1 and q2 of pairs of bodies, with all combinations of charges.
 
     Args:
-        charges: The charges that bodies have (dimensionless).
+        charges: The charges of bodies (dimensionless).
         mass_spread: Standard deviation of log m.
     """
     pairs = [
@@ -67,76 +67,76 @@ def pairs_of_bodies(charges: tuple[float, ...], mass_spread: float) -> dict[str,
     return dict(zip(("m1", "m2", "q1", "q2"), np.array(pairs).T, strict=True))
 
 
-# Asked for when a system is read, and again for what is warned of.
+# Computed when a system is parsed, and again for its warnings.
 @functools.lru_cache(maxsize=128)
-def pair_poles(
+def pair_singularities(
     force: sympy.Expr, parameters: tuple[tuple[str, float], ...], charges: tuple[float, ...], mass_spread: float
 ) -> tuple[dict[str, float], ...]:
-    """Return where the force of a pair grows without bound: of each pole the values of all symbols.
+    """Return where the force of a pair diverges: the values of all symbols at each singularity.
 
     Args:
-        force: In r, m1, m2, q1, q2 and the parameters.
-        parameters: Names and values of all others.
-        charges: The charges that bodies have.
+        force: Force in r, m1, m2, q1, q2 and the parameters.
+        parameters: Names and values of the parameters.
+        charges: The charges of bodies.
         mass_spread: Standard deviation of log m.
     """
     pairs = pairs_of_bodies(charges, mass_spread)
     given = {name: np.full(len(pairs["m1"]), value) for name, value in parameters} | pairs
-    return tuple(poles_along([force], "r", _DISTANCES, given, {"r": 1.0}))
+    return tuple(singularities_along([force], "r", _DISTANCES, given, {"r": 1.0}))
 
 
 def place_text(place: Mapping[str, float]) -> str:
-    """Return the values of symbols for the eye."""
+    """Return the values of symbols as text for messages."""
     return ", ".join(f"{name} = {value:.3g}" for name, value in place.items())
 
 
-def poles_along(
+def singularities_along(
     expressions: Sequence[sympy.Expr],
     name: str,
     places: Float[np.ndarray, " place"],
     given: Mapping[str, Float[np.ndarray, " row"]],
     direction: Mapping[str, float],
 ) -> list[dict[str, float]]:
-    """Return where one of some formulas grows without bound along lines; jumps and steep slopes are none.
+    """Return where one of some formulas diverges along lines; jumps and steep slopes do not count.
 
     Args:
         expressions: The formulas.
         name: The symbol that varies along a line.
-        places: Its values, ascending and dense enough for what parts of the formulas do between them.
-        given: Of every other symbol a value for each line.
-        direction: Symbols by which a pole is approached, with the length of the step along each.
+        places: Its values, ascending and dense enough to resolve the parts of the formulas.
+        given: A value of every other symbol for each line.
+        direction: Symbols along which a singularity is approached, with the length of the step along each.
 
     Returns:
-        Of each pole the values of all symbols, in the order of the lines.
+        The values of all symbols at each singularity, in the order of the lines.
     """
     parts = dict.fromkeys(part for e in expressions for part in guarded(e) if formula.symbol(name) in part.free_symbols)
     found: list[dict[str, float]] = []
     for part in parts:
-        rows, zeros, is_zero = dips(part, name, places, given)
+        rows, zeros, is_zero = minima_along(part, name, places, given)
         if not is_zero.any():
             continue
         rows, zeros = rows[is_zero], zeros[is_zero]
         at = {symbol: values[rows] for symbol, values in given.items()} | {name: zeros}
-        unbounded = grows(expressions, at, direction)
+        unbounded = diverges(expressions, at, direction)
         found += [
             {symbol: float(values[index]) for symbol, values in at.items()} for index in np.flatnonzero(unbounded)
         ]
     return found
 
 
-def dips(
+def minima_along(
     part: sympy.Expr,
     name: str,
     places: Float[np.ndarray, " place"],
     given: Mapping[str, Float[np.ndarray, " row"]],
 ) -> tuple[Int[np.ndarray, " dip"], Float[np.ndarray, " dip"], Bool[np.ndarray, " dip"]]:
-    """Return where a part of a formula is closest to zero: the line, the place to rounding, and whether it is zero.
+    """Return the minima of a part's absolute value: the line, the place to rounding, and whether it is zero.
 
     Args:
         part: The part.
         name: The symbol that varies along a line.
         places: Its values, ascending.
-        given: Of every other symbol a value for each line. Of a part that depends on none the first line is looked at.
+        given: A value of every other symbol for each line. Only the first line is used for a part that depends on none.
     """
     used = {symbol.name for symbol in part.free_symbols} - {name}
     varying = any(np.ptp(given[symbol]) > 0 for symbol in used)
@@ -161,17 +161,17 @@ def dips(
     return rows, found, size(rows, found[:, None])[:, 0] <= _ZERO * around
 
 
-def grows(
+def diverges(
     expressions: Sequence[sympy.Expr],
     at: Mapping[str, Float[np.ndarray, " any"]],
     direction: Mapping[str, float],
 ) -> Bool[np.ndarray, " any"]:
-    """Tell where one of some formulas grows without bound, on either side.
+    """Return where one of some formulas diverges, on either side.
 
     Args:
         expressions: The formulas.
         at: Values of all symbols, one for each place.
-        direction: Symbols by which the place is approached, with the length of the step along each.
+        direction: Symbols along which the place is approached, with the length of the step along each.
     """
     shape = np.broadcast_shapes(*(np.shape(values) for values in at.values()))
     scale = functools.reduce(np.maximum, (np.abs(at[name]) for name in direction), np.full(shape, _SMALLEST))
@@ -187,15 +187,17 @@ def grows(
             for distance in _NEAR:
                 near = size(expression, side * distance)
                 infinite |= ~np.isfinite(near)
-                larger |= near > _GROWS * far
+                larger |= near > _GROWTH * far
     for index in np.flatnonzero(larger & ~infinite):
         place = {name: float(values[index]) for name, values in at.items()}
-        infinite[index] = any(_truly_grows(each, place, direction, float(scale[index])) for each in expressions)
+        infinite[index] = any(_diverges_exactly(each, place, direction, float(scale[index])) for each in expressions)
     return infinite
 
 
-def _truly_grows(expression: sympy.Expr, at: Mapping[str, float], direction: Mapping[str, float], scale: float) -> bool:
-    """Tell the same by numbers of many digits: differences that cancel grow too where they are rounded."""
+def _diverges_exactly(
+    expression: sympy.Expr, at: Mapping[str, float], direction: Mapping[str, float], scale: float
+) -> bool:
+    """Return the same with many digits: differences that cancel also grow by rounding."""
 
     def size(distance: float) -> sympy.Expr:
         near = {name: sympy.Float(value, _DIGITS) for name, value in at.items()}
@@ -205,7 +207,8 @@ def _truly_grows(expression: sympy.Expr, at: Mapping[str, float], direction: Map
 
     sides = ((side * _FAR, [side * distance for distance in _NEAR]) for side in (1.0, -1.0))
     try:
-        return any(bool(size(near) > _GROWS * size(far)) for far, nearer in sides for near in nearer)
+        return any(bool(size(near) > _GROWTH * size(far)) for far, nearer in sides for near in nearer)
     except TypeError:
-        # SymPy's answer to a condition on what is not real there: floats take it for false, and no pole is known.
+        # SymPy raises this for a condition on a value that is not real; floats evaluate it as false, so no singularity
+        # is known.
         return False

@@ -1,9 +1,9 @@
-"""The systems: one entry per system, a potential as a formula; everything else is derived from it.
+"""The systems: each entry gives a potential as a formula, from which forces and energies are derived.
 
-Potentials and numbers are those of arXiv:2006.11287, appendix B (the superposition and the strings: of its code; where
-the ball lies and how hard it is, is chosen here). All quantities are dimensionless. The acceleration of body i is
-``a_i = -(1/m_i) Σ_j ∇_i U(r_ij) - (1/m_i) ∇_i V(x_i) - damping·(n-1)/n·v_i/m_i``: of n bodies, each is damped alike, by
-each of the n-1 others, whatever its number and whichever pairs interact.
+Potentials and numbers are those of arXiv:2006.11287, appendix B (the superposition and the strings: of its code; the
+position and stiffness of the ball are chosen here). All quantities are dimensionless. The acceleration of body i is
+``a_i = -(1/m_i) Σ_j ∇_i U(r_ij) - (1/m_i) ∇_i V(x_i) - damping·(n-1)/n·v_i/m_i``: each of n bodies is damped by each of
+the n-1 others, whichever pairs interact.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ from pydantic import (
 )
 
 from distillery.errors import DistilleryError
-from distillery.physics import formula
-from distillery.physics import piecewise as pieces
+from distillery.physics import formula, piecewise
 from distillery.physics.nesting import require_shallow
-from distillery.physics.singularities import pair_poles, place_text
+from distillery.physics.singularities import pair_singularities, place_text
 
 PAIR_SYMBOLS = ("r", "m1", "m2", "q1", "q2")
 BODY_SYMBOLS = ("x", "y", "z", "m", "q")
@@ -38,12 +37,12 @@ SOFTENING = "softening"
 DAMPING = "damping"
 # Distances at which the force of a pair must be finite.
 NEAREST, FARTHEST = 0.05, 20.0
-# Random places at which a system's formulas are tried.
+# Random places at which a system's formulas are tested.
 _TRIALS = 64
 _RANGE = np.geomspace(NEAREST, FARTHEST, 100)
-# Where a pole is, is known to this share of its distance.
+# Relative accuracy of the position of a singularity.
 _ROUNDING = 1e-7
-# From the middle, where a body is looked for that crosses an edge of its potential.
+# Distance from the origin within which an edge of a body potential is located.
 _FAR = 10.0
 
 
@@ -77,7 +76,7 @@ class System(BaseModel):
     @field_validator("constants")
     @classmethod
     def _constant_names(cls, given: dict[str, float]) -> dict[str, float]:
-        # As Python reads names in formulas: the micro sign is the Greek letter.
+        # Normalise as Python does for names: the micro sign is the Greek letter.
         constants = {unicodedata.normalize("NFKC", name): value for name, value in given.items()}
         if len(constants) < len(given):
             raise ValueError(f"two of {', '.join(given)} are one name in formulas; rename one")
@@ -95,14 +94,14 @@ class System(BaseModel):
     def _formulas_parse(self) -> System:
         try:
             for expression in (self._of_pair, self.external_potential):
-                pieces.require_comparisons(expression)
+                piecewise.require_comparisons(expression)
             self._refuse_what_has_no_force()
         except DistilleryError as error:
             raise ValueError(str(error)) from None
         return self
 
     def _refuse_what_has_no_force(self) -> None:
-        """Refuse formulas that are not finite where bodies are, and pair potentials that differ for the two bodies."""
+        """Refuse formulas that are singular where bodies are, and pair potentials that differ for the two bodies."""
         random = np.random.default_rng(0)
         bodies = {
             "m": np.exp(self.mass_spread * random.normal(size=(2, _TRIALS))),
@@ -115,18 +114,19 @@ class System(BaseModel):
         there, back = (formula.evaluate(self.radial_force, values) for values in (given, swapped))
         every = {name: np.asarray(value).reshape(-1, 1) for name, value in given.items()} | {"r": _RANGE}
         finite = [np.isfinite(formula.evaluate(each, every)) for each in (self._of_pair, self.radial_force)]
-        told = ("r", *(name for name in PAIR_SYMBOLS[1:] if formula.symbol(name) in self._of_pair.free_symbols))
-        _refuse(self.pair_text, "it or its force is not finite", ~np.logical_and(*finite), every, told)
-        # Poles lie between any such distances. Those of pairs nearer or farther are warned of (see ``singular``).
-        for pole in self.poles:
-            if NEAREST * (1 - _ROUNDING) <= pole["r"] <= FARTHEST * (1 + _ROUNDING):
-                at = place_text({name: pole[name] for name in told})
+        named = ("r", *(name for name in PAIR_SYMBOLS[1:] if formula.symbol(name) in self._of_pair.free_symbols))
+        _refuse(self.pair_text, "it or its force is not finite", ~np.logical_and(*finite), every, named)
+        # Singularities lie between these distances. Those of nearer or farther pairs cause a warning (see
+        # ``reachable_singularities``).
+        for singularity in self.singularities:
+            if NEAREST * (1 - _ROUNDING) <= singularity["r"] <= FARTHEST * (1 + _ROUNDING):
+                at = place_text({name: singularity[name] for name in named})
                 soft = f" (softening {self.softening:g} is added to r)" if self.softening else ""
                 raise DistilleryError(
                     f"formula {self.pair_text!r}: its force is not finite at {at}; from r = {NEAREST:g} to "
                     f"{FARTHEST:g} it must be{soft}"
                 )
-        # Every stage takes F_12 = -F_21: a pair has one potential.
+        # All stages assume F_12 = -F_21: a pair has one potential.
         unequal = np.abs(there - back) > 1e-9 * (np.abs(there) + np.abs(back))
         _refuse(self.pair_text, "it is another for bodies 1 and 2 exchanged", unequal, given, PAIR_SYMBOLS)
         if self.body_potential is not None:
@@ -136,7 +136,7 @@ class System(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_later_fields(self, handler: Callable[[Any], Any]) -> dict[str, Any]:
-        """Leave out fields that were added later where they say nothing: keys of existing data stay the same."""
+        """Omit default values of fields that were added later, so that keys of existing data stay the same."""
         content: dict[str, Any] = handler(self)
         for name in ("mass_spread", "charges"):
             if getattr(self, name) == type(self).model_fields[name].default:
@@ -145,7 +145,7 @@ class System(BaseModel):
 
     @property
     def pair_text(self) -> str:
-        """The formula that says how pairs interact, as it was written."""
+        """The formula of the pair interaction, as it was written."""
         return self.potential
 
     @property
@@ -176,19 +176,19 @@ class System(BaseModel):
 
     @property
     def depends_on_place(self) -> bool:
-        """Whether the force of the body potential differs from place to place; that of gravity, m·y, does not."""
+        """Whether the force of the body potential depends on the position; that of gravity, m·y, does not."""
         return self.body_potential is not None and _differs(self.body_potential, tuple(self.constants))
 
     @property
     def is_piecewise(self) -> bool:
-        """Whether a potential has cases (``if``, abs, min, max), across which no Taylor series holds."""
+        """Whether a potential is piecewise (``if``, abs, min, max), so that no Taylor series holds across branches."""
         return any(expression.has(sympy.Piecewise) for expression in (self._of_pair, self.external_potential))
 
     @property
     def conserves_energy(self) -> bool:
-        """Whether bodies keep the sum of kinetic and potential energy: no damping, no potential that jumps.
+        """Whether kinetic plus potential energy is conserved: no damping, no potential that jumps.
 
-        A jump has no force, so that bodies cross it at the speed that they have (docs/systems.md).
+        A jump has no force, so bodies cross it without a change of speed (docs/systems.md).
         """
         if self.damping or not self.is_piecewise:
             return not self.damping
@@ -196,16 +196,16 @@ class System(BaseModel):
         pair = {name: np.exp(self.mass_spread * random.normal(size=_TRIALS)) for name in ("m1", "m2")}
         pair |= {name: random.choice(self.charges, _TRIALS) for name in ("q1", "q2")}
         ends = ({**self.parameters, **pair, "r": distance} for distance in (0.01, 100.0))
-        if pieces.jumps(self.softened_potential, *ends):
+        if piecewise.jumps(self.softened_potential, *ends):
             return False
         body = {"m": pair["m1"], "q": pair["q1"]}
         places = ({axis: random.normal(0.0, _FAR, _TRIALS) for axis in BODY_SYMBOLS[:3]} for _ in range(2))
-        return not pieces.jumps(self.external_potential, *({**self.parameters, **body, **place} for place in places))
+        return not piecewise.jumps(self.external_potential, *({**self.parameters, **body, **place} for place in places))
 
     @property
-    def poles(self) -> tuple[dict[str, float], ...]:
-        """Where the force of a pair grows without bound, softening included: values of ``r`` and all other symbols."""
-        return pair_poles(self.radial_force, tuple(self.parameters.items()), self.charges, self.mass_spread)
+    def singularities(self) -> tuple[dict[str, float], ...]:
+        """Where the force of a pair diverges, softening included: values of ``r`` and all other symbols."""
+        return pair_singularities(self.radial_force, tuple(self.parameters.items()), self.charges, self.mass_spread)
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -235,9 +235,9 @@ class System(BaseModel):
 
 
 class ForceSystem(System):
-    """A system given by the force of a pair, of a potential that nobody wrote down; its energy is not known.
+    """A system given by the force of a pair instead of a potential; its energy is unknown.
 
-    It is integrated like any other. No configuration has one: whatever asks for the potential is refused.
+    It is integrated like any other. No configuration has one; access to its potential raises an error.
     """
 
     potential: str = ""
@@ -255,7 +255,7 @@ class ForceSystem(System):
 
     @property
     def softened_potential(self) -> sympy.Expr:
-        """Refused: there is none."""
+        """Raise an error: the potential is unknown."""
         raise DistilleryError(f"force {self.force!r}: the potential of this force is not known")
 
     @property
@@ -265,7 +265,7 @@ class ForceSystem(System):
 
 
 def _refuse(text: str, what: str, where: Any, values: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """Raise DistilleryError with the first place where something holds, if there is any."""
+    """Raise DistilleryError with the first place at which a condition holds, if there is any."""
     where, *places = np.broadcast_arrays(where, *(values[name] for name in names))
     if where.any():
         first = np.argmax(where)
@@ -276,7 +276,9 @@ def _refuse(text: str, what: str, where: Any, values: Mapping[str, Any], names: 
 @functools.cache
 def _softened(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
     r = formula.symbol("r")
-    return pieces.in_cases(_parsed(potential, (*PAIR_SYMBOLS, *constants)).subs(r, r + formula.symbol(SOFTENING)))
+    return piecewise.as_piecewise(
+        _parsed(potential, (*PAIR_SYMBOLS, *constants)).subs(r, r + formula.symbol(SOFTENING))
+    )
 
 
 @functools.cache
@@ -286,10 +288,10 @@ def _radial_force(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
 
 @functools.cache
 def _external(potential: str, constants: tuple[str, ...]) -> sympy.Expr:
-    return pieces.in_cases(_parsed(potential, (*BODY_SYMBOLS, *constants)))
+    return piecewise.as_piecewise(_parsed(potential, (*BODY_SYMBOLS, *constants)))
 
 
-# Asked for by the keys of all cells of a sweep.
+# Evaluated for the keys of all cells of a sweep.
 @functools.cache
 def _differs(potential: str, constants: tuple[str, ...]) -> bool:
     place = [formula.symbol(axis) for axis in BODY_SYMBOLS[:3]]
@@ -299,7 +301,7 @@ def _differs(potential: str, constants: tuple[str, ...]) -> bool:
 
 @functools.cache
 def _force(text: str) -> sympy.Expr:
-    return pieces.in_cases(_parsed(text, PAIR_SYMBOLS))
+    return piecewise.as_piecewise(_parsed(text, PAIR_SYMBOLS))
 
 
 def _parsed(text: str, symbols: tuple[str, ...]) -> sympy.Expr:

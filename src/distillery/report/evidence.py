@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from distillery.errors import DistilleryError
 from distillery.laws import text
 from distillery.laws.law import Law, read_law, sums
+from distillery.physics import printing
 from distillery.report.cells import Shown
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
 from distillery.report.pooled import DASH
@@ -244,7 +245,7 @@ def _with_names(law: Law) -> tuple[str, ...]:
     # The rest of a Hamiltonian law follows from its energies, and nodes that only add up have no constants.
     own = {name: expression for name, expression in text.named(law).items() if expression not in alone}
     kept = {name: e for name, e in own.items() if name.startswith("energy_")} if law.energies else own
-    return tuple(f"{name} = {text.plain(expression)}" for name, expression in kept.items())
+    return tuple(f"{name} = {printing.plain(expression)}" for name, expression in kept.items())
 
 
 def _constants_beside(sweep: Sweep, shown: Shown) -> tuple[Constant, ...]:

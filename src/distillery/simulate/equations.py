@@ -21,8 +21,7 @@ import numpy as np
 import sympy
 from jaxtyping import Float
 
-from distillery.physics import formula
-from distillery.physics import piecewise as pieces
+from distillery.physics import formula, piecewise
 from distillery.physics.systems import DAMPING, System
 
 _AXES = ("x", "y", "z")
@@ -161,8 +160,8 @@ _Choose = Callable[[_Symbols, Any, Any, Any], Any]
 
 
 def _convert(expression: sympy.Expr, symbols: _Symbols, choose: _Choose) -> Any:
-    expression = pieces.in_cases(expression)
-    cases = pieces.cases_of(expression)
+    expression = piecewise.as_piecewise(expression)
+    cases = piecewise.outermost(expression)
     if cases:
         symbols = dict(symbols)
         stand_ins = {case: sympy.Dummy(real=True) for case in cases}
@@ -171,7 +170,7 @@ def _convert(expression: sympy.Expr, symbols: _Symbols, choose: _Choose) -> Any:
             value = _convert(last, symbols, choose)
             for branch, condition in reversed(branches):
                 converted = _convert(branch, symbols, choose)
-                value = pieces.decide(condition, converted, value, functools.partial(choose, symbols))
+                value = piecewise.decide(condition, converted, value, functools.partial(choose, symbols))
             symbols[stand_in] = value
         expression = expression.xreplace(stand_ins)
         if expression.is_Symbol:
@@ -208,7 +207,7 @@ class _Switches:
         """Return one of two cases by the parameter that stands for the condition."""
         if not any(symbol.name in _MOVING for symbol in condition.free_symbols):
             return _compared(symbols, condition, yes, no)
-        level, above = pieces.surface(condition)
+        level, above = piecewise.surface(condition)
         converted = _convert(level, symbols, self.chosen)
         index = self._known.setdefault(str(converted), len(self.levels))
         if index == len(self.levels):

@@ -1,8 +1,8 @@
-"""One fit in a process of its own, which is killed at its limit of time or memory from outside.
+"""Run fits in a child process, which is killed from outside at the limit of time or memory of a fit.
 
-The child is a loop: it reads the path of a job's folder from a pipe, loads and compiles the engine, writes ``ready``
-to the folder, which starts the time of the fit, fits, and writes ``result.json`` last. It is kept for the next fit
-while it is healthy (Julia takes 20 s to start) and dies with the process that started it.
+The child is a loop: it reads the path of a job's folder from a pipe, loads and compiles the engine, writes the file
+``ready``, which starts the time of the fit, fits, and writes ``result.json`` last. It is reused for the next fit while
+it is healthy (Julia takes 20 s to start) and ends with its parent.
 """
 
 from __future__ import annotations
@@ -24,31 +24,30 @@ from typing import IO, Any, TextIO
 import psutil
 
 from distillery import files
-from distillery.cluster.dask.worker import CORES
 from distillery.errors import explain
 from distillery.symbolic import job
-from distillery.symbolic.engine import Problem, Stopped, engine
-from distillery.symbolic.fits import FitLost, FitResult, finish
+from distillery.symbolic.engine import Problem, engine
+from distillery.symbolic.fits import FitLost, FitResult, finish, search
 from distillery.symbolic.reasons import reason_in, with_remedy
 from distillery.symbolic.settings import DistillationSettings
-from distillery.util.environment import THREADS
+from distillery.util.environment import CORES, THREADS
 from distillery.util.process import this_process
 
 _POLL = 0.05
-# Adding up the memory of a process group reads all processes: at every poll it would take an eighth of a core.
+# Seconds between two measurements of memory: one reads all processes, and at every poll would take an eighth of a core.
 _WEIGH = 0.5
 _GRACE = 2.0
-# How long loading and compiling may take; minutes where the file system is slow and caches are for other processors.
+# Limit of loading and compiling in s; it takes minutes on a slow file system with caches for other processors.
 _STARTING = 600.0
 _PR_SET_PDEATHSIG = 1
 # Bytes at the end of a process's log in which the reason of its end is searched.
 _LOG_TAIL = 65_536
-# The name says whose numbers of processes are meant: nodes and containers may share a folder for temporary files.
+# The name includes the host and process namespace: nodes and containers may share a folder of temporary files.
 _FOLDER = f"distillery-fit-{files.digest([this_process().host, this_process().space])[:8]}-"
 
 
 class Child:
-    """A process that fits, one problem after the other."""
+    """A process that fits one problem after the other."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -62,13 +61,13 @@ class Child:
             problem: The problem.
 
         Returns:
-            The result. A fit that a limit ended, or whose engine failed, has a status that says so.
+            The result. Its status tells whether a limit ended the fit or the engine failed.
 
         Raises:
-            FitLost: The process ended, or the machine lacks something; another try may succeed.
+            FitLost: The process ended, or the machine lacks a resource; another try may succeed.
         """
         if problem.guesses:
-            # The front of an earlier fit is an optional start: without it the search begins anew.
+            # The front of an earlier fit is an optional start: without it the search begins again.
             with contextlib.suppress(FitLost):
                 result = self._fit(problem)
                 if result.front:
@@ -100,7 +99,7 @@ class Child:
     def _watch(
         self, process: subprocess.Popen[str], folder: Path, settings: DistillationSettings, begun: float
     ) -> tuple[str | None, float]:
-        """Wait for the result; return the limit that was exceeded, if any, and when the fit began.
+        """Wait for the result; return the exceeded limit, if any, and the time at which the fit began.
 
         Raises:
             FitLost: The process ended.
@@ -130,10 +129,10 @@ class Child:
             time.sleep(_POLL)
 
     def close(self) -> None:
-        """End the process, by force where it does not go."""
+        """End the process, by force if necessary."""
         process, self._process = self._process, None
         if process is not None:
-            # The whole session: an engine's own processes go with it.
+            # Signal the whole session, which includes an engine's own processes.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             try:
@@ -171,7 +170,7 @@ class Child:
     def _log_reason(self) -> str:
         if self._log is None:
             return ""
-        # The child writes through the same file description: its position must not move.
+        # The child writes through the same file description, so its position must not move.
         descriptor = self._log.fileno()
         size = os.fstat(descriptor).st_size
         tail = os.pread(descriptor, _LOG_TAIL, max(size - _LOG_TAIL, 0))
@@ -180,7 +179,7 @@ class Child:
 
 
 def _environment(problem: Problem) -> dict[str, str]:
-    """Return what is added to this process's environment for the child: threads, and the engine's own variables."""
+    """Return the environment variables of the child: threads, and the engine's own variables."""
     try:
         cores = max(int(os.environ.get(CORES, "1")), 1)
     except ValueError:
@@ -191,7 +190,7 @@ def _environment(problem: Problem) -> dict[str, str]:
 
 
 def _sweep_up() -> None:
-    """Remove folders of fits whose process was killed before it could."""
+    """Remove folders of fits whose process was killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
         owner = folder.name.removeprefix(_FOLDER).split("-")[0]
         if owner.isdecimal() and not psutil.pid_exists(int(owner)):
@@ -203,7 +202,7 @@ def _ending(code: int) -> str:
 
 
 def _resident_mb(pid: int) -> float:
-    """Return the memory of a process and those it started, in MB (10^6 bytes)."""
+    """Return the memory of a process and its descendants, in MB (10^6 bytes)."""
     total = 0
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
@@ -224,28 +223,23 @@ def _work(folder: Path) -> None:
         used.warm_up(problem, first)
         (folder / job.READY).touch()
         ready = True
-        content: dict[str, Any] = {}
-        try:
-            texts = used.search(problem, own, lambda found: files.write_json(folder / job.PARTIAL, found))
-        except Stopped as stopped:
-            texts, content = stopped.found, {"stopped": str(stopped)}
+        texts, stopped = search(problem, own, lambda found: files.write_json(folder / job.PARTIAL, found))
         files.write_json(folder / job.PARTIAL, texts)
-        front = finish(problem, texts)
-        content["front"] = [vars(point) for point in front]
+        front = [vars(point) for point in finish(problem, texts)]
+        content: dict[str, Any] = {"front": front, **({"stopped": stopped} if stopped else {})}
     except Exception as error:
-        # An engine that cannot be loaded, a full disk or lack of memory are faults of the machine, not of the fit.
+        # An engine that cannot be loaded, a full disk and lack of memory are failures of the machine, not of the fit.
         lost = not ready or isinstance(error, (OSError, MemoryError, ImportError))
         content = {"error": explain(error), "lost": lost}
-    # The folder is gone where the parent has given up this job.
+    # The folder is missing if the parent has abandoned this job.
     with contextlib.suppress(FileNotFoundError):
         files.write_json(folder / job.RESULT, content)
 
 
 def _private_input() -> TextIO:
-    """Return standard input on a descriptor of its own, and put an empty file in its place.
+    """Return standard input on a new descriptor, and put an empty file in its place.
 
-    Julia makes descriptor 0 non-blocking when it starts. A pipe that was read there would then seem to end as soon as
-    it is empty.
+    Julia makes descriptor 0 non-blocking when it starts. A pipe read from there would seem to end whenever it is empty.
     """
     jobs = os.fdopen(os.dup(0), encoding="utf-8")
     empty = os.open(os.devnull, os.O_RDONLY)
@@ -255,7 +249,7 @@ def _private_input() -> TextIO:
 
 
 def main(parent: int) -> None:
-    """Fit the problems whose folders come on standard input, until it ends."""
+    """Fit the problems whose folders arrive on standard input, until it ends."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -269,7 +263,7 @@ _own = threading.local()
 
 
 def fit_here(problem: Problem) -> FitResult:
-    """Fit a problem with the child of this thread, which is started if need be and kept.
+    """Fit a problem with the child of this thread, which is started if necessary and kept.
 
     Raises:
         FitLost: As ``Child.fit``.

@@ -1,17 +1,17 @@
-"""The paper's complexity: every operator, constant and variable counts 1; ``^``, exp, log and IF count 3.
+"""The paper's complexity: operators, constants and variables count 1; ``^``, exp, log and IF count 3.
 
-An expression is counted as the cheapest way of writing it with the paper's operators
-(arXiv:2006.11287, section 4; ``+ - * / > < ^ exp log IF``):
+The complexity of an expression is that of its cheapest notation with the paper's operators (arXiv:2006.11287, section
+4; ``+ - * / > < ^ exp log IF``):
 
-- a sum of n terms has n - 1 operators; a term with a minus is subtracted, and the minus is free while
-  one term stands without it (``a - b`` is 3); a lone minus is one operator (``-a`` is 2);
-- a constant is 1 whatever its sign and value, and so is a number like 2 or 1/3;
-- a product of n factors, above or below the fraction bar, has n - 1 operators (``a*b/c`` is 5); where
-  nothing stands above the bar, the 1 there is a constant (``1/a`` is 3);
-- a comparison is 1, also where its value, 1 or 0, is used as a number; ``IF(condition, A, B)`` counts all three
-  arguments (``dx if r > 2 else 0`` is 8);
-- a whole power is a product or a power, whichever is cheaper (``x^2`` is x*x, 3; ``x^4`` is a power, 5, where
-  the product of four would be 7); a root is a power with a constant exponent.
+- a sum of n terms has n - 1 operators; a term with a minus is subtracted, and the minus is free if another term has
+  none (``a - b`` is 3); a lone minus is one operator (``-a`` is 2);
+- a constant is 1 for any sign and value, and so is a number like 2 or 1/3;
+- a product of n factors, in numerator or denominator, has n - 1 operators (``a*b/c`` is 5); an empty numerator is the
+  constant 1 (``1/a`` is 3);
+- a comparison is 1, also if its value, 1 or 0, is used as a number; ``IF(condition, A, B)`` counts all three arguments
+  (``dx if r > 2 else 0`` is 8);
+- an integer power is the cheaper of a product and a power (``x^2`` is x*x, 3; ``x^4`` is a power, 5, because the
+  product of four is 7); a root is a power with a constant exponent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def complexity(expression: sympy.Expr) -> int:
     """Return the complexity of an expression, at least 1.
 
     Args:
-        expression: An expression as ``formula.parse`` gives it.
+        expression: An expression as ``formula.parse`` returns it.
     """
     return _cost(expression)
 
@@ -47,7 +47,7 @@ def _cost(node: Any) -> int:
     if isinstance(node, sympy.Piecewise):
         *cases, (last, _) = node.args
         if len(cases) == 1 and cases[0][0] == 1 and last == 0:
-            # A comparison as a value, 1 or 0, is the operator > or < alone.
+            # A comparison used as a value, 1 or 0, is the operator > or < alone.
             return _cost(cases[0][1])
         return _cost(last) + sum(_IF + _cost(value) + _cost(condition) for value, condition in cases)
     own = _UNARY.get(type(node), max(len(node.args) - 1, 1))
@@ -55,7 +55,7 @@ def _cost(node: Any) -> int:
 
 
 def _positive(term: Any) -> tuple[Any, bool]:
-    """Split a term with a bare minus (factor -1) into the term without it, and whether there was one."""
+    """Split a term with factor -1 into the term without it, and whether it had one."""
     coefficient, rest = term.as_coeff_Mul()
     if coefficient == -1 and rest != 1:
         return rest, True
@@ -75,7 +75,7 @@ def _product(node: Any) -> int:
         else:
             above += _cost(factor)
     if above == 0:
-        # The numerator is the constant 1, or -1: the minus costs nothing then.
+        # The numerator is the constant 1, or -1, whose minus is free.
         return below + factors + 1
     return above + below + factors - 1 + minus
 

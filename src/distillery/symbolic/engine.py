@@ -1,7 +1,7 @@
-"""What a symbolic regression engine is, and which ones there are.
+"""The interface of symbolic regression engines, and the list of engines.
 
-An engine is a module with the functions of ``Engine``. Engines search; everything that makes results
-comparable — tidying, complexity, held-out errors, the choice — is done outside of them, the same for all.
+An engine is a module with the functions of ``Engine``. Engines only search; tidying, complexity, held-out errors and
+the choice from the front are the same for all engines, so that results are comparable.
 """
 
 from __future__ import annotations
@@ -17,25 +17,23 @@ from jaxtyping import Float
 
 from distillery.errors import DistilleryError
 from distillery.symbolic.settings import DistillationSettings, EngineName
-from distillery.workflow.settings import ExecutionSettings
-from distillery.workflow.sweep import Sweep
 
 ENGINES = {"operon": "distillery.symbolic.operon", "pysr": "distillery.symbolic.pysr"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
-    """One fit: find expressions of the features that give the target.
+    """A problem of symbolic regression: express a target by features.
 
     Attributes:
         names: Names of the features.
         features: Training inputs (dimensionless).
         target: One component of a function (dimensionless).
-        held_out_features: Inputs on which errors are measured.
-        held_out_target: Target on which errors are measured.
+        held_out_features: Inputs on which errors are measured (dimensionless).
+        held_out_target: Target on which errors are measured (dimensionless).
         settings: Engine, operators, budgets, limits and seed.
-        guesses: Expressions of an earlier fit that ran into a limit, as its engine wrote them.
-        environment: What the environment of the fitting process holds beside that of its worker.
+        guesses: Expressions of an earlier fit that reached a limit, in the notation of its engine.
+        environment: Additional environment variables of the fitting process.
     """
 
     names: tuple[str, ...]
@@ -59,10 +57,10 @@ class Problem:
 
 
 class Stopped(Exception):
-    """An engine that kept to its time limit by itself, before it was done.
+    """An engine ended at its own time limit.
 
     Attributes:
-        found: What it had found.
+        found: The expressions so far.
     """
 
     def __init__(self, found: list[str], reason: str) -> None:
@@ -75,92 +73,74 @@ class Engine(Protocol):
     """The functions of an engine's module."""
 
     def missing(self) -> str | None:
-        """Return what this machine lacks for the engine, if anything; found without importing it."""
+        """Return what this machine lacks for the engine, or None; the engine is not imported."""
 
-    def unprepared(self, execution: ExecutionSettings) -> str | None:
-        """Return what has to be done once before the first fit, if it was not: what is wrong, and the command."""
+    def unprepared(self, depot: Path) -> str | None:
+        """Return which preparation is missing before the first fit, with its command; None if none is."""
 
-    def environment(self, settings: DistillationSettings, execution: ExecutionSettings) -> dict[str, str]:
-        """Return what the environment of the fitting process must hold; asked where nothing is unprepared."""
+    def environment(self, settings: DistillationSettings, depot: Path) -> dict[str, str]:
+        """Return the environment variables of the fitting process of a prepared engine."""
 
     def threads(self, settings: DistillationSettings, cores: int) -> int:
-        """Return how many threads a fit uses on a worker with so many cores."""
+        """Return the threads of a fit on a worker with so many cores."""
 
     def unknown_operators(self, settings: DistillationSettings) -> tuple[str, ...]:
-        """Return the configured operators that the engine does not have."""
+        """Return the configured operators that the engine does not support."""
 
     def warm_up(self, problem: Problem, folder: Path) -> None:
-        """Load and compile what the search will need, which does not count as its time.
+        """Load and compile what the search needs; this time does not count for the limit.
 
         Args:
-            problem: What is to be fitted next.
+            problem: The next problem.
             folder: An empty folder for the engine's own files.
         """
 
     def search(self, problem: Problem, folder: Path, report: Callable[[list[str]], None]) -> list[str]:
-        """Return expressions in the features' names, as text that ``formula.parse`` reads.
+        """Return expressions in the names of the features, as text that ``formula.parse`` reads.
 
         Args:
-            problem: What to fit. The target is standardised by the engine if it wants it so.
+            problem: The problem. The engine standardises the target if necessary.
             folder: An empty folder for the engine's own files.
-            report: To be called now and then with the best expressions so far.
+            report: Receives the best expressions so far, from time to time.
 
         Raises:
-            Stopped: The engine kept to the time limit by itself.
+            Stopped: The engine ended at its own time limit.
         """
 
     def overtime(self, settings: DistillationSettings) -> float:
-        """Return the seconds beyond its limit within which a search ends by itself; 0 if it never does."""
+        """Return the seconds beyond its limit within which a search ends by itself; 0 if it does not."""
 
     def partial(self, folder: Path, problem: Problem) -> list[str]:
-        """Return expressions that a killed search left in its folder and had not reported."""
+        """Return expressions that a killed search left in its folder without a report."""
 
     def guesses(self, folder: Path) -> list[str]:
-        """Return expressions in the engine's own notation from which another search can go on; may be empty."""
+        """Return expressions in the engine's own notation from which another search can continue; may be empty."""
 
 
 def engine(name: str) -> Engine:
-    """Return the engine of that name; nothing heavy is imported."""
+    """Return the engine of that name; no heavy library is imported."""
     return cast(Engine, importlib.import_module(ENGINES[name]))
-
-
-def require_all(sweep: Sweep, execution: ExecutionSettings | None = None) -> None:
-    """Check what ``require`` does for every experiment of a sweep, with its own operators.
-
-    Args:
-        sweep: The sweep.
-        execution: Where fits are about to run; left out where what they need may still be prepared.
-
-    Raises:
-        DistilleryError: As ``require``.
-    """
-    require(sweep.config.distillation, execution)
-    own = [(f"experiments.{k}", e, s.operators) for k, (e, s) in enumerate(sweep.settings.items())]
-    own += [(f"halos.{k}", e, s.operators) for k, (e, s) in enumerate(sweep.halos.items())]
-    for place, experiment, operators in own:
-        if operators is not None:
-            require(sweep.distillation(experiment), execution, f"{place}.operators")
 
 
 def require(
     settings: DistillationSettings,
-    execution: ExecutionSettings | None = None,
+    depot: Path | None = None,
     operators: str = "distillation.operators",
 ) -> None:
-    """Check that the configured engines can work here, before any work is started.
+    """Check that the configured engines can run here, before any work starts.
 
     Args:
         settings: The engines and their operators.
-        execution: Where fits are about to run; left out where what they need may still be prepared.
-        operators: The key of the configuration that names the operators.
+        depot: Folder of Julia that fits are about to use; None if it may still be prepared.
+        operators: Key of the configuration that names the operators.
 
     Raises:
-        DistilleryError: A library is missing or not prepared, or the engine lacks an operator; the other engine is
-            named.
+        DistilleryError: A library is missing or not prepared, or the engine lacks an operator; the message names the
+            other engine.
     """
     for name in settings.engines:
         key = "engine" if name == settings.engine else "compare"
-        _require(name, key, operators, settings, execution)
+        _require(name, key, operators, settings, depot)
 
 
 def _require(
@@ -168,7 +148,7 @@ def _require(
     key: str,
     operators: str,
     settings: DistillationSettings,
-    execution: ExecutionSettings | None,
+    depot: Path | None,
 ) -> None:
     others = " or ".join(other for other in ENGINES if other != name)
     instead = f"choose engine: {others}" if key == "engine" else f"take {name} out of compare"
@@ -178,6 +158,6 @@ def _require(
     unknown = engine(name).unknown_operators(settings)
     if unknown:
         raise DistilleryError(f"{operators}: {name} has no {', '.join(unknown)}; leave it out, or {instead}")
-    unprepared = engine(name).unprepared(execution) if execution else None
+    unprepared = engine(name).unprepared(depot) if depot else None
     if unprepared:
         raise DistilleryError(f"distillation.{key}: {name} cannot run yet, {unprepared}, or {instead}")

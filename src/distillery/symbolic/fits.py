@@ -1,33 +1,27 @@
-"""Results of fits, stored under a key of their content: a rerun fits only what is missing.
-
-The key is a hash of the data, the engine, its settings, the operators and the seed. Limits on time and memory are not
-part of it; a fit that a limit ended is reused only under the same limits. A fit without a front is not stored.
-"""
+"""Fit expressions to samples: run an engine, tidy its expressions, and choose from their Pareto front."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import sympy
 
-from distillery import files
 from distillery.errors import DistilleryError
 from distillery.physics import formula
-from distillery.symbolic.engine import Problem
+from distillery.symbolic.engine import Problem, Stopped, engine
 from distillery.symbolic.front import Point, choose, pareto_front
-from distillery.symbolic.settings import DistillationSettings
 from distillery.symbolic.tidying import tidied
-from distillery.workflow.sweep import FORMATS
 
 FitStatus = Literal["ok", "timed_out", "failed", "lost"]
 
 
 class FitLost(Exception):
-    """A fit that ended for a reason of the machine, such as a process that was killed; another try may succeed."""
+    """A fit ended for a reason of the machine, such as a killed process; another try may succeed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +29,15 @@ class FitResult:
     """Result of a fit.
 
     Attributes:
-        status: ``ok``; ``timed_out`` when a limit of time or memory ended it and the front is the best one so far;
-            ``failed`` when the engine found nothing, which it would do again; ``lost`` when the machine or a limit
-            left no front, so that the fit is open and another run tries it again.
-        reason: Why, where the status is not ``ok``.
-        front: The Pareto front, simplest first.
+        status: ``ok``; ``timed_out`` if a limit of time or memory ended the fit and the front is the best one so far;
+            ``failed`` if the engine found nothing and would find nothing again; ``lost`` if the machine or a limit
+            left no front, so that another run tries the fit again.
+        reason: Reason of a status other than ``ok``.
+        front: The Pareto front, simplest expression first.
         chosen: Index of the paper's choice.
-        seconds: Wall time, without that for starting the process.
-        found: Where a limit ended it: its expressions as the engine wrote them, from which a longer fit goes on.
-        guesses: How many such expressions of an earlier fit it went on from itself.
+        seconds: Wall time in s, without the start of the process.
+        found: If a limit ended the fit: its expressions in the engine's notation, from which a longer fit continues.
+        guesses: Number of such expressions of an earlier fit that this fit started from.
     """
 
     status: FitStatus
@@ -56,7 +50,7 @@ class FitResult:
 
     @classmethod
     def of(cls, front: list[Point], seconds: float, status: FitStatus = "ok", reason: str = "") -> FitResult:
-        """Return the result for a front; one without points is a failure."""
+        """Return the result for a front; an empty front is a failure."""
         if not front:
             return cls("failed", reason or "no expression is finite on the held-out samples", (), None, seconds)
         return cls(status, reason, tuple(front), choose(front), seconds)
@@ -72,32 +66,68 @@ class FitResult:
         return cls("lost", reason, (), None, seconds)
 
 
-def fit_key(problem: Problem) -> str:
-    """Return the key of a fit."""
-    settings = problem.settings
-    sha = hashlib.sha256()
-    for array in (problem.features, problem.target, problem.held_out_features, problem.held_out_target):
-        sha.update(repr(array.shape).encode())
-        sha.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
-    return files.digest(
-        {
-            "format": FORMATS["distill"],
-            "data": sha.hexdigest(),
-            "names": problem.names,
-            "engine": settings.engine,
-            "budget": getattr(settings, settings.engine).model_dump(mode="json"),
-            "operators": settings.operators,
-            "seed": settings.seed,
-        }
-    )
+Mapper = Callable[[Callable[[Problem], FitResult], Iterable[Problem]], Iterable[FitResult]]
+
+
+def fit_expressions(
+    problems: Iterable[Problem], *, fit: Callable[[Problem], FitResult] | None = None, mapper: Mapper = map
+) -> list[FitResult]:
+    """Fit expressions to several problems and return their fronts in the same order.
+
+    Args:
+        problems: The problems.
+        fit: Function that fits one problem. The default, ``fit_expression``, runs the engine in this process, without
+            limits of time and memory; ``child.fit_here`` keeps these limits in a process of its own, which the engine
+            pysr needs where this process has loaded torch.
+        mapper: Applies ``fit`` to all problems, such as ``map`` or the ``map`` of an executor.
+
+    Raises:
+        DistilleryError: An engine found nothing.
+    """
+    return list(mapper(fit or fit_expression, problems))
+
+
+def fit_expression(problem: Problem) -> FitResult:
+    """Fit expressions to one problem in this process, without limits of time and memory.
+
+    Args:
+        problem: Samples and settings.
+
+    Raises:
+        DistilleryError: The engine found nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="distillery-fit-") as name:
+        own, first = (Path(name) / part for part in ("engine", "warm-up"))
+        own.mkdir()
+        first.mkdir()
+        engine(problem.settings.engine).warm_up(problem, first)
+        started = time.monotonic()
+        texts, stopped = search(problem, own, lambda _: None)
+        front = finish(problem, texts)
+        status: FitStatus = "timed_out" if stopped else "ok"
+        return FitResult.of(front, round(time.monotonic() - started, 3), status, stopped)
+
+
+def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) -> tuple[list[str], str]:
+    """Return the expressions that an engine finds and, if it stopped at its own time limit, the reason; else ``""``.
+
+    Args:
+        problem: Samples and settings.
+        folder: Empty folder for the engine's own files.
+        report: Receives the expressions so far, from time to time.
+    """
+    try:
+        return engine(problem.settings.engine).search(problem, folder, report), ""
+    except Stopped as stopped:
+        return stopped.found, str(stopped)
 
 
 def finish(problem: Problem, texts: list[str]) -> list[Point]:
-    """Return the front of an engine's expressions: tidied, refitted on all training samples, judged on held-out ones.
+    """Return the front of an engine's expressions after tidying, with constants refitted on all training samples.
 
     Args:
-        problem: What was fitted.
-        texts: Expressions as the engine gave them.
+        problem: The problem; its held-out samples give the errors.
+        texts: Expressions as the engine returned them.
     """
     return pareto_front(
         tidied(parsed(texts, problem.names), problem.columns, problem.target),
@@ -107,12 +137,12 @@ def finish(problem: Problem, texts: list[str]) -> list[Point]:
 
 
 def unfinished(problem: Problem, texts: list[str]) -> list[Point]:
-    """Return the front of an engine's expressions as they are, for a fit that may spend no more time."""
+    """Return the front of an engine's expressions without tidying, for a fit that has no time left."""
     return pareto_front(parsed(texts, problem.names), problem.held_out_columns, problem.held_out_target)
 
 
 def parsed(texts: list[str], names: tuple[str, ...]) -> list[sympy.Expr]:
-    """Read an engine's expressions; those that are not finite real formulas are left out."""
+    """Parse an engine's expressions; skip those that are not finite real formulas."""
     expressions = []
     for text in texts:
         try:
@@ -120,63 +150,3 @@ def parsed(texts: list[str], names: tuple[str, ...]) -> list[sympy.Expr]:
         except DistilleryError:
             continue
     return expressions
-
-
-def fit_file(results: Path, key: str) -> Path:
-    """Return where a finished fit is kept."""
-    return results / "fits" / f"{key}.json"
-
-
-def load_fit(path: Path, key: str, settings: DistillationSettings) -> FitResult | None:
-    """Return a kept fit, or nothing where there is none, it is damaged, or it timed out under other limits.
-
-    Args:
-        path: As ``fit_file`` gives it.
-        key: As ``fit_key`` gives it.
-        settings: The limits of now.
-    """
-    try:
-        content = files.read_json(path, "")
-        result = FitResult(
-            content["status"],
-            content["reason"],
-            tuple(Point(**point) for point in content["front"]),
-            content["chosen"],
-            content["seconds"],
-            tuple(content.get("found", ())),
-            content.get("guesses", 0),
-        )
-        limits = content["limits"]
-    except (DistilleryError, KeyError, TypeError):
-        return None
-    if content.get("key") != key or result.status not in ("ok", "timed_out"):
-        return None
-    if not isinstance(result.chosen, int) or result.chosen not in range(len(result.front)):
-        return None
-    return None if result.status == "timed_out" and limits != _limits(settings) else result
-
-
-def earlier_front(path: Path, key: str) -> tuple[str, ...]:
-    """Return what a kept fit that a limit had ended found, as its engine wrote it, for a fit with more time.
-
-    Args:
-        path: As ``fit_file`` gives it.
-        key: As ``fit_key`` gives it.
-    """
-    try:
-        content = files.read_json(path, "")
-        found = content["found"] if content["key"] == key and content["status"] == "timed_out" else ()
-        return tuple(text for text in found if isinstance(text, str))
-    except (DistilleryError, KeyError, TypeError):
-        return ()
-
-
-def keep_fit(path: Path, key: str, settings: DistillationSettings, result: FitResult) -> None:
-    """Write a fit that has a front, whole or not at all."""
-    if result.front:
-        content = {"key": key, "engine": settings.engine, "limits": _limits(settings), **dataclasses.asdict(result)}
-        files.write_json(path, content)
-
-
-def _limits(settings: DistillationSettings) -> dict[str, Any]:
-    return {"seconds": settings.seconds, "memory_mb": settings.memory_mb}

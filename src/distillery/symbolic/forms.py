@@ -1,4 +1,4 @@
-"""Forms of an expression: equal ones of least complexity, and nearby ones with fewer constants."""
+"""Equivalent forms of an expression with least complexity, and nearby forms with fewer constants."""
 
 from __future__ import annotations
 
@@ -13,45 +13,43 @@ import numpy as np
 import sympy
 
 from distillery.physics import formula
+from distillery.symbolic import tuning
 from distillery.symbolic.complexity import complexity
-
-_MOST_TERMS = 12
 
 
 def cheapest(expression: sympy.Expr) -> sympy.Expr:
-    """Return the form of least complexity among the equal ones that are tried.
+    """Return the form of least complexity among some equivalent ones.
 
-    Constants are merged; where it stays small the expression is also multiplied out and common factors
-    of its terms are taken out again. Pieces of piecewise expressions are brought to their own cheapest forms;
-    thresholds stay as they are.
+    Constants are merged; a small expression is also expanded and common factors of its terms are collected again.
+    Branches of piecewise expressions are simplified separately; thresholds stay.
 
     Args:
         expression: Any expression with numeric constants.
     """
-    smooth, cases = _without_cases(expression)
+    smooth, cases = _without_piecewise(expression)
     if cases:
-        return cheapest(smooth).xreplace({name: each_piece(case, cheapest) for name, case in cases.items()})
+        return cheapest(smooth).xreplace({name: each_branch(case, cheapest) for name, case in cases.items()})
     forms = [normal(expression)]
     expanded = multiplied_out(expression)
     if expanded is not None:
-        # SymPy loses itself when it divides some powers with broken exponents; then there is no such form.
+        # SymPy's recursion fails when it divides some powers with fractional exponents; then there is no such form.
         with contextlib.suppress(RecursionError):
             forms.append(normal(collected(expanded)))
     return min(forms, key=complexity)
 
 
-def each_piece(case: sympy.Expr, change: Callable[[sympy.Expr], sympy.Expr]) -> sympy.Expr:
-    """Return a piecewise expression with every piece changed and every condition kept.
+def each_branch(piecewise: sympy.Expr, change: Callable[[sympy.Expr], sympy.Expr]) -> sympy.Expr:
+    """Return a piecewise expression with every branch changed and every condition kept.
 
     Args:
-        case: The piecewise expression.
-        change: What becomes of a piece.
+        piecewise: The piecewise expression.
+        change: Function of a branch.
     """
-    return sympy.Piecewise(*((change(value), condition) for value, condition in case.args))
+    return sympy.Piecewise(*((change(value), condition) for value, condition in piecewise.args))
 
 
-def _without_cases(expression: sympy.Expr) -> tuple[sympy.Expr, dict[Any, Any]]:
-    """Return an expression with a symbol for each outermost piecewise part, and those parts by their symbols."""
+def _without_piecewise(expression: sympy.Expr) -> tuple[sympy.Expr, dict[Any, Any]]:
+    """Replace each outermost piecewise part by a symbol; return the expression and the parts by symbol."""
     cases: dict[Any, Any] = {}
 
     def walk(node: Any) -> Any:
@@ -63,18 +61,18 @@ def _without_cases(expression: sympy.Expr) -> tuple[sympy.Expr, dict[Any, Any]]:
     return smooth, {name: case for case, name in cases.items()}
 
 
-def multiplied_out(expression: sympy.Expr, most: int = _MOST_TERMS) -> sympy.Expr | None:
-    """Multiply out, or return nothing where that would give many terms (it may give millions).
+def multiplied_out(expression: sympy.Expr, most: int = tuning.MOST_EXPANDED_TERMS) -> sympy.Expr | None:
+    """Expand an expression, or return None if it could have too many terms (it may have millions).
 
     Args:
         expression: Any expression.
-        most: How many terms it may give.
+        most: Terms at most.
     """
     return sympy.expand_mul(sympy.expand_multinomial(expression)) if _terms(expression) <= most else None
 
 
 def _terms(node: Any) -> int:
-    """Return how many terms multiplying out would give, at most."""
+    """Return an upper limit of the number of terms after expansion."""
     if isinstance(node, sympy.Add):
         return sum(_terms(argument) for argument in node.args)
     if isinstance(node, sympy.Mul):
@@ -87,7 +85,7 @@ def _terms(node: Any) -> int:
 def normal(node: Any) -> Any:
     """Merge constants: each sum that is a factor or a base gets one coefficient 1, the rest moves outside."""
     if isinstance(node, sympy.Piecewise):
-        return each_piece(node, normal)
+        return each_branch(node, normal)
     if node.is_number:
         return _number(node)
     if not node.args:
@@ -111,7 +109,7 @@ def normal(node: Any) -> Any:
 
 
 def _multiplied(coefficient: Any, factors: list[Any]) -> Any:
-    """Multiply, with the coefficient inside of a sum where that is cheaper: (1.2 - 1.1/r)·x, not 1.1·(1.09 - 1/r)·x."""
+    """Multiply, with the coefficient inside a sum if that is cheaper: (1.2 - 1.1/r)·x, not 1.1·(1.09 - 1/r)·x."""
     if abs(float(coefficient)) == 1.0 and float(coefficient) > 0:
         return sympy.Mul(*factors)
     forms = [sympy.Mul(_number(coefficient), *factors)]
@@ -123,20 +121,20 @@ def _multiplied(coefficient: Any, factors: list[Any]) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Return 0 and ±1 as Integer (they are structure), all else as Float (a constant to fit)."""
+    """Return 0 and ±1 as Integer (structure), other values as Float (a constant to fit)."""
     plain = float(value)
     return sympy.Integer(int(plain)) if abs(plain) in {0.0, 1.0} else sympy.Float(plain)
 
 
 def _unit(node: Any) -> tuple[Any, Any]:
-    """Split off a coefficient so that what remains needs one constant less."""
+    """Split off a coefficient, so that the rest needs one constant less."""
     coefficient, rest = node.as_coeff_Mul()
     if not isinstance(rest, sympy.Add):
         return coefficient, rest
     inner = [term.as_coeff_Mul()[0] for term in rest.args if not term.is_number]
     if any(abs(float(c)) == 1.0 for c in inner):
         return coefficient, rest
-    # The term of largest coefficient is made 1: it is the least likely to vanish later.
+    # The term of largest coefficient gets 1: it is the least likely to vanish later.
     largest = max(inner, key=lambda c: abs(float(c)))
     scaled = [_scaled(term, largest) for term in rest.args]
     return coefficient * largest, sympy.Add(*scaled)
@@ -148,7 +146,7 @@ def _scaled(term: Any, divisor: Any) -> Any:
 
 
 def _flattened(node: Any) -> Any:
-    """Multiply out constants that stand before sums inside a sum, so that like terms meet."""
+    """Expand constants before sums inside a sum, so that like terms merge."""
     terms = []
     for term in node.args:
         coefficient, rest = term.as_coeff_Mul()
@@ -160,9 +158,9 @@ def _flattened(node: Any) -> Any:
 
 
 def collected(node: Any) -> Any:
-    """Take common factors out of a sum, or of each piece, greedily, the most frequent first."""
+    """Collect common factors of a sum, or of each branch, greedily, the most frequent first."""
     if isinstance(node, sympy.Piecewise):
-        return each_piece(node, collected)
+        return each_branch(node, collected)
     if not isinstance(node, sympy.Add):
         return node
     factors = [_factors(term) for term in node.args]
@@ -173,25 +171,25 @@ def collected(node: Any) -> Any:
     inside = [term / factor for term, found in zip(node.args, factors, strict=True) if factor in found]
     outside = [term for term, found in zip(node.args, factors, strict=True) if factor not in found]
     before = sum(complexity(term) for term, found in zip(node.args, factors, strict=True) if factor in found)
-    # Powers of numbers, 0.2^(3·x), do not always cancel; dividing by them again and again would never end.
+    # Powers of numbers, 0.2^(3·x), do not always cancel; repeated division by them would not end.
     if sum(complexity(term) for term in inside) >= before:
         return node
     return sympy.Mul(factor, collected(sympy.Add(*inside))) + collected(sympy.Add(*outside))
 
 
 def products(expression: sympy.Expr) -> sympy.Expr | None:
-    """Return a nearby expression that is a product of two sums, (Σ aᵢ·uᵢ)(Σ bₖ·vₖ) + rest, if there is one.
+    """Return a nearby expression that is a product of two sums, (Σ aᵢ·uᵢ)(Σ bₖ·vₖ) + rest, or None.
 
-    Messages are rotated forces, such as (a·dx + b·dy)(1 - 1/r). An engine often finds the same terms with
-    free coefficients, a·dx + b·dy + c·dx/r + d·dy/r; the nearest product has fewer constants. It is only
-    close to the given expression, so its constants must be refitted.
+    Messages are rotated forces, such as (a·dx + b·dy)(1 - 1/r). An engine often finds the same terms with free
+    coefficients, a·dx + b·dy + c·dx/r + d·dy/r; the nearest product has fewer constants. It only approximates the given
+    expression, so its constants must be refitted.
 
     Args:
         expression: Any expression with numeric constants.
     """
-    smooth, cases = _without_cases(expression)
+    smooth, cases = _without_piecewise(expression)
     if cases:
-        changed = {name: each_piece(case, lambda piece: products(piece) or piece) for name, case in cases.items()}
+        changed = {name: each_branch(case, lambda branch: products(branch) or branch) for name, case in cases.items()}
         return smooth.xreplace(changed) if changed != cases else None
     expanded = multiplied_out(expression)
     if not isinstance(expanded, sympy.Add):
@@ -219,7 +217,7 @@ def products(expression: sympy.Expr) -> sympy.Expr | None:
 
 
 def _factors(term: Any) -> list[Any]:
-    """Return the factors that may be taken out of a term: symbols, their inverses, sums."""
+    """Return the factors that can be collected from a term: symbols, their inverses, sums."""
     factors: list[Any] = []
     for factor in sympy.Mul.make_args(term):
         if factor.is_number:

@@ -1,4 +1,4 @@
-"""The Pareto front of what was found, and the paper's choice from it."""
+"""The Pareto front of expressions, and the paper's choice from it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import sympy
 from jaxtyping import Float
 
 from distillery.physics import formula
+from distillery.symbolic import tuning
 from distillery.symbolic.complexity import complexity
-
-# Below this share of a constant's error, differences are rounding, not knowledge.
-_FLOOR = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +38,9 @@ def pareto_front(
 ) -> list[Point]:
     """Return the best expression of each complexity that improves on all simpler ones.
 
-    The score is the paper's -Δlog(MAE)/Δcomplexity (arXiv:2006.11287, section 4). Errors below a millionth
-    of the best constant's error count as equal to it there, so that rounding errors on noise-free data
-    earn nothing. Expressions that are not finite on every sample are left out.
+    The score is the paper's -Δlog(MAE)/Δcomplexity (arXiv:2006.11287, section 4). Errors below a millionth of the best
+    constant's error count as equal, so that rounding errors on noise-free data gain no score. Expressions that are not
+    finite on every sample are omitted.
 
     Args:
         expressions: Candidates.
@@ -65,10 +63,10 @@ def scored(best: Mapping[int, tuple[float, str]], constant: float) -> list[Point
     """Return the front of the best expressions of each complexity, with their scores.
 
     Args:
-        best: By complexity, the error and the text of an expression.
+        best: Error and text of an expression, by complexity.
         constant: Error of the best constant; see ``pareto_front``.
     """
-    floor = max(_FLOOR * constant, 1e-300)
+    floor = max(tuning.ERROR_FLOOR * constant, 1e-300)
     front: list[Point] = []
     for cost, (error, text) in sorted(best.items()):
         if not front:
@@ -81,7 +79,7 @@ def scored(best: Mapping[int, tuple[float, str]], constant: float) -> list[Point
 
 
 def rounded(expression: sympy.Expr) -> sympy.Expr:
-    """Return the expression with six significant digits in its constants: what is read is what was measured."""
+    """Round the constants of an expression to six significant digits, so that the stored text is what was measured."""
     return expression.xreplace(
         {number: sympy.Float(f"{float(number):.6g}") for number in expression.atoms(sympy.Float)}
     )
@@ -92,10 +90,10 @@ def mean_absolute_error(
     features: Mapping[str, Float[np.ndarray, " sample"]],
     target: Float[np.ndarray, " sample"],
 ) -> float:
-    """Return the mean of |expression - target|; infinite where the expression is singular on a sample.
+    """Return the mean of |expression - target|; infinite if the expression is singular on a sample.
 
     Args:
-        expression: In the features' names.
+        expression: Expression in the names of the features.
         features: Inputs by name (dimensionless).
         target: Target (dimensionless).
     """
@@ -108,8 +106,8 @@ def choose(front: list[Point]) -> int | None:
     """Return the index of the paper's choice: the largest score, the simpler point of equal ones.
 
     Args:
-        front: As ``pareto_front`` gives it. The first point has no score and is chosen only where it is
-            alone; an empty front has no choice.
+        front: A front of ``pareto_front``. The first point has no score and is chosen only if it is alone; an empty
+            front has no choice.
     """
     if not front:
         return None

@@ -17,7 +17,7 @@ from distillery.symbolic.fits import FitLost, FitResult, unfinished
 from distillery.symbolic.front import Point
 from distillery.symbolic.settings import DistillationSettings
 
-# Present once loading and compiling are done.
+# Exists once loading and compiling are done.
 READY = "ready"
 # The expressions so far.
 PARTIAL = "partial.json"
@@ -60,7 +60,7 @@ def result(folder: Path, problem: Problem, seconds: float) -> FitResult:
     """Read the result of a fit that ended by itself.
 
     Raises:
-        FitLost: The machine lacked something that the fit needs.
+        FitLost: The machine lacked a resource of the fit.
     """
     content = files.read_json(folder / RESULT, "")
     if "error" in content:
@@ -75,7 +75,7 @@ def result(folder: Path, problem: Problem, seconds: float) -> FitResult:
 
 
 def interrupted(folder: Path, problem: Problem, seconds: float, reason: str) -> FitResult:
-    """Return the result of a fit that was killed at a limit: the best front that it had reported or written."""
+    """Return the result of a fit that was killed at a limit: the best front that it reported or wrote."""
     found: list[str] = []
     with contextlib.suppress(DistilleryError):
         found = list(files.read_json(folder / PARTIAL, ""))
@@ -92,5 +92,5 @@ def _guesses(folder: Path, problem: Problem) -> list[str]:
 
 
 def _with_origin(fitted: FitResult, problem: Problem, found: Sequence[str] = ()) -> FitResult:
-    """Add the expressions from which a longer fit can go on, and the number of those that this one began with."""
+    """Add the expressions from which a longer fit can continue, and the number of those that this fit started from."""
     return dataclasses.replace(fitted, found=tuple(found), guesses=len(problem.guesses))

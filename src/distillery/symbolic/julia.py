@@ -1,8 +1,8 @@
 """The Julia depot: Julia, its packages and their compiled caches, prepared once and only read by fits.
 
-By itself PySR locates Julia and downloads packages whenever it is imported. ``distillery julia-setup`` does this once
-on a machine with a network; its marker, written last, records versions and paths. The environment of a fit lets Julia
-locate, resolve, lock and download nothing, so that thousands may start at once from a depot that they cannot write.
+PySR itself locates Julia and downloads packages whenever it is imported. ``distillery julia-setup`` does this once on a
+machine with a network; its marker, written last, records versions and paths. In the environment of a fit, Julia
+locates, resolves, locks and downloads nothing, so that thousands of fits may start at once from a read-only depot.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from packaging.requirements import Requirement
 
 from distillery import files
 from distillery.errors import DistilleryError
-from distillery.workflow.settings import ExecutionSettings
 
 _MARKER = "distillery.json"
 _FORMAT = 2
-# Native code for an old processor, with faster variants from which each node takes its own: the targets of Julia's own
-# releases. A depot that was compiled for the login node alone compiles again on every other kind of node.
+# Native code for an old processor, with faster variants that each node selects from: the targets of Julia's own
+# releases. A depot compiled for the login node alone compiles again on every other kind of node.
 _CPU_TARGETS = {"x86_64": "generic;sandybridge,-xsaveopt,clone_all;haswell,-rdrnd,base(1)"}
 # The target of a Julia that was itself built for one kind of processor.
 NATIVE = "native"
@@ -30,20 +29,20 @@ _HEAP_SHARE = 0.6
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """Versions and places with which a depot was prepared.
+    """Versions and paths of a prepared depot.
 
     Attributes:
         pysr: Version of the Python package PySR.
-        juliacall: Version of the Python package juliacall; its Julia side, PythonCall, must have the same.
+        juliacall: Version of the Python package juliacall; its Julia package, PythonCall, must have the same version.
         julia: Version of Julia.
         symbolic_regression: Version of the Julia package SymbolicRegression.
-        cpu_target: Processors that its native code is for, as ``JULIA_CPU_TARGET`` names them.
+        cpu_target: Processors of its native code, in the notation of ``JULIA_CPU_TARGET``.
         machine: Kind of machine, such as ``x86_64``.
         executable: The program ``julia``.
         library: Its library ``libjulia``.
         bindir: Folder of Julia's programs.
-        host: Where it was prepared.
-        date: When.
+        host: Host on which it was prepared.
+        date: Date of preparation.
     """
 
     pysr: str
@@ -59,18 +58,13 @@ class Prepared:
     date: str
 
 
-def depot_of(execution: ExecutionSettings) -> Path:
-    """Return the absolute path of the configured depot; a relative one is taken from the working directory."""
-    return Path(execution.julia_depot).absolute()
-
-
 def marker(depot: Path) -> Path:
-    """Return the file that says with what a depot was prepared."""
+    """Return the file that records how a depot was prepared."""
     return depot / _MARKER
 
 
 def project(depot: Path) -> Path:
-    """Return the folder of the Julia project; where juliapkg installs Julia, it does so within."""
+    """Return the folder of the Julia project; juliapkg installs Julia within it."""
     return depot / "environments" / "distillery"
 
 
@@ -88,7 +82,7 @@ def version_of(package: str) -> str | None:
 
 
 def mismatch() -> str | None:
-    """Return why the installed juliacall does not go with the installed PySR, or None."""
+    """Return why the installed juliacall is incompatible with the installed PySR, or None."""
     installed = version_of("juliacall")
     if installed is None:
         return "the Python package juliacall is not installed"
@@ -100,7 +94,7 @@ def mismatch() -> str | None:
 
 
 def read_marker(depot: Path) -> Prepared | None:
-    """Return the marker of a depot, or None where it is missing or was written by another version of this package."""
+    """Return the marker of a depot, or None if it is missing or was written by another version of this package."""
     try:
         content = files.read_json(marker(depot), "")
         return Prepared(**content["prepared"]) if content["format"] == _FORMAT else None
@@ -109,7 +103,7 @@ def read_marker(depot: Path) -> Prepared | None:
 
 
 def write_marker(depot: Path, prepared: Prepared) -> None:
-    """Say that a depot is whole; done last."""
+    """Write the marker of a complete depot, as the last step of its preparation."""
     files.write_json(marker(depot), {"format": _FORMAT, "prepared": dataclasses.asdict(prepared)})
 
 
@@ -131,17 +125,17 @@ def unprepared(depot: Path) -> str | None:
 
 
 def shared(depot: Path, target: str) -> dict[str, str]:
-    """Return the environment that preparing and fitting have in common.
+    """Return the environment variables that preparation and fits share.
 
     Args:
         depot: The depot.
-        target: Processors to compile for. Caches are only found again under the target they were made for.
+        target: Processors to compile for. Caches are only found under the target that they were compiled for.
     """
     return {
         "JULIA_DEPOT_PATH": str(depot),
         "JULIA_CPU_TARGET": target,
         "PYTHON_JULIAPKG_PROJECT": str(project(depot)),
-        # Without it several Julia threads end in segmentation faults; PySR asks for it.
+        # Without it several Julia threads end in segmentation faults; PySR recommends it.
         "PYTHON_JULIACALL_HANDLE_SIGNALS": "yes",
         "PYTHON_JULIACALL_STARTUP_FILE": "no",
         "PYTHON_JULIACALL_AUTOLOAD_IPYTHON_EXTENSION": "no",
@@ -149,15 +143,15 @@ def shared(depot: Path, target: str) -> dict[str, str]:
 
 
 def environment(depot: Path, prepared: Prepared, memory_mb: int) -> dict[str, str]:
-    """Return the environment of a fitting process, which runs offline from the depot.
+    """Return the environment variables of a fitting process, which runs offline from the depot.
 
-    With program and project both given, juliacall takes them as they are: it does not ask juliapkg, which would lock
-    the project, run Julia for its version, and resolve anew where it sees another Python environment.
+    If program and project are both given, juliacall does not call juliapkg, which would lock the project, run Julia for
+    its version, and resolve again in another Python environment.
 
     Args:
         depot: The depot.
-        prepared: What its marker says.
-        memory_mb: Memory limit of a fit in MB; Julia collects its garbage well before.
+        prepared: Content of its marker.
+        memory_mb: Memory limit of a fit in MB; Julia collects its garbage well below.
     """
     return {
         **shared(depot, prepared.cpu_target),

@@ -1,8 +1,8 @@
-"""Preparation of the Julia depot by ``distillery julia-setup``, once, on a machine with a network.
+"""Prepare the Julia depot, once, on a machine with a network: ``distillery julia-setup``.
 
-Two processes do the work, because each needs its own environment. The first lets juliapkg find Julia (the one that
-``PYTHON_JULIAPKG_EXE`` or ``PYTHON_JULIACALL_EXE`` names, one on the path, else a download), install PySR's packages
-and compile them. The second is an ordinary fit, offline from the depot, which proves that fits work.
+Two processes do the work, because each needs its own environment. In the first, juliapkg finds Julia (named by
+``PYTHON_JULIAPKG_EXE`` or ``PYTHON_JULIACALL_EXE``, on the path, or a download), installs PySR's packages and compiles
+them. The second is an ordinary fit, offline from the depot, which proves that fits work.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ _COMMAND = "julia-setup"
 
 
 def prepare(depot: Path) -> bool:
-    """Prepare a depot, unless it is prepared already for the PySR that is installed.
+    """Prepare a depot, unless it is prepared already for the installed PySR.
 
     Args:
-        depot: Absolute path. The folder is made.
+        depot: Absolute path. The folder is created.
 
     Returns:
         Whether there was something to do.
 
     Raises:
-        DistilleryError: PySR is missing, the depot cannot be written, there is no network, someone else is
-            preparing it, or what was prepared does not work.
+        DistilleryError: PySR is missing, the depot cannot be written, there is no network, another process is preparing
+            it, or a fit from the depot fails.
     """
     missing = pysr.missing() or julia.mismatch()
     if missing:
@@ -69,7 +69,7 @@ def prepare(depot: Path) -> bool:
 
 
 def _prepared(depot: Path) -> julia.Prepared:
-    """Install and try everything, for one kind of processor where Julia itself was built for one."""
+    """Install and test everything, for one kind of processor if Julia itself was built for one."""
     chosen = os.environ.get("JULIA_CPU_TARGET")
     target = chosen or julia.cpu_target()
     try:
@@ -94,7 +94,7 @@ def _prepared(depot: Path) -> julia.Prepared:
 
 @contextlib.contextmanager
 def _alone(depot: Path) -> Iterator[None]:
-    """Make the depot, see that it can be written, and keep others from preparing it."""
+    """Create the depot, check that it is writable, and lock it against other preparations."""
     remedy = "make it writable, or set execution.julia_depot to a folder that is"
     try:
         depot.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def _alone(depot: Path) -> Iterator[None]:
 
 
 def _require_network() -> None:
-    """Refuse to start where Julia's package server cannot be reached.
+    """Check that Julia's package server can be reached.
 
     Raises:
         DistilleryError: It cannot.
@@ -136,7 +136,7 @@ def _require_network() -> None:
 
 
 def _install(depot: Path, target: str) -> julia.Prepared:
-    """Let juliapkg find or download Julia and install and compile PySR's packages."""
+    """Run juliapkg, which finds or downloads Julia and installs and compiles PySR's packages."""
     named = os.environ.get("PYTHON_JULIAPKG_EXE") or os.environ.get("PYTHON_JULIACALL_EXE")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON_JULIACALL_")},
@@ -166,12 +166,12 @@ def _install(depot: Path, target: str) -> julia.Prepared:
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> None:
-    """Run a command and pass on its output.
+    """Run a command and forward its output.
 
     Julia must not get the terminal's descriptor, which it would make non-blocking for all programs that share it.
 
     Raises:
-        DistilleryError: The command failed; the message holds the line of its output that says why.
+        DistilleryError: The command failed; the message contains the line of its output with the reason.
     """
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     with subprocess.Popen(
@@ -234,7 +234,7 @@ def _try(depot: Path, prepared: julia.Prepared) -> None:
 
 
 def _resolve(report: Path) -> None:
-    """In a process of its own: let juliapkg work, and write where everything is."""
+    """Run juliapkg and write the paths of Julia; called in a process of its own."""
     juliapkg: Any = importlib.import_module("juliapkg")
     juliapkg.resolve()
     found = {

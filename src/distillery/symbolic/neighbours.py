@@ -1,14 +1,13 @@
-"""Neighbours of an expression: climbing from what a search found to what lies a step beside it.
+"""Neighbours of an expression, for hill climbing from the expressions of a search.
 
-Genetic programming stops early in forms like dx·m2/r² where dx·m1·m2/r³ would do. The steps tried here change one
-thing by a product of features: a part of the expression is multiplied by it, or such a product of a term is added.
-All products are tried at once with constants from linear least squares; the best few are refitted, the best is gone on
-from. Every step is a candidate, and the Pareto front decides.
+Genetic programming stops early in forms like dx·m2/r² although dx·m1·m2/r³ is better. A step changes one thing by a
+product of features: it multiplies a part of the expression, or adds such a product of a term. All products are compared
+at once with coefficients from linear least squares; the best few are refitted, and the climb continues from the best.
+Every step is a candidate; the Pareto front decides.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,62 +17,50 @@ import sympy
 from jaxtyping import Float
 
 from distillery.physics import formula
+from distillery.symbolic import tuning
 from distillery.symbolic.complexity import complexity
 from distillery.symbolic.forms import cheapest
+from distillery.symbolic.hill_climbing import hill_climb, power_products
 from distillery.symbolic.tidying import Fit, parametrise, refit
 
-_ROUNDS = 8
-# A step must lower the logarithm of the error by so much for each unit of complexity, as the choice from a front asks.
-_PRICE = 0.03
-# A part is multiplied by at most so many features or their inverses; a new term may differ in more.
-_CHANGES, _NEW_CHANGES = 2, 4
-# Of many features (a raw system has dozens) fewer are put into a product, or there would be hundreds of thousands.
-_MOST_PRODUCTS = 4000
-_REFITTED = 2
-_LARGEST = 40
 _STEP = formula.symbol("step_")
 
 
-def climbed(
+def hill_climbed(
     start: sympy.Expr,
     features: Mapping[str, Float[np.ndarray, " sample"]],
     target: Float[np.ndarray, " sample"],
 ) -> list[sympy.Expr]:
-    """Return the expressions on the way from one expression over ever better neighbours, the start not among them.
+    """Return the expressions on the way of a hill climb over neighbours, without the start.
 
     Args:
-        start: Where to begin.
+        start: Expression to start from.
         features: Training inputs by name (dimensionless).
         target: Training target (dimensionless).
     """
-    near, far = (_products(features, changes) for changes in (_CHANGES, _NEW_CHANGES))
-    found: list[sympy.Expr] = []
+    near, far = (_products(features, most) for most in (tuning.PRODUCT_FEATURES, tuning.NEW_TERM_FEATURES))
 
     def cost(fit: Fit) -> float:
-        return float(np.log(max(fit.error, 1e-300))) + _PRICE * complexity(fit.expression)
+        return float(np.log(max(fit.error, 1e-300))) + tuning.COMPLEXITY_PRICE * complexity(fit.expression)
 
-    fit = refit(parametrise(cheapest(start)), features, target)
-    for _ in range(_ROUNDS):
-        if not np.isfinite(fit.error) or sympy.count_ops(fit.expression) > _LARGEST:
-            break
-        fits = [
-            refit(parametrise(cheapest(neighbour)), features, target)
-            for neighbour in (
-                *_multiplied(fit.expression, near, features, target),
-                *_added(fit.expression, far, features, target),
-            )
-        ]
-        fits = [each for each in fits if np.isfinite(each.error)]
-        best = min(fits, key=cost, default=fit)
-        if not cost(best) < cost(fit):
-            break
-        fit = best
-        found.append(fit.expression)
-    return found
+    def neighbours(fit: Fit) -> Iterator[Fit]:
+        if not np.isfinite(fit.error) or sympy.count_ops(fit.expression) > tuning.LARGEST_EXPRESSION:
+            return
+        for neighbour in (
+            *_multiplied(fit.expression, near, features, target),
+            *_added(fit.expression, far, features, target),
+        ):
+            found = refit(parametrise(cheapest(neighbour)), features, target)
+            if np.isfinite(found.error):
+                yield found
+
+    first = refit(parametrise(cheapest(start)), features, target)
+    steps = hill_climb(first, neighbours, cost, tuning.HILL_CLIMBING_ROUNDS)
+    return [fit.expression for fit in steps]
 
 
 class _Products:
-    """Products of powers ±1 of a few features: texts to build expressions from, values to try them with."""
+    """Products of powers ±1 of a few features: expressions, and their values on all samples."""
 
     def __init__(self, factors: list[Any], values: Float[np.ndarray, "product sample"]) -> None:
         self.factors, self.values = factors, values
@@ -82,26 +69,24 @@ class _Products:
 def _products(features: Mapping[str, Float[np.ndarray, " sample"]], most: int) -> _Products:
     factors: list[Any] = []
     rows: list[np.ndarray] = []
-    # Of one feature, or of k: (n choose k) sets of them, each with up to 2^k signs.
+    # There are (n choose k) sets of k features, each with up to 2^k signs.
     sizes = [math.comb(len(features), count) * 2**count for count in range(1, most + 1)]
-    allowed = max((k for k in range(1, most + 1) if sum(sizes[:k]) <= _MOST_PRODUCTS), default=1)
-    for count in range(1, allowed + 1):
-        for names in itertools.combinations(features, count):
-            # Where a feature is ±1 its inverse is itself.
-            signs = [(1,) if np.ptp(np.abs(features[name])) == 0 else (1, -1) for name in names]
-            for exponents in itertools.product(*signs):
-                with np.errstate(all="ignore"):
-                    row = np.prod([features[n] ** float(e) for n, e in zip(names, exponents, strict=True)], axis=0)
-                if np.all(np.isfinite(row)):
-                    factors.append(sympy.Mul(*(formula.symbol(n) ** e for n, e in zip(names, exponents, strict=True))))
-                    rows.append(row)
+    allowed = max((k for k in range(1, most + 1) if sum(sizes[:k]) <= tuning.MOST_PRODUCTS), default=1)
+    # The inverse of a feature that is ±1 is the feature itself.
+    signs = {name: (1,) if np.ptp(np.abs(column)) == 0 else (1, -1) for name, column in features.items()}
+    for product in power_products(features, allowed, signs.__getitem__):
+        with np.errstate(all="ignore"):
+            row = np.prod([features[name] ** float(exponent) for name, exponent in product], axis=0)
+        if np.all(np.isfinite(row)):
+            factors.append(sympy.Mul(*(formula.symbol(name) ** exponent for name, exponent in product)))
+            rows.append(row)
     return _Products(factors, np.array(rows).reshape(len(rows), -1))
 
 
 def _multiplied(
     expression: sympy.Expr, products: _Products, features: Mapping[str, np.ndarray], target: np.ndarray
 ) -> Iterator[sympy.Expr]:
-    """Yield the best of what multiplying one part of an expression by a product gives."""
+    """Yield the best expressions in which one part is multiplied by a product."""
     weight = _weight(target - np.median(target))
     ranked: list[tuple[float, int, int, Any]] = []
     inputs = {**{name: column[None, :] for name, column in features.items()}, _STEP.name: products.values}
@@ -109,15 +94,15 @@ def _multiplied(
         changed = expression.xreplace({part: part * _STEP})
         values = np.broadcast_to(formula.evaluate(changed, inputs), products.values.shape)
         error = _linear_error(values, target, weight)
-        for index in np.argsort(error, kind="stable")[:_REFITTED]:
+        for index in np.argsort(error, kind="stable")[: tuning.NEIGHBOURS_REFITTED]:
             ranked += [(float(error[index]), place, int(index), changed)]
-    for least, _, index, changed in sorted(ranked, key=lambda each: each[:3])[:_REFITTED]:
+    for least, _, index, changed in sorted(ranked, key=lambda each: each[:3])[: tuning.NEIGHBOURS_REFITTED]:
         if np.isfinite(least):
             yield _free(changed.xreplace({_STEP: products.factors[index]}))
 
 
 def _parts(expression: sympy.Expr) -> list[Any]:
-    """Return the parts that may be multiplied: everything but numbers, exponents and what is piecewise."""
+    """Return the parts that may be multiplied: all but numbers, exponents and piecewise parts."""
     found: dict[Any, None] = {}
 
     def walk(node: Any) -> None:
@@ -136,7 +121,7 @@ def _parts(expression: sympy.Expr) -> list[Any]:
 
 
 def _free(expression: sympy.Expr) -> sympy.Expr:
-    """Give an expression a scale and an offset to be fitted."""
+    """Add a scale and an offset to be fitted to an expression."""
     constant, rest = expression.as_coeff_Add()
     return sympy.Float(1.01) * rest + (constant if constant != 0 else sympy.Float(0.01))
 
@@ -144,7 +129,7 @@ def _free(expression: sympy.Expr) -> sympy.Expr:
 def _added(
     expression: sympy.Expr, products: _Products, features: Mapping[str, np.ndarray], target: np.ndarray
 ) -> Iterator[sympy.Expr]:
-    """Yield the best of what adding a term times a product to an expression gives."""
+    """Yield the best expressions with an additional term that is a term times a product."""
     residual = target - formula.evaluate(expression, features)
     weight = np.sqrt(_weight(residual))
     terms = [term for term in sympy.Add.make_args(expression) if not term.is_number]
@@ -161,21 +146,21 @@ def _added(
             along = rows @ wanted
             gain = np.where(size > 1e-12 * len(target), along**2 / size, 0.0)
         gain[~np.isfinite(gain)] = 0.0
-        for index in np.argsort(-gain, kind="stable")[:_REFITTED]:
+        for index in np.argsort(-gain, kind="stable")[: tuning.NEIGHBOURS_REFITTED]:
             if gain[index] > 0:
                 ranked += [(-float(gain[index]), place, int(index), float(along[index] / size[index]))]
-    for _, place, index, coefficient in sorted(ranked)[:_REFITTED]:
+    for _, place, index, coefficient in sorted(ranked)[: tuning.NEIGHBOURS_REFITTED]:
         yield expression + sympy.Float(coefficient) * terms[place] * products.factors[index]
 
 
 def _weight(distance: np.ndarray) -> np.ndarray:
-    """Return weights that make squares count as absolute values beyond the median."""
+    """Return weights with which squares count as absolute values beyond the median."""
     size = np.abs(distance)
     return 1.0 / np.maximum(size / max(float(np.median(size)), 1e-300), 1.0)
 
 
 def _linear_error(values: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return for each row the weighted mean absolute error of its best scale and offset."""
+    """Return the weighted mean absolute error of each row with its best scale and offset."""
     share = weight / weight.sum()
     with np.errstate(all="ignore"):
         centred = values - (values @ share)[:, None]

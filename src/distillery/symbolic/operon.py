@@ -18,72 +18,58 @@ import sympy
 
 from distillery.physics import formula
 from distillery.randomness import integer_seed, stream
-from distillery.symbolic import fits
+from distillery.symbolic import fits, tuning
 from distillery.symbolic.engine import Problem
 from distillery.symbolic.front import choose, pareto_front
-from distillery.symbolic.neighbours import climbed
+from distillery.symbolic.neighbours import hill_climbed
 from distillery.symbolic.settings import DistillationSettings
 from distillery.symbolic.threshold_split import best_split, refined
 from distillery.symbolic.tidying import tidied
-from distillery.workflow.settings import ExecutionSettings
 
-# What operon lacks and is brought about by splitting the samples, see ``symbolic.threshold_split``. Comparisons whose
-# values 0 and 1 are computed with are never produced.
+# Operators that threshold splits provide, see ``symbolic.threshold_split``. Comparisons used as numbers, 0 and 1, are
+# never produced.
 _PIECEWISE = frozenset({">", "<", "if"})
 _PRIMITIVES = {"+": "Add", "-": "Sub", "*": "Mul", "/": "Div", "^": "Pow", "exp": "Exp", "log": "Log"}
-_MAX_DEPTH = 10
-_INITIAL_LENGTH = 10
-_MUTATION_PROBABILITY = 0.25
-_TOURNAMENT = 5
-# Two errors closer than this are equal to the non-dominated sort.
-_EPSILON = 1e-4
-_REPORT_EVERY = 5
 _UNLIMITED = 2**62
-# From so many expressions of the front, evenly spaced, a climb begins.
-_STARTS = 3
-# Of the side of a split that varies more, so many expressions of its front, evenly spaced, are joined to the other's.
-_SPACED = 6
-# A side of a split with fewer samples is a constant, nothing is searched there.
-_FEWEST = 50
 
 
 def missing() -> str | None:
-    """Return what this machine lacks for the engine, if anything."""
+    """Return what this machine lacks for the engine, or None."""
     return None if importlib.util.find_spec("pyoperon") else "the Python package pyoperon is not installed"
 
 
-def unprepared(execution: ExecutionSettings) -> str | None:
-    """Return nothing: operon needs no preparation."""
+def unprepared(depot: Path) -> str | None:
+    """Return None: operon needs no preparation."""
     return None
 
 
-def environment(settings: DistillationSettings, execution: ExecutionSettings) -> dict[str, str]:
-    """Return nothing: operon asks nothing of its environment."""
+def environment(settings: DistillationSettings, depot: Path) -> dict[str, str]:
+    """Return nothing: operon needs no environment variables."""
     return {}
 
 
 def threads(settings: DistillationSettings, cores: int) -> int:
-    """Return one: more would make fronts differ from run to run."""
+    """Return one: with more threads fronts would differ between runs."""
     return 1
 
 
 def unknown_operators(settings: DistillationSettings) -> tuple[str, ...]:
-    """Return the configured operators that operon has in no form."""
+    """Return the configured operators that operon does not support in any form."""
     return tuple(operator for operator in settings.operators if operator not in _PRIMITIVES.keys() | _PIECEWISE)
 
 
 def overtime(settings: DistillationSettings) -> float:
-    """Return 0: operon has no limit of time of its own."""
+    """Return 0: operon has no time limit of its own."""
     return 0.0
 
 
 def partial(folder: Path, problem: Problem) -> list[str]:
-    """Return nothing: operon writes no files and reports its front as it goes."""
+    """Return nothing: operon writes no files and reports its front while it runs."""
     return []
 
 
 def guesses(folder: Path) -> list[str]:
-    """Return nothing: operon starts from the beginning."""
+    """Return nothing: operon cannot continue a search."""
     return []
 
 
@@ -93,16 +79,16 @@ def warm_up(problem: Problem, folder: Path) -> None:
 
 
 def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) -> list[str]:
-    """Return the expressions of operon's Pareto front, what lies beside them and, with ``if``, piecewise ones.
+    """Return the expressions of operon's Pareto front, their neighbours and, with ``if``, piecewise ones.
 
-    Operon has no ``if``. Where it is asked for, half of the generations search all samples, the others the two sides
-    of the split that pays most, or all samples again where none pays; a few points of both fronts are joined to
-    ``A if feature > threshold else B``.
+    Operon has no ``if``. If that is configured, half of the generations search all samples, the others the two sides of
+    the best threshold split, or all samples again if none pays; some points of both fronts are joined to ``A if feature
+    > threshold else B``.
 
     Args:
-        problem: What to fit.
-        folder: Not needed.
-        report: Called every few generations with the front so far.
+        problem: The problem.
+        folder: Not used.
+        report: Receives the front every few generations.
     """
     if "if" not in problem.settings.operators:
         return _search(problem, (), 1.0, report)
@@ -116,11 +102,13 @@ def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) 
         return list(dict.fromkeys([*whole, *again]))
     upper = split.upper(problem.columns)
     sides = []
-    louder = float(np.ptp(problem.target[upper])) >= float(np.ptp(problem.target[~upper]))
-    for name, here, most in (("upper", upper, louder), ("lower", ~upper, not louder)):
+    upper_varies_more = float(np.ptp(problem.target[upper])) >= float(np.ptp(problem.target[~upper]))
+    for name, here, most in (("upper", upper, upper_varies_more), ("lower", ~upper, not upper_varies_more)):
         side = dataclasses.replace(problem, features=problem.features[here], target=problem.target[here])
-        texts = _search(side, (name,), 0.25, lambda found: report(whole)) if here.sum() >= _FEWEST else []
-        sides.append(_some(texts, side, _SPACED if most else 0))
+        texts = (
+            _search(side, (name,), 0.25, lambda found: report(whole)) if here.sum() >= tuning.FEWEST_SEARCHED else []
+        )
+        sides.append(_some(texts, side, tuning.JOINED if most else 0))
     joined = []
     for above, below in itertools.product(*sides):
         best = refined(split, above, below, problem.columns, problem.target)
@@ -129,9 +117,9 @@ def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) 
 
 
 def _some(texts: list[str], side: Problem, spaced: int) -> list[sympy.Expr]:
-    """Return the constant, the paper's choice, the best and some more of one side's front.
+    """Return the constant, the paper's choice, the best and some more expressions of the front of one side.
 
-    What is best for the whole depends on both sides, so the choice of one side alone is not enough.
+    The best expression of the whole depends on both sides, so the choice of one side alone is not enough.
     """
     constant = sympy.Float(float(np.median(side.target)))
     front = pareto_front(tidied(_few(texts, side), side.columns, side.target), side.columns, side.target)
@@ -143,29 +131,29 @@ def _some(texts: list[str], side: Problem, spaced: int) -> list[sympy.Expr]:
 
 
 def _few(texts: list[str], side: Problem) -> list[sympy.Expr]:
-    """Return the Pareto front of one side's expressions, which is what is worth being tidied."""
+    """Return the Pareto front of the expressions of one side, which are then tidied."""
     front = pareto_front(fits.parsed(texts, side.names), side.columns, side.target)
     return fits.parsed([point.expression for point in front], side.names)
 
 
 def _search(problem: Problem, part: tuple[str, ...], share: float, report: Callable[[list[str]], None]) -> list[str]:
-    """Return the expressions of operon's Pareto front, and what lies beside them.
+    """Return the expressions of operon's Pareto front and their neighbours.
 
-    Operon sees a subset of the samples (``operon.samples``) and the target divided by its standard
-    deviation; scale and offset, which its error leaves free, are put back by least squares.
+    Operon gets a subset of the samples (``operon.samples``) and the target divided by its standard deviation; scale and
+    offset, which its error leaves free, are restored by least squares.
 
     Args:
-        problem: What to fit.
+        problem: The problem.
         part: Name of the part of the samples, for a seed of its own; empty for all of them.
-        share: Share of the generations that this search has.
-        report: Called every few generations with the front so far.
+        share: Share of the generations of this search.
+        report: Receives the front every few generations.
     """
     import pyoperon as op
 
     chosen = _sample(problem)
     features, target = problem.features[chosen], problem.target[chosen]
     spread = float(np.std(target)) or 1.0
-    # Operon's objects point at one another and at this array without owning them: all must live on while it runs.
+    # Operon's objects refer to each other and to this array without owning them: all must live while it runs.
     table = np.asfortranarray(np.column_stack([features, target / spread]), dtype=np.float32)
     dataset = op.Dataset(table)
     task, names = _task(op, dataset, problem)
@@ -179,7 +167,7 @@ def _search(problem: Problem, part: tuple[str, ...], share: float, report: Calla
         return sorted({formula.to_text(expression) for expression in scaled if expression is not None})
 
     def each_generation() -> None:
-        if algorithm.Generation % _REPORT_EVERY == 0:
+        if algorithm.Generation % tuning.REPORT_EVERY == 0:
             report(front())
 
     algorithm.Run(op.RandomGenerator(np.uint64(_seed(problem, part))), each_generation, 1, False)
@@ -187,16 +175,16 @@ def _search(problem: Problem, part: tuple[str, ...], share: float, report: Calla
 
 
 def _improved(texts: list[str], columns: dict[str, np.ndarray], target: np.ndarray) -> list[str]:
-    """Add what lies beside the best expressions of a few lengths, found by climbing from them."""
+    """Add the expressions that hill climbing finds from the best expressions of a few lengths."""
     expressions = fits.parsed(texts, tuple(columns))
     front = pareto_front(expressions, columns, target)
-    spaced = [int(index) for index in np.linspace(1, len(front) - 1, _STARTS).round()]
+    spaced = [int(index) for index in np.linspace(1, len(front) - 1, tuning.HILL_CLIMBING_STARTS).round()]
     starts = dict.fromkeys([choose(front), len(front) - 1, *spaced])
     found = dict.fromkeys(texts)
     for index in starts:
         if index is not None and 0 <= index < len(front):
             start = formula.parse(front[index].expression, tuple(columns))
-            found |= dict.fromkeys(formula.to_text(each) for each in climbed(start, columns, target))
+            found |= dict.fromkeys(formula.to_text(each) for each in hill_climbed(start, columns, target))
     return list(found)
 
 
@@ -205,7 +193,7 @@ def _seed(problem: Problem, part: tuple[str, ...]) -> int:
 
 
 def _task(op: Any, dataset: Any, problem: Problem) -> tuple[Any, dict[int, str]]:
-    """Return operon's statement of the problem and the variables' names by operon's hashes."""
+    """Return operon's problem and the names of the variables by operon's hashes."""
     variables = sorted(dataset.Variables, key=lambda variable: variable.Index)
     task = op.Problem(dataset)
     task.TrainingRange = op.Range(0, dataset.Rows)
@@ -223,7 +211,7 @@ def _task(op: Any, dataset: Any, problem: Problem) -> tuple[Any, dict[int, str]]
 def _algorithm(
     op: Any, task: Any, problem: Problem, part: tuple[str, ...], share: float
 ) -> tuple[Any, tuple[Any, ...]]:
-    """Return the algorithm and what must live as long as it does."""
+    """Return the algorithm and the objects that must live as long as it does."""
     settings = problem.settings.operon
     inputs, symbols = task.InputHashes, task.PrimitiveSet
     creator = op.BalancedTreeCreator(symbols, inputs, 0.0)
@@ -241,8 +229,8 @@ def _algorithm(
     order = op.CrowdedComparison()
     parents = [op.TournamentSelector(order), op.TournamentSelector(order)]
     for selector in parents:
-        selector.TournamentSize = _TOURNAMENT
-    crossover = op.SubtreeCrossover(0.9, _MAX_DEPTH, settings.max_length)
+        selector.TournamentSize = tuning.TOURNAMENT
+    crossover = op.SubtreeCrossover(0.9, tuning.MAX_DEPTH, settings.max_length)
     mutations = _mutations(op, inputs, symbols, creator, coefficients, settings.max_length)
     mutation = op.MultiMutation()
     for single in mutations:
@@ -252,7 +240,7 @@ def _algorithm(
     reinserter = op.KeepBestReinserter(order)
     initializer = op.UniformLengthTreeInitializer(creator)
     fewest_arguments, _ = symbols.FunctionArityLimits()
-    initializer.ParameterizeDistribution(fewest_arguments + 1, min(_INITIAL_LENGTH, settings.max_length))
+    initializer.ParameterizeDistribution(fewest_arguments + 1, min(tuning.INITIAL_LENGTH, settings.max_length))
     initializer.MinDepth = 1
     initializer.MaxDepth = 1000
     config = op.GeneticAlgorithmConfig(
@@ -262,8 +250,8 @@ def _algorithm(
         population_size=settings.population,
         pool_size=settings.population,
         p_crossover=1.0,
-        p_mutation=_MUTATION_PROBABILITY,
-        epsilon=_EPSILON,
+        p_mutation=tuning.MUTATION_PROBABILITY,
+        epsilon=tuning.OPERON_EPSILON,
         seed=_seed(problem, part),
         max_time=_UNLIMITED,
     )
@@ -289,14 +277,14 @@ def _mutations(op: Any, inputs: Any, symbols: Any, creator: Any, coefficients: A
         *points,
         op.ChangeVariableMutation(inputs),
         op.ChangeFunctionMutation(symbols),
-        op.InsertSubtreeMutation(creator, coefficients, _MAX_DEPTH, length),
-        op.ReplaceSubtreeMutation(creator, coefficients, _MAX_DEPTH, length),
+        op.InsertSubtreeMutation(creator, coefficients, tuning.MAX_DEPTH, length),
+        op.ReplaceSubtreeMutation(creator, coefficients, tuning.MAX_DEPTH, length),
         op.RemoveSubtreeMutation(symbols),
     ]
 
 
 def to_sympy(op: Any, nodes: list[Any], names: dict[int, str]) -> sympy.Expr | None:
-    """Rebuild one of operon's trees; nothing where it holds a constant that is not finite.
+    """Convert one of operon's trees to SymPy; None if it holds a constant that is not finite.
 
     Args:
         op: The pyoperon module.
@@ -337,7 +325,7 @@ def to_sympy(op: Any, nodes: list[Any], names: dict[int, str]) -> sympy.Expr | N
 
 
 def _scaled(expression: sympy.Expr | None, columns: dict[str, np.ndarray], target: np.ndarray) -> sympy.Expr | None:
-    """Put back the scale and the offset that operon's error leaves free."""
+    """Restore the scale and the offset that operon's error leaves free."""
     if expression is None:
         return None
     values = np.broadcast_to(formula.evaluate(expression, columns), target.shape)

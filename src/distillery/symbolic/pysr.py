@@ -1,8 +1,7 @@
 """The PySR engine with the paper's parameters: operators, complexities, mean absolute error.
 
-PySR starts Julia when it is imported; that happens only in the fitting process, which finds Julia and its packages
-in a prepared depot (``distillery.symbolic.julia``). Searches are serial and deterministic by default: equal seeds
-give equal fronts.
+PySR starts Julia on import, so only the fitting process imports it; it finds Julia and its packages in a prepared depot
+(``distillery.symbolic.julia``). Searches are serial and deterministic by default: equal seeds give equal fronts.
 """
 
 from __future__ import annotations
@@ -27,18 +26,17 @@ from distillery.randomness import integer_seed, stream
 from distillery.symbolic import julia, signature
 from distillery.symbolic.engine import Problem, Stopped
 from distillery.symbolic.settings import DistillationSettings
-from distillery.workflow.settings import ExecutionSettings
 
 _BINARY = {"+": "+", "-": "-", "*": "*", "/": "/", "^": "^", ">": "greater", "<": "less", "if": "cond"}
 _UNARY = {"exp": "exp", "log": "log"}
 _COSTLY = {"^": 3, "exp": 3, "log": 3, "cond": 3}
 _LOSS = "L1DistLoss()"
 _RUN = "run"
-# A search that ends by itself keeps its process, and with it 15 s of loading and compiling. PySR looks at its clock
-# between steps and then writes its results. The process is killed this many seconds and this share of the limit later.
+# A search that ends by itself keeps its process, which saves 15 s of loading and compiling. PySR checks its clock
+# between steps and then writes its results. The process is killed this many seconds plus this share of the limit later.
 _OVERTIME, _OVERTIME_SHARE = 10.0, 0.05
-# PySR draws constants of order one. A quantity whose typical size lies outside of this range is divided by a power of
-# two, which changes no digit.
+# PySR draws constants of order one. A quantity whose typical size lies outside this range is divided by a power of two,
+# which changes no digit.
 _ORDER_ONE = (1 / 8, 8.0)
 # The smallest search that compiles all functions of a search.
 _SMALL = {"niterations": 1, "populations": 2, "ncycles_per_iteration": 10}
@@ -46,7 +44,7 @@ _NEWEST = "2.7"
 
 
 def missing() -> str | None:
-    """Return what this machine lacks for the engine, if anything; PySR is not imported for that."""
+    """Return what this machine lacks for the engine, or None; PySR is not imported."""
     folder = signature.source()
     if folder is None:
         return "the Python package pysr is not installed"
@@ -62,19 +60,18 @@ def missing() -> str | None:
     return None
 
 
-def unprepared(execution: ExecutionSettings) -> str | None:
-    """Return why no fit can run from the configured depot, if so, and how to prepare it."""
-    reason = julia.unprepared(julia.depot_of(execution))
+def unprepared(depot: Path) -> str | None:
+    """Return why no fit can run from a depot, with the command that prepares it, or None."""
+    reason = julia.unprepared(depot)
     return f"{reason}; run `distillery julia-setup` where there is a network" if reason else None
 
 
-def environment(settings: DistillationSettings, execution: ExecutionSettings) -> dict[str, str]:
-    """Return the environment of a fitting process: offline, from the configured depot.
+def environment(settings: DistillationSettings, depot: Path) -> dict[str, str]:
+    """Return the environment variables of a fitting process: offline, from a depot.
 
     Raises:
         DistilleryError: The depot is not prepared.
     """
-    depot = julia.depot_of(execution)
     prepared = julia.read_marker(depot)
     if prepared is None:
         raise DistilleryError(f"{depot}: not prepared; run `distillery julia-setup` where there is a network")
@@ -92,7 +89,7 @@ def overtime(settings: DistillationSettings) -> float:
 
 
 def unknown_operators(settings: DistillationSettings) -> tuple[str, ...]:
-    """Return the configured operators that PySR does not have: none."""
+    """Return the configured operators that PySR does not support: none."""
     return tuple(operator for operator in settings.operators if operator not in _BINARY | _UNARY)
 
 
@@ -101,7 +98,7 @@ def parameters(settings: DistillationSettings, folder: Path) -> dict[str, Any]:
 
     Args:
         settings: Operators, budget and seed.
-        folder: Where PySR writes its hall of fame.
+        folder: Folder of PySR's hall of fame.
     """
     binary = [_BINARY[operator] for operator in settings.operators if operator in _BINARY]
     unary = [_UNARY[operator] for operator in settings.operators if operator in _UNARY]
@@ -120,8 +117,8 @@ def parameters(settings: DistillationSettings, folder: Path) -> dict[str, Any]:
         "population_size": budget.population_size,
         "ncycles_per_iteration": budget.cycles,
         "maxsize": budget.max_size,
-        # PySR's own choice compares expressions on 256 of 5,000 samples. The mean absolute error of forces with heavy
-        # tails differs so much between such batches that small improvements are lost.
+        # By default PySR compares expressions on 256 of 5,000 samples. The mean absolute error of forces with heavy
+        # tails varies so much between such batches that small improvements are lost.
         "batching": budget.batch is not None,
         **({"batch_size": budget.batch} if budget.batch is not None else {}),
         "timeout_in_seconds": settings.seconds,
@@ -156,7 +153,7 @@ class Scales:
 
 
 def _power_of_two(values: Float[np.ndarray, " sample"]) -> float:
-    """Return the power of two next to the median size of nonzero values, or 1 where that is of order one."""
+    """Return the power of two nearest to the median size of nonzero values, or 1 if that is of order one."""
     sizes = np.abs(values[values != 0])
     typical = float(np.median(sizes)) if len(sizes) else 1.0
     smallest, largest = _ORDER_ONE
@@ -195,12 +192,12 @@ def search(problem: Problem, folder: Path, report: Callable[[list[str]], None]) 
 
     Args:
         problem: The problem.
-        folder: Folder in which PySR writes its hall of fame as it goes.
-        report: Not needed; see ``partial``.
+        folder: Folder of PySR's hall of fame.
+        report: Not used; see ``partial``.
 
     Raises:
         DistilleryError: PySR found nothing at all.
-        Stopped: PySR kept to its own time limit.
+        Stopped: PySR ended at its own time limit.
     """
     given = parameters(problem.settings, folder)
     started = time.monotonic()
@@ -230,7 +227,7 @@ def _fit(given: dict[str, Any], problem: Problem) -> list[str]:
 
 
 def partial(folder: Path, problem: Problem) -> list[str]:
-    """Return what a killed search left in its hall of fame.
+    """Return the expressions that a killed search left in its hall of fame.
 
     Args:
         folder: As given to ``search``.
@@ -242,7 +239,7 @@ def partial(folder: Path, problem: Problem) -> list[str]:
 def guesses(folder: Path) -> list[str]:
     """Return the hall of fame of a search in PySR's own notation and of scaled data, for another search of the same.
 
-    PySR writes two copies, one after the other. A search that was killed may have left one of them cut.
+    PySR writes two copies, one after the other. A killed search may have left one of them incomplete.
 
     Args:
         folder: As given to ``search``.
@@ -293,7 +290,7 @@ class _Translator(ast.NodeTransformer):
             case (("greater" | "less"), [left, right]):
                 return _if(left, ast.Gt() if name == "greater" else ast.Lt(), right, ast.Constant(1))
             case "cond", [ast.IfExp(test=test, body=ast.Constant(value=1), orelse=ast.Constant(value=0)), value]:
-                # A comparison decides by itself.
+                # A comparison is a condition already.
                 return ast.IfExp(test=test, body=value, orelse=ast.Constant(0))
             case "cond", [test, value]:
                 return _if(test, ast.Gt(), ast.Constant(0), value)

@@ -1,4 +1,4 @@
-"""The line in the output of a program that says why it failed."""
+"""Find the line in the output of a program that gives the reason of its failure."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _REMEDIES = {
 
 
 def reason_in(output: str) -> str:
-    """Return the line of a program's output that gives the reason of its failure; empty where there is none.
+    """Return the line of a program's output with the reason of its failure; empty if there is none.
 
-    Errors of Julia come first, because Python reports them again in its own words; then Python's exceptions, then
-    crashes, then the last line that is neither a warning nor indented.
+    Errors of Julia take precedence, because Python reports them again; then Python's exceptions, then crashes, then the
+    last line that is neither a warning nor indented.
 
     Args:
-        output: What the program printed, standard output and standard error together.
+        output: Standard output and standard error together.
     """
     lines = [line.rstrip() for line in output.splitlines() if not _BLANK.match(line)]
     for number in reversed(range(len(lines))):
         if _JULIA.search(lines[number]):
             error = lines[number][lines[number].index("ERROR: ") :]
-            # A heading is worth nothing without the line below it.
+            # A heading needs the line below it.
             below = lines[number + 1].strip() if error.endswith(":") and number + 1 < len(lines) else ""
             return f"{error} {below}".strip()
     for pattern in (_PYTHON, _SIGNAL):
@@ -45,6 +45,6 @@ def reason_in(output: str) -> str:
 
 
 def with_remedy(reason: str) -> str:
-    """Return a reason with the remedy for it, where one is known."""
+    """Return a reason with its remedy, if one is known."""
     remedies = [remedy for part, remedy in _REMEDIES.items() if part in reason]
     return "; ".join([reason, *remedies])

@@ -13,7 +13,7 @@ Operator = Literal["+", "-", "*", "/", "^", "exp", "log", ">", "<", "if"]
 
 
 def _computing(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
-    """Return the operators; raises ValueError where expressions of them compute nothing."""
+    """Return the operators; raise ValueError if their expressions compute no number."""
     if set(operators) <= {">", "<", "if"}:
         raise ValueError(f"no number comes of {', '.join(operators)} alone; add one of + - * / ^ exp log")
     return operators

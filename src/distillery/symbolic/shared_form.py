@@ -1,8 +1,9 @@
-"""One form for all components: a law of nature has no favourite axis, and noise misleads the components one by one.
+"""Choose one functional form shared by all components.
 
-The paper's rule chooses from the front of each component. Where it chooses forms that differ but for the axis, while
-one form stands on all fronts, the rule is applied once more, to the forms that they have in common: of each the
-geometric mean of its errors. ``verify`` judges it beside the paper's own choices, ``replace`` begins with it.
+The paper's rule chooses from the front of each component, where noise affects each one separately. If it chooses forms
+that differ by more than the axis, while one form stands on all fronts, the rule is applied again to the common forms,
+with the geometric mean of their errors. ``verify`` judges the common form besides the paper's own choices, ``replace``
+starts with it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ import sympy
 
 from distillery.networks.functions import AXES
 from distillery.physics import formula
+from distillery.symbolic import tuning
 from distillery.symbolic.front import Point, choose
 
-# The common form may have this multiple of the error of the components' own choices, no more.
-_AS_GOOD = 1.1
 _CHARGES = tuple(formula.symbol(name) for name in ("q", "q1", "q2"))
 
 
@@ -30,8 +30,8 @@ class Candidate:
 
     Attributes:
         expression: The expression.
-        complexity: Its complexity, by the paper's count.
-        mae: Its mean absolute error on held-out samples.
+        complexity: The paper's complexity.
+        mae: Mean absolute error on held-out samples (dimensionless).
     """
 
     expression: sympy.Expr
@@ -42,15 +42,15 @@ class Candidate:
 def common_choice(
     fronts: Sequence[Sequence[Candidate]], chosen: Sequence[int], unit_charges: bool
 ) -> tuple[int, ...] | None:
-    """Return of each component the place on its front of the form that all components have in common.
+    """Return the index on each front of the form that all components have in common.
 
     Args:
         fronts: The front of every component; component k belongs to axis k.
-        chosen: Of each the paper's choice.
+        chosen: Index of the paper's choice on each front.
         unit_charges: Whether all charges are 1 or -1, so that a charge is its own inverse.
 
     Returns:
-        The places; None where the components' own choices have one form already, or no form does as well.
+        The indices; None if the components' own choices have one form already, or no common form is as good.
     """
     forms = [
         _best_of_each([form(one.expression, axis, unit_charges) for one in front], front)
@@ -69,11 +69,11 @@ def common_choice(
         return None
     _, ours = _joint(fronts, points[best])
     _, theirs = _joint(fronts, chosen)
-    return points[best] if ours <= _AS_GOOD * theirs else None
+    return points[best] if ours <= tuning.SHARED_FORM_ERROR * theirs else None
 
 
 def form(expression: sympy.Expr, axis: int, unit_charges: bool = False) -> str:
-    """Return what an expression is like: its structure without its numbers, its own axis exchanged for x.
+    """Return the structure of an expression without its numbers, with its own axis exchanged for x.
 
     Args:
         expression: An expression.
@@ -98,7 +98,7 @@ def _shape(node: Any, unit_charges: bool) -> str:
         return f"({_shape(node.base, unit_charges)})^{exponent}"
     parts = [_shape(part, unit_charges) for part in node.args]
     if isinstance(node, sympy.Mul):
-        # A factor of 1 is not written, and so no number is told from another.
+        # A factor of 1 is not written, so all numbers are omitted.
         return "*".join(sorted(part for part in parts if part != "c"))
     if isinstance(node, sympy.Add):
         return "(" + "+".join(sorted(set(parts))) + ")"
@@ -121,7 +121,7 @@ def _joint(fronts: Sequence[Sequence[Candidate]], places: Sequence[int]) -> tupl
 
 
 def _chosen(forms: Mapping[str, tuple[int, float]]) -> str | None:
-    """Return the paper's choice among forms; None where it cannot choose."""
+    """Return the paper's choice among forms; None if it cannot choose."""
     ordered = sorted(forms, key=lambda name: forms[name])
     front: list[tuple[str, Point]] = []
     for name in ordered:

@@ -1,4 +1,4 @@
-"""What the installed PySR accepts, read from its source: importing it would start Julia."""
+"""Read the interface of the installed PySR from its source, because its import would start Julia."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def source() -> Path | None:
 def unknown(
     folder: Path, parameters: Collection[str], arguments: Collection[str], operators: Collection[str], loss: str
 ) -> list[str]:
-    """Return what we would pass and this PySR does not know; empty where all is well.
+    """Return the arguments and operators that this PySR does not support; empty if it supports all.
 
     Args:
         folder: PySR's source.
         parameters: Names of parameters of ``PySRRegressor``.
         arguments: Names of arguments of its ``fit``.
-        operators: Names of operators. PySR's table of their meanings is taken for the list of known ones.
-        loss: The loss; PySR's documentation of the parameter is taken for the list of known ones.
+        operators: Names of operators. PySR's table of their meanings is the list of supported ones.
+        loss: The loss; PySR's documentation of the parameter is the list of supported ones.
 
     Raises:
         OSError: The source is not where it should be.

@@ -1,7 +1,7 @@
-"""Pieces: the one feature and threshold at which a target is best split in two, and expressions with a case.
+"""Threshold split: the feature and threshold at which two functions fit a target better than one.
 
-For engines without ``if``: both sides of the split are searched separately and joined to
-``A if feature > threshold else B``.
+It serves engines without ``if``: both sides of the split are searched separately and joined to ``A if feature >
+threshold else B``.
 """
 
 from __future__ import annotations
@@ -15,26 +15,17 @@ import sympy
 from jaxtyping import Bool, Float
 
 from distillery.physics import formula
-
-# A side with less than this share of the samples is no piece.
-_SMALLEST = 0.04
-_THRESHOLDS = 24
-# Splitting must leave less than this share of the error that one regression over everything has.
-_PAYS = 0.8
-_REWEIGHTED = 4
-_RIDGE = 1e-8
-# Terms of a regression by samples: more would fit noise, and take longer than a search.
-_MOST_TERMS = 0.2
+from distillery.symbolic import tuning
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Where the samples are split.
+    """A split of the samples.
 
     Attributes:
-        feature: Its name.
-        threshold: Samples of more are on the upper side (dimensionless).
-        share: Error with the split by the error without.
+        feature: Name of the feature.
+        threshold: Samples above it are on the upper side (dimensionless).
+        share: Error with the split relative to the error without.
     """
 
     feature: str
@@ -42,11 +33,11 @@ class Split:
     share: float
 
     def upper(self, features: Mapping[str, Float[np.ndarray, " sample"]]) -> Bool[np.ndarray, " sample"]:
-        """Return which samples are on the upper side."""
+        """Return for each sample whether it is on the upper side."""
         return np.asarray(features[self.feature] > self.threshold)
 
     def joined(self, upper: sympy.Expr, lower: sympy.Expr) -> sympy.Expr:
-        """Return the expression that is one on the upper and the other on the lower side."""
+        """Return the piecewise expression of an upper and a lower side."""
         condition = formula.symbol(self.feature) > sympy.Float(self.threshold)
         return sympy.Piecewise((upper, condition), (lower, True))
 
@@ -54,23 +45,23 @@ class Split:
 def best_split(
     features: Mapping[str, Float[np.ndarray, " sample"]], target: Float[np.ndarray, " sample"]
 ) -> Split | None:
-    """Return the split that pays most, or nothing where none pays.
+    """Return the best split, or None if none pays.
 
-    A regression on products of up to two features stands for whatever expression a side may have. Its error on both
-    sides of a threshold is compared with that of one regression over everything. A strong bend may pay too; whether
-    two pieces are worth their complexity is decided later, from the front.
+    A regression on products of up to two features approximates the expression of a side. Its error on both sides of a
+    threshold is compared with that of one regression over all samples. A strong bend may pay too; the front decides
+    later whether two branches are worth their complexity.
 
     Args:
-        features: Training inputs by name (dimensionless). Those of few different values are not split at.
+        features: Training inputs by name (dimensionless). Features with few different values are not split.
         target: Training target (dimensionless).
     """
     design = _design(features)
     whole = _error(design, target)
     found: list[Split] = []
     for name, column in features.items():
-        if len(np.unique(column[: 1 + len(column) // 2])) < _THRESHOLDS or whole <= 0:
+        if len(np.unique(column[: 1 + len(column) // 2])) < tuning.THRESHOLDS or whole <= 0:
             continue
-        thresholds = np.quantile(column, np.linspace(_SMALLEST, 1 - _SMALLEST, _THRESHOLDS))
+        thresholds = np.quantile(column, np.linspace(tuning.SMALLEST_SIDE, 1 - tuning.SMALLEST_SIDE, tuning.THRESHOLDS))
         tried = {float(t): _split_error(design, target, column > t) for t in thresholds}
         coarse = min(tried, key=lambda t: tried[t])
         place = int(np.searchsorted(thresholds, coarse))
@@ -79,25 +70,25 @@ def best_split(
         threshold = min(tried, key=lambda t: tried[t])
         found.append(Split(name, threshold, tried[threshold] / whole))
     best = min(found, key=lambda split: split.share, default=None)
-    return best if best is not None and best.share < _PAYS else None
+    return best if best is not None and best.share < tuning.SPLIT_PAYS else None
 
 
 def _design(features: Mapping[str, np.ndarray]) -> Float[np.ndarray, "sample term"]:
-    """Return the products of up to two features, standardised; of many features only their squares."""
+    """Return the standardised products of up to two features; with many features only squares."""
     columns = []
     for column in features.values():
         spread = float(column.std())
         if spread > 0:
             columns.append((column - column.mean()) / spread)
     pairs = [a * b for a, b in itertools.combinations_with_replacement(columns, 2)]
-    if len(columns) + len(pairs) > _MOST_TERMS * len(next(iter(features.values()))):
+    if len(columns) + len(pairs) > tuning.MOST_REGRESSION_TERMS * len(next(iter(features.values()))):
         pairs = [column**2 for column in columns]
     return np.column_stack([np.ones(len(next(iter(features.values())))), *columns, *pairs])
 
 
 def _split_error(design: np.ndarray, target: np.ndarray, upper: np.ndarray) -> float:
     share = float(upper.mean())
-    if min(share, 1.0 - share) < _SMALLEST * 0.9:
+    if min(share, 1.0 - share) < tuning.SMALLEST_SIDE * 0.9:
         return np.inf
     return share * _error(design[upper], target[upper]) + (1.0 - share) * _error(design[~upper], target[~upper])
 
@@ -106,14 +97,14 @@ def _error(design: np.ndarray, target: np.ndarray) -> float:
     """Return the mean absolute error of a robust regression."""
     weight = np.ones_like(target)
     residual = target
-    ridge = _RIDGE * len(target) * np.eye(design.shape[1])
-    for _ in range(_REWEIGHTED):
+    ridge = tuning.REGRESSION_RIDGE * len(target) * np.eye(design.shape[1])
+    for _ in range(tuning.REGRESSION_REWEIGHTINGS):
         weighted = design * weight[:, None]
         residual = target - design @ np.linalg.solve(weighted.T @ design + ridge, weighted.T @ target)
         size = np.abs(residual)
         weight = 1.0 / np.maximum(size, max(float(np.median(size)), 1e-300))
         weight /= weight.max()
-    # What a regression with so many constants leaves is less than what it would leave on other samples.
+    # A regression with so many coefficients has a smaller error on its own samples than on others.
     freedom = max(1.0 - design.shape[1] / len(target), 0.1)
     return float(np.mean(np.abs(residual))) / freedom
 
@@ -128,7 +119,7 @@ def refined(
     """Return the split with the threshold of least mean absolute error for the expressions of its sides.
 
     Args:
-        split: Where the scan begins; it looks at all thresholds within a quarter of the samples on either side.
+        split: Start of the scan, which covers all thresholds within a quarter of the samples on either side.
         upper: Expression of the upper side.
         lower: Expression of the lower side.
         features: Training inputs by name (dimensionless).
@@ -150,25 +141,25 @@ def best_threshold(
     start: float,
     within: float = 0.25,
 ) -> float:
-    """Return the threshold of a feature at which the sum of two sides' errors is least.
+    """Return the threshold of a feature that minimises the summed error of two sides.
 
     Args:
         column: The feature.
-        above: Error of each sample were it above the threshold.
-        below: Error of each sample were it below.
-        start: A threshold to begin with; it stays where nothing is better.
-        within: Share of the samples on either side of it among which thresholds are tried.
+        above: Error of each sample if it is above the threshold.
+        below: Error of each sample if it is below.
+        start: A threshold to begin with; it stays if none is better.
+        within: Share of the samples on either side of it among which thresholds are compared.
     """
     above, below = np.broadcast_to(above, column.shape), np.broadcast_to(below, column.shape)
     order = np.argsort(column, kind="stable")
     ordered = column[order]
-    # total[k]: the k lowest samples are below, all others above.
+    # total[k]: error if the k lowest samples are below and all others above.
     total = np.concatenate([[0.0], np.cumsum(below[order])])
     total[:-1] += np.cumsum(above[order][::-1])[::-1]
     place = int(np.searchsorted(ordered, start, side="right"))
     reach = max(int(within * len(column)), 1)
     tried = np.arange(max(place - reach, 1), min(place + reach + 1, len(column)))
-    # Between equal values there is no threshold.
+    # No threshold separates equal values.
     tried = tried[ordered[tried - 1] < ordered[tried]] if len(tried) else tried
     if not len(tried) or not np.isfinite(total[tried]).any():
         return start

@@ -1,9 +1,9 @@
-"""Tidying: from what an engine gives to short expressions with well-fitted constants.
+"""Tidy the expressions of an engine: short expressions with well-fitted constants.
 
-Engines return redundant expressions (operon weighs every variable and wraps a scale and an offset).
-Each is brought to its cheapest form; then constants and terms that matter least are taken out one by
-one, the rest refitted each time. Thresholds of piecewise expressions have no gradient: they are scanned.
-Every step on the way is a candidate: the Pareto front decides.
+Engines return redundant expressions (operon weights every variable and adds a scale and an offset). Each is brought to
+its cheapest form; then the least important constants and terms are removed one by one, and the others refitted each
+time. Thresholds of piecewise expressions have no gradient and are scanned. Every intermediate expression is a
+candidate: the Pareto front decides.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import sympy
 from jaxtyping import Float
 
 from distillery.physics import formula
+from distillery.symbolic import tuning
 from distillery.symbolic.complexity import complexity
-from distillery.symbolic.forms import cheapest, each_piece, normal, products
+from distillery.symbolic.constants import replace_numbers
+from distillery.symbolic.forms import cheapest, normal, products
+from distillery.symbolic.least_squares import units
 from distillery.symbolic.threshold_split import best_threshold
-
-_ITERATIONS = 12
-# Once the error has grown by this factor, shorter forms are better sought from shorter starting points.
-_GIVE_UP = 2.0
 
 
 def tidied(
@@ -34,7 +33,7 @@ def tidied(
     """Return short forms of expressions with refitted constants.
 
     Args:
-        expressions: What an engine found.
+        expressions: Expressions of an engine.
         features: Training inputs by name (dimensionless).
         target: Training target (dimensionless).
     """
@@ -64,7 +63,7 @@ def _prunings(
         if not np.isfinite(fit.error):
             return
         first = fit.error if first is None else first
-        if fit.error > _GIVE_UP * first:
+        if fit.error > tuning.PRUNING_GROWTH * first:
             return
         yield fit.expression
         product = products(fit.expression)
@@ -84,12 +83,12 @@ def scanned(
     features: Mapping[str, Float[np.ndarray, " sample"]],
     target: Float[np.ndarray, " sample"],
 ) -> sympy.Expr:
-    """Return a piecewise expression with each threshold of a feature where the mean absolute error is least.
+    """Return a piecewise expression with each threshold of a feature at the least mean absolute error.
 
     Args:
-        expression: Any expression; one without conditions like ``r > 2`` comes back as it is.
-        features: Training inputs by name.
-        target: Training target.
+        expression: Any expression; one without conditions like ``r > 2`` stays as it is.
+        features: Training inputs by name (dimensionless).
+        target: Training target (dimensionless).
     """
     for condition in sorted(expression.atoms(sympy.StrictGreaterThan, sympy.StrictLessThan), key=str):
         name, threshold = condition.args
@@ -107,7 +106,7 @@ def scanned(
 
 
 def _without_else(expression: sympy.Expr) -> sympy.Expr | None:
-    """Return the expression with 0 for what its first piecewise part is otherwise, if that is not 0 already."""
+    """Return the expression with 0 for the last branch of its first piecewise part, if that is not 0 already."""
     for case in sorted(expression.atoms(sympy.Piecewise), key=str):
         *cases, (last, _) = case.args
         if last != 0:
@@ -117,43 +116,35 @@ def _without_else(expression: sympy.Expr) -> sympy.Expr | None:
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
-    """An expression whose constants have become parameters.
+    """An expression whose constants are parameters.
 
     Attributes:
         expression: The expression in the features and the parameters.
-        values: The parameters' values, by name.
+        values: Values of the parameters, by name.
     """
 
     expression: sympy.Expr
     values: dict[str, float]
 
     def filled(self, values: Mapping[str, float]) -> sympy.Expr:
-        """Return the expression with these values in place of its parameters."""
+        """Return the expression with these values of its parameters."""
         return self.expression.xreplace({formula.symbol(n): sympy.Float(float(v)) for n, v in values.items()})
 
 
 def parametrise(expression: sympy.Expr) -> Skeleton:
-    """Make every constant of an expression a parameter, except exponents and thresholds.
+    """Replace every constant of an expression by a parameter, except exponents and thresholds.
 
     Args:
-        expression: An expression as ``cheapest`` gives it.
+        expression: An expression as ``cheapest`` returns it.
     """
     values: dict[str, float] = {}
 
-    def walk(node: Any) -> Any:
-        if node.is_Float or (node.is_Rational and not node.is_Integer):
-            name = f"c_{len(values)}"
-            values[name] = float(node)
-            return formula.symbol(name)
-        if isinstance(node, sympy.Piecewise):
-            return each_piece(node, walk)
-        if not node.args:
-            return node
-        if isinstance(node, sympy.Pow):
-            return node.func(walk(node.base), node.exp)
-        return node.func(*(walk(argument) for argument in node.args))
+    def constant(value: Any) -> sympy.Expr:
+        name = f"c_{len(values)}"
+        values[name] = float(value)
+        return formula.symbol(name)
 
-    return Skeleton(walk(expression), values)
+    return Skeleton(replace_numbers(expression, constant, exponents=False), values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +154,7 @@ class Fit:
     Attributes:
         expression: The expression with the fitted constants.
         values: The fitted parameters, by name.
-        error: Mean absolute error on the training data; infinite where the expression is singular there.
+        error: Mean absolute error on the training data; infinite if the expression is singular there.
         covariance: Inverse of the Gauss-Newton matrix.
     """
 
@@ -173,7 +164,7 @@ class Fit:
     covariance: Float[np.ndarray, "parameter parameter"]
 
     def growth(self, name: str, value: float) -> float:
-        """Return by how much the squared error grows to second order when a parameter is set to ``value``."""
+        """Return the second-order growth of the squared error if a parameter is set to ``value``."""
         index = list(self.values).index(name)
         variance = self.covariance[index, index]
         return (self.values[name] - value) ** 2 / variance if variance > 0 else np.inf
@@ -183,28 +174,30 @@ def refit(
     skeleton: Skeleton,
     features: Mapping[str, Float[np.ndarray, " sample"]],
     target: Float[np.ndarray, " sample"],
-    iterations: int = _ITERATIONS,
+    iterations: int = tuning.FIT_STEPS,
 ) -> Fit:
     """Fit the parameters of a skeleton to data: least squares reweighted towards least absolute deviations.
 
-    The Levenberg-Marquardt steps minimise Σ ρ(residual) with ρ quadratic within the typical residual and
-    linear beyond (Huber), so that a few close encounters with their huge forces do not outweigh all else.
+    The Levenberg-Marquardt steps minimise Σ ρ(residual) with ρ quadratic within the typical residual and linear beyond
+    (Huber), so that the huge forces of a few close encounters do not dominate.
 
     Args:
         skeleton: Expression with parameters and their starting values.
-        features: Training inputs by name.
-        target: Training target.
-        iterations: Most Levenberg-Marquardt steps.
+        features: Training inputs by name (dimensionless).
+        target: Training target (dimensionless).
+        iterations: Levenberg-Marquardt steps at most.
     """
     names = list(skeleton.values)
     inputs = {name: column[None, :] for name, column in features.items()}
 
     def predict(rows: Float[np.ndarray, "row parameter"]) -> Float[np.ndarray, "row sample"]:
-        columns = {name: rows[:, k, None] for k, name in enumerate(names)}
+        columns = {name: unit[k] * rows[:, k, None] for k, name in enumerate(names)}
         found = formula.evaluate(skeleton.expression, {**inputs, **columns})
         return np.broadcast_to(found, (len(rows), len(target)))
 
-    values = np.array([skeleton.values[name] for name in names])
+    start = np.array([skeleton.values[name] for name in names])
+    unit = np.where(np.abs(start) < tuning.TINY, units(start), 1.0)
+    values = start / unit
     predicted = predict(values[None, :])[0]
     residual = target - predicted
     if not np.all(np.isfinite(residual)):
@@ -236,16 +229,17 @@ def refit(
         values, predicted, residual = trial, ahead, moved
         if after > (1 - 1e-7) * loss:
             break
-    fitted = {name: float(value) for name, value in zip(names, values, strict=True)}
+    fitted = {name: float(value) for name, value in zip(names, values * unit, strict=True)}
     with np.errstate(all="ignore"):
         covariance = np.linalg.pinv(curvature, hermitian=True) if np.all(np.isfinite(curvature)) else np.eye(len(names))
-    # What no sample shows is not known to be dispensable.
+    # A parameter without effect on the samples may still matter elsewhere: it counts as indispensable.
     covariance[np.diag(curvature) == 0] = 0.0
+    covariance *= np.outer(unit, unit)
     return Fit(skeleton.filled(fitted), fitted, float(np.mean(np.abs(residual))), covariance)
 
 
 def _deletions(skeleton: Skeleton, fit: Fit) -> Iterator[sympy.Expr]:
-    """Yield the shorter expressions that 0, 1 or -1 in place of a parameter gives, the least harmful first."""
+    """Yield the shorter expressions with 0, 1 or -1 in place of a parameter, the least harmful first."""
     before = complexity(fit.expression)
     moves = [(fit.growth(name, value), name, value) for name in skeleton.values for value in (0.0, 1.0, -1.0)]
     filled: dict[Any, Any] = {formula.symbol(name): sympy.Float(value) for name, value in fit.values.items()}

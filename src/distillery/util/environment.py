@@ -19,6 +19,8 @@ THREADS = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+# Number of cores of a worker of a cluster, for the process of its fit.
+CORES = "DISTILLERY_WORKER_CORES"
 
 
 def import_from_no_working_directory() -> None:

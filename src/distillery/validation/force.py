@@ -28,8 +28,7 @@ from distillery.laws.limits import (
     run_in_words,
     within_limits,
 )
-from distillery.physics import formula
-from distillery.physics import piecewise as pieces
+from distillery.physics import formula, piecewise
 from distillery.physics.systems import System
 from distillery.validation.constants import fit_constants, with_numbers_named
 from distillery.validation.gauge import Energy, Gauge, Message
@@ -269,7 +268,7 @@ def _force(system: System, over: Probe, constants: dict[str, float]) -> Float[np
 def _next_to_edge(law: System, over: Probe, constants: dict[str, float]) -> Bool[np.ndarray, "receiver sender"]:
     """Return at which distances a condition of the force changes nearby."""
     found = np.zeros(over.distance.shape, dtype=bool)
-    for level in pieces.levels_of(law.radial_force):
+    for level in piecewise.levels_of(law.radial_force):
         near, far = (
             formula.evaluate(level, {**constants, **over.values, "r": factor * over.distance}) > 0
             for factor in (1 - _EDGE_SHIFT, 1 + _EDGE_SHIFT)

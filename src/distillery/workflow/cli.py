@@ -203,8 +203,9 @@ def law(sweep: Sweep, cell: str, as_entry: bool) -> None:
 @_with_sweep
 def julia_setup(sweep: Sweep, depot: Path | None) -> None:
     """Prepare Julia for the engine pysr, once, on a node with a network; every fit then runs offline."""
-    from distillery.symbolic.julia import depot_of, read_marker
+    from distillery.symbolic.julia import read_marker
     from distillery.symbolic.julia_setup import prepare
+    from distillery.workflow.engines import depot_of
 
     folder = depot.absolute() if depot else depot_of(sweep.config.execution)
     done = "prepared" if prepare(folder) else "prepared already"

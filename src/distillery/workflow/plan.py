@@ -114,7 +114,7 @@ def require_room(sweep: Sweep, *, cluster: bool = False) -> None:
 def _unable(sweep: Sweep) -> str | None:
     """Return what a stage cannot do of its work, or None."""
     from distillery.simulate.equations import equations
-    from distillery.symbolic.engine import require_all
+    from distillery.workflow.engines import require_all
 
     try:
         require_all(sweep)

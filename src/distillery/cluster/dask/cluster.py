@@ -15,8 +15,9 @@ from typing import Any
 
 from distillery.cluster.dask import settings as dask_settings
 from distillery.cluster.dask.options import DaskSettings
-from distillery.cluster.dask.worker import CORES, SHUT, Waiting, Workers, missing, security, tell
+from distillery.cluster.dask.worker import SHUT, Waiting, Workers, missing, security, tell
 from distillery.errors import DistilleryError
+from distillery.util.environment import CORES
 from distillery.workflow.config import Config
 
 # A fit whose worker or process dies is tried again this often, on any worker that is free.

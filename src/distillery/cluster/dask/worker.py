@@ -14,6 +14,7 @@ from typing import Any
 
 from distillery.cluster.slurm import nested
 from distillery.errors import DistilleryError
+from distillery.util.environment import CORES
 from distillery.workflow.claim import worker_jobs
 from distillery.workflow.config import Config
 from distillery.workflow.resources import worker_mb
@@ -22,8 +23,6 @@ from distillery.workflow.resources import worker_mb
 DEATH_SECONDS = 60
 # How often the workers are counted.
 INTERVAL = 20.0
-# The cores of a worker; the child process of its one fit may use them all.
-CORES = "DISTILLERY_WORKER_CORES"
 # Dask's web servers cannot be left out; these are seen on their own machine alone and have a port that is free.
 _OWN = "127.0.0.1:0"
 SHUT = {"dashboard": False, "dashboard_address": _OWN}

@@ -17,8 +17,8 @@ from distillery.halos.refit import refit
 from distillery.halos.regions import Regions
 from distillery.halos.text import latex, line, listing
 from distillery.halos.trained import outcome_of, read_formula, read_network
-from distillery.laws.findings import nothing
 from distillery.workflow.cell import Cell
+from distillery.workflow.law_files import empty_result
 from distillery.workflow.outcome import read_outcome
 from distillery.workflow.sweep import Sweep
 from distillery.workflow.turn import turn
@@ -53,7 +53,7 @@ def replace(sweep: Sweep, cell: Cell) -> None:
 
 def _replaced(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions) -> tuple[dict[str, Any], HaloLaw | None]:
     trained = outcome_of(sweep, cell)
-    result = {**nothing(), "front": []}
+    result = {**empty_result(), "front": []}
     if sweep.halo_model(cell).kind == "formula":
         law = read_formula(cell, trained)
         return result | _told(law, {}, graph, regions), law
