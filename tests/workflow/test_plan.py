@@ -56,7 +56,7 @@ def test_trajectories_are_counted_in_bytes(make_sweep: Any) -> None:
     sweep = make_sweep(experiments=[{"system": "spring", "simulations": 6400, "test_simulations": 64, "steps": 1000}])
     planned = plan(sweep)
     least = 6464 * 50 * 4 * 2 * 3 * 4  # simulations, snapshots, bodies, dimensions, variables, bytes
-    assert least <= planned.trajectories[sweep.experiments[0]] < 1.5 * least
+    assert least <= planned.data[sweep.experiments[0]] < 1.5 * least
     before = planned.missing
     messages(sweep, sweep.cells[0])
     assert plan(sweep).missing < before

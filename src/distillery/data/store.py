@@ -35,6 +35,7 @@ import distillery
 from distillery import files
 from distillery.errors import DistilleryError
 from distillery.workflow.cell import Experiment, Split
+from distillery.workflow.sources.body_experiments import BodyExperiments
 from distillery.workflow.sweep import FORMATS, Sweep
 
 _FORMAT = FORMATS["simulate"]
@@ -119,7 +120,7 @@ class Layout:
         )
 
 
-def layout(sweep: Sweep, experiment: Experiment, split: Split) -> Layout:
+def layout(sweep: Sweep | BodyExperiments, experiment: Experiment, split: Split) -> Layout:
     """Return the layout of a split's store."""
     settings, system = sweep.settings[experiment], sweep.system(experiment)
     simulations = sweep.simulations(experiment, split)

@@ -349,7 +349,7 @@ def pictures(sweep: Sweep) -> list[str]:
 
 def category(sweep: Sweep, experiment: str) -> str:
     """Return under which heading of Snakemake's report the picture of an experiment stands."""
-    return "Halos" if sweep.kind(Experiment.parse(experiment)) == "halos" else "Trajectories"
+    return sweep.source(Experiment.parse(experiment)).heading
 
 
 def ended(sweep: Sweep) -> list[str]:

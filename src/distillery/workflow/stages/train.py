@@ -21,7 +21,6 @@ from distillery.networks.stack import Stack
 from distillery.networks.units import Units
 from distillery.progress import progress
 from distillery.workflow.cell import Cell
-from distillery.workflow.jobs import shape_of
 from distillery.workflow.outcome import finished, running, write_outcome
 from distillery.workflow.sweep import Sweep
 
@@ -38,7 +37,7 @@ def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
     Raises:
         DistilleryError: The shapes differ, the device is not there, or trajectories or a checkpoint are damaged.
     """
-    if len({shape_of(sweep, cell) for cell in cells}) > 1:
+    if len({sweep.source(cell.experiment).stacking_shape(cell) for cell in cells}) > 1:
         raise DistilleryError(
             f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model (but for its weight); "
             "train cells of one shape together"

@@ -1,4 +1,4 @@
-"""The verify stage of halos: there is no true law, so nothing is judged and the fronts go on as they are."""
+"""The verify stage of halos: without a true law nothing is judged, and the fronts pass unchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distillery.workflow.turn import turn
 
 
 def verify(sweep: Sweep, cell: Cell) -> None:
-    """Write an outcome without a verdict: how good a formula is, errors in held-out space say.
+    """Write an outcome without a verdict: errors in held-out space measure the quality of a formula.
 
     Args:
         sweep: The sweep.
