@@ -12,18 +12,19 @@ import pytest
 import yaml
 
 from distillery.cluster.dask.options import DaskSettings
-from distillery.cluster.slurm import asking, commands, judging, probe, require, setup, sizes
-from distillery.cluster.slurm.findings import Finding
-from distillery.cluster.slurm.fitting import most_memory, places
-from distillery.cluster.slurm.growth import Ceiling, Growth
+from distillery.cluster.slurm import commands, probe
+from distillery.cluster.slurm.capacity import most_memory, places
 from distillery.cluster.slurm.partitions import Nodes, Partition, minutes, parse
-from distillery.cluster.slurm.profile import shipped
-from distillery.cluster.slurm.setup import set_up
-from distillery.cluster.slurm.site import Request, Site, site_of
-from distillery.cluster.slurm.sizes import Sample
-from distillery.cluster.slurm.wishes import Wishes, ranks_that_fit, workers_that_fit
 from distillery.errors import DistilleryError
 from distillery.workflow import rules as workflow
+from distillery.workflow.slurm import job_sizes, queries, require, setup, trial_findings
+from distillery.workflow.slurm.findings import Finding
+from distillery.workflow.slurm.growth import Ceiling, Growth
+from distillery.workflow.slurm.job_sizes import Sample
+from distillery.workflow.slurm.profile import shipped
+from distillery.workflow.slurm.requested import Wishes, ranks_that_fit, workers_that_fit
+from distillery.workflow.slurm.setup import set_up
+from distillery.workflow.slurm.site import Request, Site, site_of
 
 SHIPPED = shipped().read_text()
 EVERYTHING = Wishes(
@@ -102,7 +103,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | DistilleryError]
 
     monkeypatch.setattr(commands, "call", call)
     monkeypatch.setattr(commands, "available", lambda: True)
-    monkeypatch.setattr(asking.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(queries.shutil, "which", lambda name: f"/usr/bin/{name}")
     return known
 
 
@@ -118,25 +119,25 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | DistilleryError]
 )  # fmt: skip
 def test_refusals_name_what_to_set(answers: dict[str, Any], said: str, asked: dict[str, str], expected: str) -> None:
     answers["sbatch"] = DistilleryError(f"sbatch --test-only: allocation failure: {said}")
-    found = texts(asking.check_request("jobs", "default-resources", Request(**asked), KNOWN))
+    found = texts(queries.check_request("jobs", "default-resources", Request(**asked), KNOWN))
     assert re.search(expected, found[-1]), found
     assert found[-1].startswith("error")
 
 
 def test_partition_that_is_not_there_names_those_that_are(answers: dict[str, Any]) -> None:
-    found = texts(asking.check_request("jobs", "default-resources", Request("fast"), KNOWN))
+    found = texts(queries.check_request("jobs", "default-resources", Request("fast"), KNOWN))
     assert found == [
         "error    partition of jobs: there is no fast; in default-resources set slurm_partition to one of cpu, gpu"
     ]
     closed = {"cpu": dataclasses.replace(CPU, up=False)}
-    assert "cpu is closed" in texts(asking.check_request("jobs", "x", Request("cpu"), closed))[0]
+    assert "cpu is closed" in texts(queries.check_request("jobs", "x", Request("cpu"), closed))[0]
     empty = {"cpu": dataclasses.replace(CPU, nodes=0)}
-    assert "no node that takes jobs" in texts(asking.check_request("jobs", "x", Request("cpu"), empty))[0]
+    assert "no node that takes jobs" in texts(queries.check_request("jobs", "x", Request("cpu"), empty))[0]
 
 
 def test_account_is_looked_up_as_the_executor_does(answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def of(account: str) -> str:
-        return texts(asking.check_request("jobs", "default-resources", Request("cpu", account), KNOWN))[1]
+        return texts(queries.check_request("jobs", "default-resources", Request("cpu", account), KNOWN))[1]
 
     answers["sacctmgr"] = "  Physics \n astro\n"
     assert of("physics").startswith("ok ")
@@ -146,12 +147,12 @@ def test_account_is_looked_up_as_the_executor_does(answers: dict[str, Any], monk
     assert "keeps no accounts" in of("biology")
     answers["sshare"] = "astro\n"
     assert of("biology").startswith("error")
-    monkeypatch.setattr(asking.shutil, "which", lambda name: None)
+    monkeypatch.setattr(queries.shutil, "which", lambda name: None)
     assert "asks sacctmgr" in of("astro")
 
 
 def test_time_limit_longer_than_the_partition_allows(answers: dict[str, Any]) -> None:
-    found = texts(asking.check_request("jobs", "default-resources", Request("gpu", minutes=90.0), KNOWN))
+    found = texts(queries.check_request("jobs", "default-resources", Request("gpu", minutes=90.0), KNOWN))
     assert (
         found[1]
         == "error    time limit of jobs: 90 min are more than gpu allows (up to 1 h); lower default-resources: runtime"
@@ -171,24 +172,24 @@ def test_time_limit_longer_than_the_partition_allows(answers: dict[str, Any]) ->
 )
 def test_gpus_that_are_not_there(resources: dict[str, Any], expected: str) -> None:
     asked = site_of({"set-resources": {"train": resources}}, "test")
-    found = texts(asking.check_gpu(asked, KNOWN))
+    found = texts(queries.check_gpu(asked, KNOWN))
     assert re.search(expected, found[0]) if expected else not found
 
 
 def test_sizes_that_the_partition_does_not_have() -> None:
-    found = texts(asking.check_size(site(ranks=8, nodes=3, launcher="srun"), KNOWN))
+    found = texts(queries.check_size(site(ranks=8, nodes=3, launcher="srun"), KNOWN))
     assert found == ["error    MPI: nodes 3 are more than cpu has (2); set nodes lower"]
-    (finding,) = asking.check_size(site(dask={"cluster": "slurm", "walltime_minutes": 240}), KNOWN)
+    (finding,) = queries.check_size(site(dask={"cluster": "slurm", "walltime_minutes": 240}), KNOWN)
     assert finding.setting == (("config", "execution", "dask", "walltime_minutes"), 120)
 
 
 def test_without_accounting_jobs_are_asked_about_with_squeue(answers: dict[str, Any]) -> None:
     answers["sacct"] = DistilleryError("accounting is disabled")
     answers["scontrol"] = "MinJobAge               = 30 sec\n"
-    (finding,) = asking.check_status(site())
+    (finding,) = queries.check_status(site())
     assert (finding.level, finding.setting) == ("warning", (("slurm-status-command",), "squeue"))
     answers["scontrol"] = "MinJobAge               = 300 sec\n"
-    (finding,) = asking.check_status(site())
+    (finding,) = queries.check_status(site())
     assert (finding.level, finding.setting) == ("ok", (("slurm-status-command",), "squeue"))
 
 
@@ -197,7 +198,7 @@ def test_other_launchers_are_those_that_slurm_has(answers: dict[str, Any]) -> No
         "MPI plugin types are...\n\tpmix\n\tnone\n\tcray_shasta\n\tpmi2\nspecific pmix plugin versions available: v4\n"
     )
     chosen = site(ranks=4, nodes=2, launcher="srun --mpi=pmix")
-    assert asking.candidates(chosen) == ["srun --mpi=pmix", "srun --mpi=pmi2", "srun --mpi=cray_shasta", "srun"]
+    assert queries.candidates(chosen) == ["srun --mpi=pmix", "srun --mpi=pmi2", "srun --mpi=cray_shasta", "srun"]
 
 
 # ---- What test jobs find
@@ -220,28 +221,28 @@ def told(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_latency_and_clocks(found: dict[str, Any], answered: float, level: list[str], setting: Any) -> None:
-    findings = list(judging.judge_files(site(), found, answered))
+    findings = list(trial_findings.judge_files(site(), found, answered))
     assert [finding.level for finding in findings] == level
     assert findings[0].setting == setting
 
 
 def test_clock_that_is_ahead_is_called_so() -> None:
-    assert "n1 is 10.1 s ahead" in texts(judging.judge_files(site(), told(), 990.0))[1]
-    assert "n1 is 9.9 s behind" in texts(judging.judge_files(site(), told(), 1010.0))[1]
+    assert "n1 is 10.1 s ahead" in texts(trial_findings.judge_files(site(), told(), 990.0))[1]
+    assert "n1 is 9.9 s behind" in texts(trial_findings.judge_files(site(), told(), 1010.0))[1]
 
 
 def test_launcher_that_does_not_join_ranks_names_one_that_does() -> None:
     chosen = site(ranks=4, nodes=2, launcher="srun --mpi=none")
     failed = {"launcher": "srun --mpi=none", "works": False, "said": "MPI: each believes to be alone"}
     works = {"launcher": "srun --mpi=pmi2", "works": True, "said": "", "hosts": ["a", "b"]}
-    (finding,) = judging.judge_mpi(chosen, [failed, works])
+    (finding,) = trial_findings.judge_mpi(chosen, [failed, works])
     assert finding.level == "error"
     assert "each believes to be alone); set launcher to srun --mpi=pmi2, which does" in finding.text
-    (finding,) = judging.judge_mpi(chosen, [failed])
+    (finding,) = trial_findings.judge_mpi(chosen, [failed])
     assert "set ranks to 1" in finding.text
-    (finding,) = judging.judge_mpi(chosen, [{**works, "hosts": ["a", "a", "a", "a"]}])
+    (finding,) = trial_findings.judge_mpi(chosen, [{**works, "hosts": ["a", "a", "a", "a"]}])
     assert (finding.level, "on 1 of 2 nodes (a)" in finding.text) == ("warning", True)
-    (finding,) = judging.judge_mpi(chosen, [{**works, "first_said": "no answer in 60 s"}])
+    (finding,) = trial_findings.judge_mpi(chosen, [{**works, "first_said": "no answer in 60 s"}])
     assert (finding.level, "at the second attempt (at the first: no answer in 60 s)" in finding.text) == (
         "warning",
         True,
@@ -284,7 +285,7 @@ def test_launcher_that_was_silent_is_tried_again(
 )  # fmt: skip
 def test_gpu_of_a_training_job(found: dict[str, Any], level: str, words: str) -> None:
     asked = site_of({"set-resources": {"train": {"gpu": 1}}}, "test")
-    (finding,) = judging.judge_gpu(asked, {"host": "n1", "torch_version": "2.1", **found})
+    (finding,) = trial_findings.judge_gpu(asked, {"host": "n1", "torch_version": "2.1", **found})
     assert (finding.level, words in finding.text) == (level, True), finding
 
 
@@ -422,13 +423,13 @@ def test_slurm_is_asked_for_a_job_of_every_rule(answers: dict[str, Any]) -> None
         sample("distill", tasks=8, cpus_per_task=1, mem_mb_per_cpu=5188, mem_mb=2000),
     ]
     of_gpu = ["--partition=cpu", "--gpus=1", "--cpus-per-task=1", "--mem=90000", "--time=20"]
-    assert sizes.words(jobs[1].resources) == of_gpu
-    assert sizes.words(jobs[2].resources) == ["--cpus-per-task=1", "--ntasks=8", "--mem-per-cpu=5188"]
-    assert not list(sizes.refusals(jobs, known))
+    assert job_sizes.words(jobs[1].resources) == of_gpu
+    assert job_sizes.words(jobs[2].resources) == ["--cpus-per-task=1", "--ntasks=8", "--mem-per-cpu=5188"]
+    assert not list(job_sizes.refusals(jobs, known))
     answers["sbatch"] = DistilleryError(
         "sbatch --test-only: allocation failure: Requested node configuration is not available"
     )
-    (train, why), (distill, why_not) = sizes.refusals(jobs, known)
+    (train, why), (distill, why_not) = job_sizes.refusals(jobs, known)
     assert (train, distill) == ("train", "distill")
     assert why == (
         "Slurm refuses such a job (Requested node configuration is not available); it asks for 1 CPU and 90,000 MB, "
@@ -445,22 +446,22 @@ def test_slurm_that_is_away_refuses_nothing(
     answers: dict[str, Any], capsys: pytest.CaptureFixture[str], said: str
 ) -> None:
     answers["sbatch"] = DistilleryError(f"sbatch --test-only: {said}")
-    assert not list(sizes.refusals([sample("train", mem_mb=100)], KNOWN))
+    assert not list(job_sizes.refusals([sample("train", mem_mb=100)], KNOWN))
     assert said in capsys.readouterr().err
 
 
 def test_profile_is_tried_with_the_sizes_of_its_jobs() -> None:
     content = yaml.safe_load(SHIPPED) | {"default-resources": {"mem_mb": 1, "slurm_partition": "cpu"}}
     content["set-resources"] = {"distill": {"mem_mb_per_cpu": 77}}
-    found = {each.rule: each.resources for each in sizes.samples_of(site_of(content, "test"))}
+    found = {each.rule: each.resources for each in job_sizes.samples_of(site_of(content, "test"))}
     assert set(found) == {"simulate", "train", "distill"}
     assert all(resources["slurm_partition"] == "cpu" for resources in found.values())
-    assert sizes.shape_of(found["simulate"]) == sizes.Shape(8, 1, 700)
-    assert sizes.shape_of(found["distill"]) == sizes.Shape(8, 1, 77)
-    assert sizes.shape_of(found["train"]).memory_mb > 2000
+    assert job_sizes.shape_of(found["simulate"]) == job_sizes.Shape(8, 1, 700)
+    assert job_sizes.shape_of(found["distill"]) == job_sizes.Shape(8, 1, 77)
+    assert job_sizes.shape_of(found["train"]).memory_mb > 2000
     content["config"]["execution"]["dask"] = {"cluster": "slurm", "workers": 3, "cores": 2}
-    workers = sizes.largest(sizes.samples_of(site_of(content, "test")))["distill"]
-    assert sizes.shape_of(workers.resources) == sizes.Shape(1, 2, 5000), "a worker is a job of its own"
+    workers = job_sizes.largest(job_sizes.samples_of(site_of(content, "test")))["distill"]
+    assert job_sizes.shape_of(workers.resources) == job_sizes.Shape(1, 2, 5000), "a worker is a job of its own"
 
 
 # ---- The start of a run

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from distillery.cluster.slurm import require
 from distillery.data.store import Store, layout
 from distillery.errors import DistilleryError
 from distillery.physics.systems import System
@@ -19,6 +18,7 @@ from distillery.workflow.cli import main
 from distillery.workflow.config import load_config
 from distillery.workflow.limits import refusal_of_sizes
 from distillery.workflow.plan import duration, plan, plan_text, require_room, size
+from distillery.workflow.slurm import require
 from distillery.workflow.sweep import Sweep
 from support.fabricate import messages
 from support.sweeps import ROOT

@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar, cast
 from snakemake.cli import get_argument_parser  # type: ignore[import-untyped]
 
 from distillery import files
-from distillery.cluster.slurm.growth import Growth
 from distillery.errors import DistilleryError, explain_system, no_room
 from distillery.util.environment import import_from_no_working_directory
 from distillery.util.yaml_file import read_text, read_yaml
@@ -44,6 +43,7 @@ from distillery.workflow.cell import (
 )
 from distillery.workflow.reopen import is_stale
 from distillery.workflow.resources import Need
+from distillery.workflow.slurm.growth import Growth
 from distillery.workflow.sweep import RESOLVED, Sweep, sweep_from, write_resolved
 from distillery.workflow.termination import end_on_sigterm
 
@@ -120,8 +120,8 @@ def open_sweep(snakemake: Any) -> Sweep:
 def _watch_slurm(sweep: Sweep) -> None:
     """Let Snakemake use our Slurm executor, where the plugin for Slurm is installed."""
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is not None:
-        from distillery.cluster.slurm import executor
-        from distillery.cluster.slurm.watch import Watch
+        from distillery.workflow.slurm import executor
+        from distillery.workflow.slurm.watch import Watch
 
         executor.install(Watch(sweep, _growth))
 
@@ -231,8 +231,8 @@ def begin(sweep: Sweep, snakemake: Any) -> None:
     Raises:
         SystemExit: The engine cannot work here, or the disk is too small; the reason was printed.
     """
-    from distillery.cluster.slurm.require import require_site
     from distillery.workflow.plan import require_room, warnings_of
+    from distillery.workflow.slurm.require import require_site
 
     _growth.limit(_or_end(lambda: require_site(snakemake)))
     on_slurm = getattr(getattr(snakemake, "executor_plugin", None), "name", "") == "slurm"

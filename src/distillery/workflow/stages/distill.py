@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from distillery.cluster.dask.cluster import RETRIES, cluster
+from distillery.cluster.dask.cluster import RETRIES
 from distillery.errors import DistilleryError, explain
 from distillery.networks.functions import FUNCTIONS, Function
 from distillery.progress import progress
@@ -16,6 +16,7 @@ from distillery.symbolic.fits import FitLost, FitResult, earlier_front, fit_file
 from distillery.symbolic.problems import problems
 from distillery.symbolic.settings import DistillationSettings, EngineName
 from distillery.workflow.cell import Cell
+from distillery.workflow.fit_cluster import cluster
 from distillery.workflow.outcome import finished, read_outcome, running, write_outcome
 from distillery.workflow.sweep import Sweep
 

@@ -25,10 +25,10 @@ from distillery.validation.generalisation import FOLLOWED, PREDICTORS
 from distillery.validation.predictors import Predictor, of_law, of_network
 from distillery.validation.rollout import distance, doubling_time, horizon, rolled_out
 from distillery.workflow.cell import Cell, Experiment
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.stages.interpret import load_network
 from distillery.workflow.stages.simulate import integrated
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.turn import turn
 
 # Predictors whose paths are stored to be drawn: those of the clean law would cover those of the refitted one.
 _DRAWN = ("network", "refitted")
@@ -48,7 +48,7 @@ def generalise(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: The law or the weights are missing or damaged.
     """
-    with turn(sweep, "generalise", cell) as now:
+    with stage_lock(sweep, "generalise", cell) as now:
         if now is None:
             return
         settings = sweep.config.generalisation

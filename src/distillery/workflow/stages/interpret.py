@@ -39,8 +39,8 @@ from distillery.networks.network import Network
 from distillery.networks.stack import build
 from distillery.randomness import stream
 from distillery.workflow.cell import Cell
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.turn import turn
 
 
 def interpret(sweep: Sweep, cell: Cell) -> None:
@@ -53,7 +53,7 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: Training is not done, or weights or trajectories are missing or damaged.
     """
-    with turn(sweep, "interpret", cell) as now:
+    with stage_lock(sweep, "interpret", cell) as now:
         if now is None:
             return
         seen = graphs_of(read_trajectories(sweep, cell.experiment, "train"))

@@ -35,8 +35,8 @@ from distillery.util import budget
 from distillery.util.budget import OutOfBudget
 from distillery.workflow.cell import Cell
 from distillery.workflow.outcome import read_outcome
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.turn import turn
 
 Errors = dict[str, float | None]
 # Share of the budget for the search among forms; the rest is left for the constants of the form that was chosen.
@@ -54,7 +54,7 @@ def replace(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: Expressions, weights or trajectories are missing or damaged.
     """
-    with turn(sweep, "replace", cell) as now:
+    with stage_lock(sweep, "replace", cell) as now:
         if now is None:
             return
         source = cell.outcome(sweep.results, "distill")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from distillery.halos.generalisation import Model, errors_under, halos_under
 from distillery.halos.law import read_law
 from distillery.workflow.cell import Cell
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.stages.halos.inputs import outcome_of, read_graphs, read_network, regions_of
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.turn import turn
 
 
 def generalise(sweep: Sweep, cell: Cell) -> None:
@@ -20,7 +20,7 @@ def generalise(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: The formula, the weights or halos are missing or damaged.
     """
-    with turn(sweep, "generalise", cell) as now:
+    with stage_lock(sweep, "generalise", cell) as now:
         if now is None:
             return
         predictors = _predictors(sweep, cell, has_law=now.before.result["replacement"] == "whole")

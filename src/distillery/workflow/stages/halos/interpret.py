@@ -8,9 +8,9 @@ from distillery import files
 from distillery.errors import NotFiniteError
 from distillery.halos.interpretation import measure_formula, measure_network
 from distillery.workflow.cell import Cell
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.stages.halos.inputs import read_formula, read_graphs, read_network, regions_of
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.turn import turn
 
 
 def interpret(sweep: Sweep, cell: Cell) -> None:
@@ -23,7 +23,7 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: Training is not done, or weights or halos are missing or damaged.
     """
-    with turn(sweep, "interpret", cell) as now:
+    with stage_lock(sweep, "interpret", cell) as now:
         if now is None:
             return
         graph = read_graphs(sweep, cell.experiment, "train")[""]

@@ -13,9 +13,9 @@ from distillery.halos.text import latex, listing
 from distillery.laws.findings import nothing
 from distillery.workflow.cell import Cell
 from distillery.workflow.outcome import read_outcome
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.stages.halos.inputs import outcome_of, read_formula, read_graphs, read_network, regions_of
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.turn import turn
 
 
 def replace(sweep: Sweep, cell: Cell) -> None:
@@ -28,7 +28,7 @@ def replace(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: Expressions, weights or halos are missing or damaged.
     """
-    with turn(sweep, "replace", cell) as now:
+    with stage_lock(sweep, "replace", cell) as now:
         if now is None:
             return
         written = tuple(cell.law(sweep.results, suffix) for suffix in ("json", "txt", "tex"))

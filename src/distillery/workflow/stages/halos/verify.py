@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from distillery.workflow.cell import Cell
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.turn import turn
 
 
 def verify(sweep: Sweep, cell: Cell) -> None:
@@ -19,7 +19,7 @@ def verify(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: The distilled expressions are missing or damaged.
     """
-    with turn(sweep, "verify", cell) as now:
+    with stage_lock(sweep, "verify", cell) as now:
         if now is None:
             return
         unknown: dict[str, Any] = {

@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterator, Sequence
 
 from distillery.cluster.dask.options import DaskSettings
-from distillery.cluster.slurm.findings import Finding
-from distillery.cluster.slurm.fitting import most_memory, places
+from distillery.cluster.slurm.capacity import most_memory, places
 from distillery.cluster.slurm.partitions import Nodes, Partition
 from distillery.symbolic.settings import DistillationSettings
 from distillery.workflow.resources import SCHEDULER, WORKER
 from distillery.workflow.settings import ExecutionSettings
+from distillery.workflow.slurm.findings import Finding
 from distillery.workflow.sources.body_estimates import SIMULATING_MB
 
 _EXECUTION = ("config", "execution")
