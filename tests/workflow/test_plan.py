@@ -13,7 +13,7 @@ import pytest
 from distillery.data.store import Store, layout
 from distillery.errors import DistilleryError
 from distillery.physics.systems import System
-from distillery.workflow import rules as workflow
+from distillery.workflow import run
 from distillery.workflow.cli import main
 from distillery.workflow.config import load_config
 from distillery.workflow.limits import refusal_of_sizes
@@ -260,7 +260,7 @@ def test_a_potential_that_is_singular_is_warned_of(
     assert "not finite" not in plan_text(singular(0.01))
     # A run says it too, whether or not its plan was asked for.
     monkeypatch.setattr(require, "require_site", lambda _snakemake: {})
-    workflow.begin(singular(0.0), SimpleNamespace(scheduler=None, dag=SimpleNamespace(needrun_jobs=list)))
+    run.begin(singular(0.0), SimpleNamespace(scheduler=None, dag=SimpleNamespace(needrun_jobs=list)))
     assert f"warning: {line}" in capsys.readouterr().err
 
 

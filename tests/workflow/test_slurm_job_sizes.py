@@ -95,7 +95,7 @@ def test_only_what_a_job_ran_out_of_grows_and_not_beyond_the_cluster(
     make_sweep: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     growth = Growth()
-    monkeypatch.setattr(workflow, "_growth", growth)
+    monkeypatch.setattr(workflow, "growth", growth)
     sweep = make_sweep(training={"steps": 400_000})
     one = {"experiment": "spring-2d-4b-s0", "member": "bottleneck-s0"}
 

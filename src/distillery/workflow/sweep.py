@@ -220,13 +220,18 @@ def sweep_from(content: Mapping[str, Any], source: str | Callable[[str], str]) -
     return Sweep(config, results_folder(Path(config.results)))
 
 
+def resolved_path(sweep: Sweep) -> Path:
+    """Return the file of the checked configuration of a sweep's latest run."""
+    return sweep.results / RESOLVED
+
+
 def write_resolved(sweep: Sweep) -> Path:
     """Write the checked configuration of a run for its jobs, and return its path.
 
     Raises:
         DistilleryError: A file that was not written by distillery has that name.
     """
-    path = sweep.results / RESOLVED
+    path = resolved_path(sweep)
     if path.is_symlink() or (path.exists() and not path.read_bytes().startswith(_OURS.encode())):
         raise DistilleryError(f"{path}: was not written by distillery, which needs that name; rename or move the file")
     files.write_text(path, _OURS + write_yaml(sweep.config.model_dump(mode="json")))
