@@ -14,6 +14,7 @@ import pytest
 from distillery.cluster.dask import cluster as clusters
 from distillery.cluster.dask import worker as cluster_worker
 from distillery.errors import DistilleryError
+from distillery.workflow.fit_cluster import cluster
 from support.cluster_driver import config
 
 
@@ -49,7 +50,7 @@ def test_lost_scheduler_is_an_error_and_not_a_result(
     came = []
     with (
         pytest.raises(DistilleryError, match="the Dask scheduler was lost"),
-        clusters.cluster(config({"cluster": "address", "address": address}), 2, tmp_path) as workers,
+        cluster(config({"cluster": "address", "address": address}), 2, tmp_path) as workers,
     ):
         workers.client.loop.call_later(2.0, process.kill)
         came += list(workers.results(abs, {"one": -1, "two": -2}))

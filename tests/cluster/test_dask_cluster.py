@@ -16,11 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
-from distillery.cluster.dask.cluster import cluster
-from distillery.cluster.dask.worker import Waiting, Workers
+from distillery.cluster.dask.worker import Waiting
 from distillery.cluster.slurm import nested
 from distillery.cluster.slurm.commands import call
 from distillery.errors import DistilleryError
+from distillery.workflow.fit_cluster import cluster, workers_of
 from support import slurmbox
 from support.cluster_driver import config
 
@@ -301,12 +301,12 @@ def test_nested_jobs_inherit_no_options() -> None:
 
 def test_workers_are_no_more_than_tasks_and_hold_what_a_fit_may_use(tmp_path: Path) -> None:
     settings = config({"cluster": "slurm", "workers": 8, "cores": 3})
-    workers = Workers.of(settings, 5, tmp_path, "r^-2-2d-4b-s0/bottleneck s0")
+    workers = workers_of(settings, 5, tmp_path, "r^-2-2d-4b-s0/bottleneck s0")
     assert (workers.count, workers.cores) == (5, 3)
     assert workers.memory_mb == settings.distillation.memory_mb + 1000
     assert workers.name.startswith("distillery-dask-")
     assert not set(workers.name) & set(" ^/,%")
-    assert Workers.of(settings, 5, tmp_path, "").name != Workers.of(settings, 5, tmp_path, "").name
+    assert workers_of(settings, 5, tmp_path, "").name != workers_of(settings, 5, tmp_path, "").name
 
 
 def test_waiting_is_told_at_growing_intervals(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ PROGRAM = """
 import os, sys
 from pathlib import Path
 from support.cluster_driver import config
-from distillery.cluster.dask.cluster import cluster
+from distillery.workflow.fit_cluster import cluster
 from distillery.errors import DistilleryError
 
 def settings(number):

@@ -13,7 +13,7 @@ import pytest
 from distillery.errors import DistilleryError
 from distillery.halos.catalogue import Catalogue
 from distillery.halos.conditions import CONDITIONS, HELD_OUT, THIN
-from distillery.halos.data import joined
+from distillery.halos.dataset import join_graphs
 from distillery.halos.features import halo_graph
 from distillery.halos.forms import form
 from distillery.halos.regions import split
@@ -157,7 +157,7 @@ def test_universes_side_by_side_know_nothing_of_each_other() -> None:
             )
         )
     graphs = [halo_graph(catalogue, 30.0, 20.0) for catalogue in catalogues]
-    both = joined(graphs)
+    both = join_graphs(graphs)
     law = form("with mass", 20.0)
     apart = np.concatenate([law.predict(graph, np.arange(len(graph))) for graph in graphs])
     np.testing.assert_array_equal(law.predict(both, np.arange(len(both))), apart)

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distillery.cluster.dask.cluster import cluster
 from distillery.errors import DistilleryError
 from distillery.symbolic.child import fit_here
 from distillery.symbolic.settings import DistillationSettings, OperonSettings
 from distillery.workflow.config import Config, parse_config
+from distillery.workflow.fit_cluster import cluster
 
 
 def config(dask: dict[str, Any]) -> Config:

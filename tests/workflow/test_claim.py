@@ -19,7 +19,7 @@ from distillery import files
 from distillery.cluster.slurm import commands
 from distillery.errors import DistilleryError
 from distillery.workflow import claim
-from distillery.workflow.rules import is_run
+from distillery.workflow.run import is_run
 
 TAKE = (
     "import sys, time\nfrom pathlib import Path\nfrom distillery.workflow import claim\n"

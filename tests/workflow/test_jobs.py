@@ -14,7 +14,7 @@ from distillery import files
 from distillery.errors import DistilleryError
 from distillery.workflow import rules as workflow
 from distillery.workflow.cell import STAGES, STORE_MARKER, Cell
-from distillery.workflow.jobs import groups, shape_of, work, work_together
+from distillery.workflow.jobs import groups, work, work_together
 from distillery.workflow.outcome import Status, read_outcome, running, write_outcome
 from distillery.workflow.reopen import is_stale, reopen
 from distillery.workflow.sweep import Sweep
@@ -167,7 +167,7 @@ def test_shape_is_dimensions_bodies_graph_and_model_but_for_its_weight(make_swee
     )
     shapes: dict[object, set[str]] = {}
     for cell in sweep.cells:
-        shapes.setdefault(shape_of(sweep, cell), set()).add(str(cell))
+        shapes.setdefault(sweep.source(cell.experiment).stacking_shape(cell), set()).add(str(cell))
     flat = ("spring-2d-4b-s0", "charge-2d-4b-s1")
     alike = [flat, ("spring-2d-5b-s0",), ("spring-3d-4b-s0",), ("string-2d-4b-s0",)]
     expected = [

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from distillery.cluster.slurm import require
 from distillery.data.store import Store, layout
 from distillery.errors import DistilleryError
 from distillery.physics.systems import System
-from distillery.workflow import rules as workflow
+from distillery.workflow import run
 from distillery.workflow.cli import main
 from distillery.workflow.config import load_config
 from distillery.workflow.limits import refusal_of_sizes
 from distillery.workflow.plan import duration, plan, plan_text, require_room, size
+from distillery.workflow.slurm import require
 from distillery.workflow.sweep import Sweep
 from support.fabricate import messages
 from support.sweeps import ROOT
@@ -56,7 +56,7 @@ def test_trajectories_are_counted_in_bytes(make_sweep: Any) -> None:
     sweep = make_sweep(experiments=[{"system": "spring", "simulations": 6400, "test_simulations": 64, "steps": 1000}])
     planned = plan(sweep)
     least = 6464 * 50 * 4 * 2 * 3 * 4  # simulations, snapshots, bodies, dimensions, variables, bytes
-    assert least <= planned.trajectories[sweep.experiments[0]] < 1.5 * least
+    assert least <= planned.data[sweep.experiments[0]] < 1.5 * least
     before = planned.missing
     messages(sweep, sweep.cells[0])
     assert plan(sweep).missing < before
@@ -260,7 +260,7 @@ def test_a_potential_that_is_singular_is_warned_of(
     assert "not finite" not in plan_text(singular(0.01))
     # A run says it too, whether or not its plan was asked for.
     monkeypatch.setattr(require, "require_site", lambda _snakemake: {})
-    workflow.begin(singular(0.0), SimpleNamespace(scheduler=None, dag=SimpleNamespace(needrun_jobs=list)))
+    run.begin(singular(0.0), SimpleNamespace(scheduler=None, dag=SimpleNamespace(needrun_jobs=list)))
     assert f"warning: {line}" in capsys.readouterr().err
 
 

@@ -19,9 +19,7 @@ import yaml
 from distillery import files
 from distillery.cluster.slurm import commands
 from distillery.cluster.slurm.commands import Job
-from distillery.cluster.slurm.growth import Growth
 from distillery.cluster.slurm.queue import comment
-from distillery.cluster.slurm.watch import Watch
 from distillery.errors import DistilleryError
 from distillery.results.query import query
 from distillery.util.process import this_process
@@ -29,6 +27,8 @@ from distillery.workflow import claim
 from distillery.workflow.cell import STAGES
 from distillery.workflow.cli import main
 from distillery.workflow.outcome import notes, read_outcome, running, write_outcome
+from distillery.workflow.slurm.growth import Growth
+from distillery.workflow.slurm.watch import Watch
 from distillery.workflow.stages.collect import collect
 from distillery.workflow.status import cells_text, status, status_json, status_text
 from distillery.workflow.sweep import RESOLVED

@@ -1,18 +1,20 @@
-# What the rules know of the sweep. Paths and wildcards have one owner, distillery.workflow.cell; the plan is distillery.workflow.sweep.
+# Values of the sweep for the rules. distillery.workflow.cell defines paths and wildcards, distillery.workflow.sweep the cells.
 
 from distillery.workflow import rules as sweep_rules
+from distillery.workflow import run as sweep_run
+from distillery.workflow.sweep import resolved_path
 
 if not workflow.config_settings.configfiles:
 
-    configfile: sweep_rules.default_config(workflow.basedir)
+    configfile: sweep_run.default_config(workflow.basedir)
 
 
-SWEEP = sweep_rules.open_sweep(workflow)
-CONFIG = sweep_rules.resolved_config(SWEEP)
+SWEEP = sweep_run.open_sweep(workflow)
+CONFIG = str(resolved_path(SWEEP))
 STORE = sweep_rules.path(SWEEP, sweep_rules.STORE_MARKER)
 PICTURES = sweep_rules.pictures(SWEEP)
 REPORT = sweep_rules.path(SWEEP, sweep_rules.REPORT_HTML)
-begin, finish, gather = sweep_rules.begin, sweep_rules.finish, sweep_rules.gather
+begin, finish, gather = sweep_run.begin, sweep_run.finish, sweep_run.gather
 
 
 wildcard_constraints:
@@ -51,12 +53,12 @@ def job_key(stage):
     )
 
 
-# An input that is no file: what is there for other settings is made again, whatever Snakemake has noted about it.
+# An empty input: forces jobs whose outcomes were made with other settings, regardless of their modification times.
 def again(rule):
     return lambda wildcards: sweep_rules.force_stale(SWEEP, workflow, rule, **wildcards)
 
 
-# What a job asks of a cluster: more after it ran out of it.
+# Resources that a job requests from a cluster: more after it ran out of them.
 def memory(stage):
     return lambda wildcards: sweep_rules.memory(SWEEP, stage, **wildcards)
 

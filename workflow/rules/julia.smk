@@ -1,10 +1,10 @@
-# Julia for the engine pysr: prepared once, here, where there is a network; every fit then runs offline.
+# Julia for the engine pysr: installed once on this machine, which has a network; fits then run offline.
 
 from distillery.symbolic import julia
 from distillery.workflow.engines import depot_of
 
 DEPOT = depot_of(SWEEP.config.execution)
-# What a fit waits for. An older depot is as good as a new one: preparing it again repeats no fit.
+# Input of a fit. Its age is ignored: preparing the depot again repeats no fit.
 JULIA = (
     [ancient(str(julia.marker(DEPOT)))]
     if "pysr" in SWEEP.config.distillation.engines
@@ -14,7 +14,7 @@ JULIA = (
 
 rule julia_setup:
     output:
-        # Others may share the depot: what is there stays until it is replaced.
+        # Other sweeps may share the depot: the marker stays until it is replaced.
         update(str(julia.marker(DEPOT))),
     log:
         sweep_rules.path(SWEEP, "logs/julia-setup.log"),

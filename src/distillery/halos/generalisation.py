@@ -1,26 +1,24 @@
-"""Errors where a model was trained and where it was not: other places, denser ones, other universes.
-
-Networks and laws are asked alike, by ``predict(graph, receivers)``.
-"""
+"""Errors of networks and formulas under test conditions: other places, denser ones, other universes."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from distillery.halos.conditions import DENSE
+from distillery.halos.conditions import CONDITIONS, DENSE, HELD_OUT, THICK, THIN
 from distillery.halos.features import HaloGraph
 
 
 @runtime_checkable
 class Model(Protocol):
-    """What gives overdensities."""
+    """A predictor of overdensities."""
 
     def predict(self, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"]) -> Float[np.ndarray, " receiver"]:
-        """Return δ̂ of some halos."""
+        """Return the predicted overdensities of some halos (dimensionless)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +27,8 @@ class Error:
 
     Attributes:
         mean: Mean |δ - δ̂| (dimensionless); NaN where there is no halo.
-        standard: Its standard error, as if halos were independent; halos closer than the smoothing radius are not.
-        halos: How many there are.
+        standard: Its standard error under the assumption of independent halos (dimensionless).
+        halos: Number of halos.
     """
 
     mean: float
@@ -43,8 +41,8 @@ def error_of(model: Model, graph: HaloGraph, receivers: Int[np.ndarray, " receiv
 
     Args:
         model: A trained network or a law.
-        graph: The halos, of whatever universe.
-        receivers: Those to be asked about.
+        graph: The halos of any universe.
+        receivers: Indices of the halos that are predicted.
     """
     if len(receivers) == 0:
         return Error(float("nan"), float("nan"), 0)
@@ -65,3 +63,47 @@ def above(
 ) -> Int[np.ndarray, " above"]:
     """Return the halos whose overdensity is above the threshold."""
     return receivers[graph.overdensity[receivers] > threshold]
+
+
+def halos_under(
+    graph: HaloGraph, test: Int[np.ndarray, " test"], others: Mapping[str, HaloGraph]
+) -> dict[str, tuple[HaloGraph, Int[np.ndarray, " receiver"]]]:
+    """Return the halos of each test condition, in the order of ``conditions.CONDITIONS``.
+
+    Args:
+        graph: Halos of the training universes.
+        test: Indices of the test halos among them.
+        others: Halos of other universes, by condition.
+    """
+    found = {
+        HELD_OUT: (graph, test),
+        THIN: (graph, below(graph, test, DENSE)),
+        THICK: (graph, above(graph, test, DENSE)),
+        **{name: (other, np.arange(len(other))) for name, other in others.items()},
+    }
+    return {name: found[name] for name in CONDITIONS if name in found}
+
+
+def errors_under(
+    predictors: Mapping[str, Model], graph: HaloGraph, receivers: Int[np.ndarray, " receiver"]
+) -> dict[str, Any]:
+    """Return the errors of several predictors under one condition, as JSON has them.
+
+    Args:
+        predictors: Networks and formulas, by name.
+        graph: The halos.
+        receivers: Indices of the halos that are predicted.
+    """
+    if not len(receivers):
+        return {"reason": "there is no halo of this kind", "predictors": {}}
+    found = {}
+    for name, predictor in predictors.items():
+        error = np.abs(predictor.predict(graph, receivers) - graph.overdensity[receivers])
+        finite = bool(np.isfinite(error).all())
+        found[name] = {
+            "mae": float(error.mean()) if finite else None,
+            "medae": float(np.median(error)) if finite else None,
+            "holds": None,
+            "halos": len(receivers),
+        }
+    return {"reason": "", "predictors": found}

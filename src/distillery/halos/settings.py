@@ -12,7 +12,8 @@ from distillery.halos.regions import LEAST
 from distillery.symbolic.settings import Operators
 from distillery.util.places import PathText
 from distillery.util.settings import LARGEST_SEED, LONGEST_NAME, Settings, distinct
-from distillery.workflow.cell import Split
+
+Split = Literal["train", "test"]
 
 # Cells of the force's mesh for each particle, per side: halos do not form on a mesh as coarse as the particles.
 FINER = 2

@@ -129,7 +129,7 @@ def train(
         graph: The halos.
         receivers: Those that are trained on.
         settings: The network and its budget.
-        device: Where to train; see ``distillery.workflow.stages.train.choose_device`` for ``auto``.
+        device: The device to train on.
         folder: Where checkpoints lie; without it there are none. They stay when the training ends.
         show: Called with the steps done and a note; progress on standard error if not given.
 

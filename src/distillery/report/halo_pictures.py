@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from distillery.halos.catalogue import read_catalogue
+from distillery.halos.layout import catalogue_paths
 from distillery.halos.models import HALO_MODELS
-from distillery.halos.places import catalogues
 from distillery.report.front import draw_front, pareto_fronts
 from distillery.report.halo import FUNCTIONS, read_findings
 from distillery.report.halo_kernel import draw_kernel
@@ -33,7 +33,8 @@ def map_figure(sweep: Sweep, experiment: Experiment, path: Path) -> None:
     Raises:
         DistilleryError: A catalogue is missing or damaged.
     """
-    drawn = {condition: paths[0] for condition, paths in catalogues(sweep, experiment, "test").items()}
+    store = experiment.store(sweep.results, "test")
+    drawn = {name: paths[0] for name, paths in catalogue_paths(sweep.halos[experiment], store, "test").items()}
     if not drawn:
         why = "raise test_realisations"
         if sweep.halos[experiment].catalogue is not None:

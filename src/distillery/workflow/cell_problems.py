@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from distillery.errors import DistilleryError
-from distillery.halos import names as halo_names
-from distillery.networks.functions import Function, components, message_names, node_names
+from distillery.networks.functions import Function
 from distillery.symbolic.engine import Problem
 from distillery.symbolic.problems import Samples, problems
 from distillery.workflow.cell import Cell
@@ -17,7 +16,6 @@ from distillery.workflow.sweep import Sweep
 
 _Arrays = Mapping[str, np.ndarray]
 _Read = tuple[np.ndarray, np.ndarray, np.ndarray]
-_Names = dict[Function, tuple[str, ...]]
 
 
 def cell_problems(sweep: Sweep, cell: Cell) -> dict[tuple[Function, int], Problem]:
@@ -29,7 +27,8 @@ def cell_problems(sweep: Sweep, cell: Cell) -> dict[tuple[Function, int], Proble
     path = cell.messages(sweep.results)
     remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
     settings = sweep.distillation(cell.experiment)
-    names, counts, kind = _functions(sweep, cell)
+    functions = sweep.source(cell.experiment).functions(cell)
+    names, counts, kind = functions.names, functions.counts, functions.layout
     wanted = {f: count for f, count in counts.items() if f in settings.functions}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -48,24 +47,6 @@ def cell_problems(sweep: Sweep, cell: Cell) -> dict[tuple[Function, int], Proble
         return problems(samples, settings)
     except DistilleryError as error:
         raise DistilleryError(f"{path}: {error}; {remedy}") from None
-
-
-def _functions(sweep: Sweep, cell: Cell) -> tuple[_Names, dict[Function, int], str]:
-    """Return the feature names and the number of components of each function, and the kind of the model."""
-    if sweep.kind(cell.experiment) == "halos":
-        halo_model = sweep.halo_model(cell)
-        halo_counts: dict[Function, int] = {} if halo_model.kind == "formula" else {"message": 1, "node": 1}
-        own: _Names = {
-            "message": halo_names.message_names(halo_model.masses),
-            "node": halo_names.node_names(halo_model.masses),
-        }
-        return own, halo_counts, "halos"
-    system, model, experiment = sweep.system(cell.experiment), sweep.model(cell), cell.experiment
-    names: _Names = {
-        "message": message_names(model, experiment.dim, experiment.bodies, place=system.acts_on_bodies),
-        "node": node_names(model, experiment.dim, place=system.acts_on_bodies),
-    }
-    return names, components(model, experiment.dim), model.kind
 
 
 def _message(arrays: _Arrays, kind: str) -> _Read:

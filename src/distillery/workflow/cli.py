@@ -392,8 +392,8 @@ def resume(sweep: Sweep, wait: bool, host_is_gone: bool) -> None:
 @_patience
 def setup_cluster(name: str, output: Path | None, force: bool, patience: float, **wishes: Any) -> None:
     """Try this Slurm cluster with small jobs, and write a Snakemake profile for it."""
-    from distillery.cluster.slurm.setup import set_up, target_of
-    from distillery.cluster.slurm.wishes import Wishes
+    from distillery.workflow.slurm.requested import Wishes
+    from distillery.workflow.slurm.setup import set_up, target_of
 
     target = target_of(name, output)
     set_up(Wishes(**wishes), target, Path.cwd(), 60 * patience, force, click.echo)
@@ -405,7 +405,7 @@ def setup_cluster(name: str, output: Path | None, force: bool, patience: float, 
 @_patience
 def check_cluster(profile: str, patience: float) -> None:
     """Try this Slurm cluster as PROFILE (a name, folder or file) would use it."""
-    from distillery.cluster.slurm.setup import check_profile
+    from distillery.workflow.slurm.setup import check_profile
 
     check_profile(profile, Path.cwd(), 60 * patience, click.echo)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from distillery import files
 from distillery.errors import explain
-from distillery.networks.models import Model
 from distillery.workflow.cell import Cell, Job, Stage
 from distillery.workflow.outcome import failed, write_outcome
 from distillery.workflow.sweep import Sweep
@@ -107,24 +106,8 @@ def groups(sweep: Sweep, stage: Stage, job: Job) -> list[Sequence[Cell]]:
     return _by_shape(sweep, job.cells)
 
 
-Shape = tuple[int, int, str, Model] | Cell
-
-
-def shape_of(sweep: Sweep, cell: Cell) -> Shape:
-    """Return what cells must share to train side by side.
-
-    That is dimensions, bodies, graph, and model but for its weight; each keeps its own loss. Halos fill a step by
-    themselves: their cells share nothing.
-    """
-    experiment = cell.experiment
-    if sweep.kind(experiment) == "halos":
-        return cell
-    graph, model = sweep.system(experiment).graph, sweep.model(cell).unweighted
-    return experiment.dim, experiment.bodies, graph, model
-
-
 def _by_shape(sweep: Sweep, cells: Sequence[Cell]) -> list[Sequence[Cell]]:
-    found: dict[Shape, list[Cell]] = {}
+    found: dict[Hashable, list[Cell]] = {}
     for cell in dict.fromkeys(cells):
-        found.setdefault(shape_of(sweep, cell), []).append(cell)
+        found.setdefault(sweep.source(cell.experiment).stacking_shape(cell), []).append(cell)
     return list(found.values())

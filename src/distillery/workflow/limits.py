@@ -8,22 +8,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from distillery.workflow import estimates
 from distillery.workflow.config import Config
-from distillery.workflow.sizes import Size, sizes
+from distillery.workflow.sizes import sizes
+from distillery.workflow.sources.body_estimates import USUAL_STEP
+from distillery.workflow.sources.size import Size
 from distillery.workflow.sweep import Sweep
 
 # Days of one core that a job may be expected to take. The largest jobs of published sweeps take some hours.
 MOST_DAYS = 90.0
 # Memory in MB of the largest nodes of clusters.
 LARGEST_NODE = 4e6
-# No machine counts further; beyond it sizes are no floats any more.
+# Products of such numbers still fit in floats.
 _LARGEST_NUMBER = 10**40
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def refusal_of_numbers(config: Config) -> str | None:
-    """Return a line for the first number of a configuration that no size can be, or None."""
+    """Return a refusal of the first number of a configuration that exceeds every possible size, or None."""
     for place, value in _numbers(config.model_dump(), ""):
         if abs(value) > _LARGEST_NUMBER:
             return f"{place}: {_short(value)} is more than any machine can do; lower it"
@@ -44,12 +45,12 @@ def _numbers(content: Any, place: str) -> Iterator[tuple[str, int]]:
 
 
 def refusal_of_sizes(sweep: Sweep, shown: Callable[[float], str], *, cluster: bool = False) -> str | None:
-    """Return a line for the job that is furthest beyond memory or time, or None where all jobs can end.
+    """Return a refusal of the job that exceeds memory or time most, or None if all jobs can end.
 
     Args:
         sweep: The sweep.
-        shown: Writes seconds for the eye.
-        cluster: Whether jobs run on a cluster, whatever the configuration says.
+        shown: Formats seconds.
+        cluster: Whether jobs run on a cluster, regardless of the configuration.
     """
     cluster = cluster or is_for_cluster(sweep.config)
     most = LARGEST_NODE if cluster else machine_mb()
@@ -73,23 +74,23 @@ def refusal_of_sizes(sweep: Sweep, shown: Callable[[float], str], *, cluster: bo
 def _setting(sweep: Sweep, size: Size) -> str:
     if size.key.endswith(".time_step"):
         step = sweep.config.known_systems[size.key.split(".", 1)[1].removesuffix(".time_step")].time_step
-        times = _short(estimates.USUAL_STEP * size.value)
+        times = _short(USUAL_STEP * size.value)
         return f"{size.key} {step:g} ({times} times the time in which bodies cross the system)"
     return f"{size.key} {_short(size.value)}"
 
 
 def is_for_cluster(config: Config) -> bool:
-    """Return whether a configuration is one for a cluster: its ranks or its Dask workers are on other machines."""
+    """Return whether a configuration is for a cluster: its ranks or Dask workers run on other machines."""
     return config.execution.launcher != "mpiexec" or config.execution.dask.cluster in ("allocation", "slurm")
 
 
 def machine_mb() -> float:
-    """Return the memory of this machine, or of the group of processes that this one belongs to, in MB."""
+    """Return the memory of this machine, or of this process's control group, in MB."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
     try:
         allowed = float(_CGROUP.read_text())
     except (OSError, ValueError):
-        # There is no such group, or "max" stands there.
+        # There is no control group, or it has no limit ("max").
         return installed
     return min(installed, allowed / 1e6)
 

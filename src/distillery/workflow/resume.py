@@ -21,9 +21,9 @@ from distillery.errors import DistilleryError
 from distillery.util.text import counted
 from distillery.workflow import claim, earlier
 from distillery.workflow.claim import Claim
-from distillery.workflow.lock import mark_complete, snakemakes, unlock
 from distillery.workflow.outcome import is_whole, running_notes
 from distillery.workflow.reopen import reopen
+from distillery.workflow.snakemake_lock import mark_complete, snakemakes, unlock
 from distillery.workflow.sweep import Sweep, as_run
 
 # How long cancelled Slurm jobs may take to be gone; a node flushes files and kills what does not end by itself.

@@ -15,13 +15,14 @@ from distillery.errors import DistilleryError
 from distillery.laws.composed import HeldOut, draw_snapshots
 from distillery.randomness import stream
 from distillery.workflow.cell import Experiment, Split
+from distillery.workflow.sources.body_experiments import BodyExperiments
 from distillery.workflow.sweep import FORMATS, Sweep
 
 # Held-out snapshots that a verdict needs.
 _MOST_SNAPSHOTS = 2000
 
 
-def layout(sweep: Sweep, experiment: Experiment, split: Split) -> Layout:
+def layout(sweep: Sweep | BodyExperiments, experiment: Experiment, split: Split) -> Layout:
     """Return the layout of a split's store."""
     settings, system = sweep.settings[experiment], sweep.system(experiment)
     simulations = sweep.simulations(experiment, split)

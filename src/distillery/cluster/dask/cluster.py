@@ -9,7 +9,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import resource_tracker
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,7 +17,6 @@ from distillery.cluster.dask.options import DaskSettings
 from distillery.cluster.dask.worker import SHUT, Waiting, Workers, missing, security, tell
 from distillery.errors import DistilleryError
 from distillery.util.environment import CORES
-from distillery.workflow.config import Config
 
 # A fit whose worker or process dies is tried again this often, on any worker that is free.
 RETRIES = 3
@@ -113,28 +111,26 @@ class _Left:
 
 
 @contextlib.contextmanager
-def cluster(config: Config, tasks: int, logs: Path, label: str = "", **internal: Any) -> Iterator[Cluster]:
-    """Start the configured cluster, or connect to it; what is started here lives as long as the block.
+def start_cluster(settings: DaskSettings, workers: Workers, tasks: int) -> Iterator[Cluster]:
+    """Start a cluster, or connect to a running one; a started cluster lives as long as the block.
 
     Args:
-        config: The configuration; ``execution.dask`` says which cluster.
-        tasks: Fits to be done; no more workers are started than that.
-        logs: Folder of what workers on other nodes print; kept when something went wrong.
-        label: What is worked on; part of the names of worker jobs.
-        **internal: As in ``Workers.of``.
+        settings: Kind of cluster, and the address of a running one.
+        workers: The workers to start.
+        tasks: Number of tasks.
 
     Yields:
         The cluster.
 
     Raises:
-        DistilleryError: It cannot be had; the message says what to set.
+        DistilleryError: It cannot be started or reached; the message names the setting to change.
     """
     dask_settings.load()
     import dask
 
     left = _Left(tasks)
     with contextlib.ExitStack() as stack:
-        kind = config.execution.dask.cluster
+        kind = settings.cluster
         if kind != "address":
             stack.enter_context(dask_settings.defaults())
         stack.enter_context(dask.config.set(_SETTINGS))
@@ -142,12 +138,11 @@ def cluster(config: Config, tasks: int, logs: Path, label: str = "", **internal:
         if kind != "address":
             stack.enter_context(_quiet_logs())
         if kind == "address":
-            client = stack.enter_context(_running(config.execution.dask))
-            check = _patient(client, config.execution.dask.address)
+            client = stack.enter_context(_running(settings))
+            check = _patient(client, settings.address)
         elif kind == "local":
-            client, check = stack.enter_context(_local(config.execution.dask, tasks)), lambda: None
+            client, check = stack.enter_context(_local(workers)), lambda: None
         else:
-            workers = Workers.of(config, tasks, logs, label, **internal)
             client, check = stack.enter_context(_elsewhere(kind, workers, left))
         try:
             yield Cluster(client, left, check, ended_by_slurm=kind in ("allocation", "slurm"))
@@ -171,7 +166,7 @@ def _elsewhere(
 
 
 @contextlib.contextmanager
-def _local(settings: DaskSettings, tasks: int) -> Iterator[Any]:
+def _local(workers: Workers) -> Iterator[Any]:
     """Start workers that are processes of this one."""
     from distributed import Client, LocalCluster
 
@@ -183,14 +178,14 @@ def _local(settings: DaskSettings, tasks: int) -> Iterator[Any]:
     with _interrupts_held():
         local = LocalCluster(  # type: ignore[no-untyped-call]
             **tls,
-            n_workers=max(min(settings.workers, tasks), 1),
+            n_workers=workers.count,
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
             scheduler_kwargs=SHUT,
             memory_limit=None,
             silence_logs=logging.CRITICAL,
-            env={CORES: str(settings.cores)},
+            env={CORES: str(workers.cores)},
         )
     with local, Client(local) as client:  # type: ignore[no-untyped-call]
         yield client

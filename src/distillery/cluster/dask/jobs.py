@@ -21,7 +21,7 @@ from distributed import Client, SchedulerPlugin
 from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
 
-from distillery.cluster.dask.desk import Desk, queue_of
+from distillery.cluster.dask.submission import Desk, queue_of
 from distillery.cluster.dask.worker import (
     QUIET,
     SHUT,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,6 @@ from typing import Any
 from distillery.cluster.slurm import nested
 from distillery.errors import DistilleryError
 from distillery.util.environment import CORES
-from distillery.workflow.claim import worker_jobs
-from distillery.workflow.config import Config
-from distillery.workflow.resources import worker_mb
 
 # A worker whose scheduler is gone looks for it this long, then ends: nothing of ours outlives a killed process.
 DEATH_SECONDS = 60
@@ -54,29 +49,6 @@ class Workers:
     logs: Path
     interval: float = INTERVAL
     death_seconds: int = DEATH_SECONDS
-
-    @classmethod
-    def of(cls, config: Config, tasks: int, logs: Path, label: str, **internal: Any) -> Workers:
-        """Return the workers that a configuration asks for.
-
-        Args:
-            config: The configuration.
-            tasks: Fits to be done; there are no more workers than that.
-            logs: Folder of what they print.
-            label: What they work on, for people who read the queue.
-            **internal: Other values of ``interval`` and ``death_seconds``; tests shorten them.
-        """
-        dask = config.execution.dask
-        word = re.sub(r"[^A-Za-z0-9.+-]+", "-", label).strip("-")[:60]
-        return cls(
-            count=max(min(dask.workers, tasks), 1),
-            cores=dask.cores,
-            memory_mb=worker_mb(config),
-            minutes=dask.walltime_minutes,
-            name=f"{worker_jobs()}-{word}-{uuid.uuid4().hex[:8]}",
-            logs=logs.resolve(),
-            **internal,
-        )
 
     @property
     def arguments(self) -> list[str]:

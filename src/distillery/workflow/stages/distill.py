@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from distillery.cluster.dask.cluster import RETRIES, cluster
+from distillery.cluster.dask.cluster import RETRIES
 from distillery.errors import DistilleryError, explain
 from distillery.progress import progress
 from distillery.symbolic.child import close_children, fit_here
@@ -14,6 +14,7 @@ from distillery.symbolic.fits import FitLost, FitResult
 from distillery.workflow.cell import Cell
 from distillery.workflow.cell_distillation import CellDistillation, Fit
 from distillery.workflow.engines import depot_of, require_all
+from distillery.workflow.fit_cluster import cluster
 from distillery.workflow.stored_fits import earlier_front, fit_file, fit_key, keep_fit, load_fit
 from distillery.workflow.sweep import Sweep
 

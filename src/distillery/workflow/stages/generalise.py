@@ -15,8 +15,8 @@ from distillery.validation.generalisation import PREDICTORS
 from distillery.validation.predictors import Predictor, of_law, of_network
 from distillery.workflow.cell import Cell, Experiment
 from distillery.workflow.networks import load_network
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.turn import turn
 
 
 def generalise(sweep: Sweep, cell: Cell) -> None:
@@ -29,7 +29,7 @@ def generalise(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: The law or the weights are missing or damaged.
     """
-    with turn(sweep, "generalise", cell) as now:
+    with stage_lock(sweep, "generalise", cell) as now:
         if now is None:
             return
         settings = sweep.config.generalisation

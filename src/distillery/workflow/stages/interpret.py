@@ -27,9 +27,9 @@ from distillery.networks.batches import graphs_of
 from distillery.networks.network import Network
 from distillery.workflow.cell import Cell
 from distillery.workflow.networks import load_network, snapshots_of
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.sweep import Sweep
 from distillery.workflow.trajectories import read_trajectories
-from distillery.workflow.turn import turn
 
 
 def interpret(sweep: Sweep, cell: Cell) -> None:
@@ -42,7 +42,7 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: Training is not done, or weights or trajectories are missing or damaged.
     """
-    with turn(sweep, "interpret", cell) as now:
+    with stage_lock(sweep, "interpret", cell) as now:
         if now is None:
             return
         try:

@@ -19,9 +19,9 @@ from distillery.symbolic.shared_form import Candidate
 from distillery.workflow.cell import Cell
 from distillery.workflow.law_files import described, empty_result, write_law
 from distillery.workflow.outcome import read_outcome
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.sweep import Sweep
 from distillery.workflow.trajectories import drawn_snapshots, held_out
-from distillery.workflow.turn import turn
 
 _NO_ERROR: dict[str, float | None] = {"mae": None, "medae": None}
 
@@ -36,7 +36,7 @@ def replace(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: Expressions, weights or trajectories are missing or damaged.
     """
-    with turn(sweep, "replace", cell) as now:
+    with stage_lock(sweep, "replace", cell) as now:
         if now is None:
             return
         source = cell.outcome(sweep.results, "distill")

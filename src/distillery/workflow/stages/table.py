@@ -1,6 +1,6 @@
-"""Which function does a stage for which kind of experiment: the one place where bodies and halos part ways.
+"""Dispatch of a stage to the module of its kind of experiment.
 
-Stages are imported when they are done: no job waits for libraries that it does not need.
+Modules are imported on demand: no job waits for libraries that it does not need.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from distillery.errors import DistilleryError
 from distillery.util.importing import importing
 from distillery.workflow.cell import Cell, Experiment, Job, Split, Stage
 from distillery.workflow.jobs import work, work_together
-from distillery.workflow.sweep import Kind, Sweep
+from distillery.workflow.sources.source import Source
+from distillery.workflow.sweep import Sweep
 
-# Where the stages of a kind are; each module has a function of the stage's name. Expressions are fitted alike.
-_PACKAGES: dict[Kind, str] = {"bodies": "distillery.workflow.stages", "halos": "distillery.workflow.stages.halos"}
-_COMMON = ("distill",)
-# Stages whose function takes cells side by side; those of the others take one cell.
-_SIDE_BY_SIDE: tuple[Stage, ...] = ("train", "distill")
+# Stages whose function takes several cells; the functions of the others take one cell.
+_SEVERAL_CELLS: tuple[Stage, ...] = ("train", "distill")
 
 
 def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> None:
@@ -28,25 +26,25 @@ def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> 
     Args:
         sweep: The sweep.
         experiment: The experiment.
-        split: Which of its data.
-        ranks: MPI ranks that this was started with.
+        split: The split.
+        ranks: Number of MPI ranks that were started.
     """
-    _function(sweep.kind(experiment), "simulate")(sweep, experiment, split, ranks)
+    _function(sweep.source(experiment), "simulate")(sweep, experiment, split, ranks)
 
 
 def carry_out(sweep: Sweep, stage: Stage, job: Job) -> None:
-    """Do a stage for the cells of a job; see ``jobs.work`` for what happens to cells that break.
+    """Carry out a stage for the cells of a job; see ``jobs.work`` for cells that fail.
 
     Args:
         sweep: The sweep.
         stage: The stage.
         job: The job.
     """
-    work(sweep, stage, job, _doing(sweep, stage, job), together=stage == "distill")
+    work(sweep, stage, job, _stage_function(sweep, stage, job), together=stage == "distill")
 
 
 def train_together(sweep: Sweep, jobs: Sequence[Job]) -> None:
-    """Train the cells of several jobs, those of equal shape side by side.
+    """Train the cells of several jobs; cells of equal shape train stacked.
 
     Args:
         sweep: The sweep.
@@ -58,18 +56,18 @@ def train_together(sweep: Sweep, jobs: Sequence[Job]) -> None:
     kinds = {sweep.kind(job.experiment) for job in jobs}
     if len(kinds) > 1:
         raise DistilleryError(f"{jobs[0]} and others: are of {' and '.join(sorted(kinds))}; train one kind at a time")
-    work_together(sweep, jobs, _doing(sweep, "train", jobs[0]))
+    work_together(sweep, jobs, _stage_function(sweep, "train", jobs[0]))
 
 
-def _doing(sweep: Sweep, stage: Stage, job: Job) -> Callable[[Sequence[Cell]], None]:
-    function = _function(sweep.kind(job.experiment), stage)
-    if stage in _SIDE_BY_SIDE:
+def _stage_function(sweep: Sweep, stage: Stage, job: Job) -> Callable[[Sequence[Cell]], None]:
+    function = _function(sweep.source(job.experiment), stage)
+    if stage in _SEVERAL_CELLS:
         return lambda cells: function(sweep, cells)
     return lambda cells: function(sweep, *cells)
 
 
-def _function(kind: Kind, stage: str) -> Callable[..., Any]:
+def _function(source: Source, stage: str) -> Callable[..., Any]:
     with importing():
-        module = importlib.import_module(f"{_PACKAGES['bodies' if stage in _COMMON else kind]}.{stage}")
+        module = importlib.import_module(source.stage_module(stage))
     function: Callable[..., Any] = getattr(module, stage)
     return function

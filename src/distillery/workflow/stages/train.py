@@ -19,7 +19,6 @@ from distillery.networks.stack import Member
 from distillery.networks.training import Trained, choose_device, train_members
 from distillery.progress import progress
 from distillery.workflow.cell import Cell
-from distillery.workflow.jobs import shape_of
 from distillery.workflow.outcome import finished, running, write_outcome
 from distillery.workflow.sweep import Sweep
 from distillery.workflow.trajectories import read_trajectories
@@ -37,7 +36,7 @@ def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
     Raises:
         DistilleryError: The shapes differ, the device is not there, or trajectories or a checkpoint are damaged.
     """
-    if len({shape_of(sweep, cell) for cell in cells}) > 1:
+    if len({sweep.source(cell.experiment).stacking_shape(cell) for cell in cells}) > 1:
         raise DistilleryError(
             f"{cells[0]} … {cells[-1]}: differ in dim, bodies, graph or model (but for its weight); "
             "train cells of one shape together"

@@ -13,9 +13,9 @@ from distillery.util import budget
 from distillery.validation.verdict import Judge, KnownData
 from distillery.workflow.cell import Cell, Experiment
 from distillery.workflow.outcome import Outcome
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.sweep import Sweep
 from distillery.workflow.trajectories import held_out, read_trajectories
-from distillery.workflow.turn import turn
 
 
 def verify(sweep: Sweep, cell: Cell) -> None:
@@ -29,7 +29,7 @@ def verify(sweep: Sweep, cell: Cell) -> None:
         DistilleryError: The distilled expressions, or held-out trajectories that they are tried on, are missing or
             damaged.
     """
-    with turn(sweep, "verify", cell) as now:
+    with stage_lock(sweep, "verify", cell) as now:
         if now is None:
             return
         compared = _compared(sweep, cell, cell.outcome(sweep.results, "distill"), now.before)

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from jaxtyping import Float
 
 from distillery import files
 from distillery.errors import NotFiniteError
-from distillery.halos.data import read_graphs, regions_of
-from distillery.halos.features import HaloGraph
-from distillery.halos.law import HaloLaw
-from distillery.halos.names import MESSAGE_UNITS
-from distillery.halos.regions import Regions
-from distillery.halos.samples import Reading, message_problem, node_problem, random_edges, reading_of
-from distillery.halos.spectrum import Spectrum, spectrum
-from distillery.halos.trained import read_formula, read_network
-from distillery.physics import formula
-from distillery.randomness import stream
+from distillery.halos.interpretation import measure_formula, measure_network
 from distillery.workflow.cell import Cell
-from distillery.workflow.outcome import Outcome
+from distillery.workflow.stage_lock import stage_lock
+from distillery.workflow.stages.halos.inputs import read_formula, read_graphs, read_network, regions_of
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.turn import turn
-
-# Halos that are drawn in the report, and edges and distances from which the shape of messages is taken.
-_DRAWN, _EDGES, _BINS = 2000, 20_000, 40
-# Up to so many components are kept while the others are set to zero.
-_KEPT = 10
-# So much better than the component of largest deviation must the principal axis alone do.
-_CLEARLY = 0.98
 
 
 def interpret(sweep: Sweep, cell: Cell) -> None:
-    """Measure a trained cell in held-out space, and write its findings and its samples.
+    """Measure a trained cell in held-out space, and write the results and the samples.
 
     Args:
         sweep: The sweep.
@@ -42,124 +23,21 @@ def interpret(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: Training is not done, or weights or halos are missing or damaged.
     """
-    with turn(sweep, "interpret", cell) as now:
+    with stage_lock(sweep, "interpret", cell) as now:
         if now is None:
             return
         graph = read_graphs(sweep, cell.experiment, "train")[""]
-        regions = regions_of(sweep, cell, graph)
+        regions, samples = regions_of(sweep, cell, graph), cell.messages(sweep.results)
         try:
             if sweep.halo_model(cell).kind == "formula":
-                result, arrays = _of_formula(graph, regions, read_formula(cell, now.before))
+                result, arrays = measure_formula(graph, regions, read_formula(cell, now.before))
             else:
-                result, arrays = _of_network(sweep, cell, graph, regions, now.before)
+                network, settings = read_network(sweep, cell, now.before), sweep.distillation(cell.experiment)
+                result, arrays = measure_network(graph, regions, network, settings, cell.seed)
         except NotFiniteError as error:
-            cell.messages(sweep.results).unlink(missing_ok=True)
+            samples.unlink(missing_ok=True)
             now.write({}, status="diverged", reason=str(error))
             return
-        with files.replacing(cell.messages(sweep.results)) as temporary, temporary.open("wb") as file:
+        with files.replacing(samples) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
-        now.write(result, (cell.messages(sweep.results),))
-
-
-def _of_formula(graph: HaloGraph, regions: Regions, law: HaloLaw) -> tuple[dict[str, Any], dict[str, Any]]:
-    found, arrays = _measured(graph, regions, law.predict(graph, regions.test))
-    return found | {"kernel": _kernel_of(law, graph), "kept": []}, arrays
-
-
-def _of_network(
-    sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions, outcome: Outcome
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    trained = read_network(sweep, cell, outcome)
-    # What is chosen is chosen by validation; halos for the test are for errors that are reported.
-    measured = spectrum(trained, graph, regions.validation, _KEPT)
-    if not np.isfinite(measured.error):
-        raise NotFiniteError("predicted overdensities are not finite on validation halos; lower learning_rate")
-    by_axes = measured.error_axes[1] < _CLEARLY * measured.error_std[1]
-    found, arrays = _measured(graph, regions, trained.predict(graph, regions.test))
-    std = np.empty(len(measured.std))
-    std[measured.order] = measured.std
-    found |= {
-        "message_std": std.tolist(),
-        "reading": "principal" if by_axes else "std",
-        **_kept(measured, bool(by_axes)),
-    }
-    reading = reading_of(trained, graph, regions.train, measured.direction(axes=bool(by_axes)), seed=cell.seed)
-    found["kernel"] = _kernel(reading, graph, regions)
-    return found, arrays | _samples(sweep, cell, reading, graph, regions)
-
-
-def _measured(
-    graph: HaloGraph, regions: Regions, predicted: Float[np.ndarray, " halo"]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return errors in held-out space in the columns of all cells, and a part of what was predicted."""
-    true = graph.overdensity[regions.test]
-    apart = np.abs(predicted - true)
-    if not np.isfinite(apart).all():
-        raise NotFiniteError("predicted overdensities are not finite in held-out space; lower learning_rate")
-    found = {
-        "test_mae": float(apart.mean()),
-        "test_medae": float(np.median(apart)),
-        "label_std": float(true.std()),
-        "message_std": [],
-        "significance": [],
-        "reading": "",
-        "explained": {},
-        "fits": {},
-        "halos": {name: len(getattr(regions, name)) for name in ("train", "validation", "test")},
-    }
-    every = max(1, len(true) // _DRAWN)
-    return found, {"true": true[::every], "predicted": predicted[::every]}
-
-
-def _kept(measured: Spectrum, by_axes: bool) -> dict[str, Any]:
-    """Return the errors with the most significant components alone, by either reading; at last with all."""
-    both = {
-        name: [float(value) for k, value in enumerate(errors) if 0 < k < len(measured.std)]
-        for name, errors in (("std", measured.error_std), ("principal", measured.error_axes))
-    }
-    own = both["principal" if by_axes else "std"]
-    whole = {"components": len(measured.std), "mae": float(measured.error)}
-    return {
-        "kept": [*({"components": k, "mae": value} for k, value in enumerate(own, start=1)), whole],
-        **{f"kept_{name}": errors for name, errors in both.items()},
-        "enough": measured.enough(axes=by_axes),
-    }
-
-
-def _samples(sweep: Sweep, cell: Cell, reading: Reading, graph: HaloGraph, regions: Regions) -> dict[str, Any]:
-    settings = sweep.distillation(cell.experiment)
-    message = message_problem(reading, graph, regions.train, regions.validation, settings)
-    node = node_problem(reading, graph, regions.train, regions.validation, settings)
-    arrays: dict[str, Any] = {}
-    for prefix, problem in (("", message), ("node_", node)):
-        held_out = np.repeat([False, True], [len(problem.target), len(problem.held_out_target)])
-        target = np.concatenate([problem.target, problem.held_out_target])[:, None]
-        arrays[f"{prefix}features"] = np.vstack([problem.features, problem.held_out_features])
-        arrays[f"{prefix}target" if prefix else "message"] = target
-        arrays[f"{prefix}held_out"] = held_out
-    return arrays
-
-
-def _kernel(reading: Reading, graph: HaloGraph, regions: Regions) -> dict[str, list[float]]:
-    """Return the mean message by distance, of its largest value."""
-    edges = random_edges(graph, regions.test, _EDGES, stream(0, "halos", "kernel"))
-    place = np.minimum((_BINS * edges.distance / graph.neighbours.radius).astype(int), _BINS - 1)
-    count = np.bincount(place, minlength=_BINS)
-    total = np.bincount(place, weights=reading.along(graph, edges), minlength=_BINS)
-    some = count > 0
-    return _shape(((np.arange(_BINS) + 0.5) * graph.neighbours.radius / _BINS)[some], total[some] / count[some])
-
-
-def _kernel_of(law: HaloLaw, graph: HaloGraph) -> dict[str, list[float]]:
-    """Return the message of a formula by distance between two usual halos, of its largest value."""
-    if not law.hears:
-        return {"r": [], "value": []}
-    r = (np.arange(_BINS) + 0.5) * graph.neighbours.radius / _BINS
-    mass, speed = float(np.median(graph.mass)), float(np.median(graph.speed))
-    usual = {name: mass if name.startswith("m") else speed for name in MESSAGE_UNITS}
-    return _shape(r, np.broadcast_to(formula.evaluate(law.message, {**law.constants, **usual, "r": r}), r.shape))
-
-
-def _shape(r: Float[np.ndarray, " bin"], value: Float[np.ndarray, " bin"]) -> dict[str, list[float]]:
-    largest = float(np.abs(value).max()) or 1.0
-    return {"r": r.tolist(), "value": (value / largest).tolist()}
+        now.write(result, (samples,))

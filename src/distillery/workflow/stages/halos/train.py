@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
-from distillery.halos.data import read_graphs, regions_of
 from distillery.halos.features import HaloGraph
 from distillery.halos.forms import form
 from distillery.halos.law import as_content
 from distillery.halos.refit import refit
 from distillery.halos.regions import Regions
-from distillery.halos.trained import budget, scales_content, write_history, write_network
+from distillery.halos.trained import write_history, write_network
 from distillery.halos.training import train as train_network
 from distillery.networks import checkpoint
 from distillery.networks.training import choose_device
 from distillery.progress import progress
 from distillery.workflow.cell import Cell
 from distillery.workflow.outcome import finished, running, write_outcome
+from distillery.workflow.stages.halos.inputs import read_graphs, regions_of, training_settings
 from distillery.workflow.stages.train import device_name
 from distillery.workflow.sweep import Sweep
 
@@ -67,7 +67,7 @@ def _fit(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions, started: 
 
 
 def _train(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions, device: torch.device, started: float) -> None:
-    settings, folder = budget(sweep, cell), cell.checkpoint(sweep.results)
+    settings, folder = training_settings(sweep, cell), cell.checkpoint(sweep.results)
     trained = train_network(
         graph,
         regions.train,
@@ -82,14 +82,14 @@ def _train(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions, device:
         "parameters": sum(tensor.numel() for tensor in trained.network.parameters()),
         "graphs_per_second": 0.0,
         "edges_per_second": round(trained.edges_per_second, 1),
-        "scales": scales_content(trained.scales),
+        "scales": dataclasses.asdict(trained.scales),
     }
-    belongings: tuple[Path, ...]
+    history, weights = cell.history(sweep.results), cell.weights(sweep.results)
     if trained.reason:
-        cell.weights(sweep.results).unlink(missing_ok=True)
-        belongings = (write_history(cell.history(sweep.results), trained),)
+        weights.unlink(missing_ok=True)
     else:
-        belongings = write_network(sweep, cell, trained)
+        write_network(weights, trained)
+    write_history(history, trained)
     write_outcome(
         cell.outcome(sweep.results, "train"),
         key=sweep.key("train", cell),
@@ -97,7 +97,7 @@ def _train(sweep: Sweep, cell: Cell, graph: HaloGraph, regions: Regions, device:
         result=result,
         status="diverged" if trained.reason else "ok",
         reason=trained.reason,
-        belongings=belongings,
+        belongings=(history,) if trained.reason else (weights, history),
         device=device_name(device),
     )
     checkpoint.discard(folder)

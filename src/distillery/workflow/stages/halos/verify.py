@@ -1,16 +1,16 @@
-"""The verify stage of halos: there is no true law, so nothing is judged and the fronts go on as they are."""
+"""The verify stage of halos: without a true law nothing is judged, and the fronts pass unchanged."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from distillery.workflow.cell import Cell
+from distillery.workflow.stage_lock import stage_lock
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.turn import turn
 
 
 def verify(sweep: Sweep, cell: Cell) -> None:
-    """Write an outcome without a verdict: how good a formula is, errors in held-out space say.
+    """Write an outcome without a verdict: errors in held-out space measure the quality of a formula.
 
     Args:
         sweep: The sweep.
@@ -19,7 +19,7 @@ def verify(sweep: Sweep, cell: Cell) -> None:
     Raises:
         DistilleryError: The distilled expressions are missing or damaged.
     """
-    with turn(sweep, "verify", cell) as now:
+    with stage_lock(sweep, "verify", cell) as now:
         if now is None:
             return
         unknown: dict[str, Any] = {

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import distillery
-from distillery.cluster.slurm.findings import Finding
-from distillery.cluster.slurm.site import Site
 from distillery.cluster.slurm.trial import Trial
+from distillery.workflow.slurm.findings import Finding
+from distillery.workflow.slurm.site import Site
 
 # Clocks further apart than this order the files of different nodes wrongly; seconds.
 _SKEW = 2.0

@@ -9,11 +9,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 
 from distillery.cluster.slurm import commands
-from distillery.cluster.slurm.findings import Finding
 from distillery.cluster.slurm.partitions import Partition, with_gpus
-from distillery.cluster.slurm.site import TRAINING, Request, Site
 from distillery.errors import DistilleryError
 from distillery.util.process import user_name
+from distillery.workflow.slurm.findings import Finding
+from distillery.workflow.slurm.site import TRAINING, Request, Site
 
 
 def check_commands() -> Iterator[Finding]:

@@ -6,7 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from distillery.cluster.slurm.asking import (
+from distillery.cluster.slurm.partitions import Partition, partitions
+from distillery.cluster.slurm.trial import Bench, Trial, bench
+from distillery.workflow.slurm.findings import Finding
+from distillery.workflow.slurm.job_sizes import refusals, samples_of
+from distillery.workflow.slurm.queries import (
     candidates,
     check_commands,
     check_gpu,
@@ -14,12 +18,8 @@ from distillery.cluster.slurm.asking import (
     check_size,
     check_status,
 )
-from distillery.cluster.slurm.findings import Finding
-from distillery.cluster.slurm.judging import judge_gpu, judge_mpi, judge_node
-from distillery.cluster.slurm.partitions import Partition, partitions
-from distillery.cluster.slurm.site import GPU_RULE, TRAINING, Site
-from distillery.cluster.slurm.sizes import refusals, samples_of
-from distillery.cluster.slurm.trial import Bench, Trial, bench
+from distillery.workflow.slurm.site import GPU_RULE, TRAINING, Site
+from distillery.workflow.slurm.trial_findings import judge_gpu, judge_mpi, judge_node
 
 _SUBJECTS = {"node": "node", "mpi": "MPI", "gpu": "GPU"}
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distillery.cluster.slurm import commands, require, trial
-from distillery.cluster.slurm.profile import shipped, with_value
-from distillery.cluster.slurm.site import site_of
+from distillery.cluster.slurm import commands, trial
 from distillery.errors import DistilleryError
+from distillery.workflow.slurm import require
+from distillery.workflow.slurm.profile import shipped, with_value
+from distillery.workflow.slurm.site import site_of
 from support import sweeps
 
 # A test job that will not start soon.

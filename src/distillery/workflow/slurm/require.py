@@ -15,14 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distillery.cluster.slurm import commands, keys
-from distillery.cluster.slurm.fitting import most_memory
-from distillery.cluster.slurm.growth import Ceiling
+from distillery.cluster.slurm import commands
+from distillery.cluster.slurm.capacity import most_memory
 from distillery.cluster.slurm.partitions import Partition, partitions, with_gpus
-from distillery.cluster.slurm.profile import read_profile
-from distillery.cluster.slurm.site import request
-from distillery.cluster.slurm.sizes import Sample, refusals, shape_of
 from distillery.errors import DistilleryError
+from distillery.workflow.slurm import profile_keys
+from distillery.workflow.slurm.growth import Ceiling
+from distillery.workflow.slurm.job_sizes import Sample, refusals, shape_of
+from distillery.workflow.slurm.profile import read_profile
+from distillery.workflow.slurm.site import request
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,16 +137,16 @@ def ceilings(
 def misspelt(settings: Settings) -> Iterator[str]:
     """Yield a line for each section, rule and resource that nobody knows."""
     for name, content in settings.sections.items():
-        yield from (f"{name}: {line}" for line in keys.unknown_sections(content))
+        yield from (f"{name}: {line}" for line in profile_keys.unknown_sections(content))
     own = {*settings.free, *(resource for resources in settings.rules.values() for resource in resources)}
     places = [("default-resources", settings.defaults)]
     places += [(f"set-resources.{rule}", resources) for rule, resources in settings.of_rules.items()]
     for place, resources in places:
         for resource in resources:
-            if line := keys.unknown_resource(place, resource, own):
+            if line := profile_keys.unknown_resource(place, resource, own):
                 yield line
     for place, rule in settings.named_rules:
-        if line := keys.unknown_rule(place, rule, settings.rules):
+        if line := profile_keys.unknown_rule(place, rule, settings.rules):
             yield line
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from distillery.cluster.slurm import keys
-from distillery.cluster.slurm.profile import find_profile, shipped, user_profile, with_value
-from distillery.cluster.slurm.setup import changes, misspelt
-from distillery.cluster.slurm.site import plain_text
-from distillery.cluster.slurm.wishes import Wishes
 from distillery.errors import DistilleryError
+from distillery.workflow.slurm import profile_keys
+from distillery.workflow.slurm.profile import find_profile, shipped, user_profile, with_value
+from distillery.workflow.slurm.requested import Wishes
+from distillery.workflow.slurm.setup import changes, misspelt
+from distillery.workflow.slurm.site import plain_text
 
 SHIPPED = shipped().read_text()
 EVERYTHING = Wishes(
@@ -105,7 +105,7 @@ def test_known_resources_are_what_the_executor_reads() -> None:
     read = set(re.findall(r"""resources\.get\(\s*["'](\w+)["']""", source))
     read |= set(re.findall(r"""^ +"(\w+)": self\.limits\.max_""", source, re.MULTILINE))
     assert {"slurm_partition", "gres", "mpi"} <= read
-    assert read == keys.OF_SLURM
+    assert read == profile_keys.OF_SLURM
 
 
 def test_known_sections_are_what_snakemake_reads() -> None:
@@ -115,7 +115,7 @@ def test_known_sections_are_what_snakemake_reads() -> None:
 
     source = inspect.getsource(profiles)
     (listed,) = re.findall(r"if key in \((.*?)\)", source, re.DOTALL)
-    assert {*re.findall(r'"([\w-]+)"', listed), "set-resources"} == keys.MAPPINGS
+    assert {*re.findall(r'"([\w-]+)"', listed), "set-resources"} == profile_keys.MAPPINGS
 
 
 @pytest.mark.slow

@@ -7,12 +7,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from distillery.cluster.dask.options import DaskSettings
-from distillery.cluster.slurm.findings import Finding
-from distillery.cluster.slurm.fitting import most_memory, places
+from distillery.cluster.slurm.capacity import most_memory, places
 from distillery.cluster.slurm.partitions import Nodes, Partition
 from distillery.symbolic.settings import DistillationSettings
-from distillery.workflow.resources import SCHEDULER, SIMULATING, WORKER
+from distillery.workflow.resources import SCHEDULER, WORKER
 from distillery.workflow.settings import ExecutionSettings
+from distillery.workflow.slurm.findings import Finding
+from distillery.workflow.sources.body_estimates import SIMULATING_MB
 
 _EXECUTION = ("config", "execution")
 
@@ -85,7 +86,7 @@ def ranks_that_fit(sizes: Sequence[Nodes], nodes: int, ranks: int) -> tuple[int,
     """Return the nodes and ranks of a simulation, at most those given: equally many ranks on every node."""
     # More nodes of a size than there are ranks are of no use.
     single = [dataclasses.replace(size, count=1) for size in sizes for _ in range(min(size.count, ranks))]
-    room = sorted((places([node], 1, SIMULATING) for node in single), reverse=True)
+    room = sorted((places([node], 1, SIMULATING_MB) for node in single), reverse=True)
     used = min(nodes, ranks, len(room))
     while used > 1 and not room[used - 1]:
         used -= 1

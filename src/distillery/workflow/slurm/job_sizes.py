@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from distillery.cluster.slurm import commands, reasons
-from distillery.cluster.slurm.fitting import most_memory, places
+from distillery.cluster.slurm.capacity import most_memory, places
 from distillery.cluster.slurm.partitions import Partition
-from distillery.cluster.slurm.site import MINIMAL, Site, request
 from distillery.errors import DistilleryError
 from distillery.workflow.config import parse_config
+from distillery.workflow.slurm.site import MINIMAL, Site, request
 from distillery.workflow.sweep import Sweep
 
 

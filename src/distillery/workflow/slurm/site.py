@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from distillery.cluster.slurm.partitions import Partition, default_partition
-from distillery.cluster.slurm.profile import section
 from distillery.errors import DistilleryError
 from distillery.workflow.config import parse_config
 from distillery.workflow.settings import ExecutionSettings
+from distillery.workflow.slurm.profile import section
 
 GPU_RULE = "train"
 # Where a profile says what trainings ask for.

@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from distillery.cluster.slurm.growth import Growth
 from distillery.cluster.slurm.reasons import Lack
 from distillery.workflow.cell import SPLITS, STAGES, Experiment
 from distillery.workflow.outcome import note_failure
+from distillery.workflow.slurm.growth import Growth
 from distillery.workflow.sweep import Sweep
 
 

@@ -1,4 +1,4 @@
-"""A stage's turn at a cell, after the stage before it: what every stage does around its own work."""
+"""The lock of a stage on a cell, with the outcome of the stage before: the frame of every stage's own work."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from distillery.workflow.sweep import Sweep
 
 
 @dataclasses.dataclass(frozen=True)
-class Turn:
-    """What a stage goes on from, and where its findings go.
+class StageRun:
+    """A run of a stage on a cell, which holds the lock of its outcome.
 
     Attributes:
-        before: The outcome of the stage before, which went well.
-        path: The outcome that is to be written.
+        before: The outcome of the stage before, whose status is ``ok``.
+        path: The outcome to write.
         key: Its key.
-        started: ``time.monotonic()`` when the turn began.
+        started: ``time.monotonic()`` at the start.
     """
 
     before: Outcome
@@ -40,10 +40,10 @@ class Turn:
         """Write the outcome of the stage; see ``outcome.write_outcome``.
 
         Args:
-            result: The findings.
+            result: The results.
             belongings: Files in the same folder whose checksums are recorded.
-            status: How it went.
-            reason: Why, where the status is not ``ok``.
+            status: Status of the stage.
+            reason: Reason of a status other than ``ok``.
         """
         write_outcome(
             self.path,
@@ -57,17 +57,17 @@ class Turn:
 
 
 @contextlib.contextmanager
-def turn(sweep: Sweep, stage: Stage, cell: Cell) -> Iterator[Turn | None]:
-    """Hold a stage's lock on a cell, and say what there is to do.
+def stage_lock(sweep: Sweep, stage: Stage, cell: Cell) -> Iterator[StageRun | None]:
+    """Lock a stage's output for a cell and check its input.
 
     Args:
         sweep: The sweep.
-        stage: A stage that comes after another one.
+        stage: A stage that has a stage before it.
         cell: The cell.
 
     Yields:
-        The turn; None where there is nothing to do: the stage is done, or the one before did not go well, whose status
-        and reason are passed on.
+        The run; None if there is nothing to do: the stage is done, or the stage before did not succeed, in which case
+        its status and reason are passed on.
 
     Raises:
         DistilleryError: The stage before is not done, or its outcome is damaged or was made with other settings.
@@ -83,4 +83,4 @@ def turn(sweep: Sweep, stage: Stage, cell: Cell) -> Iterator[Turn | None]:
             write_outcome(path, key=key, started=started, result={}, status=before.status, reason=before.reason)
             yield None
             return
-        yield Turn(before, path, key, started)
+        yield StageRun(before, path, key, started)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from distillery.cluster.slurm import executor, reasons
+from distillery.cluster.slurm import reasons
+from distillery.workflow.slurm import executor
 from support import fakeslurm, sweeps
 
 SNAKEFILE = """
@@ -19,8 +20,8 @@ from pathlib import Path
 
 from distillery.workflow import claim
 from distillery.workflow.resources import Need
-from distillery.cluster.slurm import executor
-from distillery.cluster.slurm.growth import Growth
+from distillery.workflow.slurm import executor
+from distillery.workflow.slurm.growth import Growth
 
 GROWTH = Growth()
 

@@ -12,14 +12,15 @@ from typing import Any
 import yaml
 
 from distillery import files
-from distillery.cluster.slurm import commands, keys
-from distillery.cluster.slurm.checks import check
-from distillery.cluster.slurm.findings import Finding
+from distillery.cluster.slurm import commands
 from distillery.cluster.slurm.partitions import Partition, default_partition, partitions
-from distillery.cluster.slurm.profile import find_profile, read_profile, section, shipped, user_profile, with_value
-from distillery.cluster.slurm.site import GPU_RULE, site_of
-from distillery.cluster.slurm.wishes import Wishes, fitted
 from distillery.errors import DistilleryError
+from distillery.workflow.slurm import profile_keys
+from distillery.workflow.slurm.checks import check
+from distillery.workflow.slurm.findings import Finding
+from distillery.workflow.slurm.profile import find_profile, read_profile, section, shipped, user_profile, with_value
+from distillery.workflow.slurm.requested import Wishes, fitted
+from distillery.workflow.slurm.site import GPU_RULE, site_of
 
 _PLAIN, _TRAIN, _EXECUTION = ("default-resources",), ("set-resources", GPU_RULE), ("config", "execution")
 _RULE = re.compile(r"^(?:rule|checkpoint) (\w+):", re.MULTILINE)
@@ -98,21 +99,21 @@ def misspelt(content: Mapping[str, Any]) -> Iterator[str]:
     options = _options()
     for key, value in content.items():
         if not isinstance(value, Mapping) and key not in options and not key.startswith("__"):
-            yield f"{key}: Snakemake knows no such key{keys.nearest(key, options)}"
-    yield from keys.unknown_sections(content)
+            yield f"{key}: Snakemake knows no such key{profile_keys.nearest(key, options)}"
+    yield from profile_keys.unknown_sections(content)
     rules = _rules()
     for name in section(content, "default-resources"):
-        if line := keys.unknown_resource("default-resources", name, ()):
+        if line := profile_keys.unknown_resource("default-resources", name, ()):
             yield line
     for rule, resources in section(content, "set-resources").items():
-        if line := keys.unknown_rule("set-resources", rule, rules):
+        if line := profile_keys.unknown_rule("set-resources", rule, rules):
             yield line
         for name in resources if isinstance(resources, Mapping) else ():
-            if line := keys.unknown_resource(f"set-resources.{rule}", name, ()):
+            if line := profile_keys.unknown_resource(f"set-resources.{rule}", name, ()):
                 yield line
     for place in ("groups", "set-threads"):
         for rule in section(content, place):
-            if line := keys.unknown_rule(place, rule, rules):
+            if line := profile_keys.unknown_rule(place, rule, rules):
                 yield line
 
 

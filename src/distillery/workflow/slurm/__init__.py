@@ -1,0 +1,1 @@
+"""Sweeps on Slurm: Snakemake's executor and profiles, requests of jobs, checks of a cluster."""
