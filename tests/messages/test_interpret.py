@@ -1,4 +1,4 @@
-"""Reading messages: known messages give known answers, and the stage hands on what the next one needs."""
+"""Readings of messages, errors of networks, and the outcome of the stage."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from torch.distributions import Normal, kl_divergence
 
 import distillery.workflow.stages.interpret as interpret_run
 from distillery.errors import DistilleryError
-from distillery.messages.alignment import alignment
-from distillery.messages.fits import fit_component, trimmed_fit
+from distillery.messages.fits import fit_component
 from distillery.messages.gauge import Reading
 from distillery.messages.interpretation import read_messages
 from distillery.messages.reading import (
@@ -28,7 +27,6 @@ from distillery.messages.reading import (
 )
 from distillery.networks.batches import graphs_of
 from distillery.networks.network import Network
-from distillery.physics.systems import SYSTEMS
 from distillery.randomness import stream
 from distillery.workflow.networks import build
 from distillery.workflow.outcome import read_outcome, write_outcome
@@ -49,88 +47,6 @@ def physics() -> tuple[np.ndarray, np.ndarray]:
 
 def fit(message: np.ndarray, force: np.ndarray, mass: np.ndarray, target: str = "force") -> tuple[float, ...]:
     return dataclasses.astuple(fit_component(message, force, mass, trim=0.9, bins=20)[target])
-
-
-def test_rotated_force_is_read_as_force_and_not_as_acceleration(physics: Any) -> None:
-    force, mass = physics
-    message = force @ [0.6, -0.8] * 3 + 0.7
-    assert fit(message, force, mass) == pytest.approx((1, 1, 1))
-    raw, _, gauge_free = fit(message, force, mass, "acceleration")
-    assert raw < 0.7
-    assert gauge_free == pytest.approx(1)
-
-
-def test_acceleration_is_read_as_acceleration_and_gauge_free_as_either(physics: Any) -> None:
-    force, mass = physics
-    message = force @ [0.6, -0.8] / mass
-    assert fit(message, force, mass, "acceleration") == pytest.approx((1, 1, 1))
-    raw, _, gauge_free = fit(message, force, mass)
-    assert raw < 0.7
-    assert gauge_free == pytest.approx(1)
-
-
-def test_gauge_free_forgives_any_factor_and_offset_of_the_receiver(physics: Any) -> None:
-    force, mass = physics
-    message = force @ [1.0, 2.0] * (2 + np.sin(mass)) + 5 * np.cos(mass)
-    raw, _, gauge_free = fit(message, force, mass)
-    assert raw < 0.8
-    assert gauge_free > 0.95
-
-
-def test_gauge_free_does_not_count_what_only_the_offset_explains(physics: Any) -> None:
-    force, mass = physics
-    _, _, gauge_free = fit(np.where(mass > np.median(mass), 7.0, 1.0) + 0.1 * np.sin(1e4 * mass), force, mass)
-    assert gauge_free < 0.1
-
-
-@pytest.mark.parametrize("noise", [0.1, 0.5])
-def test_noise_lowers_r2_by_its_share_of_the_variance(physics: Any, noise: float) -> None:
-    force, mass = physics
-    message = force[:, 0] + noise * stream(1, "test noise").normal(size=SAMPLES)
-    raw, _, gauge_free = fit(message, force, mass)
-    assert raw == pytest.approx(1 / (1 + noise**2), abs=0.01)
-    assert gauge_free == pytest.approx(1 / (1 + noise**2), abs=0.02)
-
-
-def test_robust_fit_ignores_outliers_that_ruin_the_raw_one(physics: Any) -> None:
-    force, mass = physics
-    message = force @ [0.6, -0.8] * 3 + 0.7
-    spoiled = stream(2, "test outliers").choice(SAMPLES, size=SAMPLES // 20, replace=False)
-    # All on one side and at large forces, so that the first least-squares fit leans on them.
-    message[spoiled] = 500 * np.abs(force[spoiled, 0])
-    raw, robust, _ = fit(message, force, mass)
-    assert raw < 0.5
-    assert robust == pytest.approx(1)
-
-
-def test_trimmed_fit_keeps_the_share_with_the_smallest_error() -> None:
-    draws = stream(3, "test trimming")
-    design = np.column_stack([draws.normal(size=1000), np.ones(1000)])
-    kept, residual = trimmed_fit(design, design @ [2.0, 1.0] + draws.normal(size=1000), 0.9)
-    assert kept.sum() == 900
-    assert np.abs(residual[kept]).max() <= np.abs(residual[~kept]).min()
-
-
-@pytest.mark.parametrize(("samples", "reported"), [(2, False), (29, False), (34, True)])
-def test_r2_of_few_samples_is_not_reported(samples: int, reported: bool) -> None:
-    """Two forces and an offset fit any three samples; an R² of 1 would say nothing."""
-    force = stream(0, "few").normal(size=(samples, 2))
-    raw, robust, gauge_free = fit(force @ [0.6, -0.8], force, np.ones(samples))
-    assert np.isfinite([raw, robust]).all() == reported
-    assert np.isnan(gauge_free)
-
-
-def test_bins_hold_enough_samples_or_are_fewer(physics: Any) -> None:
-    """Twenty bins of 200 samples would hold ten each."""
-    force, mass = (values[:200] for values in physics)
-    assert fit(force @ [1.0, 2.0] / mass, force, mass)[2] == pytest.approx(1)
-    noise = stream(0, "noise").normal(size=200)
-    assert fit(noise, force, mass)[2] < 0.5
-
-
-def test_component_without_variance_has_no_r2(physics: Any) -> None:
-    force, mass = physics
-    assert np.isnan(fit(np.zeros(SAMPLES), force, mass)[0])
 
 
 def test_readings_of_a_force_spread_over_many_components() -> None:
@@ -351,49 +267,3 @@ def test_missing_and_damaged_training_is_refused(tiny: Callable[..., Sweep]) -> 
     with pytest.raises(DistilleryError, match=r"model.safetensors: missing or damaged .*run the sweep again"):
         interpret(sweep, cell)
     assert not cell.outcome(sweep.results, "interpret").exists()
-
-
-@pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("law", ["charge", "spring", "r^-2"])
-@pytest.mark.parametrize("mirror", [1, -1])
-def test_alignment_undoes_any_linear_map_of_the_force(dim: int, law: str, mirror: int) -> None:
-    draws = stream(dim, "test alignment", law)
-    displacement = draws.normal(size=(4000, dim)) * np.sqrt(2)
-    mass, charge = np.exp(draws.normal(size=(2, 4000))), draws.choice([-1.0, 1.0], size=(2, 4000))
-    force = SYSTEMS[law].pair_force(displacement, (mass[0], mass[1]), (charge[0], charge[1]))
-    mixing = draws.normal(size=(dim, dim)) + 2 * np.diag([mirror, 1, 1][:dim])
-    noise = 0.02 * np.median(np.abs(force)) * draws.normal(size=force.shape)
-    turned = alignment((force + noise) @ mixing + draws.normal(size=dim), displacement)
-    assert turned is not None
-    total = mixing @ turned
-    total /= np.abs(total).max()
-    along = np.abs(np.diag(total))
-    assert along.min() > 0.85
-    np.testing.assert_allclose(total - np.diag(np.diag(total)), 0.0, atol=0.04)
-
-
-def test_alignment_needs_as_many_independent_components_as_dimensions() -> None:
-    displacement = stream(0, "test alignment").normal(size=(500, 2))
-    assert alignment(displacement[:, :1] @ np.array([[1.0, 2.0]]), displacement) is None
-    assert alignment(displacement[:, :1], displacement) is None
-    assert alignment(np.zeros((500, 2)), displacement) is None
-
-
-def test_alignment_hears_a_force_that_most_pairs_do_not_feel() -> None:
-    draws = stream(0, "test alignment", "silence")
-    displacement = draws.normal(size=(8000, 2)) * np.sqrt(2)
-    far = np.linalg.norm(displacement, axis=1) > 2.5
-    assert 0.15 < far.mean() < 0.25
-    mixing = np.array([[1.0, 0.4], [-0.3, 2.0]])
-    message = (displacement * far[:, None] + 0.02 * draws.normal(size=displacement.shape)) @ mixing
-    turned = alignment(message, displacement)
-    assert turned is not None
-    total = mixing @ turned
-    total /= np.abs(total).max()
-    np.testing.assert_allclose(np.abs(np.diag(total)), 1.0, atol=0.1)
-    np.testing.assert_allclose(total - np.diag(np.diag(total)), 0.0, atol=0.05)
-
-
-def test_alignment_leaves_noise_alone() -> None:
-    draws = stream(0, "test alignment", "noise")
-    assert alignment(draws.normal(size=(4000, 2)), draws.normal(size=(4000, 2))) is None

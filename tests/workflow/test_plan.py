@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from distillery.data.store import Store, layout
+from distillery.data.store import Store
 from distillery.errors import DistilleryError
 from distillery.physics.systems import System
 from distillery.workflow import run
@@ -20,6 +20,7 @@ from distillery.workflow.limits import refusal_of_sizes
 from distillery.workflow.plan import duration, plan, plan_text, require_room, size
 from distillery.workflow.slurm import require
 from distillery.workflow.sweep import Sweep
+from distillery.workflow.trajectories import layout
 from support.fabricate import messages
 from support.sweeps import ROOT
 

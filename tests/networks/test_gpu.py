@@ -1,4 +1,4 @@
-"""Training on a GPU, where there is one: steps are recorded, seeds decide to the bit, the processor finds the same."""
+"""Training on a GPU: recorded steps, equal bits for equal seeds, agreement with the CPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distillery.workflow.stages.train import train
 from distillery.workflow.sweep import Sweep
 from support import orbits
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+pytestmark = pytest.mark.gpu
 STEPS = 3 * WINDOW
 KINDS = [
     ("l1", "spring", {"loss": "relative", "fade_in": 0.5}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from typing import Any
 
@@ -13,13 +12,19 @@ from jaxtyping import Float
 from distillery.physics import formula
 from distillery.physics.systems import SYSTEMS, System
 from distillery.simulate.initial import Bodies, draw
-from distillery.simulate.integrator import Integrator, Motion
+from distillery.simulate.integrator import Motion
+from support.integration import integrator
 
-TOLERANCE = 1.4e-8
 SMOOTH = [name for name, system in SYSTEMS.items() if not system.is_piecewise]
+
+
 CONSERVATIVE = [name for name in SMOOTH if SYSTEMS[name].damping == 0]
+
+
 # Nothing acts on them from outside, and no body has another place in the graph than others.
 ISOLATED = [name for name in CONSERVATIVE if SYSTEMS[name].body_potential is None]
+
+
 TRAP = System(
     potential="0.5*k*(r - 1)**2 + q1*q2/(3*r)",
     constants={"k": 2.5, "g": 0.7},
@@ -27,16 +32,9 @@ TRAP = System(
     damping=0.3,
     time_step=0.01,
 )
+
+
 STRING = System(potential="(r - 1)**2", graph="chain", damping=0.5, time_step=0.01)
-
-
-def integrator(system: System, dim: int = 2, bodies: int = 4) -> Integrator:
-    return _compiled(system.model_dump_json(), dim, bodies)
-
-
-@functools.cache
-def _compiled(system: str, dim: int, bodies: int) -> Integrator:
-    return Integrator(System.model_validate_json(system), dim, bodies, TOLERANCE)
 
 
 def drawn(name: str, dim: int = 2, bodies: int = 4, count: int = 16) -> Bodies:

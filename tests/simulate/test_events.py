@@ -1,8 +1,7 @@
-"""Piecewise systems: edges are found to the moment, and forces are exact on both sides."""
+"""Piecewise forces: crossings of an edge are found as events, and forces are exact on both sides."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -10,56 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sympy
 from jaxtyping import Float
-from pydantic import ValidationError
 
-from distillery.errors import DistilleryError
-from distillery.physics import formula, piecewise
-from distillery.physics.nesting import require_shallow
+from distillery.physics import formula
 from distillery.physics.systems import SYSTEMS, System
-from distillery.simulate.initial import Bodies, draw
-from distillery.simulate.integrator import Integrator
+from distillery.simulate.initial import Bodies
 from distillery.workflow.stages import simulate as run
 from distillery.workflow.stages.simulate import simulate
 from distillery.workflow.sweep import Sweep
 from distillery.workflow.trajectories import read_trajectories
+from support.integration import drawn, integrator, kinetic, made, pair_distances
 
-TOLERANCE = 1.4e-8
 EDGE = SYSTEMS["discontinuous"]
-BALL = SYSTEMS["string_ball"]
+
+
 Pull = Callable[[Any], Any]
-
-
-def made(potential: str, **more: Any) -> System:
-    return System.model_validate({"potential": potential, "time_step": 0.01, **more})
-
-
-@functools.cache
-def _compiled(system: str, dim: int, bodies: int) -> Integrator:
-    return Integrator(System.model_validate_json(system), dim, bodies, TOLERANCE)
-
-
-def integrator(system: System, dim: int = 2, bodies: int = 4) -> Integrator:
-    return _compiled(system.model_dump_json(), dim, bodies)
-
-
-def drawn(system: System, dim: int = 2, bodies: int = 4, count: int = 16) -> Bodies:
-    return draw(system, dim, bodies, 5, "train", range(count), [0] * count)
-
-
-def pair_distances(position: Float[np.ndarray, "*some particle space"]) -> Float[np.ndarray, "*some pair"]:
-    return np.stack(
-        [
-            np.linalg.norm(position[..., i, :] - position[..., j, :], axis=-1)
-            for i, j in itertools.combinations(range(position.shape[-2]), 2)
-        ],
-        axis=-1,
-    )
-
-
-def kinetic(bodies: Bodies, velocity: Float[np.ndarray, "simulation time particle space"]) -> Any:
-    return 0.5 * (bodies.mass[:, None, :, None] * velocity**2).sum((-1, -2))
 
 
 def reference(
@@ -167,109 +131,6 @@ def test_bodies_can_be_renumbered_and_space_be_shifted() -> None:
     )
 
 
-def test_a_string_is_the_same_read_from_its_other_end() -> None:
-    bodies, times = drawn(BALL, 3, 5), np.arange(21) * 0.1
-    motion = integrator(BALL, 3, 5).propagate(bodies, times)
-    turned = Bodies(*(values[:, ::-1].copy() for values in vars(bodies).values()))
-    other = integrator(BALL, 3, 5).propagate(turned, times)
-    np.testing.assert_allclose(other.position[:, :, ::-1], motion.position, atol=1e-6)
-    aside = Bodies(bodies.mass, bodies.charge, bodies.position + np.array([1.0, 0.0, 0.0]), bodies.velocity)
-    string = SYSTEMS["string"]
-    shifted, unshifted = (integrator(string, 3, 5).propagate(state, times).position for state in (aside, bodies))
-    np.testing.assert_allclose(shifted, unshifted + np.array([1.0, 0.0, 0.0]), atol=1e-6)
-
-
-@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_string_falls_on_the_ball_and_keeps_its_energy(dim: int) -> None:
-    bodies = drawn(BALL, dim)
-    motion = integrator(BALL, dim).propagate(bodies, np.arange(200) * 0.05)
-    assert motion.reached.all()
-    x = motion.position
-    tension = sum((np.linalg.norm(x[:, :, i] - x[:, :, i + 1], axis=-1) + 0.01 - 1) ** 2 for i in range(3))
-    depth = np.maximum(4 - np.linalg.norm(x - np.array([0.0, -10.0, 0.0])[:dim], axis=-1), 0)
-    weight = (bodies.mass[:, None] * x[..., 1]).sum(-1)
-    total = kinetic(bodies, motion.velocity) + tension + weight + (1000 * depth**2).sum(-1)
-    assert 0.05 < depth.max() < 1
-    drift = np.abs(total - total[:, :1]) / (1 + np.abs(kinetic(bodies, motion.velocity)).max(1, keepdims=True))
-    assert drift.max() < 1e-6
-
-
-def thrown(dim: int, count: int) -> Bodies:
-    """Strings just above the ball, on their way down."""
-    bodies = drawn(BALL, dim, count=count)
-    bodies.position[..., 1] -= 3.0
-    bodies.velocity[..., 1] -= 2.0
-    return bodies
-
-
-def depths(position: Float[np.ndarray, "*some space"]) -> Float[np.ndarray, "*some"]:
-    """How deep bodies are in the ball."""
-    return 4 - np.linalg.norm(position - np.array([0.0, -10.0, 0.0])[: position.shape[-1]], axis=-1)
-
-
-@pytest.mark.parametrize("dim", [pytest.param(2, marks=pytest.mark.slow), 3])
-def test_a_string_on_the_ball_agrees_with_dop853(dim: int) -> None:
-    """The forces are written down here once more: springs, weight, and 2000 d out of the ball at a depth d."""
-    from scipy.integrate import solve_ivp
-
-    many, times = thrown(dim, 2), np.linspace(0, 2, 21)
-    motion = integrator(BALL, dim).propagate(many, times)
-    depth = depths(motion.position)
-    assert (depth[:, 0] < 0).all()
-    assert (depth.max((1, 2)) > 0.03).all()
-    for index in range(2):
-        mass = many.mass[index][:, None]
-
-        def slope(_: float, state: Any, mass: Any = mass) -> Any:
-            position, velocity = state.reshape(2, 4, dim)
-            along = np.diff(position, axis=0)
-            distance = np.linalg.norm(along, axis=-1, keepdims=True)
-            tension = 2 * (distance + 0.01 - 1) * along / distance
-            from_centre = position - np.array([0.0, -10.0, 0.0])[:dim]
-            unit = from_centre / np.linalg.norm(from_centre, axis=-1, keepdims=True)
-            force = 2000 * np.maximum(depths(position), 0)[:, None] * unit
-            force[:-1] += tension
-            force[1:] -= tension
-            force[:, 1:2] -= mass
-            return np.concatenate([velocity.ravel(), (force / mass).ravel()])
-
-        start = np.concatenate([many.position[index].ravel(), many.velocity[index].ravel()])
-        exact = solve_ivp(slope, (0, 2), start, "DOP853", times, rtol=1e-12, atol=1e-13)
-        assert exact.success
-        position, velocity = exact.y.T.reshape(21, 2, 4, dim).swapaxes(0, 1)
-        np.testing.assert_allclose(motion.position[index], position, rtol=0, atol=2e-7)
-        np.testing.assert_allclose(motion.velocity[index], velocity, rtol=0, atol=1e-5)
-        pull = np.stack([slope(0.0, state)[4 * dim :].reshape(4, dim) for state in exact.y.T])
-        np.testing.assert_allclose(motion.acceleration[index], pull, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("dim", [2, 3])
-def test_time_can_be_turned_back_for_a_string_that_bounces_off_the_ball(dim: int) -> None:
-    bodies, times = thrown(dim, 8), np.linspace(0, 2, 21)
-    there = integrator(BALL, dim).propagate(bodies, times)
-    assert (depths(there.position).max((1, 2)) > 0.02).all()
-    for sign in (1, -1):  # time that runs backwards, or velocities that are turned
-        end = Bodies(bodies.mass, bodies.charge, there.position[:, -1], sign * there.velocity[:, -1])
-        back = integrator(BALL, dim).propagate(end, times[::-1].copy() if sign > 0 else times)
-        assert back.reached.all()
-        np.testing.assert_allclose(back.position[:, -1], bodies.position, rtol=0, atol=1e-6)
-
-
-def test_a_body_thrown_on_the_ball_comes_back_as_it_came() -> None:
-    ball = made(
-        "0*r",
-        body_potential="k*(1 - x)**2 if x < 1 else 0",
-        constants={"k": 50.0},
-    )
-    start = Bodies(
-        np.ones((1, 2)), np.ones((1, 2)), np.array([[[3.0, 0.0], [9.0, 0.0]]]), np.array([[[-2.0, 0.5]] * 2])
-    )
-    motion = integrator(ball, 2, 2).propagate(start, np.array([0.0, 1.0, 1.0 + np.pi / 10, 3.0]))
-    np.testing.assert_allclose(motion.velocity[0, 2, 0], [2.0, 0.5], atol=1e-7)
-    np.testing.assert_allclose(motion.position[0, 3, 0], [1 + 2 * (2 - np.pi / 10), 1.5], atol=1e-6)
-    np.testing.assert_array_equal(motion.velocity[0, :, 1], [[-2.0, 0.5]] * 4)
-
-
 def test_two_bodies_in_a_wedge_swing_in_parabolas() -> None:
     wedge = made("f*abs(r - 1)", constants={"f": 0.5}, softening=0.0)
     start = Bodies(np.ones((1, 2)), np.ones((1, 2)), np.array([[[0.0, 0.0], [1.5, 0.0]]]), np.zeros((1, 2, 2)))
@@ -365,48 +226,12 @@ def test_an_interrupted_simulation_ends_the_same(
         np.testing.assert_array_equal(values, getattr(other, name))
 
 
-def test_conditions_are_comparisons() -> None:
-    r = sympy.Symbol("r", real=True)
-    piecewise.require_comparisons(sympy.Piecewise((r, sympy.Or(r > 2, r < 1)), (0, True)))
-    with pytest.raises(DistilleryError, match="not a comparison"):
-        piecewise.require_comparisons(sympy.Piecewise((r, sympy.Ne(r, 2)), (0, True)))
-
-
 def nested(form: str, depth: int) -> str:
     """Return a formula of r in which a form stands within itself, with another number c each time."""
     text = "r"
     for level in range(depth):
         text = form.format(text, c=0.3 + 0.37 * level)
     return text
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        nested("abs({0} - {c})", 8),
-        nested("min({0}*r, {c})", 4),
-        nested("max(min({0}, r*{c}), r - {c})", 2),
-        nested("abs(min({0}, r*{c}) - {c})", 2),
-        nested("(abs({0} - {c}) if r > {c} else r)", 6),
-        "max(" + ", ".join(f"{k}*r - {k * k}" for k in range(8)) + ")",
-        "".join(f"{k}*r**2 if r < {k + 1} else " for k in range(30)) + "0",
-        " + ".join(f"abs(r - {k})" for k in range(1, 20)),
-    ],
-)
-def test_cases_within_each_other_stay_about_as_long_as_their_formula(text: str) -> None:
-    found = piecewise.as_piecewise(formula.parse(text, ("r",)))
-    value = sum(
-        not isinstance(node, sympy.logic.boolalg.Boolean) for node in sympy.preorder_traversal(found) if node.args
-    )
-    assert value < 20 * len(text)
-    r = np.linspace(0.05, 20.0, 400)
-    plain = formula.evaluate(formula.parse(text, ("r",)), {"r": r})
-    np.testing.assert_array_equal(formula.evaluate(found, {"r": r}), plain)
-    force = formula.evaluate(made(text).radial_force, {"r": r, "softening": 0.0})
-    step = 1e-7
-    slope = -(formula.evaluate(found, {"r": r + step}) - formula.evaluate(found, {"r": r - step})) / (2 * step)
-    # A few places lie on a kink or a jump, where there is no slope.
-    assert np.mean(np.isclose(force, slope, rtol=1e-4, atol=1e-4)) > 0.9
 
 
 def test_bodies_move_across_kinks_within_kinks() -> None:
@@ -420,53 +245,3 @@ def test_bodies_move_across_kinks_within_kinks() -> None:
         formula.parse(text, ("r",)), {"r": r + system.softening}
     ).sum(axis=-1)
     np.testing.assert_allclose(energy, np.broadcast_to(energy[:, :1], energy.shape), rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("text", "limit"),
-    [
-        (nested("abs({0} - {c})", 40), "at most 8"),
-        (nested("min({0}*r, {c})", 10), "at most 8"),
-        (nested("max(min({0}, r*{c}), r - {c})", 6), "at most 8"),
-        (nested("(r if ({0}) > {c} else 2*r)", 6), "at most 8"),
-        (nested("1/({0} + {c})", 60), "at most 40"),
-        (nested("sqrt({0} + {c})", 60), "at most 40"),
-        (nested("exp(-{0})", 60), "at most 40"),
-    ],
-)
-@pytest.mark.parametrize("where", ["potential", "body_potential"])
-def test_formulas_that_take_sympy_without_bound_are_refused_with_the_limit(
-    text: str, limit: str, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read(text: str, symbols: Any) -> Any:
-        assert len(text) < 20
-        return formula.symbol("r")
-
-    # SymPy never sees them.
-    monkeypatch.setattr(formula, "parse", read)
-    given = {"potential": "r**2", where: text.replace("r", "x") if where == "body_potential" else text}
-    with pytest.raises(ValidationError, match=limit) as caught:
-        made(**given)
-    assert "\n" not in caught.value.errors()[0]["msg"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "(" * 60 + "r" + ")" * 60,
-        " + ".join(f"{k}/(r + {k + 1})" for k in range(1, 150)),
-        "*".join(f"(r + {k + 1})" for k in range(45)),
-        "-exp(exp(exp(-r)))",
-        "(((r**2 + 1)**2 + 1)**2 + 1)**2",
-    ],
-)
-def test_long_formulas_are_no_deep_ones(text: str) -> None:
-    require_shallow(text)
-
-
-@pytest.mark.slow
-def test_a_long_sum_is_a_potential() -> None:
-    text = " + ".join(f"{k}*exp(-{k}*r)" for k in range(1, 120))
-    values = {"r": np.array([0.1, 1.0])}
-    expected = sum(k * np.exp(-k * values["r"]) for k in range(1, 120))
-    np.testing.assert_allclose(formula.evaluate(made(text).softened_potential, {**values, "softening": 0.0}), expected)
