@@ -274,9 +274,8 @@ def test_a_store_begun_with_other_settings_is_not_continued(
 def test_a_simulation_that_fails_is_drawn_again_and_counted(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = sweep.experiments[0]
     original = Integrator.propagate
-    unlucky = draw(
-        sweep.system(experiment), experiment.dim, experiment.bodies, experiment.seed, "train", [3, 11], [0, 0]
-    ).mass
+    identity = (experiment.dim, experiment.bodies, experiment.seed)
+    unlucky = draw(sweep.system(experiment), *identity, "train", [3, 11], [0, 0]).mass
 
     def propagate(self: Integrator, bodies: Bodies, times: Any, kind: Any) -> Motion:
         motion = original(self, bodies, times, kind)

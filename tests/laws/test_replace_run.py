@@ -22,6 +22,7 @@ from distillery.laws.module import load_module
 from distillery.messages.samples import node_model
 from distillery.physics import formula
 from distillery.randomness import stream
+from distillery.workflow import networks
 from distillery.workflow.cell import Cell
 from distillery.workflow.networks import build
 from distillery.workflow.outcome import read_outcome, write_outcome
@@ -93,8 +94,8 @@ def network_known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
         return NETWORK
 
     monkeypatch.setattr(mixed, "network_errors", network_errors)
-    for name in ("load_network", "reading_of"):
-        monkeypatch.setattr(interpreting, name, lambda *_: None)
+    monkeypatch.setattr(networks, "load_network", lambda *_: None)
+    monkeypatch.setattr(interpreting, "reading_of", lambda *_: None)
     return asked
 
 
@@ -218,7 +219,7 @@ def test_a_network_that_gets_its_own_messages_back_is_itself(
     sweep, cell = prepared(system=system)
     with_network(sweep, cell)
     graphs = held_out_snapshots(sweep, cell.experiment)
-    network = load_network(sweep, cell)
+    network = networks.load_network(sweep, cell)
     reading = interpreting.reading_of(sweep, cell, network)
     features, _ = node_model(network, reading, mixed._rows(graphs), place=sweep.system(cell.experiment).acts_on_bodies)
     sums = {f"s{k + 1}": features[:, k].reshape(graphs.mass.shape) for k in range(2)}
@@ -252,7 +253,7 @@ def test_what_is_left_of_a_hamiltonian_network_without_pairs_is_its_energy_of_bo
     graphs = held_out_snapshots(sweep, cell.experiment)
     nothing, parts = [formula.parse("0", ())], predictions(monkeypatch)
     kinetic = [formula.parse("(px^2 + py^2)/(2*m)", ("px", "py", "m"))]
-    network: Any = load_network(sweep, cell)
+    network: Any = networks.load_network(sweep, cell)
     mixed.network_errors(network, None, sweep.system(cell.experiment), (), graphs, nothing, kinetic)
     whole, bodies, pairs = parts
     nodes = torch.from_numpy(mixed._rows(graphs).nodes.reshape(1, -1, 6).astype(np.float32)).requires_grad_()

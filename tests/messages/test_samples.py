@@ -133,12 +133,12 @@ def test_samples_of_nodes_are_as_many_as_wanted_and_their_own(make_sweep: Callab
     def rows(graphs: Graphs) -> tuple[np.ndarray, np.ndarray]:
         return raw_system(graphs, place=False)
 
-    found = node_samples(rows, seen, fresh, sweep.config.distillation, 0)
+    found = node_samples(rows, seen, fresh, (203, 101), 0)
     assert len(found["target"]) == len(found["features"]) == 304
     assert found["held_out"].sum() == 101
     held = {tuple(row) for row in fresh.acceleration.reshape(-1, 2)}
     assert [tuple(row) in held for row in found["target"]] == found["held_out"].tolist()
-    other = node_samples(rows, seen, fresh, sweep.config.distillation, 1)
+    other = node_samples(rows, seen, fresh, (203, 101), 1)
     assert not np.array_equal(found["target"], other["target"])
 
 

@@ -10,17 +10,16 @@ import sympy
 from pydantic import ValidationError
 
 from distillery.errors import DistilleryError
-from distillery.physics import formula
-from distillery.physics import piecewise as pieces
+from distillery.physics import formula, piecewise
 from distillery.physics.nesting import require_shallow
 from support.integration import made
 
 
 def test_conditions_are_comparisons() -> None:
     r = sympy.Symbol("r", real=True)
-    pieces.require_comparisons(sympy.Piecewise((r, sympy.Or(r > 2, r < 1)), (0, True)))
+    piecewise.require_comparisons(sympy.Piecewise((r, sympy.Or(r > 2, r < 1)), (0, True)))
     with pytest.raises(DistilleryError, match="not a comparison"):
-        pieces.require_comparisons(sympy.Piecewise((r, sympy.Ne(r, 2)), (0, True)))
+        piecewise.require_comparisons(sympy.Piecewise((r, sympy.Ne(r, 2)), (0, True)))
 
 
 def nested(form: str, depth: int) -> str:
@@ -45,7 +44,7 @@ def nested(form: str, depth: int) -> str:
     ],
 )
 def test_cases_within_each_other_stay_about_as_long_as_their_formula(text: str) -> None:
-    found = pieces.in_cases(formula.parse(text, ("r",)))
+    found = piecewise.as_piecewise(formula.parse(text, ("r",)))
     value = sum(
         not isinstance(node, sympy.logic.boolalg.Boolean) for node in sympy.preorder_traversal(found) if node.args
     )
