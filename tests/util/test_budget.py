@@ -12,13 +12,13 @@ from distillery.laws.law import momentum_names
 from distillery.laws.prefit import Prefit
 from distillery.laws.problem import Problem
 from distillery.laws.refit import refit
+from distillery.laws.rollout import rolled_out
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
 from distillery.simulate.initial import Bodies
 from distillery.symbolic.shared_form import Candidate
 from distillery.util import budget
 from distillery.util.budget import OutOfBudget
-from distillery.validation.rollout import rolled_out
 from support.laws import SETTINGS, graphs
 
 

@@ -13,12 +13,13 @@ from distillery.data.graph import edges_of
 from distillery.data.trajectories import Trajectories
 from distillery.errors import DistilleryError
 from distillery.laws.composed import HeldOut
+from distillery.laws.rollout import rolled_out
 from distillery.physics.systems import SYSTEMS, System
 from distillery.simulate.initial import Bodies
 from distillery.simulate.integrator import Integrator
 from distillery.validation.conditions import trajectories, varied
 from distillery.validation.energy import drift, total_energy
-from distillery.validation.rollout import distance, doubling_time, horizon, rolled_out
+from distillery.validation.rollout import distance, doubling_time, horizon
 from distillery.validation.settings import ConditionSettings
 from distillery.workflow.sweep import Sweep
 

@@ -67,7 +67,8 @@ def node_model(network: Network, reading: Reading, graphs: Graphs, *, place: boo
     sums, accelerations = [], []
     for start in range(0, len(graphs.nodes), CHUNK):
         nodes = _tensor(graphs.nodes[start : start + CHUNK])
-        accelerations.append(network(nodes).acceleration[0].double().numpy())
+        given = graphs.acceleration[start : start + CHUNK]
+        accelerations.append(network(nodes).acceleration[0].double().numpy() if network.predicts else given)
         messages = network.messages(nodes)[0].double().numpy() @ reading.axes
         along, rows = messages.reshape(nodes.shape[1], len(receivers), -1), graphs.nodes[start : start + CHUNK]
         arriving = [

@@ -89,6 +89,8 @@ class Network(nn.Module):
     node: Mlp
     weight: Tensor
     alive: Tensor | None
+    # Whether it predicts accelerations; message functions of users do not.
+    predicts: bool = True
 
     def _lay_out(self, shape: Shape, stack: int) -> None:
         self.shape = shape

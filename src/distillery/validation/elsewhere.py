@@ -12,6 +12,7 @@ from jaxtyping import Float
 from distillery.data.graph import edges_of
 from distillery.errors import DistilleryError
 from distillery.laws.composed import HeldOut, all_snapshots, errors
+from distillery.laws.rollout import rolled_out
 from distillery.physics.systems import System
 from distillery.simulate.initial import Bodies
 from distillery.simulate.integrator import Integrator, Motion
@@ -22,7 +23,7 @@ from distillery.validation.conditions import trajectories
 from distillery.validation.energy import drift, total_energy
 from distillery.validation.generalisation import FOLLOWED
 from distillery.validation.predictors import Predictor
-from distillery.validation.rollout import distance, doubling_time, horizon, rolled_out
+from distillery.validation.rollout import distance, doubling_time, horizon
 from distillery.validation.settings import GeneralisationSettings, VerificationSettings
 
 # Predictors whose paths are kept for pictures: those of the clean law would cover those of the refitted one.
