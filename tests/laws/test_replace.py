@@ -1,4 +1,4 @@
-"""Composing and refitting laws: known constants come back, with right errors; what cannot be told apart is merged."""
+"""Composition and refit of laws: known constants are recovered, with correct standard errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_is_put_together_says_what_its_parts_say() -> None:
 
 def test_constants_that_no_acceleration_tells_apart_become_one() -> None:
     found = law(("dx*(1.5 - 1.2/r) + 0.3", "dy*(1.5 - 1.2/r)"), ("2.0*s1/m + 0.7/m", "2.0*s2/m"))
-    # Scales of message and node are one, and so are the offsets of both: 3·0.3·2 + 0.7.
+    # Scales of message and node merge, and so do their offsets: 3·0.3·2 + 0.7.
     assert sorted(found.constants.values()) == pytest.approx([-2.4, -2.4, 2.5, 3.0, 3.0])
     data = graphs()
     jacobian = Problem(found, data, tuple(found.constants)).jacobian(np.array(list(found.constants.values())))
@@ -116,7 +116,7 @@ def test_standard_errors_are_those_of_repeated_measurements(settings: Replacemen
     for name, true in start.constants.items():
         values = np.array([fit.law.constants[name] for fit in fits])
         claimed = np.array([fit.errors[name] for fit in fits])
-        # Forty repetitions know a standard deviation to 11 %.
+        # Forty repetitions determine a standard deviation to 11 %.
         assert 0.65 < np.sqrt(np.mean(claimed**2)) / values.std() < 1.5
         assert np.mean(np.abs(values - true) < 2 * claimed) > 0.8
 
@@ -173,7 +173,7 @@ def test_what_the_data_say_nothing_about_is_held_and_named() -> None:
 
 
 def test_constants_that_grow_without_bound_are_reported() -> None:
-    """Two terms that all but cancel stand for a third: c1*r^0.001 + c2 for log r, with 1000 and -1000."""
+    """Two terms that almost cancel approximate a third: c1*r^0.001 + c2 for log r, with 1000 and -1000."""
     data = of_law(Law(2, *_messages("-2*d{}*log(r)/m1", {})))
     found = refit(Law(2, *_messages("d{}*(c1*r**0.001 + c2)/m1", {"c1": -1.0, "c2": 1.0})), data, SETTINGS, draws())
     assert found.running_away == ("c1", "c2")
@@ -183,7 +183,7 @@ def test_constants_that_grow_without_bound_are_reported() -> None:
 
 
 def of_law(true: Law, count: int = 400, noise: float = 0.0) -> Data:
-    """Random states with the accelerations of a law, and noise on these."""
+    """Return random states with the accelerations of a law, and noise on these."""
     data = graphs(count=count)
     found = through_nodes(data.graphs, true.filled(true.messages), true.filled(true.nodes))
     found = found + noise * np.random.default_rng(1).normal(size=found.shape)
@@ -204,10 +204,10 @@ def test_starts_followed_on_some_graphs_lead_to_the_constants_of_all(monkeypatch
     monkeypatch.setattr("distillery.laws.tuning.START_SNAPSHOTS", 100)
     by_some = refit(start, data, SETTINGS, draws())
     for name, spread in by_all.errors.items():
-        # What is usual among errors is measured at another place on the way, which moves constants a little.
+        # The typical residual is measured at another point, which moves constants slightly.
         assert abs(by_some.law.constants[name] - by_all.law.constants[name]) < 0.02 * spread
         assert by_some.errors[name] == pytest.approx(spread, rel=0.02)
-    # A law that is finite on some graphs and not on all is refused with what it is on all.
+    # A law that is singular on some snapshots is refused with a count over all of them.
     at = data.graphs.position.copy()
     at[1, 0] = at[1, 1]
     meeting = dataclasses.replace(data, graphs=dataclasses.replace(data.graphs, position=at))
@@ -273,7 +273,7 @@ def test_bodies_move_by_hamiltons_equations_of_the_whole_energy(
 
 
 def test_energies_in_which_momenta_and_places_meet_move_bodies_by_their_total_derivative() -> None:
-    """Of (p - 0.2·m·y·e_x)²/2m, a field across the plane; the law is read again from what is written of it."""
+    """The energy is (p - 0.2·m·y·e_x)²/2m, a field perpendicular to the plane; the law is written and read."""
     found = hamiltonian("(px - 0.2*m*y)^2/(2*m) + py^2/(2*m)", "0*r")
     again = from_content(as_content(found), "law.json")
     assert moved(again) == moved(found)

@@ -1,4 +1,4 @@
-"""The data choose the form of a law: networks that are a little wrong do not make the law wrong."""
+"""The data choose the form of a law: an inaccurate network does not make the law wrong."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from distillery.symbolic.shared_form import Candidate
 from support.laws import SETTINGS, error, graphs, law
 
 Front = tuple[str, ...]
-# What every axis's front begins with.
+# Start of the front of every axis.
 PLAIN: Front = ("0.1",)
 OVER_MASS: tuple[Front, Front] = (("s1", "0.8*s1/m"), ("s2", "0.8*s2/m"))
 
 
 def choose(messages: tuple[Front, ...], nodes: tuple[Front, ...], own: tuple[int, ...], data: Data) -> Chosen:
-    """Let the data choose, where the messages' own choice is the expression at these places, nodes' the last."""
+    """Return the choice by the data, given the index of the messages' own choice; that of nodes is the last."""
     names = (feature_names(len(nodes)), ("s1", "s2", *own_names(len(nodes))))
     fronts = [
         [[Candidate(formula.parse(t, known), 2 * k + 1, 1 / (k + 1)) for k, t in enumerate(front)] for front in part]
@@ -45,7 +45,7 @@ def line(chosen: Chosen, data: Data) -> str:
 
 
 def damped(data: Data) -> Data:
-    """The same states with drag."""
+    """Return the same states with drag."""
     of = data.graphs
     slower = of.acceleration - 0.75 * of.velocity / of.mass[..., None]
     return dataclasses.replace(data, graphs=dataclasses.replace(of, acceleration=slower))
@@ -70,7 +70,7 @@ def test_a_right_law_in_disguise_is_shown_without_it() -> None:
     assert found.own_error < 1e-4, "it is right as it is"
     assert found.source == "fronts"
     assert line(found, data) == "a = Σ Δ*(-2 + 1.980/r)/m1"
-    # A node that is linear but for a constant that is zero is none.
+    # A node without a linear part except a constant of zero has no factor.
     nodes = (*OVER_MASS[0], "0.8*s1/(m + 0.001*s1)"), (*OVER_MASS[1], "0.8*s2/m")
     found = choose(messages, nodes, (2, 2), data)
     assert found.source == "messages"
@@ -97,7 +97,7 @@ def test_nodes_of_one_axis_serve_all() -> None:
 
 @pytest.mark.slow
 def test_forces_become_accelerations_in_one_step() -> None:
-    """Neither the pairs nor the drag alone would be nearer to the data for being divided by the mass."""
+    """Division by the mass lowers the error neither for pairs alone nor for drag alone."""
     data = damped(graphs())
     messages = tuple((*PLAIN, f"d{a}*(2.5 - 2.4/r)") for a in "xy")
     found = choose(messages, (("-s1 - vx", "-0.4*s1"), ("-s2 - vy", "-0.4*s2")), (1, 1), data)
@@ -114,7 +114,7 @@ def test_constants_are_fitted_to_some_simulations_and_judged_on_others() -> None
     assert values == pytest.approx([1.98, -2.0])
     judged = validation_rows(data)
     assert {*data.simulation[judged]}.isdisjoint(data.simulation[~judged])
-    # What the judged simulations say moves no constant.
+    # Validation simulations change no constant.
     other = np.where(judged[:, None, None], 3.0, 1.0) * data.graphs.acceleration
     louder = Prefit(dataclasses.replace(data, graphs=dataclasses.replace(data.graphs, acceleration=other))).fit(right)
     assert louder[0] > 0.1
@@ -149,7 +149,7 @@ def test_a_law_that_is_right_stays_as_it_is() -> None:
 
 
 def test_a_better_approximation_alone_does_not_take_a_laws_place() -> None:
-    """Gravity along y has a favourite axis: no vector law is right, and those that are possible are worse."""
+    """Gravity along y is not isotropic: no vector law is exact, and all candidates are worse."""
     data = graphs()
     falling = dataclasses.replace(data.graphs, acceleration=data.graphs.acceleration - np.array([0.0, 1.0]))
     messages = tuple((*PLAIN, f"d{a}*(-2.6 + 2.5/r)") for a in "xy")

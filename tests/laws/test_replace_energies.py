@@ -32,7 +32,7 @@ def front(*expressions: sympy.Expr) -> list[Candidate]:
 
 
 def chosen(own: tuple[str, str], pairs: tuple[str, ...], bodies: tuple[str, ...]) -> tuple[str, str]:
-    """Return where the form of the law is from, and the clean law."""
+    """Return the source of the form of the law, and the clean law."""
     data, draws = graphs(), np.random.default_rng(0)
     fronts = (front(*map(pair, pairs)), front(*map(body, bodies)))
     found = energies_by_data((pair(own[0]), body(own[1])), fronts, data, SETTINGS, draws)

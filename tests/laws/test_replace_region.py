@@ -1,4 +1,4 @@
-"""What acts in some places only is found where a law lacks it, with its edge, and nothing is found where nothing is."""
+"""A force confined to a region is found from the residuals of a law, with its edge, and never without residuals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def energies() -> Law:
 
 
 def feeling(accelerations_: tuple[str, ...]) -> Data:
-    """Bodies of a spring, with accelerations of their own beside, rounded as trajectories are stored."""
+    """Return bodies of a spring with additional accelerations, rounded as stored trajectories are."""
     data = graphs(dim=len(accelerations_), count=COUNT)
     names = ("m", "q", *(f"{kind}{axis}" for axis in AXES for kind in ("", "v")))
     own = [formula.evaluate(formula.parse(one, names), data.graphs.nodes) for one in accelerations_]
@@ -99,7 +99,7 @@ def test_what_acts_in_some_places_is_found(name: str) -> None:
     data, known = feeling(added), spring(len(added))
     found = find_region(known, data)
     assert found is not None
-    # Where a force begins at zero its root tells where, to rounding; elsewhere it lies between two bodies.
+    # If a force begins at zero, its root gives the edge to rounding; otherwise the edge lies between two bodies.
     begins = float(formula.evaluate(formula.parse(expected["profile"], ("distance",)), {"distance": expected["edge"]}))
     assert found.edge == pytest.approx(expected["edge"], abs=0.02 if begins else 1e-6)
     assert found.inside is expected["inside"]
@@ -142,7 +142,7 @@ def test_close_encounters_where_rounding_is_large_hide_nothing() -> None:
     near = law(("q1*q2*dx/(m1*r*(r + 0.01)^2)", "q1*q2*dy/(m1*r*(r + 0.01)^2)"), ("s1", "s2"))
     names = ("m", "q", "x", "y")
     own = [formula.evaluate(formula.parse(one, names), data.graphs.nodes) for one in CASES["hard ball"][0]]
-    # Positions are rounded when they are stored, too; what that does is larger where bodies are close.
+    # Positions are stored rounded too, which matters more for close bodies.
     rough = dataclasses.replace(data.graphs, position=data.graphs.position.astype(np.float32).astype(np.float64))
     felt = lacking(data, np.stack(own, axis=-1))
     stored = dataclasses.replace(rough, acceleration=felt.graphs.acceleration)
@@ -206,7 +206,7 @@ def test_a_law_that_is_a_little_wrong_everywhere_has_no_region() -> None:
 
 @pytest.mark.parametrize(("edge", "some"), [(0.65, True), (0.4, False)])
 def test_what_most_bodies_feel_is_no_matter_of_places(edge: float, some: bool) -> None:
-    # Of normal coordinates 26 and 34 % are larger.
+    # Shares of normal coordinates beyond the edge: 26 and 34 %.
     assert (find_region(spring(), feeling((f"5 if x > {edge} else 0", "0"))) is not None) is some
 
 
@@ -240,6 +240,6 @@ def test_what_only_some_simulations_lack_is_no_law() -> None:
     data = feeling(CASES["hard ball"][0])
     true, known = data.graphs.acceleration, accelerations(spring(), data.graphs)
     odd = (data.simulation % 2 == 1)[:, None, None]
-    # In the others what is lacking points the other way.
+    # In the other simulations the residual points in the opposite direction.
     mixed = dataclasses.replace(data.graphs, acceleration=np.where(odd, true, 2 * known - true))
     assert find_region(spring(), dataclasses.replace(data, graphs=mixed)) is None

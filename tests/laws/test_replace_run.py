@@ -1,4 +1,4 @@
-"""The stage replace: what it writes, what it says of cells without a law, and networks with half of them replaced."""
+"""The stage replace: its outcome, cells without a law, and networks with one function replaced."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def found(sweep: Sweep, cell: Cell) -> dict[str, Any]:
 
 @pytest.fixture
 def network_known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
-    """Which expressions were asked about together with a network, which is left out."""
+    """Record which expressions are combined with the network, which is not evaluated."""
     asked: list[tuple[bool, bool]] = []
 
     def network_errors(*given: Any) -> Any:
@@ -200,7 +200,7 @@ def test_an_unknown_symbol_is_told_with_the_expression(prepared: Any) -> None:
 
 
 def with_network(sweep: Sweep, cell: Cell) -> Any:
-    """Write untrained weights, and two combinations of messages as those that are read."""
+    """Write untrained weights, and two combinations of messages as the components that are read."""
     network = build(sweep, cell, 1)
     network.initialise(0, stream(0, "test"))
     cell.folder(sweep.results).mkdir(parents=True, exist_ok=True)
@@ -215,7 +215,7 @@ def with_network(sweep: Sweep, cell: Cell) -> Any:
 def test_a_network_that_gets_its_own_messages_back_is_itself(
     prepared: Any, monkeypatch: pytest.MonkeyPatch, system: str
 ) -> None:
-    """The gauge and the basis that were taken out of messages are put in again without a trace."""
+    """Gauge and basis that were removed from messages are restored exactly."""
     sweep, cell = prepared(system=system)
     with_network(sweep, cell)
     graphs = held_out_snapshots(sweep, cell.experiment)
@@ -234,7 +234,7 @@ def test_a_network_that_gets_its_own_messages_back_is_itself(
 
 
 def predictions(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """The accelerations whose errors are asked for, in their order."""
+    """Record the accelerations whose errors are computed, in their order."""
     parts: list[np.ndarray] = []
 
     def errors(_: Any, accelerations: np.ndarray) -> dict[str, float | None]:
@@ -343,7 +343,7 @@ def test_a_search_that_is_cut_ends_with_a_law_and_says_so_everywhere(
     sweep, cell = prepared(budget=budget)
     result = found(sweep, cell)
     assert result["replacement"] == "whole"
-    # What is shown is no worse than what was distilled.
+    # The shown form is no worse than the distilled one.
     assert result["errors"][result["form"]]["medae"] <= result["errors"]["raw"]["medae"] + 1e-6
     cut = result["cut"]
     assert cut == f"the search was cut at its share of {limit}"

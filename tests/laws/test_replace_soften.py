@@ -1,4 +1,4 @@
-"""The softening of a law: found where the data have one, with its error, and not where they have none."""
+"""The softening of a law: found with its error if the data have one, and only then."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from distillery.physics.systems import SYSTEMS
 from distillery.workflow.config import parse_config
 from support.laws import PLAIN, SETTINGS, error, graphs, law
 
-# Expressions as engines find them, and what the true law is.
+# Expressions in the notation of engines, and the true law.
 LAWS = {
     "charge": ("q1*q2*1.1/(m1*r^3)", "a = Σ q1*q2*Δ/(m1*r*(r + {})**2)"),
     "r^-1": ("-0.9*m2/r^2", "a = Σ -m2*Δ/(r*(r + {}))"),
@@ -33,12 +33,12 @@ LAWS = {
 
 
 def central(strength: str, dim: int = 2) -> Law:
-    """A law whose messages are a strength times the displacement."""
+    """Return a law whose messages are a strength times the displacement."""
     return law(tuple(f"d{axis}*({strength})" for axis in "xyz"[:dim]), tuple(f"s{k + 1}" for k in range(dim)), dim)
 
 
 def data_of(system: str, softening: float = 0.01, noise: float = 0.0, dim: int = 2) -> Data:
-    """Snapshots of a system with another softening."""
+    """Return snapshots of a system with another softening."""
     other = SYSTEMS[system].model_copy(update={"softening": softening})
     with mock.patch.dict(SYSTEMS, {system: other}):
         return dataclasses.replace(graphs(system, dim, count=200, noise=noise), relative=True)
@@ -50,7 +50,7 @@ def fit_of(start: Law, data: Data) -> Fit:
 
 
 def constant_of(fit: Fit) -> str:
-    """The name of the softening: the last constant."""
+    """Return the name of the softening: the last constant."""
     return list(fit.law.constants)[-1]
 
 

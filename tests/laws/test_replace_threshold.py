@@ -1,4 +1,4 @@
-"""Thresholds of laws are fitted to accelerations, and cases that these do not ask for go."""
+"""Thresholds of laws are fitted to accelerations, and needless branches are removed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_edge_comes_back_for_all_axes_together(forms: tuple[str], starts: tu
     start = law(tuple(forms[0].format(axis, at) for axis, at in zip("xy", starts, strict=True)), NODES)
     clean = cleaned(fitted(start, data, SETTINGS, draws), data, SETTINGS, draws).law
     (edge,) = thresholds(clean)
-    # The edge at 2 with the softening of 0.01; no distance of the data lies between.
+    # The edge is at 2 with a softening of 0.01; no distance of the data lies between.
     apart = data.graphs.edges["r"]
     assert not np.any((apart > min(edge, 1.99)) & (apart < max(edge, 1.99)))
     assert clean.shared

@@ -118,7 +118,7 @@ def test_what_is_no_potential_is_refused_in_one_line(make_sweep: Any, text: str,
 @pytest.mark.parametrize(
     "message",
     [
-        # Yukawa, and the softened force of two masses multiplied out: of neither is the potential looked for.
+        # Yukawa, and the softened force of two masses multiplied out: the potential of neither is derived.
         "m2*{}*exp(-0.5*r)*(1/r^3 + 0.5/r^2)",
         "-m2*{}/(r^3 + 0.02*r^2 + 0.0001*r)",
     ],

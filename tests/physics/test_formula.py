@@ -1,4 +1,4 @@
-"""Formulas: what is read, what is refused, and what they evaluate to."""
+"""Formulas: what is parsed, what is refused, and how they evaluate."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def random() -> np.random.Generator:
 def _pair_potential(
     system: System, displacement: Float[np.ndarray, "pair dim"], values: dict[str, np.ndarray]
 ) -> Float[np.ndarray, "pair"]:
-    """U itself, with the softening put into the distance here rather than by the code under test."""
+    """Return U itself, with the softening added to the distance here instead of by the code under test."""
     distance = np.sqrt((displacement**2).sum(-1)) + system.softening
     expression = formula.parse(system.potential, ("r", "m1", "m2", "q1", "q2", *system.constants))
     return formula.evaluate(expression, {**system.constants, **values, "r": distance})
@@ -152,7 +152,7 @@ def test_bad_systems_are_refused_in_one_line_that_names_the_place(changes: dict[
 
 
 def _poles_of(potential: str, **more: Any) -> list[float]:
-    """Where the poles of a pair are, if it is not refused for one of them."""
+    """Return the singularities of a pair, unless it is refused for one of them."""
     return sorted({round(pole["r"], 9) for pole in System(potential=potential, time_step=0.01, **more).singularities})
 
 
@@ -204,7 +204,7 @@ def test_a_pole_of_a_pair_is_refused_however_narrow(potential: str) -> None:
         "1/(r + m1*m2)",
         "log(r)",
         "r**r",
-        # What cancels leaves rounding that grows; the force itself does not.
+        # Rounding of cancelling terms grows; the force itself does not.
         "(r**2 - 1)/(r - 1)",
         "(r - 1)**2*log(abs(r - 1))",
         "exp(-1/(r - 1)**2)",
@@ -219,7 +219,7 @@ def test_a_pole_nearer_or_farther_than_forces_must_be_finite_is_known_and_not_re
     assert _poles_of("1/(r - 0.02)") == [0.01]
     assert _poles_of("1/(r - 0.02)", softening=0.03) == []
     assert _poles_of("1/(r - 30)/(r - 0.04)") == [0.03, 29.99]
-    # Where bodies meet is no place of a pole: with softening none is there.
+    # With softening there is no singularity at zero distance.
     assert _poles_of("1/r", softening=0.0) == []
 
 
@@ -267,7 +267,7 @@ def test_a_body_potential_that_is_not_finite_is_warned_of_with_the_place(
 
 
 def test_fields_that_were_added_later_change_no_key_where_they_say_nothing() -> None:
-    """Trajectories made before are found again; this is the key that they have."""
+    """Existing trajectories are found again; this is their key."""
     content: dict[str, Any] = {
         "systems": {
             "mine": {

@@ -1,4 +1,4 @@
-"""Distilling without processes: complexity, tidying, the front, engines, keys."""
+"""Distillation without processes: complexity, tidying, the front, engines, keys."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_free_coefficients_become_the_nearest_product() -> None:
 
 def test_a_common_factor_that_does_not_cancel_stays() -> None:
     m, s = formula.symbol("m"), formula.symbol("s")
-    # Constants that were fitted to nothing make 0^m of 0.1^m, and 0^m/0^m is not 1.
+    # Constants fitted without data turn 0.1^m into 0^m, and 0^m/0^m is not 1.
     vanishing = sympy.Integer(0) ** m
     assert forms.collected(vanishing * m - vanishing * s) == vanishing * m - vanishing * s
     assert forms.collected(2**m * s + 2**m) == 2**m * (s + 1)

@@ -1,4 +1,4 @@
-"""The form that all components of a law have in common."""
+"""The form shared by all components of a law."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Z = front((1, 1.0, "-0.2"), (5, 0.2, "dz*q1"), (9, 0.055, "-4.1*q1*q2*dz/r**3"))
 
 def test_a_form_on_all_fronts_is_preferred_to_three_that_differ() -> None:
     assert common_choice([X, Y, Z], [2, 1, 2], unit_charges=True) == (2, 2, 2)
-    # With charges of any size q1/q2 is no q1*q2, and nothing but a constant is common.
+    # For charges of any size q1/q2 differs from q1*q2, and only a constant is common.
     assert common_choice([X, Y, Z], [2, 1, 2], unit_charges=False) is None
 
 

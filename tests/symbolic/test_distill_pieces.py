@@ -1,4 +1,4 @@
-"""Pieces and neighbours: splits, thresholds, forms with cases, close encounters, climbing from an expression."""
+"""Threshold splits, piecewise expressions, outliers, and hill climbing over neighbours."""
 
 from __future__ import annotations
 

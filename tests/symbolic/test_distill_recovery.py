@@ -1,4 +1,4 @@
-"""From messages to a law, for real: rotated, noisy forces among irrelevant inputs are distilled and verified."""
+"""Real distillation: rotated, noisy forces among irrelevant inputs are distilled and verified."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def judge(expression: sympy.Expr, system: str) -> Verdict:
 
 
 def message(system: str, form: str, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs of a message and one component of it: a·F, or a·F/m1, with 2 % noise and an offset."""
+    """Return the inputs of a message and one component of it: a·F, or a·F/m1, with 2 % noise and an offset."""
     rng = np.random.default_rng([seed, count])
     displacement = rng.normal(0, np.sqrt(2), (count, 2))
     if system not in {"spring", "discontinuous"}:
-        # Bodies that do not hold together drift apart.
+        # Unbound bodies drift apart.
         displacement *= np.sqrt(1 + rng.uniform(0, 5, (count, 1)) ** 2)
     mass, charge = np.exp(rng.normal(size=(count, 2))), rng.choice([-1.0, 1.0], (count, 2))
     force = SYSTEMS[system].pair_force(displacement, (mass[:, 0], mass[:, 1]), (charge[:, 0], charge[:, 1]))
     if form == "acceleration":
         force /= mass[:, :1]
     clean = force @ [0.5, -0.8]
-    # A force that is 0 for many samples has no median to speak of.
+    # The median of a force that is 0 for many samples is 0.
     size = np.median(np.abs(clean)) if system != "discontinuous" else np.std(clean)
     noisy = clean * (1 + 0.02 * rng.normal(size=count)) + 0.02 * size * rng.normal(size=count)
     distance = np.linalg.norm(displacement, axis=1)
@@ -47,7 +47,7 @@ def message(system: str, form: str, seed: int, count: int) -> tuple[np.ndarray, 
 
 @pytest.mark.slow
 def test_a_law_with_an_edge_stands_on_the_front() -> None:
-    # Masses and charges do not matter, and neither does anything within the edge.
+    # Masses, charges and distances within the edge are irrelevant.
     features, target = message("discontinuous", "force", 1, 5000)
     held_out_features, held_out_target = message("discontinuous", "force", 1, 5001)
     settings = DistillationSettings(
@@ -61,7 +61,7 @@ def test_a_law_with_an_edge_stands_on_the_front() -> None:
         child.close()
     expressions = [formula.parse(point.expression, task.names) for point in result.front]
     found = [judge(each, "discontinuous") for each in expressions]
-    # The paper's choice may be a simpler one, for the edge alone takes most of the error away.
+    # The paper's choice may be simpler, because the edge alone removes most of the error.
     assert any(verdict.recovered for verdict in found), result.front
 
 

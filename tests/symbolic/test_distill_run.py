@@ -1,4 +1,4 @@
-"""Distilling with processes: limits, crashes, the Dask cluster, resuming."""
+"""Distillation with processes: limits, crashes, the Dask cluster, resuming."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def child() -> Iterator[Child]:
 
 @pytest.fixture(autouse=True)
 def _token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mark the processes of this test: others may be fitting on this machine."""
+    """Mark the processes of this test, because others may fit on this machine."""
     monkeypatch.setenv(TOKEN, uuid.uuid4().hex)
 
 
 def fitting() -> list[int]:
-    """Fitting processes of this test that are alive."""
+    """Return the fitting processes of this test that are alive."""
     return [process.pid for process in psutil.process_iter() if fits_for_this_test(process)]
 
 
@@ -66,7 +66,7 @@ def fits_for_this_test(process: psutil.Process) -> bool:
 
 
 def comparable(sweep: Sweep, cell: Cell) -> Any:
-    """What distilling found, without times."""
+    """Return the outcome of a distillation without times."""
     result = read_outcome(cell.outcome(sweep.results, "distill"), key=sweep.key("distill", cell)).result
     for component in result["components"]:
         component.pop("seconds")
@@ -288,7 +288,7 @@ def test_a_running_cluster_is_used_and_left_clean(make_sweep: Callable[..., Swee
 def test_a_fit_whose_process_is_killed_is_tried_again(
     make_sweep: Callable[..., Sweep], tmp_path: Path, fake: FakePysr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two crashes of two fits cost nothing; fits that crash every time leave the cell open, with a reason."""
+    """Two crashes of two fits change nothing; fits that crash every time leave the cell open, with a reason."""
     crashes = tmp_path / "crashes"
     crashes.mkdir()
     monkeypatch.setenv("FAKE_CRASHES", str(crashes))
@@ -376,7 +376,7 @@ INTERRUPTED: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """A sweep distilled without interruption."""
+    """Return a sweep that was distilled without interruption."""
     sweep = Sweep(parse_config(INTERRUPTED), tmp_path_factory.mktemp("unbroken"))
     for seed, cell in enumerate(sweep.cells):
         messages(sweep, cell, seed)

@@ -1,4 +1,4 @@
-"""The Julia depot: prepared once, proved by a fit, refused where it does not fit PySR; with a stand-in for Julia."""
+"""The Julia depot: prepared once, tested by a fit, refused if it does not match PySR; with a replacement for Julia."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from support.fakepysr import FakePysr, prepared
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A package server that answers."""
+    """Run a package server that answers."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -82,7 +82,7 @@ def test_setup_prepares_once_and_proves_it_by_a_fit_offline(
     (online,) = [note["resolve"] for note in fake.notes("resolve")]
     assert online["PYTHON_JULIAPKG_OFFLINE"] == "no"
     assert online["PYTHON_JULIAPKG_EXE"] == "/opt/julia/bin/julia"
-    # juliacall refuses a program without a project; while packages are installed there is none.
+    # juliacall refuses a program without a project, and there is none while packages are installed.
     assert "PYTHON_JULIACALL_EXE" not in online
     offline = fake.notes("given")[-1]["environment"]
     for name in ("JULIA_DEPOT_PATH", "JULIA_CPU_TARGET", "PYTHON_JULIAPKG_PROJECT"):
@@ -160,7 +160,7 @@ def test_a_julia_built_for_one_processor_is_used_with_its_own_target(
     assert found.cpu_target == "native"
     assert "compiling with JULIA_CPU_TARGET=native" in capfd.readouterr().err
     assert fake.notes("given")[-1]["environment"]["JULIA_CPU_TARGET"] == "native"
-    # A target that was chosen is not replaced.
+    # A configured target is not replaced.
     monkeypatch.setenv("JULIA_CPU_TARGET", "haswell")
     with pytest.raises(DistilleryError, match=r"ERROR: Unable to find compatible target.*JULIA_CPU_TARGET=native"):
         prepare(tmp_path / "other")
@@ -183,7 +183,7 @@ def test_setup_leaves_the_terminal_blocking(
 
 @pytest.mark.slow
 def test_the_real_juliapkg_is_understood(tmp_path: Path, server: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Julia that is a script, asked by the juliapkg that is installed."""
+    """The installed juliapkg runs with a script in place of Julia."""
     if importlib.util.find_spec("juliapkg") is None:
         pytest.skip("the Python package juliapkg is not installed")
     fake = FakePysr(tmp_path / "fake", monkeypatch, juliapkg=False)
@@ -216,7 +216,7 @@ def test_the_real_juliapkg_is_understood(tmp_path: Path, server: None, monkeypat
 
 
 def test_the_real_juliacall_takes_the_depot_as_it_is(tmp_path: Path) -> None:
-    """It goes straight to Julia's library, which is an empty file here, and asks juliapkg nothing."""
+    """It opens Julia's library, an empty file here, and never calls juliapkg."""
     if importlib.util.find_spec("juliacall") is None:
         pytest.skip("the Python package juliacall is not installed")
     made = prepared(tmp_path)

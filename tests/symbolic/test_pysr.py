@@ -1,4 +1,4 @@
-"""The PySR engine, with a stand-in where there is no Julia: what is passed, fits and their limits, comparison."""
+"""The PySR engine, with a replacement if Julia is missing: arguments, fits and their limits, comparison."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_parameters_that_pysr_does_not_know_are_named_without_importing_it(fake:
     fake.write("pysr/export_sympy.py", 'sympy_mappings = {"exp": 1, "log": 2, "greater": 3, "less": 4}\n')
     reason = pysr.missing()
     assert reason is not None
-    assert "PySR 2.7.2 does not know the parameter maxsize, the operator cond" in reason
-    with pytest.raises(DistilleryError, match=r"pysr cannot run here, PySR 2\.7\.2 does not know .*engine: operon"):
+    assert "PySR 2.7.2 does not support the parameter maxsize, the operator cond" in reason
+    with pytest.raises(DistilleryError, match=r"pysr cannot run here, PySR 2\.7\.2 does not support .*engine: operon"):
         require(DistillationSettings(engine="pysr"))
     assert "pysr" not in sys.modules
 
@@ -290,7 +290,7 @@ def test_data_of_order_one_reach_pysr_as_they_are() -> None:
     assert pysr.Scales.of(task) == pysr.Scales({}, 1.0)
 
 
-# Faults of the machine.
+# Failures of the machine.
 
 
 @pytest.mark.slow
@@ -350,7 +350,7 @@ def test_a_killed_pysr_leaves_its_hall_of_fame(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     table = 'Complexity,Loss,Equation\n1,0.5,"dx"\n5,0.1,"(dx * 2.0) / dy"\n'
     (tmp_path / "run" / "hall_of_fame.csv.bak").write_text(table)
-    # Killed while it was written: the last line is cut, and what is left of it is another expression.
+    # A kill during the write leaves an incomplete last line, which reads as another expression.
     (tmp_path / "run" / "hall_of_fame.csv").write_text(table + '7,0.05,"(dx * 2.0) / (dy + 1.2')
     assert pysr.guesses(tmp_path) == ["dx", "(dx * 2.0) / dy"]
     assert pysr.partial(tmp_path, problem()) == ["dx", "dx * 2.0 / dy"]

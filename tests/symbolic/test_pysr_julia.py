@@ -1,4 +1,4 @@
-"""Real fits by PySR, wherever Julia is present."""
+"""Real fits by PySR, if Julia is installed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BUDGET = PysrSettings(iterations=40, populations=8, population_size=30, cycles=2
 
 @pytest.fixture(scope="session")
 def depot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A depot that is prepared: the one named by DISTILLERY_TEST_DEPOT, the checkout's, or one made for the tests."""
+    """Return a prepared depot: the one named by DISTILLERY_TEST_DEPOT, the checkout's, or one made for the tests."""
     reason = pysr.missing()
     if reason:
         pytest.skip(reason)
@@ -43,7 +43,7 @@ def depot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spring(depot: Path, **settings: Any) -> Problem:
-    """One message component: a spring's force, turned, with noise, and inputs that mean nothing."""
+    """Return one message component: a spring's force, rotated, with noise and irrelevant inputs."""
     rng = np.random.default_rng(3)
     displacement = rng.normal(0, 1.4, (2000, 2))
     distance = np.linalg.norm(displacement, axis=1)

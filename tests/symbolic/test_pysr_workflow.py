@@ -1,4 +1,4 @@
-"""A sweep with PySR through Snakemake, on the stand-in for PySR and Julia."""
+"""A sweep with PySR through Snakemake, with replacements for PySR and Julia."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line of a program's output that says why it failed."""
+"""The line of a program's output with the reason of its failure."""
 
 from __future__ import annotations
 

@@ -66,13 +66,13 @@ def one_branch_less(law: Law, data: Data) -> Iterator[Law]:
         data: Snapshots that it was fitted to.
     """
     messages, nodes, energies = (law.filled(part) for part in (law.messages, law.nodes, law.energies))
-    pieces = {piece for part in energies or (*messages, *nodes) for piece in part.atoms(sympy.Piecewise)}
+    parts = {piecewise for part in energies or (*messages, *nodes) for piecewise in part.atoms(sympy.Piecewise)}
     alike: dict[tuple[sympy.Basic, ...], list[sympy.Piecewise]] = {}
-    for piece in sorted(pieces, key=str):
-        alike.setdefault(tuple(where for _, where in piece.args), []).append(piece)
+    for piecewise in sorted(parts, key=str):
+        alike.setdefault(tuple(where for _, where in piecewise.args), []).append(piecewise)
     for conditions, own in alike.items():
         for number in range(len(conditions)):
-            put = {piece: piece.args[number][0] for piece in own}
+            put = {piecewise: piecewise.args[number][0] for piecewise in own}
             if energies:
                 pair, body = (energy.xreplace(put) for energy in energies)
                 yield composed_energies(pair, body, law.dim, data.unit_charges)

@@ -108,8 +108,8 @@ def chosen_by_data(
         own_fit, own_error = fitted_with_error(own)
     except OutOfBudget:
         return Chosen(own, "messages", math.nan, math.nan)
-    nothing, _ = prefit.fit(frozenset())
-    exact = tuning.EXACT * nothing
+    no_force, _ = prefit.fit(frozenset())
+    exact = tuning.EXACT * no_force
     # An exact law with nodes of its own is effectively linear over the observed range, such as c·s/(c' + s) with a c'
     # larger than all sums.
     effectively_linear = own_error <= exact and not own.energies and not cleaned(own_fit, part, once, draws).law.added
@@ -123,7 +123,7 @@ def chosen_by_data(
         return any(tried[terms] <= exact and not any(term.factor.has(sympy.Float) for term in terms) for terms in laws)
 
     def fit_the_best() -> None:
-        for terms in [] if budget.is_spent() else _promising(tried, nothing)[: tuning.FITTED]:
+        for terms in [] if budget.is_spent() else _promising(tried, no_force)[: tuning.FITTED]:
             law = None if terms in laws else _prefitted(terms, prefit, part)
             if law is not None and not one_is_plain():
                 # A law that cannot be fitted with all its constants keeps the error of the prefit.
@@ -134,20 +134,22 @@ def chosen_by_data(
     fit_the_best()
     if effectively_linear:
         plain = [
-            terms for terms in laws if tried[terms] <= max(tuning.AS_EXACT * own_error, tuning.EXACT_ROUNDING * nothing)
+            terms
+            for terms in laws
+            if tried[terms] <= max(tuning.AS_EXACT * own_error, tuning.EXACT_ROUNDING * no_force)
         ]
         if plain:
             return Chosen(laws[plain[0]], "fronts", tried[plain[0]], own_error)
         return Chosen(own, "messages", own_error, own_error)
     if not one_is_plain():
-        tried = _climbed_errors(on_fronts, prefit, part, nothing) | tried
+        tried = _climbed_errors(on_fronts, prefit, part, no_force) | tried
         fit_the_best()
     # A law that is hardly better than the messages' own choice mostly has the same form.
     known = {terms: error for terms, error in tried.items() if terms in laws or error > tuning.BETTER * own_error}
     costs = {terms: cost_of_terms(terms) for terms in known}
     better = [
         (point, terms if point.mae <= tuning.BETTER * own_error else None)
-        for point, terms in _front({None: own_error} | known, {None: _cost(own)} | costs, nothing)
+        for point, terms in _front({None: own_error} | known, {None: _cost(own)} | costs, no_force)
         if point.mae <= own_error
     ]
     place = choose([point for point, _ in better])
@@ -173,13 +175,13 @@ def _shorten(tried: dict[Terms, float], prefit: Prefit) -> None:
         tried |= {shorter: prefit.fit(shorter)[0] for shorter in shortened(terms, prefit)}
 
 
-def _climbed_errors(on_fronts: dict[Terms, float], prefit: Prefit, data: Data, nothing: float) -> dict[Terms, float]:
+def _climbed_errors(on_fronts: dict[Terms, float], prefit: Prefit, data: Data, no_force: float) -> dict[Terms, float]:
     """Return the errors of laws that hill climbing from the most promising ones finds."""
     found: dict[Terms, float] = {}
     # Start from simple laws: a complex one may be exact only in combination.
-    for start in sorted(_promising(on_fronts, nothing)[: tuning.HILL_CLIMBING_STARTS], key=cost_of_terms):
+    for start in sorted(_promising(on_fronts, no_force)[: tuning.HILL_CLIMBING_STARTS], key=cost_of_terms):
         found |= {terms: prefit.fit(terms)[0] for terms in hill_climbed(start, prefit, data.unit_charges)}
-        if min(found.values(), default=np.inf) <= tuning.EXACT * nothing:
+        if min(found.values(), default=np.inf) <= tuning.EXACT * no_force:
             break
     _shorten(found, prefit)
     return found
@@ -220,18 +222,18 @@ def _conditions_of(law: Law) -> set[Relational]:
     return {condition for message in law.messages for condition in message.atoms(Relational)}
 
 
-def _front(errors: Mapping[_Key, float], costs: Mapping[_Key, int], nothing: float) -> list[tuple[Point, _Key]]:
+def _front(errors: Mapping[_Key, float], costs: Mapping[_Key, int], no_force: float) -> list[tuple[Point, _Key]]:
     """Return the front of laws with their scores; the point before the first one is no force at all."""
     keys = list(errors)
-    least: dict[int, tuple[float, str]] = {1: (nothing, "")}
+    least: dict[int, tuple[float, str]] = {1: (no_force, "")}
     for number, key in enumerate(keys):
         least[costs[key]] = min(least.get(costs[key], (math.inf, "")), (errors[key], str(number)))
-    return [(point, keys[int(point.expression)]) for point in scored(least, nothing) if point.expression]
+    return [(point, keys[int(point.expression)]) for point in scored(least, no_force) if point.expression]
 
 
-def _promising(tried: Mapping[Terms, float], nothing: float) -> list[Terms]:
+def _promising(tried: Mapping[Terms, float], no_force: float) -> list[Terms]:
     """Return the laws on the front, largest score first."""
-    front = _front(tried, {terms: cost_of_terms(terms) for terms in tried}, nothing)
+    front = _front(tried, {terms: cost_of_terms(terms) for terms in tried}, no_force)
     return [terms for _, terms in sorted(front, key=lambda one: -one[0].score)]
 
 

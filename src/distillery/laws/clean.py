@@ -117,8 +117,10 @@ def recomposed(law: Law, data: Data) -> Law | None:
     """
     if law.energies or law.added:
         return None
-    silent = {s: sympy.Integer(0) for s, m in zip(sums(len(law.messages)), law.messages, strict=True) if m == 0}
-    nodes = [node.xreplace(silent) for node in law.filled(law.nodes)]
+    without_messages = {
+        s: sympy.Integer(0) for s, m in zip(sums(len(law.messages)), law.messages, strict=True) if m == 0
+    }
+    nodes = [node.xreplace(without_messages) for node in law.filled(law.nodes)]
     found = composed(law.filled(law.messages), nodes, data.arriving, data.unit_charges)
     return found if found.added else None
 

@@ -82,14 +82,14 @@ def energies_by_data(
         return prefit.error(given) + _error(moving, some.graphs.velocity, checked)
 
     still = np.zeros_like(some.graphs.velocity)
-    nothing = prefit.error(still) + _error(still, some.graphs.velocity, checked)
+    no_force = prefit.error(still) + _error(still, some.graphs.velocity, checked)
     chosen, source, own_error = own, "messages", error_of(own)
     error = own_error
     for place, where in _candidates(own, fronts, dim):
-        if error <= tuning.EXACT * nothing or budget.is_spent():
+        if error <= tuning.EXACT * no_force or budget.is_spent():
             break
         tried = {one: error_of((one, chosen[1]) if place == 0 else (chosen[0], one)) for one in where}
-        found = _choice(tried, nothing)
+        found = _choice(tried, no_force)
         if found is not None and tried[found] <= tuning.BETTER * error:
             chosen = (found, chosen[1]) if place == 0 else (chosen[0], found)
             source = "neighbours" if "neighbours" in (source, where[found]) else "fronts"
@@ -136,14 +136,14 @@ def newtonian(body: sympy.Expr, dim: int) -> sympy.Expr | None:
     return acting + sympy.Add(*(p**2 for p in own)) / (2 * formula.symbol("m"))
 
 
-def _choice(tried: dict[sympy.Expr, float], nothing: float) -> sympy.Expr | None:
+def _choice(tried: dict[sympy.Expr, float], no_force: float) -> sympy.Expr | None:
     """Return the paper's choice among energies; the point before the first one is no force at all."""
     energies = list(tried)
-    least: dict[int, tuple[float, str]] = {1: (nothing, "")}
+    least: dict[int, tuple[float, str]] = {1: (no_force, "")}
     for number, energy in enumerate(energies):
         if math.isfinite(tried[energy]):
             cost = complexity(energy)
             least[cost] = min(least.get(cost, (math.inf, "")), (tried[energy], str(number)))
-    front = scored(least, nothing)
+    front = scored(least, no_force)
     place = choose(front)
     return None if place is None or not front[place].expression else energies[int(front[place].expression)]

@@ -169,7 +169,7 @@ def _interaction(radial: sympy.Expr) -> dict[str, str]:
 
 
 def _own(law: Law) -> tuple[float, sympy.Expr]:
-    """Return c of the drag -c·v/m of a body and the potential of the force on it beside drag."""
+    """Return c of the drag -c·v/m of a body, and the potential of the other forces on it."""
     drags, outer = [], []
     for k, axis in enumerate(AXES[: law.dim]):
         own = sympy.expand(law.filled(law.nodes)[k] - sums(len(law.messages))[k])

@@ -119,11 +119,11 @@ class _Found:
 
 
 def _without_constants(problem: Problem) -> _Found:
-    nothing = np.zeros(0)
-    residual = problem.residual(nothing)
+    empty = np.zeros(0)
+    residual = problem.residual(empty)
     if not np.all(np.isfinite(residual)):
         raise SingularError(_singular_reason(problem, residual))
-    return _Found(nothing, residual, None, float(np.mean(residual**2)) / 2)
+    return _Found(empty, residual, None, float(np.mean(residual**2)) / 2)
 
 
 def _searched(
@@ -248,4 +248,4 @@ def _standard_errors(
 def _singular_reason(problem: Problem, residual: np.ndarray) -> str:
     bad = int((~np.isfinite(residual.reshape(problem.shape))).any(axis=0).sum())
     total = int(np.prod(problem.shape[1:]))
-    return f"is not finite for {bad} of {total} bodies; look for a division by zero or a logarithm of what is negative"
+    return f"is not finite for {bad} of {total} bodies; look for a division by zero or a logarithm of a negative number"

@@ -10,8 +10,8 @@ import sympy
 from sympy.core.relational import Relational
 
 from distillery.laws.law import Law
-from distillery.networks.functions import AXES
 from distillery.physics import formula
+from distillery.symbolic.shared_form import axis_exchange
 
 _ANY = formula.symbol("any constant")
 
@@ -28,7 +28,7 @@ def as_vector(law: Law) -> Law | None:
     """
     if law.energies or law.shared or len(law.messages) != law.dim:
         return None
-    exchanges = [_exchange(law, k) for k in range(law.dim)]
+    exchanges = [axis_exchange(k) for k in range(law.dim)]
     forms = [
         [_forms(part.xreplace(swap), law) for part in (law.messages[k], law.nodes[k])]
         for k, swap in enumerate(exchanges)
@@ -48,14 +48,6 @@ def as_vector(law: Law) -> Law | None:
         constants=starts,
         shared=True,
     )
-
-
-def _exchange(law: Law, component: int) -> dict[Any, Any]:
-    """Return the substitution that exchanges a component's axis with the first one."""
-    own, first = AXES[component], AXES[0]
-    pairs = [(f"{kind}{first}", f"{kind}{own}") for kind in ("d", "v", "p", "")] + [("s1", f"s{component + 1}")]
-    there = {formula.symbol(a): formula.symbol(b) for a, b in pairs}
-    return {**there, **{b: a for a, b in there.items()}}
 
 
 def _forms(part: sympy.Expr, law: Law) -> list[tuple[Any, tuple[str, ...]]]:

@@ -70,8 +70,8 @@ class _Names:
             if cases:
                 # Constants of a branch stand within it, so a factor of the piecewise part moves into it.
                 outside = sympy.Mul(*(factor for factor in factors if factor is not cases[0]))
-                pieces = ((self.in_terms(outside * value), condition) for value, condition in cases[0].args)
-                found.append(sympy.Piecewise(*pieces))
+                branches = ((self.in_terms(outside * value), condition) for value, condition in cases[0].args)
+                found.append(sympy.Piecewise(*branches))
                 continue
             coefficient, rest = normal(term).as_coeff_Mul()
             found.append(self.constant(coefficient) * self.of_numbers(rest))

@@ -204,7 +204,7 @@ class System(BaseModel):
 
     @property
     def singularities(self) -> tuple[dict[str, float], ...]:
-        """Where the force of a pair diverges, softening included: values of ``r`` and all other symbols."""
+        """Singularities of the force of a pair, softening included: values of ``r`` and all other symbols."""
         return pair_singularities(self.radial_force, tuple(self.parameters.items()), self.charges, self.mass_spread)
 
     @property

@@ -79,7 +79,7 @@ def scored(best: Mapping[int, tuple[float, str]], constant: float) -> list[Point
 
 
 def rounded(expression: sympy.Expr) -> sympy.Expr:
-    """Round the constants of an expression to six significant digits, so that the stored text is what was measured."""
+    """Round the constants of an expression to six significant digits, so that errors are those of the stored text."""
     return expression.xreplace(
         {number: sympy.Float(f"{float(number):.6g}") for number in expression.atoms(sympy.Float)}
     )

@@ -318,7 +318,7 @@ def to_sympy(op: Any, nodes: list[Any], names: dict[int, str]) -> sympy.Expr | N
         elif node.Type == kinds.Log:
             value = sympy.log(first)
         else:
-            raise ValueError(f"operon used {node.Name}, which was not asked for")
+            raise ValueError(f"operon used {node.Name}, which was not configured")
         stack.append(value)
     (expression,) = stack
     return None if expression.has(sympy.zoo, sympy.nan, sympy.oo, sympy.I) else expression

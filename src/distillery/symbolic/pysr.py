@@ -56,7 +56,7 @@ def missing() -> str | None:
     except (OSError, SyntaxError, ValueError) as error:
         return f"PySR {version} in {folder} cannot be checked ({error}); the newest version known to work is {_NEWEST}"
     if unknown:
-        return f"PySR {version} does not know {', '.join(unknown)}; the newest version known to work is {_NEWEST}"
+        return f"PySR {version} does not support {', '.join(unknown)}; the newest version known to work is {_NEWEST}"
     return None
 
 

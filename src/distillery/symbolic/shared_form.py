@@ -80,10 +80,19 @@ def form(expression: sympy.Expr, axis: int, unit_charges: bool = False) -> str:
         axis: Its own axis, from 0 for x.
         unit_charges: Whether all charges are 1 or -1.
     """
+    exchanged = expression.xreplace(axis_exchange(axis))
+    return _shape(exchanged, unit_charges)
+
+
+def axis_exchange(axis: int) -> dict[sympy.Symbol, sympy.Symbol]:
+    """Return the substitution that exchanges an axis with x, in displacements, velocities, momenta, positions and sums.
+
+    Args:
+        axis: The axis, from 0 for x.
+    """
     names = [(f"{kind}{AXES[0]}", f"{kind}{AXES[axis]}") for kind in ("d", "v", "p", "")] + [("s1", f"s{axis + 1}")]
     there = {formula.symbol(a): formula.symbol(b) for a, b in names}
-    exchanged = expression.xreplace({**there, **{b: a for a, b in there.items()}})
-    return _shape(exchanged, unit_charges)
+    return {**there, **{b: a for a, b in there.items()}}
 
 
 def _shape(node: Any, unit_charges: bool) -> str:

@@ -195,13 +195,18 @@ def refit(
         found = formula.evaluate(skeleton.expression, {**inputs, **columns})
         return np.broadcast_to(found, (len(rows), len(target)))
 
-    start = np.array([skeleton.values[name] for name in names])
-    unit = np.where(np.abs(start) < tuning.TINY, units(start), 1.0)
-    values = start / unit
+    unit = np.ones(len(names))
+    values = np.array([skeleton.values[name] for name in names])
     predicted = predict(values[None, :])[0]
     residual = target - predicted
     if not np.all(np.isfinite(residual)):
         return Fit(skeleton.filled(skeleton.values), skeleton.values, np.inf, np.eye(len(names)))
+    if np.any(coarse := np.abs(values) < tuning.TINY):
+        # The smallest step of a derivative may be large for a constant that multiplies a large feature.
+        change = np.abs(predict(values + 1e-9 * np.eye(len(names))) - predicted).max(axis=1)
+        coarse &= ~(change <= tuning.COARSE * np.abs(target).max(initial=0.0))
+        unit = np.where(coarse, units(values), 1.0)
+        values = values / unit
     damping, curvature = 1e-3, np.eye(len(names))
     for _ in range(iterations if names else 0):
         scale = max(float(np.median(np.abs(residual))), 1e-12 * float(np.abs(target).max(initial=0.0)), 1e-300)

@@ -19,8 +19,9 @@ USUAL_SHARE, USUAL_MULTIPLE = 0.8, 4.0
 
 # Levenberg-Marquardt steps of a fit at most.
 FIT_STEPS = 12
-# Constants below this are measured in units of their own size: the step of a derivative is at least 1e-9.
-TINY = 1e-7
+# Constants below the first value are measured in units of their own size if the smallest step of a derivative, 1e-9,
+# changes the function by more than the second value, relative to the largest target.
+TINY, COARSE = 1e-7, 1e-3
 # Growth of the error at which the removal of terms stops: shorter forms are then found from shorter expressions.
 PRUNING_GROWTH = 2.0
 

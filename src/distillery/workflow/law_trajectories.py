@@ -1,7 +1,7 @@
-"""Trajectories by a law from the initial conditions of an experiment's simulations, to be compared with the true ones.
+"""Simulate a law from the initial conditions of an experiment and compare its trajectories with the true ones.
 
-They are integrated as the true ones are (see ``simulate.integrator``), so only laws of central forces can be, with drag
-and forces from outside (see ``potential``); what is beside them tells how far they depart from the true ones.
+They are integrated like the true ones (see ``simulate.integrator``), so only laws of central forces with drag and
+external forces are supported (see ``laws.potential``).
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from distillery.workflow.stored_law import file_of_law
 from distillery.workflow.sweep import Sweep
 from distillery.workflow.trajectories import layout, read_trajectories
 
-# Of a name of a folder: what a formula may hold that a path may not.
+# Characters of a formula that a folder name must not contain.
 _NO_PATH = re.compile(r"[^A-Za-z0-9+.-]+")
 
 
 @dataclasses.dataclass(frozen=True)
 class Departure:
-    """How far trajectories by a law depart from the true ones; all dimensionless.
+    """Distance between trajectories by a law and the true ones; all dimensionless.
 
     Attributes:
-        folder: Where they are.
+        folder: Folder of the trajectories.
         time: Saved times.
-        distance: At each time the median over bodies of the distance between both positions.
-        lost: Simulations that did not reach their end, whose entries are not a number.
+        distance: Median over bodies of the distance between both positions at each time.
+        lost: Number of simulations that did not reach their end; their entries are NaN.
     """
 
     folder: Path
@@ -52,15 +52,15 @@ class Departure:
 
 
 def system_of(sweep: Sweep, experiment: Experiment, law: str) -> tuple[str, System]:
-    """Return the system that obeys a law, and a name for a folder.
+    """Return a folder name and the system that obeys a law.
 
     Args:
         sweep: The sweep.
-        experiment: Whose time step, graph, bodies and initial states it is given.
-        law: A cell, or a potential U in r, m1, m2, q1, q2, read by ``formula.parse``; no softening is added to it.
+        experiment: Experiment that gives the time step, graph, bodies and initial states.
+        law: A cell, or a potential U in r, m1, m2, q1, q2, parsed by ``formula.parse``; no softening is added to it.
 
     Raises:
-        DistilleryError: The cell has no law, or one of no central forces of pairs, or the formula does not parse.
+        DistilleryError: The cell has no law of central forces of pairs, or the formula does not parse.
     """
     if sweep.kind(experiment) == "halos":
         raise DistilleryError(f"{experiment}: halos do not move by a law of pairs; leave out --law")
@@ -84,12 +84,12 @@ def simulate_law(sweep: Sweep, experiment: Experiment, split: Split, law: str) -
 
     Args:
         sweep: The sweep.
-        experiment: The experiment; its trajectories are there.
+        experiment: The experiment; its trajectories exist.
         split: Training or held-out trajectories.
-        law: As ``system_of`` takes it.
+        law: As for ``system_of``.
 
     Raises:
-        DistilleryError: As of ``system_of``, or the true trajectories are missing or damaged.
+        DistilleryError: As for ``system_of``, or the true trajectories are missing or damaged.
     """
     name, system = system_of(sweep, experiment, law)
     true = read_trajectories(sweep, experiment, split)

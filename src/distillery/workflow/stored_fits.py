@@ -43,17 +43,17 @@ def fit_key(problem: Problem) -> str:
 
 
 def fit_file(results: Path, key: str) -> Path:
-    """Return where a finished fit is kept."""
+    """Return the file of a stored fit."""
     return results / "fits" / f"{key}.json"
 
 
 def load_fit(path: Path, key: str, settings: DistillationSettings) -> FitResult | None:
-    """Return a kept fit, or nothing where there is none, it is damaged, or it timed out under other limits.
+    """Return a stored fit, or None if there is none, it is damaged, or it timed out under other limits.
 
     Args:
-        path: As ``fit_file`` gives it.
-        key: As ``fit_key`` gives it.
-        settings: The limits of now.
+        path: As ``fit_file`` returns it.
+        key: As ``fit_key`` returns it.
+        settings: The present limits.
     """
     try:
         content = files.read_json(path, "")
@@ -77,11 +77,11 @@ def load_fit(path: Path, key: str, settings: DistillationSettings) -> FitResult 
 
 
 def earlier_front(path: Path, key: str) -> tuple[str, ...]:
-    """Return what a kept fit that a limit had ended found, as its engine wrote it, for a fit with more time.
+    """Return the expressions of a stored fit that a limit ended, in the engine's notation, for a longer fit.
 
     Args:
-        path: As ``fit_file`` gives it.
-        key: As ``fit_key`` gives it.
+        path: As ``fit_file`` returns it.
+        key: As ``fit_key`` returns it.
     """
     try:
         content = files.read_json(path, "")
@@ -92,7 +92,7 @@ def earlier_front(path: Path, key: str) -> tuple[str, ...]:
 
 
 def keep_fit(path: Path, key: str, settings: DistillationSettings, result: FitResult) -> None:
-    """Write a fit that has a front, whole or not at all."""
+    """Store a fit that has a front, completely or not at all."""
     if result.front:
         content = {"key": key, "engine": settings.engine, "limits": _limits(settings), **dataclasses.asdict(result)}
         files.write_json(path, content)

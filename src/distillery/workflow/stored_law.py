@@ -1,4 +1,4 @@
-"""Where the law of a cell stands, once it is known to be the law of that cell as it is configured now."""
+"""Find the file of a cell's law, and check that it belongs to the present configuration."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from distillery.workflow.sweep import Sweep
 
 
 def file_of_law(sweep: Sweep, cell: Cell) -> Path:
-    """Return the file of a cell's law; a law that its outcome does not answer for is refused.
+    """Return the file of a cell's law.
 
     Args:
         sweep: The sweep.
         cell: The cell.
 
     Raises:
-        DistilleryError: The cell has no law, with the reason; or its outcome is missing, damaged, or was made with
-            other settings.
+        DistilleryError: The cell has no law, with the reason; or its outcome is missing, damaged, or of other settings.
     """
     path = cell.outcome(sweep.results, "replace")
     if not path.exists():
