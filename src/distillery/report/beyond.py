@@ -7,9 +7,10 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
+from distillery.report.cells import Found
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
 from distillery.report.pooled import DASH
-from distillery.report.study import Found, Study
+from distillery.report.study import Study
 from distillery.report.style import typeset
 from distillery.util.text import show
 from distillery.validation.generalisation import LONG, PREDICTORS

@@ -6,19 +6,16 @@ import datetime
 import json
 import shlex
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-from distillery.errors import DistilleryError
 from distillery.report import paper
+from distillery.report.cells import Found
 from distillery.report.document import Block, Bullets, Grid, Heading, Paragraph, code, plain
 from distillery.report.selected import selected_note
-from distillery.report.study import Found, Store, Study
+from distillery.report.study import Store, Study
 from distillery.util.provenance import commit
 from distillery.util.text import counted
-from distillery.workflow.sweep import RESOLVED, load_sweep
 
-_CONFIGURATIONS = ("config.yaml", "workflow/presets/*.yaml")
 _SHOWN = 5
 # Settings of the distillation that another line gives.
 _NAMED = ("engine", "compare")
@@ -131,20 +128,10 @@ def _of_store(study: Study, store: Store) -> list[Block]:
 
 
 def _command(store: Store) -> str:
-    """Return the command that makes a store, with the configuration file that has its hash."""
-    for pattern in _CONFIGURATIONS:
-        for path in sorted(Path().glob(pattern)):
-            try:
-                if load_sweep(path).config_hash == store.config_hash:
-                    return _snakemake(path)
-            except DistilleryError:
-                continue
-    resolved = store.results / RESOLVED
-    return _snakemake(resolved) if resolved.is_file() else "not known; its configuration stands in the store"
-
-
-def _snakemake(path: Path) -> str:
-    return code(f"snakemake --profile profiles/local --configfile {shlex.quote(str(path))}")
+    """Return the command that makes a store."""
+    if store.configuration is None:
+        return "not known; its configuration stands in the store"
+    return code(f"snakemake --profile profiles/local --configfile {shlex.quote(str(store.configuration))}")
 
 
 def _budget(config: Mapping[str, Any]) -> str:

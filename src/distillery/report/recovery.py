@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from distillery.report import paper
+from distillery.report.cells import Found, RowName
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
 from distillery.report.pooled import DASH, Pooled, beside, loss_text, pool, share_text
-from distillery.report.study import Found, RowName, Study
+from distillery.report.study import Study
 from distillery.results.table import readable
 
 _TOGETHER = "recovered_together"

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distillery.report.cells import Experiment, Found
 from distillery.report.document import Block, Paragraph, plain
-from distillery.report.study import Found, Study
+from distillery.report.study import Study
 from distillery.util.text import counted
-from distillery.workflow.cell import Experiment, Split
 
 # Beyond this share of its simulations, what an experiment's data lack may show in any of its numbers.
 NOTABLE = 0.01
 # What each split is called, and the setting that says how many simulations it has.
-_SPLITS: dict[Split, tuple[str, str]] = {
+_SPLITS = {
     "train": ("training", "simulations"),
     "test": ("held-out", "test_simulations"),
 }

@@ -5,34 +5,24 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from distillery.networks.models import MODELS
 from distillery.report import paper
 from distillery.report.beyond import beyond_tables
+from distillery.report.cells import Found, RowName
 from distillery.report.document import Block, Grid, Heading, Paragraph, markdown, plain
 from distillery.report.halo import halo_tables
 from distillery.report.origin import header, missing_part
 from distillery.report.pooled import DASH, Pooled, beside, figures, loss_text, pool, r2_text
 from distillery.report.recovery import table_5
-from distillery.report.study import FITS, READINGS, Found, RowName, Study, read_study
+from distillery.report.study import Study
 
+READINGS = ("std", "principal")
+FITS = ("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robust", "r2_gauge_free")
 _FIT_HEADINGS = ("F", "F robust", "F/m", "F/m robust", "gauge-free")
 # The same of the reading that was distilled, which every store has.
 _DISTILLED_FITS = (*FITS[:-1], "force_r2_gauge_free")
 _TARGETS = (("F", "force_r2_robust"), ("F/m", "acceleration_r2_robust"))
-
-
-def tables_text(folders: Sequence[Path]) -> str:
-    """Return the paper's tables beside those of one or several result stores, as Markdown.
-
-    Args:
-        folders: The results folders of the stores that the study is split over.
-
-    Raises:
-        DistilleryError: A folder has no store, or one that is damaged or of another version.
-    """
-    return study_text(read_study(folders), datetime.datetime.now(datetime.UTC).date())
 
 
 def study_text(study: Study, today: datetime.date) -> str:
