@@ -159,7 +159,7 @@ CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
     [
         ("messages", "predicted against true overdensities"),
         ("trajectories", "coloured by the overdensity"),
-        ("front", "what a halo makes of them"),
+        ("front", "overdensity from the messages"),
         ("workflow", "formulas are judged by their errors"),
     ],
 )

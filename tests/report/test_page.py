@@ -1,4 +1,4 @@
-"""The report of a sweep: one light page that nothing from a store can break out of, and the same in Markdown."""
+"""Test the report of a sweep: one small page in which nothing from a store becomes markup, and the same in Markdown."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_the_page_shows_what_was_found(sweep: Sweep) -> None:
     first = text[text.index(f'<div id="{sweep.cells[0]}">') : text.index(f'<div id="{sweep.cells[1]}">')]
     assert first.count("<svg") == 1 + 2 + 1 + 4 + 3
     assert text.count("held-out simulation 2") == 2
-    # And the law, clean and refitted.
+    # Four expressions, and the law in its clean and refitted form.
     assert first.count("<math") == 4 + 2
     assert f"{LAWS[0][:3]}" in first
     assert len(first) < 100_000
 
 
 def moved(path: dict[str, str], at: int) -> list[tuple[int, int]]:
-    """Where the points of a path stand in a frame, as the page's script reads it."""
+    """Return the positions of the points of a path in a frame, as the script of the page reads them."""
 
     def places(text: str) -> list[int]:
         frames = text.split(" ")
@@ -102,7 +102,7 @@ def test_a_training_that_was_filmed_is_shown_as_a_film(tmp_path: Path) -> None:
     text, _ = written(sweep)
     harmless(text)
     parsed = Parsed(text)
-    (told,) = parsed.having("data-told")
+    (told,) = parsed.having("data-moments")
     assert told.split("|") == [
         "step 0: R² 0.002, 0.002",
         "step 3: R² 0.101, 0.101",
@@ -115,7 +115,7 @@ def test_a_training_that_was_filmed_is_shown_as_a_film(tmp_path: Path) -> None:
     paths = [dict(re.findall(r'([\w-]+)="([^"]*)"', path)) for path in re.findall(r"<path [^>]*data-x[^>]*>", film)]
     assert [path["class"] for path in paths] == ["dots", "dots", "end", "end"]
     for path in paths:
-        # Without a script the last frame is shown.
+        # The last frame is drawn, for browsers without scripts.
         assert drawn_at(path["d"]) == moved(path, 4)
     for path in paths[:2]:
         heights = [np.array([b for _, b in moved(path, at)]) for at in range(5)]
@@ -123,7 +123,7 @@ def test_a_training_that_was_filmed_is_shown_as_a_film(tmp_path: Path) -> None:
         assert np.ptp(heights[0]) == 0
         assert np.ptp(heights[1]) < np.ptp(heights[2]) < np.ptp(heights[4])
         assert " " not in path["data-x"]
-    # There is no place for step 0 on a logarithmic axis; from then on the dots of the curves go right and up.
+    # A logarithmic axis has no step 0; after it, the dots of the curves move right and up.
     track = [moved(paths[2], at) for at in range(5)]
     assert track[0] == []
     across, up = np.array([place for (place,) in track[1:]]).T
@@ -134,7 +134,7 @@ def test_a_training_that_was_filmed_is_shown_as_a_film(tmp_path: Path) -> None:
 
 
 def test_pages_without_films_say_nothing_of_them(sweep: Sweep) -> None:
-    assert not Parsed(written(sweep)[0]).having("data-told")
+    assert not Parsed(written(sweep)[0]).having("data-moments")
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_damaged_frames_leave_a_note_in_place_of_messages(tmp_path: Path) -> Non
     np.savez(path, **{**content, "frames": content["frames"][:3]})
     found = Parsed(written(sweep)[0])
     assert "damaged or missing (frames of shape (3, 120, 2) for 5 steps)" in found.text
-    assert not found.having("data-told")
+    assert not found.having("data-moments")
 
 
 def test_a_page_needs_nothing_beside_it(sweep: Sweep) -> None:
@@ -188,7 +188,7 @@ def test_links_lead_to_cells(sweep: Sweep) -> None:
 
 
 def harmless(text: str) -> None:
-    """Fail where a page has any element or attribute that is not the program's own."""
+    """Assert that a page has only elements and attributes of the templates."""
     found = Parsed(text)
     assert found.tags["script"] == 1
     assert found.scripts == [resources.files("distillery.report").joinpath("page.js").read_text("utf-8")]
@@ -349,7 +349,7 @@ def test_what_is_no_expression_is_not_typeset() -> None:
 
 
 def test_drawings_are_small_and_take_the_colours_of_the_page() -> None:
-    """Points are one path; ids, fonts and fixed colours of Matplotlib are removed."""
+    """Test that points are one path, and that ids, fonts and fixed colours of Matplotlib are removed."""
     places = []
 
     def draw(axes: Any) -> dict[str, dict[str, str]]:
@@ -489,7 +489,7 @@ def test_conditions_are_named_below_the_errors_and_nothing_touches() -> None:
     assert [word for word in words if word in names] == names[:2]
     (short,) = [word for word in words if word.startswith("&lt;b&gt;a condition")]
     assert short.endswith("…")
-    # Numbers end 6 units left of the frame, letters of 11 units are about 6 wide; the title's ends at 16.
+    # Letters of 11 units are about 6 wide; the title of the axis ends at 16.
     ticks = re.findall(r'text-anchor="end" class="tick" x="([\d.]+)" y="[\d.]+">([^<]+)<', drawn)
     assert len(ticks) > 1
     assert all(float(x) - 6.2 * len(number) > 16 for x, number in ticks)

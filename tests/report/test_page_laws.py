@@ -1,4 +1,4 @@
-"""What stands first on the page: per system the true law and the one that was found, and why others were not."""
+"""Test the first part of the page: by system the law that was found, the true one, and why other cells have none."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OWN: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """A collected sweep of a built-in and of an own system; of each model but standard the law is recovered."""
+    """Return a collected sweep of a built-in and an own system; every model but standard recovers the law."""
     content = {
         "experiments": [{"system": "spring"}, {"system": "mine"}],
         "systems": OWN,
@@ -64,7 +64,7 @@ def written(sweep: Sweep, limit: int | None = None) -> tuple[str, str]:
 
 
 def opened(text: str) -> str:
-    """What a page shows before anything is unfolded."""
+    """Return the parts of a page that are shown before anything is unfolded."""
     folded = re.compile(r"<details(?![^>]* open)[^>]*>(?:(?!<details|</details>).)*</details>", re.DOTALL)
     while folded.search(text):
         text = folded.sub("", text)
@@ -73,7 +73,7 @@ def opened(text: str) -> str:
 
 @pytest.mark.slow
 def test_the_page_opens_with_the_true_law_beside_the_one_found(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What the program takes for a spring today is not what the sweep was made with.
+    # The built-in spring may differ from the one that the sweep was made with.
     monkeypatch.setitem(SYSTEMS, "spring", System(potential="r**8", time_step=1.0))
     text, in_markdown = written(sweep)
     shown = opened(text)
@@ -82,7 +82,7 @@ def test_the_page_opens_with_the_true_law_beside_the_one_found(sweep: Sweep, mon
     assert [section.count("<math") for section in sections] == [3, 3]
     for words in ("true potential, rest_length = 1, r + 0.01 stands for r", "spring, 2D, 4 bodies"):
         assert words in spring
-    # a = Σ Δ(-2 + 1.98/r)/m1, true and found.
+    # Both the true law and the found one are a = Σ Δ(-2 + 1.98/r)/m1.
     assert spring.count("<mn>1.98</mn>") == 2
     assert "k = 0.7" in mine
     assert "stands for r" not in mine
@@ -128,7 +128,7 @@ def test_where_nothing_was_recovered_the_page_says_why_and_gives_the_best_law(tm
     assert f"{standard}: component 1: off by <b>half</b>; a refit stopped" in shown
     assert f"{control}: no vector; a control" in shown
     assert "component 1: off by \\<b>half\\</b>; a refit stopped" in in_markdown
-    # In the card of the cell too.
+    # The card of the cell has it too.
     card = text[text.index(f'id="{identifier(str(standard))}"') :]
     assert "why not: component 1: off by" in card[:2000]
 
@@ -161,7 +161,7 @@ def test_seeds_have_marks_that_are_no_counts(sweep: Sweep) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 6])
 def test_the_numbers_of_a_page_agree(sweep: Sweep, limit: int | None) -> None:
-    """However many cells are shown in full: tiles, systems, experiments and table 5 count the same."""
+    """Test that tiles, systems, experiments and table 5 have equal counts, however many cells are shown in full."""
     text, _ = written(sweep, limit)
     told = Parsed(text).text
     assert "7 of 12recovered" in told

@@ -1,4 +1,4 @@
-"""Pictures hold what they should, say what went wrong, and come out the same every time."""
+"""Test that pictures have their content or the reason of a failure, and are reproducible."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def words(path: Path) -> str:
-    """All text of an SVG."""
+    """Return all text of an SVG."""
     return "\n".join(ElementTree.fromstring(path.read_text(encoding="utf-8")).itertext())
 
 

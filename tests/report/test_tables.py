@@ -1,4 +1,4 @@
-"""The paper's tables beside ours: the paper's data, what is said of missing seeds, and stores of other versions."""
+"""Test the tables: the paper's numbers, missing seeds, and stores of other versions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from distillery.report.beyond import _with_spread
 from distillery.report.cells import Found, RowName
 from distillery.report.document import Grid, markdown
 from distillery.report.origin import _commits, _versions, header
-from distillery.report.pooled import Pooled, beside, figures, loss_text, pool, r2_text, share_text
+from distillery.report.pooled import Pooled, figures, loss_text, pool, r2_text, share_text, with_paper
 from distillery.report.recovery import table_5
 from distillery.report.study import Store, Study
-from distillery.report.tables import FITS, READINGS, study_text, table_1, table_3
+from distillery.report.tables import FITS, study_text, table_1, table_3
 from distillery.results import reader
-from distillery.results.columns import CELLS, DIMS, Column
+from distillery.results.columns import CELLS, DIMS, READINGS, Column
 from distillery.results.store import build, write
 from distillery.workflow.cell import Cell
 from distillery.workflow.cli import main
@@ -46,7 +46,7 @@ CONTENT: dict[str, Any] = {
 
 
 def fabricated(folder: Path, **changes: Any) -> Sweep:
-    """A collected sweep whose last cell diverged and whose first never ran."""
+    """Return a collected sweep whose last cell diverged and whose first never ran."""
     made = Sweep(parse_config({**CONTENT, **changes}), folder)
     for cell in made.cells[1:-1]:
         fabricate(made, cell)
@@ -61,14 +61,14 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 
 def section(text: str, heading: str) -> str:
-    """What stands under a heading, up to the next."""
+    """Return the text under a heading, up to the next."""
     _, _, rest = text.partition(f"{heading}\n")
     assert rest, f"no heading {heading!r}"
     return re.split(r"^#", rest, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def entries(text: str) -> dict[str, dict[str, str]]:
-    """The first Markdown table of a text, by row and heading."""
+    """Return the first Markdown table of a text by row and heading."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
     assert all(len(row) == len(cells[0]) for row in cells)
@@ -101,7 +101,7 @@ def test_networks_stand_beside_their_laws(sweep: Sweep) -> None:
     ("name", "config", "told"),
     [
         ("spring-2d-4b-s0/l1-s0", {}, True),
-        # Other systems, numbers of bodies and models, also where the sweep's own have the paper's names.
+        # Other systems, numbers of bodies and models, also redefined ones with names of the paper.
         ("spring-2d-8b-s0/l1-s0", {}, False),
         ("mine-2d-4b-s0/l1-s0", {"systems": {"mine": {}}}, False),
         ("string-2d-4b-s0/l1-s0", {}, False),
@@ -135,7 +135,7 @@ def test_what_the_sweep_does_not_have_is_not_explained(names: list[str], told: l
     study = study_of(*(found(name) for name in names))
     text = study_text(study, TODAY)
     assert [words for words in every if words in text] == [
-        words for words in every if words in told or (words[0] in "|O" and study.beside_paper)
+        words for words in every if words in told or (words[0] in "|O" and study.in_paper)
     ]
     assert all(words in text for words in told)
 
@@ -146,7 +146,7 @@ def test_what_the_sweep_does_not_have_is_not_explained(names: list[str], told: l
         ([0.2, 0.1, 0.4], "0.2 (0.1 to 0.4)"),
         ([0.2, math.nan, 0.4], "0.3 (0.2 to 0.4), 2 of 3"),
         ([0.2, math.nan], "0.2, 1 of 2"),
-        # What differs by rounding alone has no spread to show.
+        # Rounding errors are no spread.
         ([3.6301e-7, 3.6302e-7], "3.63e-07"),
         ([0.25], "0.25"),
         ([math.nan], "–"),
@@ -274,7 +274,7 @@ def test_shares_count_planned_seeds() -> None:
     assert share_text(pool([(1.0, "ok"), (0.0, "ok"), (math.nan, "diverged")]), "force") == "1/3 force, 1 diverged"
     assert share_text(pool([(math.nan, "missing")] * 2)) == "–, 2 missing"
     assert share_text(Pooled((), 0)) == "not run"
-    assert beside("2/3", "yes") == "2/3 (paper yes)"
+    assert with_paper("2/3", "yes") == "2/3 (paper yes)"
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_table_3_compares_with_the_papers_best(sweep: Sweep) -> None:
     )
     assert entries(section(text, "### Median error"))["spring-2"]["standard"] == f"{mean / 2:.4f} ± {spread / 2:.4f}"
     ratio = entries(section(text, "### Ratio to the paper's best"))
-    # Of the models of the sweep: the paper's FlatHGN is better, and is not among them.
+    # FlatHGN, the paper's best model, is not in the sweep.
     assert ratio["spring-2"]["standard"] == f"{mean / 0.046:.2f}"
     assert ratio["spring-2"]["paper's best"] == "0.046 (bottleneck)"
     assert set(ratio) == {"charge-3", "spring-2"}
@@ -562,7 +562,7 @@ def test_budgets_are_those_of_all_engines_and_of_what_was_asked() -> None:
     (budget,) = [line for line in head.splitlines() if line.startswith("- distillation: ")]
     assert "population 77, " in budget
     assert "; pysr: " in budget
-    # Messages of halos are read in a way of their own.
+    # Halos have another interpretation.
     assert "interpretation" not in budget
     assert "- instead in dense: operators + ^\n" in head
     assert "instead in thin" not in head
@@ -596,7 +596,7 @@ def test_data_selected_by_their_fate_are_told() -> None:
         found("spring-2d-4b-s0/l1-s1", redraws_train=31.0, redraws_test=1.0),
         found("charge-2d-4b-s0/l1-s0", redraws_train=10.0, redraws_test=0.0),
         found("damped-2d-4b-s0/l1-s0", redraws_train=11.0, redraws_test=3.0),
-        # As a store of an earlier version has it.
+        # Format of an earlier version.
         found("r^-1-2d-4b-s0/l1-s0"),
     ]
     head = markdown(header(study_of(*cells, **config), TODAY))

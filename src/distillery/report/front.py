@@ -87,13 +87,13 @@ def draw_front(axes: Any, front: Sequence[Point]) -> dict[str, dict[str, str]]:
     x, y = [point.complexity for point in points], [max(point.mae, FLOOR) for point in points]
     axes.set_yscale("log")
     axes.step(x, y, where="post", color=QUIET, lw=1.0, zorder=1)
-    told = {}
+    titles = {}
     for k, (point, height) in enumerate(zip(points, y, strict=True)):
         if point.chosen:
             add_dots(axes, [point.complexity], [height], ORANGE, 14.0, alpha=0.55)
         add_dots(axes, [point.complexity], [height], GREEN if point.passes else BLUE, 7.0, gid=f"point{k}", zorder=3)
         error = f"complexity {point.complexity:g}, error {point.mae:.3g}"
-        told[f"point{k}"] = {"title": f"{typeset(point.expression)} ({error})"}
+        titles[f"point{k}"] = {"title": f"{typeset(point.expression)} ({error})"}
     if y and max(y) < 30 * min(y):
         # Less than a decade and a half has too few powers of ten to label.
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -102,7 +102,7 @@ def draw_front(axes: Any, front: Sequence[Point]) -> dict[str, dict[str, str]]:
     axes.grid()
     axes.set_xlabel("complexity")
     axes.set_ylabel("error (dimensionless)")
-    return told
+    return titles
 
 
 def add_legend(axes: Any) -> None:

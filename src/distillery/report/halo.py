@@ -21,7 +21,7 @@ from distillery.report.halo_kernel import caption, draw_kernel
 from distillery.report.halo_pictures import draw_predicted
 from distillery.report.html import identifier, render
 from distillery.report.law import typeset_line
-from distillery.report.pooled import DASH, beside, loss_text, pool
+from distillery.report.pooled import DASH, loss_text, pool, with_paper
 from distillery.report.spread import spread_picture
 from distillery.report.study import Study
 from distillery.report.svg import drawing
@@ -80,14 +80,14 @@ def halo_laws(study: Study, shown: Mapping[CellName, Shown]) -> list[Markup]:
             render(
                 "law.html",
                 name=name,
-                found=[] if best is None else [Markup("<code>δ̂ = {}</code>").format(_formula(best))],
+                found=[] if best is None else [Markup("<code>{}</code>").format(_formula(best))],
                 source="" if best is None else f"{best.cell.model}, seed {best.cell.seed}",
                 mark="",
                 link=identifier(best.cell) if best is not None and link else "",
                 truth=[],
                 truth_note="",
                 verdict=verdict,
-                pictures=[] if halos is None else [_predicted_picture(halos)],
+                pictures=[] if halos is None else [_predicted_picture(halos, "predictions of the best formula")],
                 reasons=[],
             )
         )
@@ -163,7 +163,7 @@ def _entries(cells: Sequence[Found], model: str, predictor: str) -> list[str]:
     for condition in CONDITIONS:
         pooled = pool((_error(found, condition, predictor), found.status) for found in cells)
         own = predictor == ("network" if HALO_MODELS[model].kind == "network" else "refitted")
-        entries.append(beside(loss_text(pooled), _of_paper(model, condition) if own else None))
+        entries.append(with_paper(loss_text(pooled), _of_paper(model, condition) if own else None))
     return entries
 
 
@@ -205,11 +205,11 @@ def _pictures(shown: Shown, details: Details) -> list[tuple[Markup, str] | None]
     return parts
 
 
-def _predicted_picture(halos: HaloData) -> tuple[Markup, str]:
+def _predicted_picture(halos: HaloData, title: str = "true against predicted overdensity") -> tuple[Markup, str]:
     count = len(halos.true)
     error = float(abs(halos.true - halos.predicted).mean())
     draw = functools.partial(draw_predicted, true=halos.true, predicted=halos.predicted, points=_POINTS)
     return (
-        drawing("true against predicted overdensity", draw),
+        drawing(title, draw),
         f"{min(count, _POINTS)} halos in held-out space; mean error {show(error)} of {count}",
     )

@@ -64,12 +64,12 @@ class RowLaw:
         """Model and seed of the cell whose law is shown."""
         if self.best is None:
             return ""
-        what = "" if self.best.values.get("law") else ", expressions of its messages"
-        return f"{self.best.cell.model}, seed {self.best.cell.seed}{what}"
+        kind = "" if self.best.values.get("law") else ", expressions of its messages"
+        return f"{self.best.cell.model}, seed {self.best.cell.seed}{kind}"
 
     @property
     def extent(self) -> str:
-        """How far the law agrees with the true one; empty if the store does not have it."""
+        """The range in which the law agrees with the true one; empty if the store does not have it."""
         return "" if self.best is None else str(self.best.values.get("extent") or "")
 
     @property
@@ -80,11 +80,11 @@ class RowLaw:
         law, spread = _law_error(self.best), self.best.number("label_std")
         # Compare the law and the network on the same graphs, if both were measured there.
         network = self.best.number("error_network_medae" if self.best.values.get("law") else "test_medae")
-        told = [] if math.isnan(law) else [f"{law:.2g} of the law"]
-        told += [] if math.isnan(network) else [f"{network:.2g} of its network"]
-        if not told:
+        parts = [] if math.isnan(law) else [f"{law:.2g} of the law"]
+        parts += [] if math.isnan(network) else [f"{network:.2g} of its network"]
+        if not parts:
             return ""
-        return ", ".join(told) + ("" if math.isnan(spread) else f"; standard deviation of a: {spread:.2g}")
+        return ", ".join(parts) + ("" if math.isnan(spread) else f"; standard deviation of a: {spread:.2g}")
 
     @property
     def conditions(self) -> str:
@@ -150,8 +150,8 @@ def laws_blocks(study: Study) -> list[Block]:
             true = "; ".join([*map(code, potentials), *map(plain, law.true.notes)])
             true += f"; so {code(typeset(law.true.law))}" if law.true.law else ""
         found = "; ".join(code(typeset(line)) for line in law.lines) or DASH
-        told = [plain(text) for text in (law.verdict, law.extent, law.conditions) if text]
-        rows.append([plain(_name(law.row)), true, found, plain(law.source), law.error or DASH, "; ".join(told)])
+        verdict = [plain(text) for text in (law.verdict, law.extent, law.conditions) if text]
+        rows.append([plain(_name(law.row)), true, found, plain(law.source), law.error or DASH, "; ".join(verdict)])
         reasons += [[plain(str(found.cell)), plain(why_not(found.values)) or DASH] for found in law.others]
     headings = ("", "true law", "law found", "by", "median error of a, held out", "verdict")
     why: list[Block] = [Heading(3, "Why not"), Grid(("", "not recovered because"), reasons)]
@@ -187,8 +187,8 @@ def _verdict(cells: Sequence[Found]) -> str:
     recovered = [found for found in cells if found.number("recovered") == 1.0]
     forms = list(dict.fromkeys(str(found.values.get("form") or "") for found in recovered))
     models = list(dict.fromkeys(found.cell.model for found in recovered))
-    told = f"recovered in {len(recovered)} of {counted(len(cells), 'cell')}"
-    return told + (f" ({', '.join(models)}), as {' or '.join(filter(None, forms))}" if recovered else "")
+    text = f"recovered in {len(recovered)} of {counted(len(cells), 'cell')}"
+    return text + (f" ({', '.join(models)}), as {' or '.join(filter(None, forms))}" if recovered else "")
 
 
 def _row_html(law: RowLaw, shown: Mapping[CellName, Shown]) -> Markup:

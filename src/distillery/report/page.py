@@ -21,7 +21,7 @@ from distillery.report.evidence import evidence_markdown
 from distillery.report.halo import halo_card, halo_laws, halo_tables
 from distillery.report.html import identifier, render
 from distillery.report.laws import NOTATION, laws_blocks, laws_html, why_not
-from distillery.report.origin import made, missing_part, origin
+from distillery.report.origin import missing_part, origin, run_summary
 from distillery.report.selected import selected_note
 from distillery.report.study import Study
 from distillery.report.style import look
@@ -96,7 +96,7 @@ def page(
                 for experiment, own in _by_experiment(of_halos)
             ],
             missing=missing_part(study)[1:],
-            origin=[made(study, today, "report"), *origin(study)],
+            origin=[run_summary(study, today, "report"), *origin(study)],
         )
     return str(text) + "\n"
 
@@ -126,7 +126,12 @@ def page_markdown(study: Study, shown: Sequence[Shown], today: datetime.date) ->
         ]
     if study.halos.cells:
         blocks += halo_tables(study.halos)
-    blocks += [*missing_part(study), Heading(2, "Where it is from"), made(study, today, "report"), *origin(study)]
+    blocks += [
+        *missing_part(study),
+        Heading(2, "Where it is from"),
+        run_summary(study, today, "report"),
+        *origin(study),
+    ]
     return markdown(blocks) + "\n"
 
 

@@ -119,7 +119,7 @@ class Study:
         return model in MODELS and any(model in store.config.get("variants", {}) for store in self.stores)
 
     @functools.cached_property
-    def beside_paper(self) -> bool:
+    def in_paper(self) -> bool:
         """Whether the paper has any of the rows."""
         return any(self.paper_row(row) is not None for row in self.rows)
 

@@ -1,4 +1,4 @@
-"""Data of cells beside the result store: messages, fronts, laws and trajectories, read into plain values."""
+"""Data of cells that are not in the result store, read into plain values: messages, laws, trajectories."""
 
 from __future__ import annotations
 
