@@ -244,9 +244,7 @@ def test_names_of_systems_and_models_become_no_markup(sweep: Sweep) -> None:
         Found(cell_name(Cell.parse(f"{hostile}-2d-4b-s0/l1-s0")), {**values, "status": hostile}, Path(hostile)),
     )
     system = {"potential": hostile, "body_potential": hostile, "constants": {hostile: hostile}, "softening": hostile}
-    store = Store(
-        Path(hostile), {"seeds": [hostile]}, hostile, hostile, {hostile: 2}, (), (hostile,), {hostile: system}
-    )
+    store = Store(Path(hostile), {"seeds": [hostile]}, hostile, hostile, {hostile: 2}, (hostile,), {hostile: system})
     study = Study((store,), cells)
     text = page(study, [], {}, TODAY)
     harmless(text)

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from distillery.data.store import Trajectories
 from distillery.errors import DistilleryError
@@ -158,6 +159,15 @@ def test_the_same_data_give_the_same_bytes(sweep: Sweep, tmp_path: Path) -> None
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
     assert len(list((tmp_path / "first").iterdir())) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["front", "messages"])
+def test_dots_are_drawn_in_pixels_too(sweep: Sweep, tmp_path: Path, name: Any) -> None:
+    draw_picture(sweep, sweep.cells[1], name, tmp_path / "picture.png")
+    shown = imread(tmp_path / "picture.png")[..., :3]
+    # Nothing but dots is coloured.
+    assert (np.ptp(shown, axis=-1) > 0.3).sum() > 200
 
 
 @pytest.mark.slow

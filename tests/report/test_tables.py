@@ -6,7 +6,6 @@ import datetime
 import json
 import math
 import re
-import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,10 @@ from distillery.report.pooled import Pooled, figures, loss_text, pool, r2_text, 
 from distillery.report.recovery import table_5
 from distillery.report.study import Store, Study
 from distillery.report.tables import FITS, study_text, table_1, table_3
-from distillery.results import reader
-from distillery.results.columns import CELLS, DIMS, READINGS, Column
-from distillery.results.store import build, write
+from distillery.results.columns import READINGS
 from distillery.workflow.cell import Cell
 from distillery.workflow.cli import main
 from distillery.workflow.config import parse_config
-from distillery.workflow.record import read_record
 from distillery.workflow.report_inputs import cell_name, read_study
 from distillery.workflow.stages.collect import collect
 from distillery.workflow.stages.report import tables as tables_text
@@ -407,52 +403,22 @@ def test_a_study_split_over_folders_counts_each_cell_once(sweep: Sweep, tmp_path
     assert f"1 cell in several folders ({sweep.cells[0]})" in study_text(study, TODAY)
 
 
-@pytest.mark.slow
-def test_columns_that_only_later_versions_have_are_read(
-    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = {column.name for column in CELLS}
-    per_component = [f"{reading}_{fit}" for reading in READINGS for fit in FITS]
-    columns = [Column(name, "number", name, ("component",)) for name in per_component]
-    columns += [Column("node_equation", "text", "", ("component",)), Column("node_recovered", "flag", "")]
-    columns += [Column("composed_mae", "number", ""), Column("composed_medae", "number", "")]
-    tree = build(sweep, [read_record(sweep, cell, {}) for cell in sweep.cells])
-    cells = tree["cells"].to_dataset()
-    shape = cells["status"].shape
-    for column in columns:
-        values: Any = np.full((*shape, *([3] if column.dims else [])), 0.5)
-        if column.name == "std_force_r2_robust":
-            values[...] = [0.7, 0.9, np.nan]
-        if column.kind == "text":
-            values = np.full(values.shape, "s1/m", dtype=object)
-            values[..., 2] = ""  # in two dimensions there is no third
-        if column.name == "node_recovered":
-            values[...] = 1.0
-        cells[column.name] = ((*DIMS, *column.dims), values)
-    tree["cells"] = type(tree)(cells)
-    write(tree, tmp_path / "sweep.zarr")
-    monkeypatch.setattr(reader, "CELLS", (*CELLS, *(column for column in columns if column.name not in known)))
-    text = tables_text([tmp_path])
+def test_all_fits_node_functions_and_composed_errors_are_in_the_details() -> None:
+    values: dict[str, Any] = {f"{reading}_{fit}": [0.5, 0.5] for reading in READINGS for fit in FITS}
+    values |= {"std_force_r2_robust": [0.7, 0.9], "equation": ["dx"], "node_equation": ["s1/m", "s2/m"]}
+    values |= {"node_recovered": 1.0, "composed_mae": 0.5, "composed_medae": 0.5, "test_mae": 0.1}
+    dead = {**values, "std_force_r2_robust": [0.7, math.nan]}
+    cells = [found(f"spring-2d-4b-s0/newton-s{seed}", **values) for seed in range(3)]
+    study = study_of(*cells, found("charge-3d-4b-s0/newton-s0", **dead))
+    text = study_text(study, TODAY)
     as_in_paper = entries(section(text, "### As in the paper: F, robust, by the largest deviation"))
-    assert as_in_paper["spring-2"]["bottleneck"] == "0.800 ± 0.000 (paper 1.000)"
-    assert as_in_paper["charge-3"]["newton"] == "– (3 without a value)"
+    assert as_in_paper["spring-2"]["newton"] == "0.800 ± 0.000"
+    assert as_in_paper["charge-3"]["newton"] == "– (1 without a value)"
     details = entries(section(text, "### Table 5, newton"))["spring-2"]
-    assert details["node function"] == "3/3: `s1/m`; `s1/m`"
+    assert details["node function"] == "3/3: `s1/m`; `s2/m`"
     assert details["composed error"] == "0.500 ± 0.000"
     fits = section(text, "### Table 1, newton")
     assert [line.split("|")[2].strip() for line in fits.splitlines() if line.startswith("| spring-2")] == [*READINGS]
-    assert "Left out" not in text
-
-
-@pytest.mark.slow
-def test_an_older_store_leaves_a_part_out_and_says_so(tmp_path: Path) -> None:
-    made = fabricated(tmp_path / "results")
-    for name in ("test_medae", "on_front"):
-        shutil.rmtree((made.results / "sweep.zarr").resolve() / "cells" / name)
-    text = tables_text([made.results])
-    assert "no store has the column `test_medae`" in section(text, "### Median error")
-    assert "has no columns test_medae, on_front" in text
-    assert entries(section(text, "### Table 5, newton"))["spring-2"]["on front"] == "–, 3 without a value"
 
 
 @pytest.mark.slow

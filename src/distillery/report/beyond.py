@@ -23,10 +23,8 @@ def beyond_tables(study: Study) -> list[Block]:
         study: The study.
 
     Returns:
-        The blocks; none if no store has laws.
+        The blocks.
     """
-    if not study.has("law"):
-        return []
     models = [name for name in study.models if name not in study.controls]
     parts: list[Block] = [
         Heading(2, "Laws in the networks' place"),

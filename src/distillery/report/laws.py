@@ -22,7 +22,7 @@ from distillery.report.truth import Truth, truth
 from distillery.util.text import counted
 from distillery.validation.generalisation import LONG
 
-# Columns with reasons why a cell's law is not the true one; older stores lack some.
+# Columns with reasons why a cell's law is not the true one.
 WHY = ("verdict_reason", "replacement_reason")
 NOTATION = (
     "Body 1 receives and body 2 sends: Δ is the vector from 2 to 1, r its length, m are masses, q charges, v "

@@ -82,7 +82,7 @@ def messages_figure(name: str, fits: Sequence[MessageFit], path: Path) -> None:
         panels = part.subplots(len(TARGETS), len(components), squeeze=False)
         for fit in fits:
             axes = panels[TARGETS.index(fit.target)][components.index(fit.component)]
-            draw_fit(axes, fit)
+            draw_fit(axes, fit, rasterized=True)
             write_fit(axes, fit)
         figure.suptitle(f"{name}: messages on held-out edges", x=0.01, ha="left", fontsize=11)
 
@@ -154,19 +154,20 @@ def _inside(fit: MessageFit) -> Any:
     return (fit.message >= low) & (fit.message <= high) & (fit.fitted >= low) & (fit.fitted <= high)
 
 
-def draw_fit(axes: Any, fit: MessageFit, points: int = _POINTS) -> None:
+def draw_fit(axes: Any, fit: MessageFit, points: int = _POINTS, *, rasterized: bool = False) -> None:
     """Draw a component against its fit, with the line on which both are equal.
 
     Args:
         axes: The panel.
         fit: The fit.
         points: Largest number of samples that are drawn, spread evenly over all.
+        rasterized: Whether they become pixels, which take less space in a file than many dots.
     """
     low, high = window(fit)
     some = np.linspace(0, len(fit.message) - 1, min(points, len(fit.message))).astype(int)
     add_line(axes, [low, high], [low, high])
     inside = some[_inside(fit)[some]]
-    add_dots(axes, fit.fitted[inside], fit.message[inside], COLOURS[fit.target], 3.0, alpha=0.4)
+    add_dots(axes, fit.fitted[inside], fit.message[inside], COLOURS[fit.target], 3.0, alpha=0.4, rasterized=rasterized)
     axes.set(xlim=(low, high), ylim=(low, high))
     axes.grid()
     axes.set_xlabel(f"linear combination of {TARGET_NAMES[fit.target]} (dimensionless)")
@@ -203,7 +204,8 @@ def _draw_moments(figure: Any, fits: Sequence[MessageFit]) -> None:
         low, high = window(fit)
         for panel, moment in zip(row, (fit.moments[place] for place in chosen), strict=True):
             add_line(panel, [low, high], [low, high], lw=0.7)
-            add_dots(panel, fit.fitted[: len(moment.message)], moment.message, COLOURS[fit.target], 1.6, alpha=0.5)
+            across = fit.fitted[: len(moment.message)]
+            add_dots(panel, across, moment.message, COLOURS[fit.target], 1.6, alpha=0.5, rasterized=True)
             panel.set(xlim=(low, high), ylim=(low, high), box_aspect=1, xticks=[], yticks=[])
             panel.set_title(f"step {moment.step:,}\nR² {r2_shown(moment.r2_robust)}", fontsize=7)
         row[0].set_ylabel(f"component {fit.component + 1}", fontsize=8)

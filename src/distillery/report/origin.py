@@ -122,8 +122,6 @@ def _of_store(study: Study, store: Store) -> list[Block]:
         ),
         plain(f"versions: {_versions(own)}"),
     ]
-    if store.lacking:
-        lines.append(f"has no columns {', '.join(store.lacking)}: that part is left out or `without a value`")
     return [Paragraph(f"**{code(str(store.results))}**: {summary}"), Bullets((*lines, *map(plain, store.notes)))]
 
 

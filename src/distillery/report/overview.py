@@ -39,7 +39,7 @@ def overview_figure(
         figure.subplots_adjust(left=0.055, right=0.99, bottom=0.33, top=0.92, wspace=0.3)
         paths, messages, errors = panels = figure.subplots(1, 3)
         draw_paths(paths, simulations.position[0], simulations.mass[0])
-        draw_fit(messages, fits[component])
+        draw_fit(messages, fits[component], rasterized=True)
         write_fit(messages, fits[component])
         draw_front(errors, fronts[min(component, len(fronts) - 1)])
         add_legend(errors)

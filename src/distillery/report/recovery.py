@@ -14,8 +14,6 @@ from distillery.results.table import readable
 
 _TOGETHER = "recovered_together"
 _OF_PAPER = "; in brackets whether the paper's authors found the law"
-_NODE_COLUMNS = ("node_equation", "node_recovered")
-_COMPOSED_COLUMNS = ("composed_mae", "composed_medae")
 
 
 def table_5(study: Study) -> list[Block]:
@@ -28,22 +26,15 @@ def table_5(study: Study) -> list[Block]:
         ),
         _by_row(study, lambda row, model: _verdict(study, row, model), lambda cells: _share(cells, with_form=False)),
     ]
-    if study.has(_TOGETHER):
-        parts += [
-            Heading(3, "All components together"),
-            Paragraph(
-                "The same of the form that the components have in common. The paper's rule chooses from the front of "
-                "each component alone, where noise misleads one or another; here it is applied once, to the forms that "
-                "stand on all fronts, each with the geometric mean of its errors."
-            ),
-            _by_row(study, lambda row, model: _common(study.at(row, model)), _common),
-        ]
-    for subject, columns in (("node functions", _NODE_COLUMNS), ("composed errors", _COMPOSED_COLUMNS)):
-        if not study.has(*columns):
-            names = " and ".join(f"`{name}`" for name in columns)
-            parts.append(
-                Paragraph(f"Left out: {subject}; no store has the columns {names}; collect with a later version.")
-            )
+    parts += [
+        Heading(3, "All components together"),
+        Paragraph(
+            "The same of the form that the components have in common. The paper's rule chooses from the front of each "
+            "component alone, where noise misleads one or another; here it is applied once, to the forms that stand on "
+            "all fronts, each with the geometric mean of its errors."
+        ),
+        _by_row(study, lambda row, model: _common(study.at(row, model)), _common),
+    ]
     for model in study.models:
         parts.append(Heading(3, f"Table 5, {_heading(study, model)}"))
         if model in study.controls:
@@ -88,19 +79,9 @@ def _common(cells: Sequence[Found]) -> str:
 
 
 def _details(study: Study, model: str) -> Grid:
-    with_node, composed = study.has(*_NODE_COLUMNS), study.has(*_COMPOSED_COLUMNS)
-    with_common = study.has(_TOGETHER)
-    headings = [
-        "",
-        "recovered",
-        *(["paper"] if study.in_paper else []),
-        *(["together"] if with_common else []),
-        "on front",
-        "by engine",
-    ]
-    headings += ["node function"] if with_node else []
-    headings += ["composed error", "its median"] if composed else []
-    headings.append("chosen expressions")
+    compared = ["paper"] if study.in_paper else []
+    headings = ["", "recovered", *compared, "together", "on front", "by engine", "node function", "composed error"]
+    headings += ["its median", "chosen expressions"]
     lines = []
     for row in study.rows:
         cells = study.at(row, model)
@@ -111,9 +92,8 @@ def _details(study: Study, model: str) -> Grid:
         name = plain(f"{row}, control" if model in study.controls else str(row))
         line = [name, _share(cells)]
         line += [DASH if known is None else "yes" if known else "no"] if study.in_paper else []
-        line += [*([_common(cells)] if with_common else []), _on_front(cells), _by_engine(cells)]
-        line += [_node(cells, shown)] if with_node else []
-        line += [loss_text(_flags(cells, column)) for column in _COMPOSED_COLUMNS] if composed else []
+        line += [_common(cells), _on_front(cells), _by_engine(cells), _node(cells, shown)]
+        line += [loss_text(_flags(cells, column)) for column in ("composed_mae", "composed_medae")]
         line.append(DASH if shown is None else f"{_seed(shown)}: {_expressions(shown, 'equation')}")
         lines.append(line)
     return Grid(headings, lines)

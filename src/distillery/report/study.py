@@ -27,7 +27,6 @@ class Store:
         config_hash: Its hash.
         commit: Git commit of the program that collected it.
         counts: The number of cells by status.
-        lacking: Columns that it does not have.
         notes: Parts that could not be read, one line each.
         systems: The definition of each system, as in JSON.
         configuration: The file of its configuration, if one was found.
@@ -38,7 +37,6 @@ class Store:
     config_hash: str
     commit: str
     counts: Mapping[str, int]
-    lacking: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     systems: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     configuration: Path | None = None
@@ -133,7 +131,3 @@ class Study:
         for found in self.cells:
             places.setdefault((found.row, found.cell.model), []).append(found)
         return places
-
-    def has(self, *columns: str) -> bool:
-        """Return whether any store has one of these columns."""
-        return any(name not in store.lacking for store in self.stores for name in columns)

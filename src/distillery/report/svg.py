@@ -150,7 +150,9 @@ def _copy(node: Element, out: Element, own: Mapping[str, str], attributes: Attri
     for child in node:
         tag = child.tag.removeprefix(_SVG)
         if tag == "g":
-            _copy(child, out, attributes.get(child.get("id", ""), own), attributes)
+            inner = attributes.get(child.get("id", ""), own)
+            marker = child.find(f"{_SVG}defs/{_SVG}path")
+            _copy(child if marker is None else _dots(child, marker), out, inner, attributes)
         elif tag in ("path", "text"):
             style = dict(part.split(": ", 1) for part in child.get("style", "").split("; ") if ": " in part)
             kept = {name: style[name] for name, default in _KEPT.items() if style.get(name, default) != default}
@@ -160,6 +162,19 @@ def _copy(node: Element, out: Element, own: Mapping[str, str], attributes: Attri
                 if "title" in own:
                     ElementTree.SubElement(made, "title").text = own["title"]
                 out.append(made)
+
+
+def _dots(node: Element, marker: Element) -> Element:
+    """Return round markers as one path of segments without length, ten times shorter than one element for each."""
+    uses = node.findall(f".//{_SVG}use")
+    # The outline of a round marker starts above its centre.
+    radius = float(marker.get("d", "").split()[2])
+    style = uses[0].get("style", "").replace("fill: ", "stroke: ").replace("fill-opacity", "opacity") if uses else ""
+    d = "".join(f"M {use.get('x')} {use.get('y')} L {use.get('x')} {use.get('y')} " for use in uses)
+    group = Element("g")
+    style = f"fill: none; {style}; stroke-width: {2 * radius:g}; stroke-linecap: round"
+    ElementTree.SubElement(group, "path", {"d": d, "style": style})
+    return group
 
 
 def _path(node: Element, kept: dict[str, str]) -> Element | None:

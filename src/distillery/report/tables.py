@@ -20,8 +20,6 @@ from distillery.results.columns import READINGS
 
 FITS = ("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robust", "r2_gauge_free")
 _FIT_HEADINGS = ("F", "F robust", "F/m", "F/m robust", "gauge-free")
-# Fits of the reading that was distilled, which every store has.
-_DISTILLED_FITS = (*FITS[:-1], "force_r2_gauge_free")
 _TARGETS = (("F", "force_r2_robust"), ("F/m", "acceleration_r2_robust"))
 
 
@@ -75,12 +73,7 @@ def table_1(study: Study) -> list[Block]:
         _matrix(study, models, lambda row, model: _best_text(study, row, model)),
     ]
     parts.append(Heading(3, "As in the paper: F, robust, by the largest deviation"))
-    if study.has("std_force_r2_robust"):
-        parts.append(_matrix(study, models, lambda row, model: _as_in_paper(study, row, model)))
-    else:
-        parts.append(
-            Paragraph("Left out: no store has the column `std_force_r2_robust`; collect with a later version.")
-        )
+    parts.append(_matrix(study, models, lambda row, model: _as_in_paper(study, row, model)))
     parts += _without(study, models, "a control experiment has no messages")
     for model in models:
         parts += [Heading(3, f"Table 1, {plain(model)}"), _details(study, model)]
@@ -98,10 +91,7 @@ def table_3(study: Study) -> list[Block]:
         Heading(3, "Median error"),
         Paragraph("The median over bodies of the same, which close encounters do not move."),
     ]
-    if study.has("test_medae"):
-        parts.append(_matrix(study, models, lambda row, model: _loss(study, row, model, "test_medae")))
-    else:
-        parts.append(Paragraph("Left out: no store has the column `test_medae`."))
+    parts.append(_matrix(study, models, lambda row, model: _loss(study, row, model, "test_medae")))
     parts += [
         *_ratios(study, models),
         *_without(study, models, "a control experiment trains no network"),
@@ -174,15 +164,14 @@ def _as_in_paper(study: Study, row: RowName, model: str) -> str:
 
 def _details(study: Study, model: str) -> Grid:
     """Return all fits of a model, one line for each row and reading."""
-    both = study.has(*(f"{reading}_{name}" for reading in READINGS for name in FITS))
     lines = []
     for row in study.rows:
         cells = study.at(row, model)
         if not cells:
             continue
         known = _paper_r2(study, row, model) or DASH
-        for reading in READINGS if both else ("distilled",):
-            names = [f"{reading}_{name}" for name in FITS] if both else _DISTILLED_FITS
+        for reading in READINGS:
+            names = [f"{reading}_{name}" for name in FITS]
             fits = [r2_text(_pooled(cells, lambda found, name=name: found.mean(name))) for name in names]  # type: ignore[misc]
             of_paper = [known if reading != "principal" else ""] if study.in_paper else []
             lines.append([plain(str(row)), reading, *fits, *of_paper, _distilled(cells, reading)])
@@ -192,8 +181,6 @@ def _details(study: Study, model: str) -> Grid:
 def _distilled(cells: Sequence[Found], reading: str) -> str:
     """Return in how many cells this reading was distilled."""
     chosen = [str(found.values.get("reading", "")) for found in cells]
-    if reading == "distilled":
-        return ", ".join(f"{name} {chosen.count(name)}/{len(cells)}" for name in READINGS if name in chosen) or DASH
     return f"{chosen.count(reading)}/{len(cells)}" if any(chosen) else DASH
 
 

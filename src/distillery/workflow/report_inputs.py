@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections import Counter
@@ -26,28 +27,13 @@ from distillery.report.cells import (
 )
 from distillery.report.front import Point
 from distillery.report.study import Store, Study
-from distillery.results.columns import CELLS, CONDITIONS, READINGS
+from distillery.results.columns import CELLS, CONDITIONS
 from distillery.results.reader import Frame, read_attributes, read_cells, read_conditions, read_equations
-from distillery.results.swap import followed
 from distillery.workflow import cell as identity
-from distillery.workflow.cell import STORE, Cell
+from distillery.workflow.cell import Cell
 from distillery.workflow.report_details import read_details, read_simulations
 from distillery.workflow.sweep import RESOLVED, Sweep, load_sweep
 
-_FITS = ("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robust")
-# A store without these columns cannot be read; without others, parts of the report are left out.
-_ALWAYS = ("status", "reason", "test_mae", "recovered", "form", "equation", "fit")
-_EXPECTED = (
-    *("redraws_train", "redraws_test", "test_medae", "reading", "on_front", "recovered_together"),
-    *("device", "engine", "commit", "versions"),
-    *(*_FITS, "force_r2_gauge_free"),
-    *(f"{reading}_{fit}" for reading in READINGS for fit in (*_FITS, "r2_gauge_free")),
-    *("node_equation", "node_recovered", "composed_mae", "composed_medae"),
-    *("verdict_reason", "label_std", "replacement_reason", "law_form"),
-    *("law", "law_source", "error_network_medae", "error_raw_medae", "error_refitted_medae", "error_clean_medae"),
-)
-# Read if a store has it; no part needs it.
-_OPTIONAL = ("extent",)
 _CONFIGURATIONS = ("config.yaml", "workflow/presets/*.yaml")
 
 
@@ -76,7 +62,7 @@ def read_study(folders: Sequence[Path]) -> Study:
 
 
 def read_shown(sweep: Sweep, cells: Sequence[Found]) -> list[Shown]:
-    """Read all columns and Pareto fronts of some cells from the result store of a sweep.
+    """Read the Pareto fronts of some cells, and prepare to read their further data.
 
     Args:
         sweep: The sweep.
@@ -85,19 +71,13 @@ def read_shown(sweep: Sweep, cells: Sequence[Found]) -> list[Shown]:
     Raises:
         DistilleryError: There is no store, or it is damaged or of another version.
     """
-    group = followed(sweep.results / STORE) / "cells"
-    frame = read_cells(sweep.results, [column.name for column in CELLS if (group / column.name).is_dir()])
-    rows = {name: row for row, name in enumerate(frame.columns["cell"].tolist())}
     wanted = {str(found.cell) for found in cells}
     equations = read_equations(sweep.results)
     fronts = _fronts(equations.take(np.array([name in wanted for name in equations.columns["cell"]], dtype=bool)))
     shown = []
     for found in cells:
-        name = str(found.cell)
-        values = _values(frame, rows[name])
-        own = fronts.get((name, values.get("engine", "")), {})
-        full = Found(found.cell, values, found.source, found.engines, found.beyond, own)
-        cell = Cell.parse(name)
+        cell = Cell.parse(str(found.cell))
+        full = dataclasses.replace(found, fronts=fronts.get((str(cell), found.text("engine")), {}))
         kind, symbols = _functions(sweep, cell)
         shown.append(Shown(full, kind, symbols, functools.partial(read_details, sweep, cell, full)))
     return shown
@@ -132,8 +112,7 @@ def _functions(sweep: Sweep, cell: Cell) -> tuple[str, dict[Function, Sequence[s
 
 
 def _read_store(folder: Path) -> tuple[Store, list[Found]]:
-    group = followed(folder / STORE) / "cells"
-    frame = read_cells(folder, [*_ALWAYS, *(name for name in (*_EXPECTED, *_OPTIONAL) if (group / name).is_dir())])
+    frame = read_cells(folder, [column.name for column in CELLS])
     attributes = read_attributes(folder)
     config, notes = attributes["config"], []
     engines: dict[str, dict[str, float]] = {}
@@ -142,7 +121,7 @@ def _read_store(folder: Path) -> tuple[Store, list[Found]]:
             engines = _by_engine(read_equations(folder), frame)
         except DistilleryError as error:
             notes.append(f"the fronts of engines that were compared cannot be read: {error}")
-    beyond = _read_beyond(folder) if (followed(folder / STORE) / "conditions").is_dir() else {}
+    beyond = _read_beyond(folder)
     cells = [_found(folder, _values(frame, row), engines, beyond) for row in range(frame.rows)]
     store = Store(
         folder,
@@ -150,7 +129,6 @@ def _read_store(folder: Path) -> tuple[Store, list[Found]]:
         attributes["config_hash"],
         attributes["git_commit"],
         Counter(found.status for found in cells),
-        tuple(name for name in _EXPECTED if name not in frame.columns),
         tuple(notes),
         attributes["systems"],
         _configuration(folder, attributes["config_hash"]),
