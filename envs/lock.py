@@ -33,7 +33,7 @@ STAGES = {
         # Verification, which uses this environment too, reads simulations that were held out.
         *["xarray", "zarr"],
     ],
-    "report": [*SHARED, "duckdb", "matplotlib", "xarray", "zarr"],
+    "report": [*SHARED, "duckdb", "jinja2", "markupsafe", "matplotlib", "xarray", "zarr"],
 }
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from distillery.errors import DistilleryError
-from distillery.report.halo_kept import kept_errors, kept_sketch
-from distillery.report.halo_kernel import caption, edge, kernel_sketch, paper_kernels
-from distillery.report.halo_pictures import map_figure, predicted_figure
-from distillery.report.overview import overview_figure
+from distillery.report.halo_kept import draw_kept, kept_caption, kept_errors
+from distillery.report.halo_kernel import caption, draw_kernel, edge, paper_kernels
+from distillery.report.style import look
+from distillery.report.svg import drawing
 from distillery.results.columns import CELLS
 from distillery.results.query import query
 from distillery.workflow import rules as workflow
@@ -22,6 +22,7 @@ from distillery.workflow.config import parse_config
 from distillery.workflow.outcome import write_outcome
 from distillery.workflow.record import read_record
 from distillery.workflow.stages.collect import collect
+from distillery.workflow.stages.report import draw_experiment, draw_overview, draw_picture
 from distillery.workflow.sweep import Sweep
 
 R = np.linspace(0.5, 49.5, 50)
@@ -79,10 +80,13 @@ def test_the_papers_messages_are_scaled_to_ours_and_keep_their_shape() -> None:
 
 
 def test_the_page_shows_the_papers_messages_with_a_legend_and_says_how_they_are_scaled() -> None:
-    shown = kernel_sketch(kernel())
-    assert shown.count('class="paper"') == shown.count('class="paper dotted"') == 2
-    for words in ("paper, with mass", "paper, without mass", "this cell", "least squares", "20.5 Mpc/h"):
+    with look():
+        shown = drawing("kernel", lambda axes: draw_kernel(axes, kernel()))
+    # The curves of the paper are broken, in the panel and in the legend.
+    assert shown.count("stroke-dasharray") == 4
+    for words in ("paper, with mass", "paper, without mass", "this cell"):
         assert words in shown
+    assert all(words in caption() for words in ("least squares", "20.5 Mpc/h"))
     assert "no unit of length" in caption()
 
 
@@ -90,7 +94,7 @@ def test_the_picture_of_a_cell_shows_them_too(sweep: Sweep) -> None:
     cell = cell_of(sweep, "formula-with-mass")
     interpreted(sweep, cell)
     path = sweep.results / "messages.svg"
-    predicted_figure(sweep, cell, path)
+    draw_picture(sweep, cell, "messages", path)
     text = path.read_text(encoding="utf-8")
     assert all(words in text for words in ("paper, with mass", "paper, without mass", "this cell", "scaled to it"))
 
@@ -106,20 +110,22 @@ BOTH = {"kept_std": [0.15, 0.12], "kept_principal": [0.09, 0.07]}
 
 
 def test_both_readings_are_shown_and_called_by_their_names() -> None:
-    shown = kept_sketch({**FOUND, **BOTH})
+    shown = kept_caption({**FOUND, **BOTH})
     assert "the component of largest std alone 0.15" in shown
     assert "the strongest principal axis alone 0.09" in shown
     assert "all 4 0.06" in shown
     assert "distilled is the strongest axis" in shown
-    assert shown.count('class="line"') == shown.count('class="paper"') == 2
+    with look():
+        drawn = drawing("kept", lambda axes: draw_kept(axes, {**FOUND, **BOTH}))
+    assert all(words in drawn for words in ("by std", "principal axes"))
 
 
 def test_results_with_one_reading_are_called_by_its_name() -> None:
     assert {name: own.tolist() for name, own in kept_errors(FOUND).items()} == {"principal": [0.09, 0.07]}
-    shown = kept_sketch(FOUND)
+    shown = kept_caption(FOUND)
     assert "the strongest principal axis alone 0.09" in shown
     assert "largest std" not in shown
-    assert kept_sketch({**FOUND, "reading": "", "kept": []}) == ""
+    assert kept_errors({**FOUND, "reading": "", "kept": []}) == {}
 
 
 @pytest.mark.slow
@@ -153,7 +159,7 @@ CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
     [
         ("messages", "predicted against true overdensities"),
         ("trajectories", "coloured by the overdensity"),
-        ("front", "what a halo makes of them"),
+        ("front", "overdensity from the messages"),
         ("workflow", "formulas are judged by their errors"),
     ],
 )
@@ -179,13 +185,13 @@ def test_pictures_of_halos_are_not_filed_under_trajectories(sweep: Sweep) -> Non
 def test_halos_have_no_overview(sweep: Sweep) -> None:
     for chosen in (cell_of(sweep, "network-with-mass"), None):
         with pytest.raises(DistilleryError, match=r"is of halos, which have no overview; "):
-            overview_figure(sweep, sweep.results / "o.svg", chosen)
+            draw_overview(sweep, sweep.results / "o.svg", chosen)
 
 
 def test_the_map_of_a_catalogue_asks_for_nothing_that_is_refused(tmp_path: Path) -> None:
     own = {"catalogue": {"groups": "g", "matter": "m"}, "test_realisations": 0, "other_cosmology": None}
     read = Sweep(parse_config({"halos": [{**own, "models": ["constant"]}]}), tmp_path)
-    map_figure(read, read.experiments[0], tmp_path / "map.svg")
-    text = (tmp_path / "map.svg").read_text(encoding="utf-8")
+    draw_experiment(read, read.experiments[0])
+    text = read.experiments[0].picture(read.results).read_text(encoding="utf-8")
     assert "a catalogue is one universe" in text
     assert "test_realisations" not in text

@@ -1,4 +1,4 @@
-"""The report of a sweep: one light page that nothing from a store can break out of, and the same in Markdown."""
+"""Test the report of a sweep: one small page in which nothing from a store becomes markup, and the same in Markdown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import re
 from importlib import resources
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,19 +18,22 @@ from distillery.errors import DistilleryError
 from distillery.laws.law import Law, as_content
 from distillery.physics.formula import symbol
 from distillery.report import law
-from distillery.report import page as page_module
-from distillery.report.cells import chosen_cells, read_shown
+from distillery.report.cells import Details, Found, first_seeds
 from distillery.report.document import Bullets, Grid, Heading, Paragraph, code, markdown, plain
 from distillery.report.evidence import measured, origin_of
+from distillery.report.front import Point, draw_front
 from distillery.report.html import blocks_html, identifier, inline
 from distillery.report.mathml import equation
 from distillery.report.page import page, page_markdown
-from distillery.report.plot import axis, dots
-from distillery.report.study import Found, Store, Study, read_study
+from distillery.report.study import Store, Study
+from distillery.report.style import BLUE, add_dots, look
+from distillery.report.svg import drawing, pixels
 from distillery.report.tables import table_5
+from distillery.workflow import report_details
 from distillery.workflow.cell import Cell
 from distillery.workflow.cli import main
 from distillery.workflow.config import parse_config
+from distillery.workflow.report_inputs import cell_name, read_shown, read_study, simulations_of
 from distillery.workflow.stages.collect import collect
 from distillery.workflow.stages.report import report
 from distillery.workflow.sweep import Sweep
@@ -43,7 +47,7 @@ def _trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
     phase = time[None, :, None, None] + np.arange(4)[None, None, :, None] + np.array([0.0, np.pi / 2])
     paths = np.repeat(np.cos(phase), 5, axis=0)
     found = Trajectories(paths, time, paths, paths, np.ones((5, 4)), np.ones((5, 4)))
-    monkeypatch.setattr(page_module, "read_trajectories", lambda *_: found)
+    monkeypatch.setattr(report_details, "read_trajectories", lambda *_: found)
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +56,10 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 
 def written(sweep: Sweep, limit: int | None = None) -> tuple[str, str]:
-    """The page and its Markdown."""
+    """Return the page and its Markdown."""
     study = read_study([sweep.results])
-    shown = read_shown(sweep.results, [found.cell for found in chosen_cells(study.cells, limit)])
-    return page(sweep, study, shown, TODAY), page_markdown(sweep, study, shown, TODAY)
+    shown = read_shown(sweep, first_seeds(study.cells, 200 if limit is None else limit))
+    return page(study, shown, simulations_of(sweep, shown), TODAY), page_markdown(study, shown, TODAY)
 
 
 @pytest.mark.slow
@@ -66,19 +70,19 @@ def test_the_page_shows_what_was_found(sweep: Sweep) -> None:
         assert told in found.text
     for words in ("message 1 against F: R² 0.990, robust", "force of the energy 1 against F", "ring: the choice"):
         assert words in found.text
-    # Errors by condition, two messages, one spectrum, a front of two messages and two nodes, and
-    # paths, true and by network and law; three simulations.
+    # Errors by condition, two messages, one spectrum, fronts of two messages and two nodes, and
+    # paths: true, by the network and by the law.
     first = text[text.index(f'<div id="{sweep.cells[0]}">') : text.index(f'<div id="{sweep.cells[1]}">')]
     assert first.count("<svg") == 1 + 2 + 1 + 4 + 3
     assert text.count("held-out simulation 2") == 2
-    # And the law, clean and refitted.
+    # Four expressions, and the law in its clean and refitted form.
     assert first.count("<math") == 4 + 2
     assert f"{LAWS[0][:3]}" in first
     assert len(first) < 100_000
 
 
 def moved(path: dict[str, str], at: int) -> list[tuple[int, int]]:
-    """Where the points of a path stand in a frame, as the page's script reads it."""
+    """Return the positions of the points of a path in a frame, as the script of the page reads them."""
 
     def places(text: str) -> list[int]:
         frames = text.split(" ")
@@ -98,7 +102,7 @@ def test_a_training_that_was_filmed_is_shown_as_a_film(tmp_path: Path) -> None:
     text, _ = written(sweep)
     harmless(text)
     parsed = Parsed(text)
-    (told,) = parsed.having("data-told")
+    (told,) = parsed.having("data-moments")
     assert told.split("|") == [
         "step 0: R² 0.002, 0.002",
         "step 3: R² 0.101, 0.101",
@@ -109,9 +113,9 @@ def test_a_training_that_was_filmed_is_shown_as_a_film(tmp_path: Path) -> None:
     start = text.index('<div class="film"')
     film = text[start : text.index("<dl>", start)]
     paths = [dict(re.findall(r'([\w-]+)="([^"]*)"', path)) for path in re.findall(r"<path [^>]*data-x[^>]*>", film)]
-    assert [path["class"] for path in paths] == ["dots", "dots", "body b0 end", "body b1 end"]
+    assert [path["class"] for path in paths] == ["dots", "dots", "end", "end"]
     for path in paths:
-        # Without a script the last frame is shown.
+        # The last frame is drawn, for browsers without scripts.
         assert drawn_at(path["d"]) == moved(path, 4)
     for path in paths[:2]:
         heights = [np.array([b for _, b in moved(path, at)]) for at in range(5)]
@@ -119,7 +123,7 @@ def test_a_training_that_was_filmed_is_shown_as_a_film(tmp_path: Path) -> None:
         assert np.ptp(heights[0]) == 0
         assert np.ptp(heights[1]) < np.ptp(heights[2]) < np.ptp(heights[4])
         assert " " not in path["data-x"]
-    # There is no place for step 0 on a logarithmic axis; from then on the dots of the curves go right and up.
+    # A logarithmic axis has no step 0; after it, the dots of the curves move right and up.
     track = [moved(paths[2], at) for at in range(5)]
     assert track[0] == []
     across, up = np.array([place for (place,) in track[1:]]).T
@@ -130,7 +134,7 @@ def test_a_training_that_was_filmed_is_shown_as_a_film(tmp_path: Path) -> None:
 
 
 def test_pages_without_films_say_nothing_of_them(sweep: Sweep) -> None:
-    assert not Parsed(written(sweep)[0]).having("data-told")
+    assert not Parsed(written(sweep)[0]).having("data-moments")
 
 
 @pytest.mark.slow
@@ -142,7 +146,7 @@ def test_damaged_frames_leave_a_note_in_place_of_messages(tmp_path: Path) -> Non
     np.savez(path, **{**content, "frames": content["frames"][:3]})
     found = Parsed(written(sweep)[0])
     assert "damaged or missing (frames of shape (3, 120, 2) for 5 steps)" in found.text
-    assert not found.having("data-told")
+    assert not found.having("data-moments")
 
 
 def test_a_page_needs_nothing_beside_it(sweep: Sweep) -> None:
@@ -157,18 +161,19 @@ def test_a_page_needs_nothing_beside_it(sweep: Sweep) -> None:
 @pytest.mark.slow
 def test_errors_are_means_with_their_medians_and_data_selected_by_fate_are_told(sweep: Sweep) -> None:
     study = read_study([sweep.results])
-    shown = read_shown(sweep.results, [found.cell for found in chosen_cells(study.cells)])
+    shown = read_shown(sweep, first_seeds(study.cells, 200))
     (experiment,) = sweep.experiments
     many = 0.02 * sweep.simulations(experiment, "train")
     cells = tuple(dataclasses.replace(found, values={**found.values, "redraws_train": many}) for found in study.cells)
     selected = dataclasses.replace(study, cells=cells)
-    for draw in (page, page_markdown):
-        text = draw(sweep, selected, shown, TODAY)
+    texts = (page(selected, shown, {}, TODAY), page_markdown(selected, shown, TODAY))
+    for text, heading in zip(texts, ("Cells</h2>", "## Cells"), strict=True):
         assert f"{experiment}: {many:,.0f} for " in text
-        assert text.index("training simulations (2 %)") < text.index("Cells</h2>" if draw is page else "## Cells")
-        assert "Selected data" not in draw(sweep, study, shown, TODAY)
-    assert "test error 0.05 (median 0.025)" in page(sweep, study, shown, TODAY)
-    lines = page_markdown(sweep, study, shown, TODAY).splitlines()
+        assert text.index("training simulations (2 %)") < text.index(heading)
+    whole, in_markdown = page(study, shown, {}, TODAY), page_markdown(study, shown, TODAY)
+    assert "Selected data" not in whole + in_markdown
+    assert "test error 0.05 (median 0.025)" in whole
+    lines = in_markdown.splitlines()
     first = next(line for line in lines if line.startswith(f"| {sweep.cells[0]} "))
     assert first.split("|")[3].strip() == "0.05 (0.025)"
 
@@ -183,7 +188,7 @@ def test_links_lead_to_cells(sweep: Sweep) -> None:
 
 
 def harmless(text: str) -> None:
-    """Fail where a page has any element or attribute that is not the program's own."""
+    """Assert that a page has only elements and attributes of the templates."""
     found = Parsed(text)
     assert found.tags["script"] == 1
     assert found.scripts == [resources.files("distillery.report").joinpath("page.js").read_text("utf-8")]
@@ -235,18 +240,16 @@ def test_names_of_systems_and_models_become_no_markup(sweep: Sweep) -> None:
     hostile = "<img src=x onerror=alert(1)>"
     values = {"status": "ok", "reason": "", "recovered": 1.0, "form": hostile, "equation": [hostile], "fit": ["ok"]}
     cells = (
-        Found(Cell.parse(f"{hostile}-2d-4b-s0/{hostile}-s0"), values, Path(hostile)),
-        Found(Cell.parse(f"{hostile}-2d-4b-s0/l1-s0"), {**values, "status": hostile}, Path(hostile)),
+        Found(cell_name(Cell.parse(f"{hostile}-2d-4b-s0/{hostile}-s0")), values, Path(hostile)),
+        Found(cell_name(Cell.parse(f"{hostile}-2d-4b-s0/l1-s0")), {**values, "status": hostile}, Path(hostile)),
     )
     system = {"potential": hostile, "body_potential": hostile, "constants": {hostile: hostile}, "softening": hostile}
-    store = Store(
-        Path(hostile), {"seeds": [hostile]}, hostile, hostile, {hostile: 2}, (), (hostile,), {hostile: system}
-    )
+    store = Store(Path(hostile), {"seeds": [hostile]}, hostile, hostile, {hostile: 2}, (hostile,), {hostile: system})
     study = Study((store,), cells)
-    text = page(sweep, study, [], TODAY)
+    text = page(study, [], {}, TODAY)
     harmless(text)
     assert hostile in Parsed(text).text
-    outside_of_code = re.sub(r"`[^`]*`", "", page_markdown(sweep, study, [], TODAY))
+    outside_of_code = re.sub(r"`[^`]*`", "", page_markdown(study, [], TODAY))
     assert not re.search(r"(?<!\\)<img", outside_of_code)
 
 
@@ -283,7 +286,7 @@ def test_markdown_and_html_come_from_one_source(sweep: Sweep) -> None:
 
 def test_marks_become_elements_and_plain_texts_do_not() -> None:
     blocks = [Heading(2, "A"), Paragraph(f"**{code('x')}** [y](https://z.org)"), Bullets((plain("*a* <b> `c`"),))]
-    assert blocks_html(blocks) == (
+    assert blocks_html(blocks).strip() == (
         '<h2>A</h2>\n<p><strong><code>x</code></strong> <a href="https://z.org">y</a></p>\n'
         "<ul><li>*a* &lt;b&gt; `c`</li></ul>"
     )
@@ -293,7 +296,7 @@ def test_marks_become_elements_and_plain_texts_do_not() -> None:
 
 
 def flat(text: str) -> str:
-    """MathML as one line: fractions as (a)/(b), powers as a^b, indices as a_b."""
+    """Return MathML as one line: fractions as (a)/(b), powers as a^b, indices as a_b."""
 
     def walk(node: ElementTree.Element) -> str:
         inner = [walk(child) for child in node]
@@ -321,8 +324,8 @@ def flat(text: str) -> str:
         ("dx*(-2.6112 + 2.58/r)", "s_1=Δx (−2.61+(2.58)/(r))"),
         ("-1.68*dx*m2/r**2", "s_1=−(1.68 Δx m_2)/(r^2)"),
         ("0.5*(px - 1)**2/m", "s_1=(0.5 (p_x−1)^2)/(m)"),
-        ("m1*log(r) - sqrt(r)", "s_1=m_1 log\u2061(r)−√(r)"),
-        ("exp(-r/2)*q1", "s_1=q_1 e^−0.5 r"),
+        ("m1*log(r) - sqrt(r)", "s_1=m_1 log(r)−√(r)"),
+        ("exp(-r/2)*q1", "s_1=(q_1)/(e^(r)/(2))"),
         ("2 if r > 2 else -dx", "s_1={2 if r>2;−Δx otherwise;"),
         ("1.5e-7*r", "s_1=1.5·10^−7 r"),
         ("2.0*3.0**r", "s_1=2·3^r"),
@@ -330,6 +333,7 @@ def flat(text: str) -> str:
         ("1/(dx + r)", "s_1=(1)/(Δx+r)"),
         ("r*(dx + 1)/(r - 2)", "s_1=(r (Δx+1))/(r−2)"),
         ("-(r - 1)*q1", "s_1=q_1 (1−r)"),
+        ("-2*dx + 98765.0*r", "s_1=−2 Δx+9.88·10^4 r"),
     ],
 )
 def test_expressions_are_typeset(text: str, typeset: str) -> None:
@@ -342,11 +346,37 @@ def test_what_is_no_expression_is_not_typeset() -> None:
         equation("s1", "dx*evil", ("dx",))
 
 
-def test_drawings_leave_out_what_lies_outside() -> None:
-    x, y = axis("x", np.array([0.0, 1.0])), axis("y", np.array([1e-3, 1.0]), log=True)
-    assert dots(x, y, np.array([0.5, 9.0]), np.array([0.1, 0.1])).count("h0") == 1
-    assert [f"{tick:g}" for tick in y.ticks()] == ["0.001", "0.01", "0.1", "1"]
-    assert axis("x", np.array([2.0, 2.0])).high > 2.0
+def test_drawings_are_small_and_take_the_colours_of_the_page() -> None:
+    """Test that points are one path, and that ids, fonts and fixed colours of Matplotlib are removed."""
+    places = []
+
+    def draw(axes: Any) -> dict[str, dict[str, str]]:
+        axes.set_yscale("log")
+        axes.set(xlim=(0.0, 1.0), ylim=(1e-3, 1.0), xlabel="x", ylabel="<y>")
+        add_dots(axes, [0.5, np.nan], [0.1, 0.1], BLUE, 3.0, gid="dots")
+        axes.set(xlim=(0.0, 1.0), ylim=(1e-3, 1.0))
+        places.append(pixels(axes, np.array([0.5, 9.0]), np.array([0.1, 0.1])))
+        return {"dots": {"class": "dots", "title": HOSTILE}}
+
+    with look():
+        text = drawing(HOSTILE, draw)
+    parsed = Parsed(text)
+    assert text.count("h0") == 1
+    assert not re.search(r" id=|font-family|#[0-9a-f]{6}|xlink", text)
+    assert {"0.001", "0.01", "0.1", "1", "<y>", HOSTILE} <= set(parsed.words)
+    assert not parsed.tags.keys() & {"script", "img"}
+    ((across, up),) = places
+    x, y = re.findall(r"M(\d+) (\d+)h0", text)[0]
+    assert (int(across[:2], 36), int(up[:2], 36)) == (int(x), int(y))
+    assert across[2:] == ".."
+
+
+def test_points_of_a_front_tell_their_expressions() -> None:
+    front = [Point("1.0*dx", 3.0, 0.5, False, False), Point("2.1*dx*<b>", 5.0, 0.1, True, True)]
+    with look():
+        text = drawing("front", lambda axes: draw_front(axes, front))
+    titles = re.findall(r"<path [^>]*><title>([^<]*)</title>", text)
+    assert titles == ["1·Δx (complexity 3, error 0.5)", "2.1·Δx·&lt;b&gt; (complexity 5, error 0.1)"]
 
 
 @pytest.mark.slow
@@ -403,7 +433,7 @@ def test_the_evidence_for_a_law_stands_with_its_cell(tmp_path: Path) -> None:
     parsed = Parsed(text)
     assert "<script>alert" not in text
     # Every form, typeset on the page and in the Markdown.
-    assert "<mn>2.6</mn>" in text
+    assert "<mn>−2.6</mn>" in text
     for form in ("ax = Σ Δx·(−2.6 + 2.5/r)/m1; ay = Σ Δy·(−2.7 + 2.5/r)/m1", "a = Σ Δ·(−2 + 1.98/r)/m1"):
         assert form in in_markdown
     for told in (parsed.text, in_markdown):
@@ -421,9 +451,8 @@ def test_the_evidence_for_a_law_stands_with_its_cell(tmp_path: Path) -> None:
 
 def test_a_law_is_shown_without_the_files_beside_its_store(sweep: Sweep) -> None:
     study = read_study([sweep.results])
-    (found, *_) = read_shown(sweep.results, [found.cell for found in chosen_cells(study.cells)])
-    alone = Sweep(sweep.config, sweep.results / "nowhere")
-    origin = origin_of(alone, found)
+    (shown, *_) = read_shown(sweep, first_seeds(study.cells, 200))
+    origin = origin_of(shown.found, Details())
     assert origin.raw == ""
     assert origin.refitted == "a = Σ Δ*(-2.001 + 1.980/r)/m1"
     assert origin.constants == (("c1", 1.98, 1e-6, "ok"),)
@@ -449,22 +478,24 @@ def test_constants_are_told_to_their_errors(value: float, error: float | None, t
 def test_conditions_are_named_below_the_errors_and_nothing_touches() -> None:
     names = ["as trained", "16 bodies", "<b>a condition of quite some length"]
     beyond = {n: {"network": {"medae": 0.3 / 40**k}} for k, n in enumerate(names)}
-    drawn = law._curve(beyond)
+    with look():
+        found = law.conditions_picture(beyond)
+    assert found is not None
+    drawn, _ = found
     Parsed(drawn)
     words = re.findall(r">([^<>]+)</text>", drawn)
-    assert words[-4:-1] != names
     assert [word for word in words if word in names] == names[:2]
     (short,) = [word for word in words if word.startswith("&lt;b&gt;a condition")]
     assert short.endswith("…")
-    # Numbers end 6 units left of the frame, letters of 11 units are about 6 wide; the title's ends at 16.
-    ticks = re.findall(r'x="(\d+)" y="\d+" text-anchor="end">([^<]+)<', drawn)
+    # Letters of 11 units are about 6 wide; the title of the axis ends at 16.
+    ticks = re.findall(r'text-anchor="end" class="tick" x="([\d.]+)" y="[\d.]+">([^<]+)<', drawn)
     assert len(ticks) > 1
     assert all(float(x) - 6.2 * len(number) > 16 for x, number in ticks)
 
 
 @pytest.mark.parametrize("line", ["a = Σ Δ*(-2 + 1.980/r)/m1", "H = Σ r*(r - 1.980) + (px**2/2 + py**2/2)/m", HOSTILE])
 def test_lines_of_a_law_are_typeset_or_stand_as_they_are(line: str) -> None:
-    html = law.law_line(line, 2)
+    (html,) = law.law_lines([line], 2)
     Parsed(html)
     assert "<script>" not in html
     assert ("<math" in html) == (line is not HOSTILE)

@@ -1,4 +1,4 @@
-"""The report as a browser shows it, on a phone and on a desk, in light and dark."""
+"""Test the report in a browser, on a phone and on a desktop, in light and dark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.fabricate import STEPS
 from support.pages import made
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-# Also with everything unfolded, nothing may stick out.
+# Nothing may be wider than the window, also when everything is unfolded.
 UNFOLD = "document.querySelectorAll('details').forEach(one => one.open = true)"
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -46,7 +46,7 @@ def test_the_page_fits_its_window_and_is_not_blank(written: Path, width: int, he
         assert page.errors == []
 
 
-# Tables that stick out of the boxes they stand in, and what is seen of the formulas of the laws.
+# Number of tables wider than their boxes, and visibility of the formulas of the laws.
 HIDDEN = """[...document.querySelectorAll('.scroll')].filter(
     (one) => one.scrollWidth > one.clientWidth && one.querySelector('table')).length"""
 FORMULAS = """[...document.querySelectorAll('.law math')].map(one => {
@@ -57,7 +57,7 @@ FORMULAS = """[...document.querySelectorAll('.law math')].map(one => {
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_laws_are_seen_at_once_and_nothing_of_a_table_lies_outside(tmp_path: Path, width: int) -> None:
-    """With all built-in models and conditions side by side; on a phone, tables scroll in their boxes instead."""
+    """Test tables of all built-in models and conditions; on a phone they scroll in their boxes."""
     sweep = made(tmp_path / "results", models=list(MODELS), experiments=[{"system": "spring"}, {"system": "charge"}])
     with browser.running() as page:
         page.open(report(sweep.results)[0], width, 900)
@@ -87,7 +87,7 @@ def test_a_link_unfolds_its_cell_and_leads_there(written: Path) -> None:
         assert page.errors == []
 
 
-# A film and its parts, for the expressions below.
+# A film and its parts, used in the expressions below.
 FILM = """
     const film = document.querySelector(".film"), range = film.querySelector("input");
     const button = film.querySelector("button"), dots = film.querySelector(".dots[data-x]");
@@ -112,7 +112,7 @@ def test_the_slider_of_a_film_moves_its_dots(written: Path) -> None:
         assert tall == sorted(tall)
         assert tall[4] > 100
         assert [words.split(":")[0] for _, words in seen] == [f"step {step}" for step in STEPS]
-        # A film moves alone.
+        # Other films stay where they are.
         assert page.value("document.querySelectorAll('.film input')[1].value") == "4"
         box = "(r => [r.width, r.right])(document.querySelector('.reel input').getBoundingClientRect())"
         width, right = page.value(box)
@@ -129,7 +129,7 @@ def test_a_film_plays_to_its_end_and_can_be_paused(written: Path) -> None:
             "(() => {" + FILM + "return [button.checkVisibility(), button.textContent, range.value]; })()"
         )
         assert shown == [True, "play", "4"]
-        # From the end it begins anew, at once.
+        # From the end it starts again, at once.
         begun = "(() => {" + FILM + "button.click(); return [button.textContent, range.value, tall()]; })()"
         assert page.value(begun) == ["pause", "0", 0]
         paused = "(() => {" + FILM + "button.click(); return button.textContent; })()"
@@ -173,7 +173,7 @@ def test_without_a_script_a_film_is_its_last_frame(written: Path) -> None:
 
 
 def test_a_script_that_came_in_would_not_run(written: Path, tmp_path: Path) -> None:
-    """Should escaping ever fail, the page's own policy still refuses."""
+    """Test the content security policy of the page, which holds even if escaping failed."""
     broken = tmp_path / "report.html"
     broken.write_text(written.read_text("utf-8").replace("<h1>", "<script>window.came = 1</script><h1>"), "utf-8")
     with browser.running() as page:

@@ -1,4 +1,4 @@
-"""What stands first on the page: per system the true law and the one that was found, and why others were not."""
+"""Test the first part of the page: by system the law that was found, the true one, and why other cells have none."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import pytest
 
 from distillery.physics import formula
 from distillery.physics.systems import SYSTEMS, System
-from distillery.report.cells import chosen_cells, read_shown
+from distillery.report.cells import first_seeds
 from distillery.report.html import identifier
 from distillery.report.laws import WHY, row_laws, why_not
 from distillery.report.page import page, page_markdown
-from distillery.report.plot import paths
-from distillery.report.study import read_study
 from distillery.report.truth import true_law, truth
 from distillery.workflow.config import parse_config
+from distillery.workflow.report_inputs import read_shown, read_study
 from distillery.workflow.stages.collect import collect
 from distillery.workflow.sweep import Sweep
 from support.fabricate import end, fabricate, messages
@@ -41,7 +40,7 @@ OWN: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """A collected sweep of a built-in and of an own system; of each model but standard the law is recovered."""
+    """Return a collected sweep of a built-in and an own system; every model but standard recovers the law."""
     content = {
         "experiments": [{"system": "spring"}, {"system": "mine"}],
         "systems": OWN,
@@ -60,12 +59,12 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 def written(sweep: Sweep, limit: int | None = None) -> tuple[str, str]:
     study = read_study([sweep.results])
-    shown = read_shown(sweep.results, [found.cell for found in chosen_cells(study.cells, limit)])
-    return page(sweep, study, shown, TODAY), page_markdown(sweep, study, shown, TODAY)
+    shown = read_shown(sweep, first_seeds(study.cells, 200 if limit is None else limit))
+    return page(study, shown, {}, TODAY), page_markdown(study, shown, TODAY)
 
 
 def opened(text: str) -> str:
-    """What a page shows before anything is unfolded."""
+    """Return the parts of a page that are shown before anything is unfolded."""
     folded = re.compile(r"<details(?![^>]* open)[^>]*>(?:(?!<details|</details>).)*</details>", re.DOTALL)
     while folded.search(text):
         text = folded.sub("", text)
@@ -74,7 +73,7 @@ def opened(text: str) -> str:
 
 @pytest.mark.slow
 def test_the_page_opens_with_the_true_law_beside_the_one_found(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What the program takes for a spring today is not what the sweep was made with.
+    # The built-in spring may differ from the one that the sweep was made with.
     monkeypatch.setitem(SYSTEMS, "spring", System(potential="r**8", time_step=1.0))
     text, in_markdown = written(sweep)
     shown = opened(text)
@@ -83,12 +82,16 @@ def test_the_page_opens_with_the_true_law_beside_the_one_found(sweep: Sweep, mon
     assert [section.count("<math") for section in sections] == [3, 3]
     for words in ("true potential, rest_length = 1, r + 0.01 stands for r", "spring, 2D, 4 bodies"):
         assert words in spring
-    # a = Σ Δ(-2 + 1.98/r)/m1, true and found.
+    # Both the true law and the found one are a = Σ Δ(-2 + 1.98/r)/m1.
     assert spring.count("<mn>1.98</mn>") == 2
     assert "k = 0.7" in mine
     assert "stands for r" not in mine
     assert "<mn>2.1</mn>" in mine
     assert shown.index("<section") < shown.index('id="cells"')
+    # The law that was found comes first, and has a picture.
+    for section in sections:
+        assert section.index("found by") < section.index("true potential")
+        assert section.count("<svg") == 1
     (line,) = [line for line in in_markdown.splitlines() if line.startswith("| mine, 2D, 4 bodies ")]
     assert "`U = k*r**3`; k = 0.7; so `a = Σ −2.1·r·Δ/m1`" in line
     assert "`a = Σ Δ·(−2 + 1.98/r)/m1`" in line
@@ -102,7 +105,7 @@ def test_the_law_that_is_shown_is_a_recovered_one_with_its_error(sweep: Sweep) -
     assert spring.verdict == "recovered in 4 of 6 cells (bottleneck, l1), as force"
     assert mine.verdict == "recovered in 3 of 6 cells (bottleneck, l1), as force"
     assert spring.conditions == "holds under 8 of 8 conditions"
-    error = 0.05 + 0.001 * sweep.cells.index(spring.best.cell)
+    error = 0.05 + 0.001 * [str(cell) for cell in sweep.cells].index(str(spring.best.cell))
     assert spring.error.startswith(f"{9e-4 * error / 2:.2g} of the law, {error / 2:.2g} of its network; standard dev")
     for law in (spring, mine):
         assert [found.cell.model for found in law.others] == ["standard"] * 2
@@ -125,7 +128,7 @@ def test_where_nothing_was_recovered_the_page_says_why_and_gives_the_best_law(tm
     assert f"{standard}: component 1: off by <b>half</b>; a refit stopped" in shown
     assert f"{control}: no vector; a control" in shown
     assert "component 1: off by \\<b>half\\</b>; a refit stopped" in in_markdown
-    # In the card of the cell too.
+    # The card of the cell has it too.
     card = text[text.index(f'id="{identifier(str(standard))}"') :]
     assert "why not: component 1: off by" in card[:2000]
 
@@ -135,7 +138,7 @@ def test_how_far_a_law_agrees_stands_with_its_verdict(sweep: Sweep) -> None:
     told = "agrees from 0.1 to 3, differs beyond r = <5>"
     cells = tuple(dataclasses.replace(found, values={**found.values, "extent": told}) for found in study.cells)
     known = dataclasses.replace(study, cells=cells)
-    for text in (Parsed(page(sweep, known, [], TODAY)).text, page_markdown(sweep, known, [], TODAY).replace("\\", "")):
+    for text in (Parsed(page(known, [], {}, TODAY)).text, page_markdown(known, [], TODAY).replace("\\", "")):
         assert f"as force; {told}; holds under 8 of 8 conditions" in text
 
 
@@ -158,7 +161,7 @@ def test_seeds_have_marks_that_are_no_counts(sweep: Sweep) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 6])
 def test_the_numbers_of_a_page_agree(sweep: Sweep, limit: int | None) -> None:
-    """However many cells are shown in full: tiles, systems, experiments and table 5 count the same."""
+    """Test that tiles, systems, experiments and table 5 have equal counts, however many cells are shown in full."""
     text, _ = written(sweep, limit)
     told = Parsed(text).text
     assert "7 of 12recovered" in told
@@ -175,7 +178,7 @@ def test_a_store_of_an_earlier_version_says_that_the_true_law_is_not_in_it(sweep
     study = read_study([sweep.results])
     before = dataclasses.replace(study, stores=tuple(dataclasses.replace(s, systems={}) for s in study.stores))
     assert [law.true for law in row_laws(before)] == [None, None]
-    text = page(sweep, before, [], TODAY)
+    text = page(before, [], {}, TODAY)
     assert text.count("the true law is not in this store; collect it again") == 2
 
 
@@ -228,23 +231,3 @@ def test_a_definition_that_cannot_be_read_is_still_shown(definition: dict[str, A
     found = truth(definition, 2, 4)
     assert found.law == ""
     assert found.potentials["U"] == definition.get("potential", "")
-
-
-@pytest.mark.parametrize("scale", [1e-6, 0.003, 1.0, 7.7, 1e6])
-def test_paths_have_a_bar_of_a_length_that_is_told(scale: float) -> None:
-    random = np.random.default_rng(1)
-    bodies = scale * random.normal(size=(30, 4, 2)) + 5 * scale
-    drawn = paths(bodies, "paths")
-    (right,) = re.findall(r'class="frame" d="M10 \d+V\d+H(\d+)V', drawn)
-    (words,) = re.findall(r">([^<>]*) \(dimensionless\)</text>", drawn)
-    length = float(words.replace("\N{MINUS SIGN}", "-"))
-    size = np.ptp(bodies.reshape(-1, 2), axis=0).max()
-    assert int(right) - 10 == pytest.approx(280 * length / size, abs=0.6)
-    assert 0.1 < length / size < 0.34
-    assert re.fullmatch(
-        r"[125]0*(\.0*)?|0\.0*[125]|[125]e-?\d+", f"{length:g}".replace("e-0", "e-").replace("e+0", "e")
-    )
-
-
-def test_bodies_that_do_not_move_are_drawn_with_a_bar() -> None:
-    assert "(dimensionless)" in paths(np.zeros((3, 2, 2)), "paths")

@@ -1,4 +1,4 @@
-"""Pictures hold what they should, say what went wrong, and come out the same every time."""
+"""Test that pictures have their content or the reason of a failure, and are reproducible."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from distillery.data.trajectories import Trajectories
 from distillery.errors import DistilleryError
-from distillery.report import overview as overview_module
-from distillery.report import trajectories
-from distillery.report.front import front_figure, pareto_fronts
-from distillery.report.messages import message_fits, messages_figure
-from distillery.report.overview import best, overview_figure
 from distillery.report.style import typeset
-from distillery.report.trajectories import trajectories_figure
+from distillery.workflow import report_details
 from distillery.workflow.config import parse_config
-from distillery.workflow.stages.report import draw_cell, draw_experiment
+from distillery.workflow.report_details import pareto_fronts, read_fits
+from distillery.workflow.stages.report import best_record, draw_cell, draw_experiment, draw_overview, draw_picture
 from distillery.workflow.sweep import Sweep
 from support.fabricate import LAWS, end, fabricate, messages
 
@@ -44,17 +41,16 @@ def _trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
     phase = time[None, :, None, None] + np.arange(4)[None, None, :, None] + np.array([0.0, np.pi / 2])
     paths = np.repeat(np.cos(phase), 5, axis=0)
     found = Trajectories(paths, time, paths, paths, np.ones((5, 4)), np.ones((5, 4)))
-    for module in (trajectories, overview_module):
-        monkeypatch.setattr(module, "read_trajectories", lambda *_: found)
+    monkeypatch.setattr(report_details, "read_trajectories", lambda *_: found)
 
 
 def words(path: Path) -> str:
-    """All text of an SVG."""
+    """Return all text of an SVG."""
     return "\n".join(ElementTree.fromstring(path.read_text(encoding="utf-8")).itertext())
 
 
 def test_messages_are_fitted_by_the_true_force(sweep: Sweep) -> None:
-    fits = message_fits(sweep, sweep.cells[0])
+    fits = read_fits(sweep, sweep.cells[0])
     assert [(fit.target, fit.component) for fit in fits] == [
         ("force", 0),
         ("force", 1),
@@ -93,23 +89,23 @@ def test_a_filmed_training_is_drawn_below_its_messages(tmp_path: Path) -> None:
     (cell,) = made.cells
     fabricate(made, cell)
     messages(made, cell)
-    fits = message_fits(made, cell)
+    fits = read_fits(made, cell)
     for fit in fits:
         assert [moment.step for moment in fit.moments] == [0, 3, 10, 32, 100]
         np.testing.assert_allclose(fit.moments[-1].message, fit.message[:120], rtol=1e-6)
         assert np.ptp(fit.moments[0].message) == 0
-    messages_figure(made, cell, tmp_path / "messages.svg")
+    draw_picture(made, cell, "messages", tmp_path / "messages.svg")
     text = words(tmp_path / "messages.svg")
     assert "while it was trained, against the final combination of F\n" in text
     assert [text.count(f"step {step}\n") for step in (0, 3, 10, 32, 100)] == [2] * 5
 
 
 def test_fronts_know_the_chosen_and_the_true(sweep: Sweep) -> None:
-    first, second = pareto_fronts(sweep, sweep.cells[0])
+    first, second = pareto_fronts(sweep, sweep.cells[0])["message"]
     assert [point.chosen for point in first] == [False, False, True, False]
     assert [point.passes for point in second] == [False, False, True, True]
     assert first[2].expression == LAWS[0]
-    assert not any(point.passes for point in pareto_fronts(sweep, sweep.cells[1])[0])
+    assert not any(point.passes for point in pareto_fronts(sweep, sweep.cells[1])["message"][0])
 
 
 @pytest.mark.slow
@@ -135,11 +131,11 @@ def test_a_cell_that_diverged_gets_pictures_that_say_so(sweep: Sweep) -> None:
 def test_what_is_not_there_yet_is_an_error_in_one_line(sweep: Sweep, tmp_path: Path) -> None:
     cell = sweep.cells[3]
     with pytest.raises(DistilleryError, match=r"kl-s0: is not interpreted"):
-        messages_figure(sweep, cell, tmp_path / "picture.svg")
+        draw_picture(sweep, cell, "messages", tmp_path / "picture.svg")
     with pytest.raises(DistilleryError, match=r"kl-s0: has no Pareto front \(train: has not run\)"):
-        front_figure(sweep, cell, tmp_path / "picture.svg")
-    with pytest.raises(DistilleryError, match=r"picture.pdf: is no picture.*\.svg or \.png"):
-        front_figure(sweep, sweep.cells[0], tmp_path / "picture.pdf")
+        draw_picture(sweep, cell, "front", tmp_path / "picture.svg")
+    with pytest.raises(DistilleryError, match=r"picture.pdf: is no picture format.*\.svg or \.png"):
+        draw_picture(sweep, sweep.cells[0], "front", tmp_path / "picture.pdf")
     assert not list(tmp_path.iterdir())
 
 
@@ -150,31 +146,40 @@ def test_damaged_messages_are_named(make_sweep: Any, tmp_path: Path) -> None:
     path = messages(sweep, cell)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DistilleryError, match=r"messages.npz: damaged or missing.*interpret.json"):
-        messages_figure(sweep, cell, tmp_path / "picture.svg")
+        draw_picture(sweep, cell, "messages", tmp_path / "picture.svg")
     assert not (tmp_path / "picture.svg").exists()
 
 
 @pytest.mark.slow
 def test_the_same_data_give_the_same_bytes(sweep: Sweep, tmp_path: Path) -> None:
-    cell, experiment = sweep.cells[0], sweep.experiments[0]
+    cell = sweep.cells[0]
     for attempt in ("first", "second"):
-        front_figure(sweep, cell, tmp_path / attempt / "front.svg")
-        trajectories_figure(sweep, experiment, tmp_path / attempt / "paths.png")
+        draw_picture(sweep, cell, "front", tmp_path / attempt / "front.svg")
+        draw_picture(sweep, cell, "messages", tmp_path / attempt / "messages.png")
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
     assert len(list((tmp_path / "first").iterdir())) == 2
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["front", "messages"])
+def test_dots_are_drawn_in_pixels_too(sweep: Sweep, tmp_path: Path, name: Any) -> None:
+    draw_picture(sweep, sweep.cells[1], name, tmp_path / "picture.png")
+    shown = imread(tmp_path / "picture.png")[..., :3]
+    # Nothing but dots is coloured.
+    assert (np.ptp(shown, axis=-1) > 0.3).sum() > 200
+
+
+@pytest.mark.slow
 def test_svgs_carry_no_date(sweep: Sweep, tmp_path: Path) -> None:
-    front_figure(sweep, sweep.cells[0], tmp_path / "front.svg")
+    draw_picture(sweep, sweep.cells[0], "front", tmp_path / "front.svg")
     assert not re.search(r"20\d\d-\d\d-\d\d|matplotlib v", (tmp_path / "front.svg").read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow
 def test_the_overview_shows_the_best_cell(sweep: Sweep, tmp_path: Path) -> None:
-    assert best(sweep, sweep.cells).cell == sweep.cells[0]
-    overview_figure(sweep, tmp_path / "overview.svg")
+    assert best_record(sweep, sweep.cells).cell == sweep.cells[0]
+    draw_overview(sweep, tmp_path / "overview.svg")
     text = words(tmp_path / "overview.svg")
     assert "message 2  =  2.1·Δy·(1 − 1/r) + 0.013" in text
     assert "verified: the law of spring" in text
@@ -183,12 +188,12 @@ def test_the_overview_shows_the_best_cell(sweep: Sweep, tmp_path: Path) -> None:
 def test_the_overview_prefers_what_is_recovered_and_needs_something(make_sweep: Any, tmp_path: Path) -> None:
     sweep = make_sweep(models=["standard", "bottleneck", "l1"])
     with pytest.raises(DistilleryError, match=r"no cell is finished yet"):
-        overview_figure(sweep, tmp_path / "overview.svg")
+        draw_overview(sweep, tmp_path / "overview.svg")
     fabricate(sweep, sweep.cells[0])
-    assert best(sweep, sweep.cells).cell == sweep.cells[0]
+    assert best_record(sweep, sweep.cells).cell == sweep.cells[0]
     for cell in sweep.cells:
         fabricate(sweep, cell)
-    assert best(sweep, sweep.cells).cell == sweep.cells[1]
+    assert best_record(sweep, sweep.cells).cell == sweep.cells[1]
 
 
 def test_expressions_are_typeset() -> None:
@@ -197,7 +202,7 @@ def test_expressions_are_typeset() -> None:
 
 @pytest.mark.slow
 def test_drawing_does_not_import_torch() -> None:
-    imports = "from distillery.workflow.stages import report; from distillery.report import overview"
+    imports = "from distillery.workflow.stages import report"
     script = f"import sys; {imports}; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.strip() == "False"

@@ -1,1 +1,1 @@
-"""Pictures of what was found, each from data that a function of its own returns."""
+"""Pictures, tables and pages of results, from plain values that the workflow reads."""

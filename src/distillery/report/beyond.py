@@ -1,4 +1,4 @@
-"""Networks against laws: errors on held-out data and where the networks never were."""
+"""Networks against laws: errors on held-out data and beyond the training data."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
+from distillery.report.cells import Found
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
 from distillery.report.pooled import DASH
-from distillery.report.study import Found, Study
+from distillery.report.study import Study
 from distillery.report.style import typeset
 from distillery.util.text import show
 from distillery.validation.generalisation import LONG, PREDICTORS
 
 
 def beyond_tables(study: Study) -> list[Block]:
-    """Return the laws of every row and model, and how they and their networks do under every condition.
+    """Return the laws of every row and model, with their errors and those of their networks under every condition.
 
     Args:
         study: The study.
 
     Returns:
-        The blocks; none where no store has laws.
+        The blocks.
     """
-    if not study.has("law"):
-        return []
     models = [name for name in study.models if name not in study.controls]
     parts: list[Block] = [
         Heading(2, "Laws in the networks' place"),
@@ -78,12 +77,12 @@ def _law(cells: Sequence[Found]) -> list[str]:
         return [*texts, DASH, DASH]
     best = min(with_law, key=lambda found: (_or_infinite(found.number("error_refitted_medae")), found.cell.seed))
     sources = Counter(str(found.values.get("law_source", "")) for found in with_law)
-    told = ", ".join(f"{sources[name]} {name}" for name in ("messages", "fronts", "neighbours") if sources[name])
-    return [*texts, told or DASH, code(typeset(str(best.values["law"])))]
+    origins = ", ".join(f"{sources[name]} {name}" for name in ("messages", "fronts", "neighbours") if sources[name])
+    return [*texts, origins or DASH, code(typeset(str(best.values["law"])))]
 
 
 def _with_spread(values: Sequence[float]) -> str:
-    """Return the median of several seeds, the least and the most of them, and how many there are where some are not."""
+    """Return median, least and most of several seeds, and how many have a value if not all have."""
     known = sorted(value for value in values if not math.isnan(value))
     if not known:
         return DASH

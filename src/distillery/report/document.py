@@ -1,7 +1,7 @@
-"""Headings, paragraphs, lists and tables as data, so that one source gives Markdown and HTML.
+"""Headings, paragraphs, lists and tables as data, from which Markdown and HTML are written.
 
-Texts within them know three marks of Markdown: `code`, **strong** and [links](https://…). What comes from a store
-goes through ``plain`` or ``code`` first, so that it can be no mark and no HTML.
+Their texts may have three marks of Markdown: `code`, **strong** and [links](https://…). Pass text from a store through
+``plain`` or ``code`` first, so that it cannot be a mark or HTML.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Heading:
 
     Attributes:
         level: 1 for the title.
-        text: What it says.
+        text: The text.
     """
 
     level: int
@@ -31,7 +31,7 @@ class Paragraph:
     """A paragraph.
 
     Attributes:
-        text: What it says.
+        text: The text.
     """
 
     text: str
@@ -42,7 +42,7 @@ class Bullets:
     """A list.
 
     Attributes:
-        items: A text each.
+        items: The texts.
     """
 
     items: tuple[str, ...]
@@ -53,8 +53,8 @@ class Grid:
     """A table.
 
     Attributes:
-        headings: A text per column.
-        rows: As many texts each; the first names the row.
+        headings: Names of the columns.
+        rows: The entries of each row, of which the first is its name.
     """
 
     headings: Sequence[str]
@@ -65,7 +65,7 @@ Block = Heading | Paragraph | Bullets | Grid
 
 
 def plain(text: str) -> str:
-    """Return a text in which nothing is a mark, on one line.
+    """Return a text on one line, with all marks escaped.
 
     Args:
         text: Any text, such as a reason from a store.
@@ -104,7 +104,7 @@ def _written(block: Block) -> str:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, its source aligned but for the last column."""
+    """Return a Markdown table whose columns are aligned in the source, except the last."""
     lines = [[text.replace("\n", " ").replace("|", "\\|") for text in row] for row in (headings, *rows)]
     sizes = [max(3, *(len(line[i]) for line in lines)) for i in range(len(headings) - 1)] + [3]
     padded = ["| " + " | ".join(text.ljust(n) for text, n in zip(line, sizes, strict=True)) + " |" for line in lines]

@@ -1,29 +1,20 @@
-"""The Pareto front of each component: error against complexity, with the chosen expression."""
+"""Pareto fronts: error against complexity, with the chosen expression marked."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from distillery.errors import DistilleryError
-from distillery.networks.functions import FUNCTIONS, Function
-from distillery.report.style import BLUE, FAINT, GREEN, ORANGE, QUIET, picture, say, typeset
-from distillery.results.columns import EQUATIONS
-from distillery.workflow.cell import Cell
-from distillery.workflow.record import read_record
-from distillery.workflow.state import cell_states
-from distillery.workflow.sweep import Sweep
+from distillery.report.style import BLUE, FLOOR, GREEN, ORANGE, QUIET, add_dots, picture, typeset
 
-_SUBJECTS = {"graph": "the messages", "hamiltonian": "the energies", "control": "the raw system"}
 _LINE = 44
 _LINES = 3
-# Below this an error is rounding; it would stretch the axis over decades of nothing.
-_FLOOR = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +23,7 @@ class Point:
 
     Attributes:
         expression: Its text.
-        complexity: By the paper's count.
+        complexity: Its complexity as the paper counts it.
         mae: Mean absolute error on held-out samples (dimensionless).
         chosen: Whether it is the paper's choice.
         passes: Whether it is the true law up to its gauge.
@@ -45,110 +36,81 @@ class Point:
     passes: bool
 
 
-def front_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
-    """Draw the Pareto fronts of a cell, the chosen points marked, their equations as titles.
+def fronts_figure(title: str, rows: Sequence[Mapping[str, Sequence[Point]]], path: Path) -> None:
+    """Draw Pareto fronts with their chosen points marked, and the chosen expressions as titles.
 
     Args:
-        sweep: The sweep.
-        cell: One of its cells.
-        path: The picture, ``.svg`` or ``.png``; it says so if the cell diverged or failed.
-
-    Raises:
-        DistilleryError: The cell is not distilled yet.
+        title: Title of the picture.
+        rows: The fronts of each row of panels by title.
+        path: The picture, ``.svg`` or ``.png``.
     """
-    state = cell_states(sweep, cell)["distill"]
-    if state.state in ("diverged", "failed"):
-        say(path, f"{cell}: Pareto fronts", f"{state.state}: {state.reason}")
-        return
-    rows = {function: found for function in FUNCTIONS if (found := pareto_fronts(sweep, cell, function))}
-    widest = max(len(fronts) for fronts in rows.values())
+    widest = max(map(len, rows))
     with picture(path, 4.0 * widest + 0.2, 3.9 * len(rows)) as figure:
         panels = figure.subplots(len(rows), widest, squeeze=False)
-        for line, (function, fronts) in zip(panels, rows.items(), strict=True):
+        for line, fronts in zip(panels, rows, strict=True):
             for axes in line[len(fronts) :]:
                 axes.set_axis_off()
-            for component, (axes, front) in enumerate(zip(line, fronts, strict=False)):
+            for axes, (label, front) in zip(line, fronts.items(), strict=False):
                 draw_front(axes, front)
-                axes.set_title(_title(_label(sweep, cell, function, component), front), fontsize=9)
-        figure.suptitle(f"{cell}: expressions for {_SUBJECTS[sweep.model(cell).kind]}", x=0.01, ha="left", fontsize=11)
+                add_legend(axes)
+                axes.set_title(label, fontsize=9)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
 
 
-def _label(sweep: Sweep, cell: Cell, function: Function, component: int) -> str:
-    if sweep.model(cell).kind == "hamiltonian":
-        return "energy of a pair" if function == "message" else "energy of a body"
-    return f"{'node, ' if function == 'node' else ''}component {component + 1}"
-
-
-def pareto_fronts(sweep: Sweep, cell: Cell, function: Function = "message") -> list[list[Point]]:
-    """Return the Pareto front of each component of a function of a cell; nothing where it was not distilled.
+def title_of(label: str, front: Sequence[Point]) -> str:
+    """Return the title of a panel: the chosen expression of a front and whether it is the true law.
 
     Args:
-        sweep: The sweep.
-        cell: One of its cells, distilled.
-        function: Which of its functions.
-
-    Raises:
-        DistilleryError: The cell is not distilled yet, or its outcome is damaged.
-    """
-    record = read_record(sweep, cell, {})
-    fronts = record.fronts.get(sweep.config.distillation.engine)
-    if not fronts:
-        reason = record.values["reason"] or "no expression"
-        raise DistilleryError(f"{cell}: has no Pareto front ({reason}); run the sweep first")
-    names = {column.name for column in EQUATIONS}
-    return [
-        [
-            Point(
-                expression=entry["expression"],
-                complexity=entry["complexity"],
-                mae=entry["mae"],
-                chosen=bool(entry["chosen"]),
-                passes=bool(entry.get("passes", 0.0)),
-            )
-            for entry in front
-            if entry.keys() <= names
-        ]
-        for front in fronts.get(function, [])
-    ]
-
-
-def draw_front(axes: Any, front: list[Point]) -> None:
-    """Draw a front as steps; expressions that are the law are green, the chosen one is a large dot.
-
-    Args:
-        axes: Where.
+        label: Name of the component.
         front: Its points.
     """
-    points = sorted((point for point in front if math.isfinite(point.mae)), key=lambda point: point.complexity)
-    x = [point.complexity for point in points]
-    y = [max(point.mae, _FLOOR) for point in points]
-    axes.step(x, y, where="post", color=QUIET, lw=1.0, zorder=1)
-    for point, height in zip(points, y, strict=True):
-        colour = GREEN if point.passes else BLUE
-        if point.chosen:
-            axes.scatter([point.complexity], [height], s=130, color="white", edgecolor=ORANGE, linewidth=2.0, zorder=2)
-        axes.scatter([point.complexity], [height], s=26, color=colour, linewidth=0, zorder=3)
-    axes.set_yscale("log")
-    if y and max(y) < 30 * min(y):
-        # Less than a decade and a half has too few powers of ten to label.
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(color=FAINT, lw=0.6)
-    axes.set_axisbelow(True)
-    axes.set_xlabel("complexity (nodes, weighted)")
-    axes.set_ylabel("mean absolute error (dimensionless)")
-    for label, colour, edge, size in (("chosen", "white", ORANGE, 60), ("true law", GREEN, GREEN, 26)):
-        axes.scatter([], [], s=size, color=colour, edgecolor=edge, linewidth=1.6, label=label)
-    axes.legend(loc="upper right", handletextpad=0.2)
-
-
-def _title(label: str, front: list[Point]) -> str:
     chosen = next((point for point in front if point.chosen), None)
     if chosen is None:
         return f"{label}: no expression"
     lines = textwrap.wrap(typeset(chosen.expression), _LINE)
     if len(lines) > _LINES:
         lines = [*lines[: _LINES - 1], lines[_LINES - 1] + " …"]
-    verdict = "the true law" if chosen.passes else "not the law"
-    return "\n".join([f"{label}, {verdict}:", *lines])
+    return "\n".join([f"{label}, {'the true law' if chosen.passes else 'not the law'}:", *lines])
+
+
+def draw_front(axes: Any, front: Sequence[Point]) -> dict[str, dict[str, str]]:
+    """Draw a front as steps; expressions that are the law are green, the chosen one has a ring.
+
+    Args:
+        axes: The panel.
+        front: The points.
+
+    Returns:
+        By gid of each point, its expression as the text that is shown under the pointer.
+    """
+    points = sorted((point for point in front if math.isfinite(point.mae)), key=lambda point: point.complexity)
+    x, y = [point.complexity for point in points], [max(point.mae, FLOOR) for point in points]
+    axes.set_yscale("log")
+    axes.step(x, y, where="post", color=QUIET, lw=1.0, zorder=1)
+    titles = {}
+    for k, (point, height) in enumerate(zip(points, y, strict=True)):
+        if point.chosen:
+            add_dots(axes, [point.complexity], [height], ORANGE, 14.0, alpha=0.55)
+        add_dots(axes, [point.complexity], [height], GREEN if point.passes else BLUE, 7.0, gid=f"point{k}", zorder=3)
+        error = f"complexity {point.complexity:g}, error {point.mae:.3g}"
+        titles[f"point{k}"] = {"title": f"{typeset(point.expression)} ({error})"}
+    if y and max(y) < 30 * min(y):
+        # Less than a decade and a half has too few powers of ten to label.
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid()
+    axes.set_xlabel("complexity")
+    axes.set_ylabel("error (dimensionless)")
+    return titles
+
+
+def add_legend(axes: Any) -> None:
+    """Add a legend that explains the colours of a front.
+
+    Args:
+        axes: The panel.
+    """
+    for label, colour, size in (("chosen", ORANGE, 60), ("true law", GREEN, 26)):
+        axes.scatter([], [], s=size, color=colour, label=label)
+    axes.legend(loc="upper right", handletextpad=0.2)

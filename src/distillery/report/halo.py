@@ -1,38 +1,36 @@
-"""Halos in the report: the table of errors beside the paper's, and a card for each cell."""
+"""Halos in the report: the table of errors with the paper's, and the cells on the page."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
-from jaxtyping import Float
+from markupsafe import Markup
 
-from distillery.errors import DistilleryError
 from distillery.halos.conditions import CONDITIONS, HELD_OUT, THICK, THIN
 from distillery.halos.models import HALO_MODELS
-from distillery.halos.names import message_names, node_names
 from distillery.networks.functions import Function
 from distillery.report import paper
-from distillery.report.cells import Shown
+from distillery.report.card import numbers
+from distillery.report.cells import CellName, Details, Found, HaloData, Shown
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
-from distillery.report.halo_kept import kept_sketch
-from distillery.report.halo_kernel import kernel_sketch
-from distillery.report.html import escape, figure, folded, identifier
-from distillery.report.mathml import equation
-from distillery.report.plot import Axis, dots, drawing, line
-from distillery.report.pooled import beside, loss_text, pool
-from distillery.report.sketches import front_sketch, spread_sketch
-from distillery.report.study import Found, Study
-from distillery.util.text import counted, show
-from distillery.workflow.cell import Cell, Experiment
-from distillery.workflow.state import cell_states
-from distillery.workflow.sweep import Sweep
+from distillery.report.drawings import front_grid, front_picture
+from distillery.report.halo_kept import draw_kept, kept_caption
+from distillery.report.halo_kernel import caption, draw_kernel
+from distillery.report.halo_pictures import draw_predicted
+from distillery.report.html import identifier, render
+from distillery.report.law import typeset_line
+from distillery.report.pooled import DASH, loss_text, pool, with_paper
+from distillery.report.spread import spread_picture
+from distillery.report.study import Study
+from distillery.report.svg import drawing
+from distillery.util.text import show
 
 _POINTS = 600
-FUNCTIONS: dict[Function, str] = {"message": "message", "node": "what a halo makes of them"}
+FUNCTIONS: dict[Function, str] = {"message": "message", "node": "overdensity from the messages"}
+_PREFIXES: dict[Function, str] = {"message": "", "node": "node_"}
+_LEFT: dict[Function, str] = {"message": "e", "node": "δ"}
 _NUMBERS = (
     ("constants or weights", "parameters"),
     ("training loss", "final_loss"),
@@ -40,10 +38,11 @@ _NUMBERS = (
     ("training, s", "train_seconds"),
     ("distilling, s", "distill_seconds"),
 )
+_PREDICTORS = {"network": "network", "refitted": "formula"}
 
 
 def halo_tables(study: Study) -> list[Block]:
-    """Return how well networks and formulas predict the overdensity of halos, beside the paper's numbers.
+    """Return how well networks and formulas predict the overdensity of halos, with the paper's numbers.
 
     Args:
         study: Cells of halos.
@@ -55,17 +54,97 @@ def halo_tables(study: Study) -> list[Block]:
             "the Quijote simulations. Held-out space lies apart from what was trained on by the radius of smoothing."
         ),
     ]
-    for name in dict.fromkeys(found.cell.experiment.system for found in study.cells):
-        cells = [found for found in study.cells if found.cell.experiment.system == name]
+    for name, cells in _by_system(study).items():
         blocks += [Heading(3, plain(name)), Grid(("", *CONDITIONS), _rows(cells))]
-    lines = [
-        [plain(str(found.cell)), code(str(found.values["law"]).replace("**", "^"))]
-        for found in study.cells
-        if found.values.get("law")
-    ]
+    lines = [[plain(str(found.cell)), code(_formula(found))] for found in study.cells if found.values.get("law")]
     if lines:
         blocks += [Heading(3, "Formulas of the overdensity"), Grid(("", "δ̂"), lines)]
     return blocks
+
+
+def halo_laws(study: Study, shown: Mapping[CellName, Shown]) -> list[Markup]:
+    """Return the best formula of every data set of halos, with its error and a picture.
+
+    Args:
+        study: Cells of halos.
+        shown: The cells that the page shows in full, by name.
+    """
+    laws = []
+    for name, cells in _by_system(study).items():
+        known = [found for found in cells if found.text("law") and not math.isnan(_error(found, HELD_OUT, "refitted"))]
+        best = min(known, key=lambda found: _error(found, HELD_OUT, "refitted"), default=None)
+        link = best is not None and best.cell in shown
+        verdict = "" if best is None else f"mean |δ - δ̂| in held-out space: {_error(best, HELD_OUT, 'refitted'):.3g}"
+        halos = shown[best.cell].read().halos if best is not None and link else None
+        laws.append(
+            render(
+                "law.html",
+                name=name,
+                found=[] if best is None else [Markup("<code>{}</code>").format(_formula(best))],
+                source="" if best is None else f"{best.cell.model}, seed {best.cell.seed}",
+                mark="",
+                link=identifier(best.cell) if best is not None and link else "",
+                truth=[],
+                truth_note="",
+                verdict=verdict,
+                pictures=[] if halos is None else [_predicted_picture(halos, "predictions of the best formula")],
+                reasons=[],
+            )
+        )
+    return laws
+
+
+def halo_card(shown: Shown) -> Markup:
+    """Return a cell of halos as HTML that unfolds.
+
+    Args:
+        shown: The cell, finished.
+    """
+    found, details = shown.found, shown.read()
+    predictor = "network" if shown.kind == "network" else "refitted"
+    equations = [
+        (
+            f"{FUNCTIONS[function]}, complexity {show(found.number(f'{prefix}complexity', 0))}",
+            "",
+            typeset_line(f"{_LEFT[function]} = {text}", shown.symbols.get(function, ())),
+        )
+        for function, prefix in _PREFIXES.items()
+        for text in found.values_of(f"{prefix}equation")[:1]
+        if text
+    ]
+    if found.text("law"):
+        formula = Markup("<code>{}</code>").format(_formula(found))
+        equations.append(("the formula with its constants fitted", "", formula))
+    fronts = [(FUNCTIONS[function], front) for function, own in found.fronts.items() for front in own]
+    grid = _conditions(found)
+    pictures = [*_pictures(shown, details), *(front_picture(words, front, judged=False) for words, front in fronts)]
+    return render(
+        "card.html",
+        cell=found.cell,
+        verdict=None,
+        brief=f"error {show(_error(found, HELD_OUT, predictor))} in held-out space",
+        notes=[found.text("replacement_reason")],
+        equations=equations,
+        law=None,
+        grids=[(grid, "")] if grid.rows else [],
+        note=details.note,
+        figures=[picture for picture in pictures if picture],
+        film=None,
+        fronts=[(words, front_grid(front)) for words, front in fronts],
+        numbers=numbers(found, _NUMBERS),
+        wide=[],
+    )
+
+
+def _formula(found: Found) -> str:
+    return found.text("law").replace("**", "^")
+
+
+def _by_system(study: Study) -> dict[str, list[Found]]:
+    systems: dict[str, list[Found]] = {}
+    for found in study.cells:
+        systems.setdefault(found.cell.experiment.system, []).append(found)
+    return systems
 
 
 def _rows(cells: Sequence[Found]) -> list[list[str]]:
@@ -84,7 +163,7 @@ def _entries(cells: Sequence[Found], model: str, predictor: str) -> list[str]:
     for condition in CONDITIONS:
         pooled = pool((_error(found, condition, predictor), found.status) for found in cells)
         own = predictor == ("network" if HALO_MODELS[model].kind == "network" else "refitted")
-        entries.append(beside(loss_text(pooled), _of_paper(model, condition) if own else None))
+        entries.append(with_paper(loss_text(pooled), _of_paper(model, condition) if own else None))
     return entries
 
 
@@ -101,128 +180,36 @@ def _of_paper(model: str, condition: str) -> str | None:
     return None if value is None else f"{value:.3g}"
 
 
-def halo_experiment(sweep: Sweep, experiment: Experiment, cells: Sequence[Shown]) -> str:
-    """Return a data set of halos as HTML that unfolds, with a card for each of its cells.
-
-    Args:
-        sweep: The sweep.
-        experiment: The data set.
-        cells: Its cells, finished.
-    """
-    summary = f"{escape(experiment)} <small>{counted(len(cells), 'cell')}</small>"
-    return folded(summary, "".join(_card(sweep, shown) for shown in cells), kind="experiment")
+def _conditions(found: Found) -> Grid:
+    predictors = [name for name in _PREDICTORS if any(name in own for own in found.beyond.values())]
+    rows = []
+    for condition in CONDITIONS:
+        if condition in found.beyond:
+            errors = [_error(found, condition, name) for name in predictors]
+            rows.append([condition, *(DASH if math.isnan(error) else show(error) for error in errors)])
+    return Grid(("", *(_PREDICTORS[name] for name in predictors)), rows)
 
 
-def _card(sweep: Sweep, shown: Shown) -> str:
-    cell = shown.cell
-    predictor = "network" if HALO_MODELS[cell.model].kind == "network" else "refitted"
-    error = shown.beyond.get(HELD_OUT, {}).get(predictor, {}).get("mae", math.nan)
-    content = [
-        _equations(shown),
-        f'<div class="plots">{_pictures(sweep, shown)}</div>',
-        _conditions(shown),
-        _told(shown),
-    ]
-    inside = f'<div id="{identifier(str(cell))}">{"".join(content)}</div>'
-    brief = f"<small>error {escape(show(error))} in held-out space</small>"
-    return folded(f"<b>{escape(cell.model)}, seed {cell.seed}</b> {brief}", inside, kind="cell")
+def _pictures(shown: Shown, details: Details) -> list[tuple[Markup, str] | None]:
+    halos = details.halos
+    if halos is None:
+        return []
+    parts: list[tuple[Markup, str] | None] = [_predicted_picture(halos)]
+    if halos.kernel["r"]:
+        parts.append((drawing("message by distance", functools.partial(draw_kernel, kernel=halos.kernel)), caption()))
+    if shown.kind == "network":
+        parts.append(spread_picture(shown.found.values_of("message_std"), 1))
+        if halos.kept["kept"]:
+            draw = functools.partial(draw_kept, findings=halos.kept)
+            parts.append((drawing("error when few components are kept", draw), kept_caption(halos.kept)))
+    return parts
 
 
-def _equations(shown: Shown) -> str:
-    lines = [
-        (f"{words}, complexity {show(shown.number(f'{prefix}complexity', 0))}", left, text)
-        for words, left, prefix in (("message", "e", ""), ("what a halo makes of them", "δ", "node_"))
-        for text in shown.list(f"{prefix}equation")[:1]
-        if text
-    ]
-    parts = [
-        f'<div class="equation"><div class="label">{escape(words)}</div>'
-        f'<div class="scroll" tabindex="0">{_typeset(left, text)}</div></div>'
-        for words, left, text in lines
-    ]
-    if shown.text("law"):
-        parts.append(
-            '<div class="equation"><div class="label">the formula with its constants fitted</div>'
-            f'<div class="scroll" tabindex="0"><code>{escape(shown.text("law").replace("**", "^"))}</code></div></div>'
-        )
-    if shown.text("replacement_reason"):
-        parts.append(f'<p class="note">{escape(shown.text("replacement_reason"))}</p>')
-    return "".join(parts)
-
-
-def _typeset(left: str, text: str) -> str:
-    try:
-        return equation(left, text, (*message_names(), *node_names()))
-    except DistilleryError:
-        return f"<code>{escape(text)}</code>"
-
-
-def _conditions(shown: Shown) -> str:
-    predictors = [name for name in ("network", "refitted") if any(name in own for own in shown.beyond.values())]
-    words = {"network": "network", "refitted": "formula"}
-    head = "<tr><th></th>" + "".join(f"<th>{words[name]}</th>" for name in predictors) + "</tr>"
-    rows = "".join(
-        f'<tr><th scope="row">{escape(condition)}</th>'
-        + "".join(f"<td>{show(shown.beyond[condition].get(name, {}).get('mae', math.nan))}</td>" for name in predictors)
-        + "</tr>"
-        for condition in CONDITIONS
-        if condition in shown.beyond
-    )
-    return f'<div class="scroll" tabindex="0"><table>{head}{rows}</table></div>' if rows else ""
-
-
-def _told(shown: Shown) -> str:
-    known = [(words, shown.number(name)) for words, name in _NUMBERS]
-    told = "".join(f"<div><dt>{w}</dt><dd>{show(value)}</dd></div>" for w, value in known if not math.isnan(value))
-    return f"<dl>{told}</dl>"
-
-
-def _pictures(sweep: Sweep, shown: Shown) -> str:
-    try:
-        findings, arrays = read_findings(sweep, shown.cell)
-    except DistilleryError as error:
-        return f'<p class="note">{escape(error)}</p>'
-    parts = [_predicted(arrays["true"], arrays["predicted"])]
-    if findings["kernel"]["r"]:
-        parts.append(kernel_sketch(findings["kernel"]))
-    if HALO_MODELS[shown.cell.model].kind == "network":
-        parts += [spread_sketch(shown.list("message_std"), 1), kept_sketch(findings)]
-    for function, words in FUNCTIONS.items():
-        parts += [front_sketch(words, front, judged=False) for front in shown.fronts.get(function, ())]
-    return "".join(parts)
-
-
-def read_findings(sweep: Sweep, cell: Cell) -> tuple[Mapping[str, Any], Mapping[str, Float[np.ndarray, " halo"]]]:
-    """Return what interpreting a cell of halos found, and true and predicted overdensities of held-out halos.
-
-    Args:
-        sweep: The sweep.
-        cell: One of its cells of halos.
-
-    Raises:
-        DistilleryError: It is not interpreted yet, or what was found is damaged.
-    """
-    path, outcome = cell.messages(sweep.results), cell_states(sweep, cell)["interpret"].outcome
-    if outcome is None or outcome.status != "ok":
-        raise DistilleryError(f"{cell}: is not interpreted with these settings; run the sweep first")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name].astype(np.float64) for name in ("true", "predicted")}
-        _ = outcome.result["kernel"]["r"], outcome.result["kept"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
-        raise DistilleryError(f"{path}: damaged or missing ({error}); {remedy}") from None
-    return outcome.result, arrays
-
-
-def _predicted(true: Float[np.ndarray, " halo"], predicted: Float[np.ndarray, " halo"]) -> str:
-    low, high = (float(edge) for edge in np.quantile(true, [0.0, 0.995]))
-    room = 0.05 * (high - low) or 1.0
-    across, up = (Axis(label, low - room, high + room) for label in ("true δ", "predicted δ"))
-    ends = np.array([low, high])
-    marks = [line(across, up, ends, ends, "equal"), dots(across, up, true[:_POINTS], predicted[:_POINTS])]
-    error = float(np.abs(true - predicted).mean())
-    return figure(
-        drawing("true against predicted overdensity", across, up, marks),
-        f"{min(len(true), _POINTS)} halos in held-out space; mean error {show(error)} of {len(true)}",
+def _predicted_picture(halos: HaloData, title: str = "true against predicted overdensity") -> tuple[Markup, str]:
+    count = len(halos.true)
+    error = float(abs(halos.true - halos.predicted).mean())
+    draw = functools.partial(draw_predicted, true=halos.true, predicted=halos.predicted, points=_POINTS)
+    return (
+        drawing(title, draw),
+        f"{min(count, _POINTS)} halos in held-out space; mean error {show(error)} of {count}",
     )

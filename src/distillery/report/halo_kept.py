@@ -1,4 +1,4 @@
-"""How few components of a network's messages are enough: by their standard deviation, and by principal axes."""
+"""Errors of networks of halos when few components of their messages are kept."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from distillery.report.html import figure
-from distillery.report.plot import axis, drawing, legend, line
+from distillery.report.style import BLUE, ORANGE
 from distillery.results.columns import READINGS
 from distillery.util.text import show
 
-# By reading: class of its line, its name there, and what is left when one is kept.
-_KINDS = {
-    "std": ("line", "by std", "the component of largest std alone"),
-    "principal": ("paper", "principal axes", "the strongest principal axis alone"),
+# By reading: its name, the component that is kept if there is one, its colour and line style.
+_NAMES = {
+    "std": ("by std", "the component of largest std alone", BLUE, "-"),
+    "principal": ("principal axes", "the strongest principal axis alone", ORANGE, "--"),
 }
 
 
 def kept_errors(findings: Mapping[str, Any]) -> dict[str, Float[np.ndarray, " count"]]:
-    """Return by reading the errors with 1, 2, 3 … components; results of before both were kept have one reading.
+    """Return by reading the errors with 1, 2, 3 … components; older results have one reading.
 
     Args:
-        findings: What interpreting a network found.
+        findings: Result of interpreting a network.
     """
     known = {name: findings.get(f"kept_{name}") for name in READINGS}
     if not any(known.values()) and findings["kept"]:
@@ -32,28 +31,38 @@ def kept_errors(findings: Mapping[str, Any]) -> dict[str, Float[np.ndarray, " co
     return {name: np.array(errors, dtype=float) for name, errors in known.items() if errors}
 
 
-def kept_sketch(findings: Mapping[str, Any]) -> str:
-    """Return the errors on validation halos with few components as a figure; nothing where none were measured.
+def draw_kept(axes: Any, findings: Mapping[str, Any]) -> None:
+    """Draw the errors on validation halos by the number of components that are kept.
 
     Args:
-        findings: What interpreting a network found.
+        axes: The panel.
+        findings: Result of interpreting a network.
     """
-    errors = kept_errors(findings)
-    if not findings["kept"]:
-        return ""
-    count, whole = findings["kept"][-1]["components"], float(findings["kept"][-1]["mae"])
-    drawn = {
-        name: (np.append(np.arange(1.0, len(own) + 1), float(count)), np.append(own, whole))
-        for name, own in errors.items()
-    }
-    x = np.concatenate([[float(count)], *(own for own, _ in drawn.values())])
-    y = np.concatenate([[whole], *(own for _, own in drawn.values())])
-    across, up = axis("components that are kept", x), axis("mean |δ − δ̂|", y)
-    marks = [line(across, up, *own, _KINDS[name][0]) for name, own in drawn.items()]
-    marks.append(legend({_KINDS[name][0]: _KINDS[name][1] for name in drawn}))
-    parts = [f"{_KINDS[name][2]} {show(own[0])}" for name, own in errors.items()]
+    count, whole = _whole(findings)
+    for name, own in kept_errors(findings).items():
+        label, _, colour, style = _NAMES[name]
+        places = np.append(np.arange(1.0, len(own) + 1), float(count))
+        axes.plot(places, np.append(own, whole), color=colour, ls=style, lw=1.4, label=label)
+    axes.grid()
+    axes.legend(loc="upper right")
+    axes.set_xlabel("components that are kept")
+    axes.set_ylabel("mean |δ − δ̂|")
+
+
+def kept_caption(findings: Mapping[str, Any]) -> str:
+    """Return the errors with one component and with all, and which component is distilled.
+
+    Args:
+        findings: Result of interpreting a network.
+    """
+    count, whole = _whole(findings)
+    parts = [f"{_NAMES[name][1]} {show(own[0])}" for name, own in kept_errors(findings).items()]
     distilled = "the strongest axis" if findings["reading"] == "principal" else "the component of largest std"
-    return figure(
-        drawing("error when few components are kept", across, up, marks),
-        f"error on validation halos with {', '.join([*parts, f'all {count} {show(whole)}'])}; distilled is {distilled}",
+    return (
+        f"error on validation halos with {', '.join([*parts, f'all {count} {show(whole)}'])}; distilled is {distilled}"
     )
+
+
+def _whole(findings: Mapping[str, Any]) -> tuple[int, float]:
+    last = findings["kept"][-1]
+    return int(last["components"]), float(last["mae"])

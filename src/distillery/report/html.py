@@ -1,117 +1,89 @@
-"""Blocks of text as HTML; every text is escaped here, so nothing from a store can become markup."""
+"""HTML of a report: Jinja2 templates that escape every value, so nothing from a store can become markup."""
 
 from __future__ import annotations
 
-import html
+import functools
 import re
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import quote
 
-from distillery.report.document import Block, Bullets, Grid, Heading, Paragraph
+import jinja2
+from markupsafe import Markup
 
-# What a text may be made of: code, strong text, a link, an escaped mark; the rest stands as it is.
+from distillery.report.document import Block
+from distillery.util.text import counted, show
+
+# Marks within a text: code, strong text, a link, an escaped mark.
 _INLINE = re.compile(
     r"`(?P<code>[^`]*)`|\*\*(?P<strong>.+?)\*\*|\[(?P<label>[^\[\]]*)\]\((?P<to>https://[^\s()]*)\)|\\(?P<mark>[\\`*<\[\]&])"
 )
 
 
-def escape(text: object) -> str:
-    """Return a text that is no markup, inside of elements and of attributes.
+def render(template: str, **values: Any) -> Markup:
+    """Return a template with its values; each is escaped unless it is HTML of a template or a drawing.
 
     Args:
-        text: Anything.
+        template: Name of a file in ``templates``.
+        **values: The values by name.
     """
-    return html.escape(str(text), quote=True)
+    # The environment escapes.
+    return Markup(_environment().get_template(template).render(values))
 
 
-def identifier(name: str) -> str:
-    """Return a name as the value of an attribute ``id``, escaped, and of a link to it after ``#``.
+def identifier(name: object) -> str:
+    """Return a name as the value of an attribute ``id``, and of a link to it after ``#``.
 
     Args:
-        name: Any name, such as that of a cell.
+        name: Anything with a unique text form, such as the name of a cell.
     """
-    # Percent signs would be decoded in a link but not in an id.
-    return quote(name, safe="/^+").replace("%", ".")
+    # Browsers would decode percent signs in a link but not in an id.
+    return quote(str(name), safe="/^+").replace("%", ".")
 
 
-def inline(text: str) -> str:
-    """Return a text with the marks that ``document`` knows as HTML.
+def inline(text: str) -> Markup:
+    """Return a text with the marks of ``document`` as HTML.
 
     Args:
         text: The text.
     """
-    parts, end = [], 0
+    parts, end = [Markup()], 0
     for match in _INLINE.finditer(text):
-        parts += [escape(text[end : match.start()]), _marked(match)]
+        parts += [Markup.escape(text[end : match.start()]), _marked(match)]
         end = match.end()
-    return "".join([*parts, escape(text[end:])])
+    return Markup().join([*parts, Markup.escape(text[end:])])
 
 
-def blocks_html(blocks: Iterable[Block]) -> str:
-    """Return blocks as HTML; tables stand in boxes that scroll sideways on their own.
+def blocks_html(blocks: Iterable[Block]) -> Markup:
+    """Return blocks as HTML.
 
     Args:
         blocks: The blocks.
     """
-    return "\n".join(_element(block) for block in blocks)
+    return render("blocks.html", blocks=list(blocks))
 
 
-def folded(summary: str, content: str, *, kind: str = "", opened: bool = False) -> str:
-    """Return content that unfolds below its summary.
-
-    Args:
-        summary: HTML that always shows.
-        content: HTML that is folded away.
-        kind: Class of the element.
-        opened: Whether it begins unfolded.
-    """
-    attributes = (f' class="{escape(kind)}"' if kind else "") + (" open" if opened else "")
-    return f"<details{attributes}><summary>{summary}</summary>{content}</details>"
-
-
-def figure(drawn: str, caption: str) -> str:
-    """Return a drawing with its caption.
-
-    Args:
-        drawn: HTML of the drawing.
-        caption: HTML of the caption.
-    """
-    return f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>"
-
-
-def _marked(match: re.Match[str]) -> str:
+def _marked(match: re.Match[str]) -> Markup:
     if match["code"] is not None:
-        return f"<code>{escape(match['code'])}</code>"
+        return Markup("<code>{}</code>").format(match["code"])
     if match["strong"] is not None:
-        return f"<strong>{inline(match['strong'])}</strong>"
+        return Markup("<strong>{}</strong>").format(inline(match["strong"]))
     if match["label"] is not None:
-        return f'<a href="{escape(match["to"])}">{escape(match["label"])}</a>'
-    return escape(match["mark"])
+        return Markup('<a href="{}">{}</a>').format(match["to"], match["label"])
+    return Markup.escape(match["mark"])
 
 
-def _element(block: Block) -> str:
-    match block:
-        case Heading(level, text):
-            return f"<h{level}>{inline(text)}</h{level}>"
-        case Paragraph(text):
-            return f"<p>{inline(text)}</p>"
-        case Bullets(items):
-            return "<ul>" + "".join(f"<li>{inline(item)}</li>" for item in items) + "</ul>"
-        case Grid():
-            return _table(block)
-
-
-def _table(grid: Grid) -> str:
-    head = "".join(f'<th scope="col">{inline(text)}</th>' for text in grid.headings)
-    rows = (
-        f'<tr><th scope="row">{inline(row[0])}</th>' + "".join(f"<td>{inline(text)}</td>" for text in row[1:]) + "</tr>"
-        for row in grid.rows
+@functools.cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("distillery.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    # A box that scrolls must be reachable by keyboard.
-    return (
-        '<div class="scroll" tabindex="0"><table><thead><tr>'
-        + head
-        + "</tr></thead><tbody>"
-        + "\n".join(rows)
-        + "</tbody></table></div>"
-    )
+    made.filters |= {"inline": inline, "identifier": identifier, "show": show, "counted": counted}
+    made.tests["heading"] = lambda block: hasattr(block, "level")
+    made.tests["grid"] = lambda block: hasattr(block, "headings")
+    made.tests["bullets"] = lambda block: hasattr(block, "items") and not isinstance(block, str)
+    return made

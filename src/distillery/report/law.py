@@ -1,180 +1,141 @@
-"""The law that took a network's place, on the page: as it came out, its errors, and where it holds."""
+"""The law in place of a network, typeset, with the tables and the picture that belong to it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from markupsafe import Markup
 
 from distillery.errors import DistilleryError
 from distillery.laws.law import momentum_names, own_names
 from distillery.networks.functions import feature_names
-from distillery.report.cells import Shown
-from distillery.report.evidence import WORDS, constants_grid, judged, long_grid, mixed_grid, origin_of
-from distillery.report.html import blocks_html, escape, folded
+from distillery.report.cells import Beyond, Details, Found
+from distillery.report.document import Grid
+from distillery.report.evidence import (
+    WORDS,
+    constants_grid,
+    errors_grid,
+    long_grid,
+    mixed_grid,
+    origin_of,
+)
 from distillery.report.mathml import equation
-from distillery.report.plot import Axis, axis, dots, drawing
-from distillery.report.style import typeset
-from distillery.util.text import show
-from distillery.validation.generalisation import LONG, PREDICTORS
-from distillery.workflow.sweep import Sweep
+from distillery.report.style import BLUE, FLOOR, GREEN, add_dots, typeset
+from distillery.report.svg import HEIGHT, drawing
+from distillery.validation.generalisation import LONG
 
 _SOURCES = {
     "fronts": "of a form on the fronts that the data chose",
-    "neighbours": "of a form beside the fronts that the data chose",
+    "neighbours": "of a form near the fronts that the data chose",
 }
 _SUM = "Σ "
-_OF_MIXED = "Errors of the acceleration where messages are by the one and nodes by the other."
-_OF_LONG = (
+_NOTES = (
+    "Errors of the acceleration; under other conditions medians and, in brackets, means, ✓ where it is right within "
+    "the limits of verification.",
+    "Errors of the acceleration of mixtures: messages by the first, nodes by the second.",
     "Bodies moved over long times, medians over simulations. Useful: within a tenth of the system's size of the true "
-    "places; distances are in such sizes, changes of the energy in kinetic energies of the start."
+    "places; distances are in such sizes, changes of the energy in kinetic energies of the start.",
 )
-# Below this an error is rounding; it would stretch the axis over decades of nothing.
-_FLOOR = 1e-9
+# Length of a condition's name under a picture in characters, and height of a character in units of the drawing.
+_LONGEST, _LETTER = 18, 5.4
 
 
-def law_part(sweep: Sweep, shown: Shown) -> str:
-    """Return what became of a cell's expressions once they replaced its network; nothing where no stage said so.
+def law_values(found: Found, details: Details) -> dict[str, Any] | None:
+    """Return the law of a cell for its template; None if it has none.
 
     Args:
-        sweep: The sweep; how a law came to be is read from its results folder, and left out where it is not there.
-        shown: The cell.
+        found: Values of the cell.
+        details: Its further data.
     """
-    if not shown.text("replacement"):
-        return ""
-    reason = shown.text("replacement_reason")
-    note = f'<p class="note">{escape(reason)}</p>' if reason else ""
-    if not shown.text("law"):
-        return note
-    form = ", ".join(
-        word for word in (WORDS.get(shown.text("law_form"), ""), _SOURCES.get(shown.text("law_source"), "")) if word
-    )
-    parts = [
-        f'<div class="equation"><div class="label">the law in the network\'s place, {escape(form)}</div>',
-        *(
-            f'<div class="scroll" tabindex="0">{law_line(text, shown.cell.experiment.dim)}</div>'
-            for text in _lines(shown)
-        ),
-        "</div>",
-        note,
-        _before(sweep, shown),
-        _errors(shown),
-        *(
-            blocks_html([grid]) + f'<p class="note">{note}</p>'
-            for grid, note in ((mixed_grid(shown), _OF_MIXED), (long_grid(shown), _OF_LONG))
-            if grid is not None
-        ),
-        _curve(shown.beyond),
-    ]
-    return "".join(parts)
+    if not found.text("replacement") or not found.text("law"):
+        return None
+    origin, dim = origin_of(found, details), found.cell.experiment.dim
+    words = (WORDS.get(found.text("law_form")), _SOURCES.get(found.text("law_source")))
+    forms = (("raw", origin.raw), ("refitted", origin.refitted))
+    return {
+        "label": f"the law in the network's place, {', '.join(filter(None, words))}",
+        "lines": law_lines(found.text("law").split("; "), dim),
+        "note": found.text("replacement_reason"),
+        "forms": [(WORDS[form], law_lines(text.split("; "), dim)) for form, text in forms if text],
+        "constants": constants_grid(origin) if origin.constants else None,
+        "named": [typeset(line) for line in origin.named],
+        "away": ", ".join(constant.name for constant in origin.constants if constant.state == "runs away"),
+    }
 
 
-def _before(sweep: Sweep, shown: Shown) -> str:
-    """Return the law as distilled, then with refitted constants and their standard errors, folded."""
-    origin, dim = origin_of(sweep, shown), shown.cell.experiment.dim
-    parts = [
-        f'<div class="equation"><div class="label">{WORDS[form]}</div>' + law_lines(text.split("; "), dim) + "</div>"
-        for form, text in (("raw", origin.raw), ("refitted", origin.refitted))
-        if text
-    ]
-    if origin.constants:
-        named = "".join(f"<div><code>{escape(typeset(line))}</code></div>" for line in origin.named)
-        parts.append(blocks_html([constants_grid(origin)]))
-        parts.append(f'<div class="scroll" tabindex="0">{named}</div>' if named else "")
-    away = [constant.name for constant in origin.constants if constant.state == "runs away"]
-    warning = f", <span class='no'>{escape(', '.join(away))} runs away</span>" if away else ""
-    summary = f"how it came to this form{', and its constants' if origin.constants else ''}{warning}"
-    return folded(summary, "".join(parts), kind="more") if parts else ""
-
-
-def _lines(shown: Shown) -> list[str]:
-    return shown.text("law").split("; ")
-
-
-def law_lines(lines: Sequence[str], dim: int) -> str:
-    """Return the equations of a law, typeset, each in a box of its own.
+def law_grids(found: Found) -> list[tuple[Grid, str]]:
+    """Return tables of errors of the law of a cell, each with a note.
 
     Args:
-        lines: The equations, as ``replace.text.line`` gives them.
+        found: Values of the cell.
+    """
+    grids = (errors_grid(found), mixed_grid(found), long_grid(found))
+    return [(grid, note) for grid, note in zip(grids, _NOTES, strict=True) if grid is not None]
+
+
+def law_lines(lines: Sequence[str], dim: int) -> list[Markup]:
+    """Return the equations of a law, typeset; those that cannot be parsed are shown as text.
+
+    Args:
+        lines: The equations, as written by ``laws.text.line``.
         dim: Dimensions of space.
     """
-    return "".join(f'<div class="scroll" tabindex="0">{law_line(line, dim)}</div>' for line in lines)
+    symbols = ("Δ", *feature_names(dim), *own_names(dim), *momentum_names(dim), *(f"s{k + 1}" for k in range(dim)))
+    return [typeset_line(line, symbols) for line in lines]
 
 
-def law_line(text: str, dim: int) -> str:
-    """Return one equation of a law, typeset; what cannot be read is shown as it stands.
+def typeset_line(text: str, symbols: Sequence[str]) -> Markup:
+    """Return an equation, typeset; if it cannot be parsed, it is shown as text.
 
     Args:
-        text: The equation, as ``replace.text.line`` gives it.
-        dim: Dimensions of space.
+        text: The equation, ``left = right``.
+        symbols: The names that may occur in it.
     """
     left, _, right = text.partition(" = ")
-    symbols = ("Δ", *feature_names(dim), *own_names(dim), *momentum_names(dim), *(f"s{k + 1}" for k in range(dim)))
     try:
         return equation(left, right.removeprefix(_SUM), symbols, summed=right.startswith(_SUM))
     except DistilleryError:
-        return f"<code>{escape(text)}</code>"
+        return Markup("<code>{}</code>").format(text)
 
 
-def _errors(shown: Shown) -> str:
-    """Return a table of errors on held-out data and of what holds under other conditions."""
-    head = "".join(f'<th scope="col">{WORDS[name]}</th>' for name in PREDICTORS)
-    rows = [
-        f'<tr><th scope="row">held out, {middle}</th>'
-        + "".join(f"<td>{_number(shown.number(f'error_{name}_{kind}'))}</td>" for name in PREDICTORS)
-        + "</tr>"
-        for middle, kind in (("mean", "mae"), ("median", "medae"))
-    ]
-    for condition, found in shown.beyond.items():
-        if condition == LONG:
-            continue
-        entries = "".join(f"<td>{_judged(found.get(name, {}))}</td>" for name in PREDICTORS)
-        rows.append(f'<tr><th scope="row">{escape(condition)}</th>{entries}</tr>')
-    note = (
-        '<p class="note">Errors of the acceleration; under other conditions medians and, in brackets, means, ✓ where '
-        "it is right within the limits of verification.</p>"
-    )
-    return (
-        f'<div class="scroll" tabindex="0"><table><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
-        f"</table></div>{note}"
-    )
+def conditions_picture(beyond: Beyond) -> tuple[Markup, str] | None:
+    """Return a drawing of median errors by condition, of network and refitted law; None if there are none.
 
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else show(value)
-
-
-def _judged(own: Mapping[str, float | str]) -> str:
-    mark, _, rest = judged(own).partition(" ")
-    return f'<span class="{"yes" if mark == "✓" else "no"}">{mark}</span> {rest}' if rest else mark
-
-
-def _curve(beyond: Mapping[str, Mapping[str, Mapping[str, float | str]]]) -> str:
-    """Return a drawing of median errors by condition, network and refitted law; nothing where nothing was tested."""
+    Args:
+        beyond: Errors under other conditions.
+    """
     names = [name for name, found in beyond.items() if name != LONG and found]
     network, law = (_medians(beyond, names, predictor) for predictor in ("network", "refitted"))
-    known = np.concatenate([network, law])
-    known = known[np.isfinite(known)]
-    if not names or not len(known):
-        return ""
-    across = Axis("", 0.5, len(names) + 0.5)
-    up = axis("median error (dimensionless)", known, log=True)
-    places = np.arange(1.0, len(names) + 1.0)
-    marks = [
-        dots(across, up, places[np.isfinite(values)], values[np.isfinite(values)], kind)
-        for values, kind in ((network, "point"), (law, "point law"))
-    ]
-    title = "errors of network and law by condition"
-    drawn = drawing(title, across, up, marks, names_x=names)
-    return (
-        f'<div class="plots"><figure>{drawn}<figcaption>median error by condition: the network, and (green) the law '
-        "with refitted constants</figcaption></figure></div>"
+    if not names or not np.isfinite([*network, *law]).any():
+        return None
+
+    def draw(axes: Any) -> None:
+        places = np.arange(1.0, len(names) + 1.0)
+        axes.set_yscale("log")
+        for values, colour in ((network, BLUE), (law, GREEN)):
+            add_dots(axes, places, values, colour, 7.0)
+        axes.margins(y=0.1)
+        axes.set(xlim=(0.5, len(names) + 0.5), ylabel="median error (dimensionless)")
+        labels = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
+        axes.set_xticks(places, labels, rotation=60, ha="right", rotation_mode="anchor")
+        axes.grid()
+
+    below = max(40, 16 + round(_LETTER * min(max(map(len, names)), _LONGEST)))
+    drawn = drawing(
+        "errors of network and law by condition", draw, height=HEIGHT - 40 + below, margins=(58, 10, 10, below)
     )
+    return drawn, "median error by condition: the network, and (green) the law with refitted constants"
 
 
-def _medians(
-    beyond: Mapping[str, Mapping[str, Mapping[str, float | str]]], names: Sequence[str], predictor: str
-) -> np.ndarray:
-    values = [beyond[name].get(predictor, {}).get("medae", math.nan) for name in names]
-    return np.array([max(v, _FLOOR) if isinstance(v, float) and math.isfinite(v) else math.nan for v in values])
+def _medians(beyond: Beyond, names: Sequence[str], predictor: str) -> Float[np.ndarray, " condition"]:
+    values = [_medae(beyond[name].get(predictor, {})) for name in names]
+    return np.array([max(value, FLOOR) if math.isfinite(value) else math.nan for value in values])
+
+
+def _medae(own: Mapping[str, float | str]) -> float:
+    value = own.get("medae", math.nan)
+    return value if isinstance(value, float) else math.nan

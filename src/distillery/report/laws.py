@@ -1,4 +1,4 @@
-"""The laws of a study, per system: the true one, the best that was found, its error and its verdict."""
+"""The laws of a study by system: the true one, the best that was found, its error, its verdict and a picture."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distillery.errors import DistilleryError
+import numpy as np
+from markupsafe import Markup
+
+from distillery.report.cells import CellName, Found, RowName, Shown
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
-from distillery.report.html import escape, folded, identifier
-from distillery.report.law import law_lines
-from distillery.report.mathml import equation
+from distillery.report.drawings import front_picture, label_of, message_picture, sent_name
+from distillery.report.html import identifier, render
+from distillery.report.law import law_lines, typeset_line
 from distillery.report.pooled import DASH
-from distillery.report.study import Found, RowName, Study
+from distillery.report.study import Study
 from distillery.report.style import typeset
 from distillery.report.truth import Truth, truth
 from distillery.util.text import counted
 from distillery.validation.generalisation import LONG
 
-# Columns that say why a cell's law is not the true one, as far as a store has them.
+# Columns with reasons why a cell's law is not the true one.
 WHY = ("verdict_reason", "replacement_reason")
-_OPEN = 2
-_NOTATION = (
+NOTATION = (
     "Body 1 receives and body 2 sends: Δ is the vector from 2 to 1, r its length, m are masses, q charges, v "
     "velocities, a accelerations; all are dimensionless. U is the true potential of a pair, V that of a body, as the "
     "sweep defined them."
@@ -35,10 +37,10 @@ class RowLaw:
 
     Attributes:
         row: The system.
-        true: Its true law; None where the store does not say it.
-        best: The cell whose law is shown; None where no cell has found anything.
-        verdict: Of how many cells the law was recovered, by which models.
-        others: The finished cells of which it was not.
+        true: Its true law, if the store has it.
+        best: The cell whose law is shown, if any has one.
+        verdict: In how many cells the law was recovered, and by which models.
+        others: The finished cells in which it was not.
     """
 
     row: RowName
@@ -49,7 +51,7 @@ class RowLaw:
 
     @property
     def lines(self) -> list[str]:
-        """The law that was found, an equation each: in the network's place, or else the messages' expressions."""
+        """The equations of the law in the network's place, or else the expressions of the messages."""
         if self.best is None:
             return []
         law = str(self.best.values.get("law") or "")
@@ -59,34 +61,34 @@ class RowLaw:
 
     @property
     def source(self) -> str:
-        """Whose law it is."""
+        """Model and seed of the cell whose law is shown."""
         if self.best is None:
             return ""
-        what = "" if self.best.values.get("law") else ", expressions of its messages"
-        return f"{self.best.cell.model}, seed {self.best.cell.seed}{what}"
+        kind = "" if self.best.values.get("law") else ", expressions of its messages"
+        return f"{self.best.cell.model}, seed {self.best.cell.seed}{kind}"
 
     @property
     def extent(self) -> str:
-        """How far the law agrees with the true one; empty where the store does not say it."""
+        """The range in which the law agrees with the true one; empty if the store does not have it."""
         return "" if self.best is None else str(self.best.values.get("extent") or "")
 
     @property
     def error(self) -> str:
-        """The median error of the law and that of its network; empty where neither is known."""
+        """The median error of the law and of its network; empty if neither is known."""
         if self.best is None:
             return ""
         law, spread = _law_error(self.best), self.best.number("label_std")
         # Compare the law and the network on the same graphs, if both were measured there.
         network = self.best.number("error_network_medae" if self.best.values.get("law") else "test_medae")
-        told = [] if math.isnan(law) else [f"{law:.2g} of the law"]
-        told += [] if math.isnan(network) else [f"{network:.2g} of its network"]
-        if not told:
+        parts = [] if math.isnan(law) else [f"{law:.2g} of the law"]
+        parts += [] if math.isnan(network) else [f"{network:.2g} of its network"]
+        if not parts:
             return ""
-        return ", ".join(told) + ("" if math.isnan(spread) else f"; standard deviation of a: {spread:.2g}")
+        return ", ".join(parts) + ("" if math.isnan(spread) else f"; standard deviation of a: {spread:.2g}")
 
     @property
     def conditions(self) -> str:
-        """Under how many conditions the law holds; empty where none was tested."""
+        """Number of conditions under which the law holds; empty if none was tested."""
         if self.best is None:
             return ""
         form = str(self.best.values.get("law_form") or "")
@@ -99,10 +101,10 @@ class RowLaw:
 
 
 def row_laws(study: Study) -> list[RowLaw]:
-    """Return the laws of every system of a study of bodies.
+    """Return the laws of every system of a study.
 
     Args:
-        study: The study.
+        study: The study, without halos.
     """
     definitions: dict[str, Any] = {name: entry for store in study.stores for name, entry in store.systems.items()}
     laws = []
@@ -116,7 +118,7 @@ def row_laws(study: Study) -> list[RowLaw]:
 
 
 def why_not(values: Mapping[str, Any]) -> str:
-    """Return why a law is not the true one, from all columns that say something of it; empty where none does.
+    """Return why a law is not the true one, from all columns with reasons; empty if there are none.
 
     Args:
         values: The values of a cell, by column.
@@ -124,21 +126,21 @@ def why_not(values: Mapping[str, Any]) -> str:
     return "; ".join(dict.fromkeys(str(values[name]) for name in WHY if values.get(name)))
 
 
-def laws_html(study: Study, linked: frozenset[str]) -> str:
-    """Return the laws of every system, typeset.
+def laws_html(study: Study, shown: Mapping[CellName, Shown]) -> list[Markup]:
+    """Return the laws of every system, typeset, with a picture each.
 
     Args:
-        study: The study, of bodies.
-        linked: The cells, by name, that the page has.
+        study: The study, without halos.
+        shown: The cells that the page shows in full, by name.
     """
-    return f"<p>{escape(_NOTATION)}</p>" + "".join(_row_html(law, linked) for law in row_laws(study))
+    return [_row_html(law, shown) for law in row_laws(study)]
 
 
 def laws_blocks(study: Study) -> list[Block]:
-    """Return the same as text.
+    """Return the laws of every system as blocks.
 
     Args:
-        study: The study, of bodies.
+        study: The study, without halos.
     """
     rows, reasons = [], []
     for law in row_laws(study):
@@ -148,12 +150,12 @@ def laws_blocks(study: Study) -> list[Block]:
             true = "; ".join([*map(code, potentials), *map(plain, law.true.notes)])
             true += f"; so {code(typeset(law.true.law))}" if law.true.law else ""
         found = "; ".join(code(typeset(line)) for line in law.lines) or DASH
-        told = [plain(text) for text in (law.verdict, law.extent, law.conditions) if text]
-        rows.append([plain(_name(law.row)), true, found, plain(law.source), law.error or DASH, "; ".join(told)])
+        verdict = [plain(text) for text in (law.verdict, law.extent, law.conditions) if text]
+        rows.append([plain(_name(law.row)), true, found, plain(law.source), law.error or DASH, "; ".join(verdict)])
         reasons += [[plain(str(found.cell)), plain(why_not(found.values)) or DASH] for found in law.others]
     headings = ("", "true law", "law found", "by", "median error of a, held out", "verdict")
     why: list[Block] = [Heading(3, "Why not"), Grid(("", "not recovered because"), reasons)]
-    return [Heading(2, "Laws"), Paragraph(_NOTATION), Grid(headings, rows), *(why if reasons else ())]
+    return [Heading(2, "Laws"), Paragraph(NOTATION), Grid(headings, rows), *(why if reasons else ())]
 
 
 def _name(row: RowName) -> str:
@@ -161,7 +163,7 @@ def _name(row: RowName) -> str:
 
 
 def _best(cells: Sequence[Found]) -> Found | None:
-    """Return the cell whose law is shown: a recovered one, with the least median error."""
+    """Return the cell whose law is shown: a recovered one if there is any, with the smallest median error."""
     having = [found for found in cells if found.status == "ok" and (found.values.get("law") or found.texts("equation"))]
 
     def rank(found: Found) -> tuple[bool, float]:
@@ -181,56 +183,51 @@ def _judged(own: Mapping[str, Mapping[str, Any]], form: str) -> bool:
 
 
 def _verdict(cells: Sequence[Found]) -> str:
-    """Return of how many cells the law was recovered."""
+    """Return in how many cells the law was recovered, by which models and in which forms."""
     recovered = [found for found in cells if found.number("recovered") == 1.0]
     forms = list(dict.fromkeys(str(found.values.get("form") or "") for found in recovered))
     models = list(dict.fromkeys(found.cell.model for found in recovered))
-    told = f"recovered in {len(recovered)} of {counted(len(cells), 'cell')}"
-    return told + (f" ({', '.join(models)}), as {' or '.join(filter(None, forms))}" if recovered else "")
+    text = f"recovered in {len(recovered)} of {counted(len(cells), 'cell')}"
+    return text + (f" ({', '.join(models)}), as {' or '.join(filter(None, forms))}" if recovered else "")
 
 
-def _row_html(law: RowLaw, linked: frozenset[str]) -> str:
-    dim, parts = law.row.dim, []
-    if law.true is None:
-        parts.append('<p class="note">the true law is not in this store; collect it again</p>')
-    else:
-        texts = [f'<div class="scroll" tabindex="0">{_potential(law.true, name)}</div>' for name in law.true.potentials]
+def _row_html(law: RowLaw, shown: Mapping[CellName, Shown]) -> Markup:
+    dim, best, true = law.row.dim, law.best, []
+    if law.true is not None:
         notes = f", {', '.join(law.true.notes)}" if law.true.notes else ""
-        parts.append(_labelled(escape(f"true potential{notes}"), "".join(texts)))
+        potentials = [
+            typeset_line(f"{name} = {text}", law.true.symbols[name]) for name, text in law.true.potentials.items()
+        ]
+        true.append((f"true potential{notes}", potentials))
         if law.true.law:
-            parts.append(_labelled("true acceleration", law_lines(law.true.law.split("; "), dim)))
-    if law.best is None:
-        parts.append('<p class="note">no law was found</p>')
-    else:
-        name = str(law.best.cell)
-        source = f'<a href="#{identifier(name)}">{escape(law.source)}</a>' if name in linked else escape(law.source)
-        kind, sign = ("yes", "✓") if law.best.number("recovered") == 1.0 else ("no", "✗")
-        label = f'<span class="{kind}">{sign}</span> found by {source}'
-        parts.append(_labelled(label, law_lines(law.lines, dim)))
-    told = [law.verdict, law.extent, law.conditions, f"median error of a, held out: {law.error}" if law.error else ""]
-    reasons = "".join(
-        f"<li>{_cell(found, linked)}: {escape(why_not(found.values) or DASH)}</li>" for found in law.others
-    )
-    count = counted(len(law.others), "cell")
-    # Unfold the reasons of one or two cells; those of many would hide the laws.
-    why = folded(f"why not, {count}", f"<ul>{reasons}</ul>", kind="more", opened=len(law.others) <= _OPEN)
-    return (
-        f'<section class="law"><h3>{escape(_name(law.row))}</h3><div class="facts">{"".join(parts)}</div>'
-        f'<p class="note">{escape("; ".join(text for text in told if text))}</p>{why if reasons else ""}</section>'
+            true.append(("true acceleration", law_lines(law.true.law.split("; "), dim)))
+    error = f"median error of a, held out: {law.error}" if law.error else ""
+    return render(
+        "law.html",
+        name=_name(law.row),
+        found=law_lines(law.lines, dim),
+        source=law.source,
+        mark="yes" if best is not None and best.number("recovered") == 1.0 else "no",
+        link=identifier(best.cell) if best is not None and best.cell in shown else "",
+        truth=true,
+        truth_note="" if true else "the true law is not in this store; collect it again",
+        verdict="; ".join(text for text in (law.verdict, law.extent, law.conditions, error) if text),
+        pictures=_pictures(shown[best.cell]) if best is not None and best.cell in shown else [],
+        reasons=[
+            (found.cell, identifier(found.cell) if found.cell in shown else "", why_not(found.values) or DASH)
+            for found in law.others
+        ],
     )
 
 
-def _cell(found: Found, linked: frozenset[str]) -> str:
-    name = str(found.cell)
-    return f'<a href="#{identifier(name)}">{escape(name)}</a>' if name in linked else escape(name)
-
-
-def _labelled(label: str, lines: str) -> str:
-    return f'<div class="equation"><div class="label">{label}</div>{lines}</div>'
-
-
-def _potential(true: Truth, name: str) -> str:
-    try:
-        return equation(name, true.potentials[name], true.symbols[name])
-    except DistilleryError:
-        return f"<code>{escape(name)} = {escape(true.potentials[name])}</code>"
+def _pictures(shown: Shown) -> list[tuple[Markup, str]]:
+    """Return the message component that fits best, or else the first Pareto front."""
+    fits = [fit for fit in shown.read().fits if np.isfinite([fit.r2_robust, *fit.message]).all()]
+    if fits:
+        return [message_picture(sent_name(shown.kind), max(fits, key=lambda fit: fit.r2_robust))]
+    fronts = [
+        front_picture(label_of(shown.kind, function, 0)[0], own[0])
+        for function, own in shown.found.fronts.items()
+        if own
+    ]
+    return [picture for picture in fronts if picture][:1]

@@ -1,194 +1,103 @@
-"""Expressions in typeset form: MathML from SymPy trees, which every browser shows without a library."""
+"""Typeset expressions as MathML, which browsers render without a library: SymPy's printer, adapted to this project."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection
 from typing import Any
+from xml.dom.minidom import Element
 
 import sympy
+from markupsafe import Markup
+from sympy.printing.mathml import MathMLPresentationPrinter
 
 from distillery.errors import DistilleryError
 from distillery.physics.formula import parse
-from distillery.report.html import escape
 
 _DIGITS = 3
 _DIFFERENCE = re.compile(r"d([xyz])(\d*)")
-_VECTOR = re.compile(r"([avp])([xyz]\d*)")
-_NUMBERED = re.compile(r"([A-Za-z]+)(\d+)")
-# How tightly an operator binds: what binds less than its surroundings stands in brackets.
-_SUM, _PRODUCT, _POWER = 1, 2, 3
-_MINUS = "\N{MINUS SIGN}"
-_BRACKETS = ("(", ")")
-_RELATIONS = {">": ">", ">=": "≥", "<": "<", "<=": "≤"}
+_INDEXED = re.compile(r"([avp])([xyz]\d*)|([A-Za-z]+)(\d+)")
+_PRODUCT = "<mo>&InvisibleTimes;</mo>"
 
 
-def equation(left: str, text: str, symbols: Collection[str], *, summed: bool = False) -> str:
+def equation(left: str, text: str, symbols: Collection[str], *, summed: bool = False) -> Markup:
     """Return ``left = text`` as a MathML element.
 
     Args:
-        left: A name, typeset as symbols are.
+        left: Name of the left-hand side, typeset as symbols are.
         text: Text of an expression.
         symbols: The names that may occur in it.
-        summed: Whether a sign of summation stands before it.
+        summed: Whether a sum sign precedes the expression.
 
     Raises:
-        DistilleryError: The text is no expression in these names.
+        DistilleryError: The text is not an expression in these names.
     """
-    right = ("<mo>∑</mo>" if summed else "") + typeset(parse(text, symbols))
-    return f'<math display="block"><mrow>{symbol(left)}<mo>=</mo>{right}</mrow></math>'
+    printer = _Printer()
+    expression = parse(text, symbols)
+    try:
+        parts = [printer._print(sympy.Symbol(left)), printer.element("mo", "=")]
+        parts += [printer.element("mo", "\N{N-ARY SUMMATION}")] if summed else []
+        parts.append(printer._print(_rounded(expression)))
+    except (AttributeError, NotImplementedError, TypeError) as error:
+        raise DistilleryError(f"formula: {text} cannot be typeset ({error})") from None
+    row = printer.element("mrow", *parts)
+    # Numbers next to each other would read as one.
+    source = re.sub(f"{_PRODUCT}(?=(<mrow>|<msup>)*<mn>)", "<mo>·</mo>", row.toxml())
+    source = source.replace(_PRODUCT, '<mspace width="0.2em"/>')
+    source = re.sub(r"(?<=<mo>)-(?=</mo>)|(?<=<mn>)-", "\N{MINUS SIGN}", source)
+    return Markup(f'<math display="block">{source}</math>')
 
 
-def symbol(name: str) -> str:
-    """Return a name as MathML: ``dx`` as Δx, ``m1`` with an index, ``vx`` too.
-
-    Args:
-        name: The name.
-    """
-    if match := _DIFFERENCE.fullmatch(name):
-        base = f'<mrow><mi mathvariant="normal">Δ</mi><mi>{match[1]}</mi></mrow>'
-        return _indexed(base, match[2]) if match[2] else base
-    if match := _VECTOR.fullmatch(name) or _NUMBERED.fullmatch(name):
-        return _indexed(f"<mi>{match[1]}</mi>", match[2])
-    return f"<mi>{escape(name)}</mi>"
+def _rounded(expression: Any) -> Any:
+    """Return an expression without factors that round to one, and with simple exponents as exact fractions."""
+    ones = {f: sympy.Integer(round(f)) for f in expression.atoms(sympy.Float) if f"{abs(f):.{_DIGITS}g}" == "1"}
+    powers = {
+        power: sympy.Pow(power.base, sympy.Rational(round(2 * power.exp), 2))
+        for power in expression.atoms(sympy.Pow)
+        if power.exp.is_Float and (2 * power.exp).is_integer
+    }
+    return expression.xreplace(powers).xreplace(ones)
 
 
-def typeset(expression: sympy.Expr) -> str:
-    """Return an expression as MathML, its numbers rounded to three digits.
+class _Printer(MathMLPresentationPrinter):
+    """SymPy's printer with short numbers, indexed names, and cases."""
 
-    Args:
-        expression: An expression as ``formula.parse`` gives it.
+    def element(self, tag: str, *content: Any) -> Element:
+        """Return an element that holds texts and other elements."""
+        made = self.dom.createElement(tag)
+        for part in content:
+            made.appendChild(self.dom.createTextNode(part) if isinstance(part, str) else part)
+        return made
 
-    Raises:
-        DistilleryError: Something in it has no typeset form.
-    """
-    return _walk(expression)[0]
+    def _print_Symbol(self, sym: sympy.Symbol, style: str = "plain") -> Element:
+        name = str(sym.name)
+        base, index = name, ""
+        if match := _DIFFERENCE.fullmatch(name):
+            base, index = f"Δ{match[1]}", match[2]
+        elif match := _INDEXED.fullmatch(name):
+            base, index = match[1] or match[3], match[2] or match[4]
+        made = self.element("mi", base)
+        return self.element("msub", made, self.element("mn" if index.isdigit() else "mi", index)) if index else made
 
+    def _print_Float(self, number: Any) -> Element:
+        mantissa, _, exponent = f"{float(number):.{_DIGITS}g}".replace("-", "\N{MINUS SIGN}").partition("e")
+        if not exponent:
+            return self.element("mn", mantissa)
+        power = re.sub(r"^(\D?)\D*0*", r"\1", exponent).replace("+", "")
+        ten = self.element("msup", self.element("mn", "10"), self.element("mn", power))
+        return self.element("mrow", self.element("mn", mantissa), self.element("mo", "·"), ten)
 
-def _walk(node: Any) -> tuple[str, int]:
-    """Return MathML of an expression, and how tightly its outermost operator binds."""
-    if node.is_Symbol:
-        return symbol(node.name), _POWER
-    if node.is_Number or node.is_NumberSymbol:
-        return _number(float(node))
-    if isinstance(node, sympy.Add):
-        return _sum(node), _SUM
-    if isinstance(node, (sympy.Mul, sympy.Pow)):
-        return _product(node)
-    if isinstance(node, sympy.exp):
-        return f"<msup><mi>e</mi>{_row(_walk(node.args[0])[0])}</msup>", _PRODUCT
-    if isinstance(node, sympy.Abs):
-        return _between("|", _walk(node.args[0])[0], "|"), _POWER
-    if isinstance(node, sympy.Piecewise):
-        return _cases(node), _SUM
-    name = _FUNCTIONS.get(type(node))
-    if name is None:
-        raise DistilleryError(f"formula: {type(node).__name__} has no typeset form")
-    arguments = "<mo>,</mo>".join(_walk(argument)[0] for argument in node.args)
-    return f"<mrow><mi>{name}</mi><mo>&#x2061;</mo>{_between('(', arguments, ')')}</mrow>", _POWER
+    def _print_exp(self, node: Any) -> Element:
+        return self.element("msup", self.element("mi", "e"), self._print(node.args[0]))
 
-
-_FUNCTIONS: dict[type, str] = {sympy.log: "log", sympy.Min: "min", sympy.Max: "max", sympy.sign: "sgn"}
-
-
-def _sum(node: Any) -> str:
-    parts = []
-    for index, term in enumerate(node.as_ordered_terms()):
-        negative = bool(term.could_extract_minus_sign())
-        text = _inside(-term if negative else term, _PRODUCT)
-        if index or negative:
-            parts.append(f"<mo>{_MINUS if negative else '+'}</mo>" if index else f'<mo form="prefix">{_MINUS}</mo>')
-        parts.append(text)
-    return _row("".join(parts))
-
-
-def _product(node: Any) -> tuple[str, int]:
-    coefficient, rest = node.as_coeff_Mul()
-    value = float(coefficient)
-    above: list[tuple[Any, Any]] = []
-    below: list[tuple[Any, Any]] = []
-    for factor in sympy.Mul.make_args(rest):
-        base, exponent = factor.as_base_exp() if not isinstance(factor, sympy.exp) else (factor, sympy.S.One)
-        negative = bool(exponent.is_number and exponent < 0)
-        if factor != 1:
-            (below if negative else above).append((base, -exponent if negative else exponent))
-    parts = [_number(abs(value))[0]] if _shows(abs(value)) or not above else []
-    alone = len(parts) + len(above) == 1
-    text = _juxtaposed([*parts, *(_power(base, exponent, alone) for base, exponent in above)])
-    if below:
-        alone = len(below) == 1
-        bottom = _juxtaposed([_power(base, exponent, alone) for base, exponent in below])
-        text = f"<mfrac>{_row(text)}{_row(bottom)}</mfrac>"
-    if value < 0:
-        return _row(f'<mo form="prefix">{_MINUS}</mo>{text}'), _SUM
-    return text, _PRODUCT
-
-
-def _shows(value: float) -> bool:
-    return f"{value:.{_DIGITS}g}" != "1"
-
-
-def _power(base: Any, exponent: Any, alone: bool) -> str:
-    """Return a power; a sum that stands alone, as a whole side of a fraction does, needs no brackets."""
-    if exponent == 1:
-        return _walk(base)[0] if alone else _inside(base, _PRODUCT)
-    if exponent.is_number and abs(float(exponent) - 0.5) < 1e-12:
-        return f"<msqrt>{_walk(base)[0]}</msqrt>"
-    return f"<msup>{_inside(base, _POWER)}{_row(_walk(exponent)[0])}</msup>"
-
-
-def _inside(node: Any, least: int) -> str:
-    text, binds = _walk(node)
-    return text if binds >= least else _between("(", text, ")")
-
-
-def _cases(node: Any) -> str:
-    rows = []
-    for value, condition in node.args:
-        when = "<mtext>otherwise</mtext>"
-        if condition != sympy.true:
-            when = f'<mtext>if</mtext><mspace width="0.3em"/>{_condition(condition)}'
-        rows.append(f"<mtr><mtd>{_walk(value)[0]}</mtd><mtd>{when}</mtd></mtr>")
-    return f'<mrow><mo fence="true" stretchy="true">{{</mo><mtable columnalign="left">{"".join(rows)}</mtable></mrow>'
-
-
-def _condition(node: Any) -> str:
-    sign = _RELATIONS.get(getattr(node, "rel_op", ""))
-    if sign is None:
-        raise DistilleryError(f"formula: the condition {type(node).__name__} has no typeset form")
-    return f"{_walk(node.lhs)[0]}<mo>{escape(sign)}</mo>{_walk(node.rhs)[0]}"
-
-
-def _number(value: float) -> tuple[str, int]:
-    if value < 0:
-        return _row(f'<mo form="prefix">{_MINUS}</mo>{_number(-value)[0]}'), _SUM
-    if not math.isfinite(value):
-        raise DistilleryError(f"formula: {value} has no typeset form")
-    mantissa, exponential, exponent = f"{value:.{_DIGITS}g}".partition("e")
-    if not exponential:
-        return f"<mn>{mantissa}</mn>", _POWER
-    power = int(exponent)
-    shown = f"<mn>{power}</mn>" if power >= 0 else _row(f'<mo form="prefix">{_MINUS}</mo><mn>{-power}</mn>')
-    return _row(f"<mn>{mantissa}</mn><mo>·</mo><msup><mn>10</mn>{shown}</msup>"), _PRODUCT
-
-
-def _juxtaposed(parts: list[str]) -> str:
-    text = parts[0]
-    for part in parts[1:]:
-        # Two numbers side by side would read as one.
-        text += ("<mo>·</mo>" if part.startswith(("<mn>", "<msup><mn>")) else '<mspace width="0.15em"/>') + part
-    return _row(text) if len(parts) > 1 else text
-
-
-def _row(content: str) -> str:
-    return f"<mrow>{content}</mrow>"
-
-
-def _between(left: str, content: str, right: str) -> str:
-    return f'<mrow><mo fence="true">{left}</mo>{content}<mo fence="true">{right}</mo></mrow>'
-
-
-def _indexed(base: str, index: str) -> str:
-    tag = "mn" if index.isdigit() else "mi"
-    return f"<msub>{base}<{tag}>{index}</{tag}></msub>"
+    def _print_Piecewise(self, node: Any) -> Element:
+        rows = []
+        for value, condition in node.args:
+            when: list[Any] = [self.element("mtext", "otherwise" if condition == sympy.true else "if ")]
+            when += [] if condition == sympy.true else [self._print(condition)]
+            rows.append(self.element("mtr", self.element("mtd", self._print(value)), self.element("mtd", *when)))
+        brace = self.element("mo", "{")
+        brace.setAttribute("stretchy", "true")
+        table = self.element("mtable", *rows)
+        table.setAttribute("columnalign", "left")
+        return self.element("mrow", brace, table)

@@ -1,4 +1,4 @@
-"""Message components against the true force: what the network learned to say along an edge."""
+"""Message components against the true force: fits, and their pictures."""
 
 from __future__ import annotations
 
@@ -7,28 +7,21 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float
 
-from distillery.errors import DistilleryError
-from distillery.messages.fits import DISTILLED, FRAMES, trimmed_fit
-from distillery.report.style import BLUE, FAINT, ORANGE, QUIET, picture, say
-from distillery.workflow.cell import Cell
-from distillery.workflow.state import cell_states
-from distillery.workflow.sweep import Sweep
+from distillery.messages.fits import trimmed_fit
+from distillery.report.style import BLUE, ORANGE, add_dots, add_line, picture
 
 Target = Literal["force", "acceleration"]
 TARGETS: tuple[Target, ...] = ("force", "acceleration")
 TARGET_NAMES: dict[Target, str] = {"force": "F", "acceleration": "F/m"}
-_COLOURS: dict[Target, str] = {"force": BLUE, "acceleration": ORANGE}
-_POINTS = 2000
-# So many moments of a training stand in a picture.
-_STILLS = 6
-# Height of a row of them, in inches.
-_STRIP = 1.6
-# So many times as wide as nine tenths of them may the messages spread before their tails are left outside.
+COLOURS: dict[Target, str] = {"force": BLUE, "acceleration": ORANGE}
+_POINTS = 1000
+# Number of moments of a training in a picture, and the height of a row of them in inches.
+_STILLS, _STRIP = 6, 1.6
+# The axes leave out the tails of messages that spread further than this many times the central 90 %.
 _HEAVY = 6.0
 
 
@@ -37,9 +30,9 @@ class Moment:
     """A message component at a moment of the training.
 
     Attributes:
-        step: Steps done.
-        message: The component's value on the first of the held-out samples (dimensionless).
-        r2_robust: R² of its own linear fit then, over the best fitting share of the samples.
+        step: Number of training steps done.
+        message: The component on the first of the held-out samples (dimensionless).
+        r2_robust: R² of its own linear fit at that moment, over the best fitting share of the samples.
     """
 
     step: int
@@ -49,16 +42,16 @@ class Moment:
 
 @dataclasses.dataclass(frozen=True)
 class MessageFit:
-    """A message component beside the linear combination of true components that fits it best.
+    """A message component and the linear combination of true components that fits it best.
 
     Attributes:
         component: Number of the component.
-        target: Whether it is fitted by the force or by the force over the receiver's mass.
-        fitted: The combination's value on each held-out sample (dimensionless).
-        message: The component's value there (dimensionless).
-        r2: R² over all samples, as the cell's interpretation found it.
-        r2_robust: The same over the best fitting share of them.
-        moments: What the component was on the first of the samples while the network was trained, if it was filmed.
+        target: Whether it is fitted by the force, or by the force over the receiver's mass.
+        fitted: The linear combination on each held-out sample (dimensionless).
+        message: The component on the same samples (dimensionless).
+        r2: R² over all samples, as stored by the stage ``interpret``.
+        r2_robust: R² over the best fitting share of the samples, as stored.
+        moments: The component on the first of the samples during the training, if frames were stored.
     """
 
     component: int
@@ -70,25 +63,14 @@ class MessageFit:
     moments: tuple[Moment, ...] = ()
 
 
-def messages_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
+def messages_figure(name: str, fits: Sequence[MessageFit], path: Path) -> None:
     """Draw the message components of a cell against force and acceleration.
 
     Args:
-        sweep: The sweep.
-        cell: One of its cells.
-        path: The picture, ``.svg`` or ``.png``; it says so if the cell diverged or failed.
-
-    Raises:
-        DistilleryError: The cell is not interpreted yet, or its messages are damaged.
+        name: Name of the cell.
+        fits: Fits of its messages by all targets.
+        path: The picture, ``.svg`` or ``.png``.
     """
-    state = cell_states(sweep, cell)["interpret"]
-    if state.state in ("diverged", "failed"):
-        say(path, f"{cell}: messages", f"{state.state}: {state.reason}")
-        return
-    if sweep.model(cell).kind == "control":
-        say(path, f"{cell}: messages", "the control has no network that could send messages")
-        return
-    fits = message_fits(sweep, cell)
     components = sorted({fit.component for fit in fits})
     filmed = _filmed(fits)
     strip = _STRIP * len(filmed)
@@ -99,74 +81,63 @@ def messages_figure(sweep: Sweep, cell: Cell, path: Path) -> None:
             _draw_moments(below, filmed)
         panels = part.subplots(len(TARGETS), len(components), squeeze=False)
         for fit in fits:
-            draw_fit(panels[TARGETS.index(fit.target)][components.index(fit.component)], fit)
-        figure.suptitle(f"{cell}: messages on held-out edges", x=0.01, ha="left", fontsize=11)
+            axes = panels[TARGETS.index(fit.target)][components.index(fit.component)]
+            draw_fit(axes, fit, rasterized=True)
+            write_fit(axes, fit)
+        figure.suptitle(f"{name}: messages on held-out edges", x=0.01, ha="left", fontsize=11)
 
 
-def message_fits(sweep: Sweep, cell: Cell, targets: Sequence[Target] = TARGETS) -> list[MessageFit]:
-    """Return the robust linear fits of a cell's message components on held-out edges.
+def fit_messages(
+    message: Float[np.ndarray, "sample component"],
+    force: Float[np.ndarray, "sample space"],
+    mass: Float[np.ndarray, " sample"],
+    found: Mapping[str, Any],
+    trim: float,
+    targets: Sequence[Target] = TARGETS,
+    frames: tuple[Float[np.ndarray, "frame some component"], Mapping[str, Any]] | None = None,
+) -> list[MessageFit]:
+    """Fit message components by the true force and acceleration, robustly.
 
     Args:
-        sweep: The sweep.
-        cell: One of its cells, interpreted.
-        targets: What they are fitted by.
-
-    Raises:
-        DistilleryError: The cell is not interpreted yet, or its messages are damaged.
+        message: Messages on held-out edges (dimensionless).
+        force: True forces on the same edges (dimensionless).
+        mass: Masses of the receivers (dimensionless).
+        found: By target and kind, R² of each component, as stored.
+        trim: Share of the samples that is fitted.
+        targets: The quantities that messages are fitted by.
+        frames: Messages on the first of the samples during the training, and the stored steps and R² of each.
     """
-    if sweep.model(cell).kind == "control":
-        raise DistilleryError(f"{cell}: has no messages, for it has no network; choose a cell of another model")
-    path = cell.messages(sweep.results)
-    outcome = cell_states(sweep, cell)["interpret"].outcome
-    if outcome is None or outcome.status != "ok":
-        raise DistilleryError(f"{cell}: is not interpreted with these settings; run the sweep first")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            held_out = stored["held_out"]
-            message, displacement = stored["message"][held_out], stored["displacement"][held_out]
-            mass, charge = stored["mass"][held_out], stored["charge"][held_out]
-            frames = stored.get(FRAMES, np.empty((0, 0, message.shape[1])))
-        squares = outcome.result["fits"][DISTILLED]
-        told = outcome.result.get(FRAMES, {"steps": [], "fits": []})
-        if frames.shape != (len(told["steps"]), frames.shape[1], message.shape[1]):
-            raise ValueError(f"frames of shape {frames.shape} for {len(told['steps'])} steps")
-    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile) as error:
-        remedy = f"delete {cell.outcome(sweep.results, 'interpret')} and run the sweep again"
-        raise DistilleryError(f"{path}: damaged or missing ({error}); {remedy}") from None
-    force = sweep.system(cell.experiment).pair_force(
-        displacement, (mass[:, 0], mass[:, 1]), (charge[:, 0], charge[:, 1])
-    )
     fits = []
     for target in targets:
-        true = force if target == "force" else force / mass[:, :1]
+        true = force if target == "force" else force / mass[:, None]
         design = np.column_stack([true, np.ones(len(true))])
         for component in range(message.shape[1]):
-            _, residual = trimmed_fit(design, message[:, component], sweep.config.interpretation.trim)
+            _, residual = trimmed_fit(design, message[:, component], trim)
             fitted = message[:, component] - residual
-            r2, robust = (_value(squares[target][kind], component) for kind in ("r2", "r2_robust"))
-            moments = _moments(frames[:, :, component], told, target, component)
+            r2, robust = (_value(found[target][kind], component) for kind in ("r2", "r2_robust"))
+            moments = () if frames is None else _moments(frames[0][:, :, component], frames[1], target, component)
             fits.append(MessageFit(component, target, fitted, message[:, component], r2, robust, moments))
     return fits
 
 
 def _moments(
-    values: Float[np.ndarray, "frame sample"], told: Mapping[str, Any], target: Target, component: int
+    values: Float[np.ndarray, "frame sample"], stored: Mapping[str, Any], target: Target, component: int
 ) -> tuple[Moment, ...]:
-    squares = [_value(fits[target]["r2_robust"], component) for fits in told["fits"]]
-    return tuple(Moment(*moment) for moment in zip(told["steps"], values, squares, strict=True))
+    squares = [_value(fits[target]["r2_robust"], component) for fits in stored["fits"]]
+    return tuple(Moment(*moment) for moment in zip(stored["steps"], values, squares, strict=True))
 
 
 def window(fit: MessageFit) -> tuple[float, float]:
-    """Return the ends of the axes on which a fit is drawn: a few messages of close encounters lie outside.
+    """Return the limits of both axes on which a fit is drawn; a few messages of close encounters lie outside.
 
     Args:
         fit: The fit.
 
     Returns:
-        The lower and the upper end, of both axes (dimensionless).
+        The lower and the upper limit (dimensionless).
     """
     low, inner_low, inner_high, high = np.quantile(fit.message, [0.005, 0.05, 0.95, 0.995])
-    # Heavy tails would squeeze nearly all messages into one point.
+    # Heavy tails would leave nearly all messages in one point.
     if high - low > _HEAVY * (inner_high - inner_low) > 0:
         low, high = inner_low, inner_high
     margin = 0.08 * (high - low) or 1.0
@@ -174,48 +145,52 @@ def window(fit: MessageFit) -> tuple[float, float]:
 
 
 def share_outside(fit: MessageFit) -> float:
-    """Return the share of samples that lie outside of the ``window`` of a fit."""
+    """Return the share of samples that lie outside the ``window`` of a fit."""
+    return float(1 - _inside(fit).mean())
+
+
+def _inside(fit: MessageFit) -> Any:
     low, high = window(fit)
-    return float(((fit.message < low) | (fit.message > high) | (fit.fitted < low) | (fit.fitted > high)).mean())
+    return (fit.message >= low) & (fit.message <= high) & (fit.fitted >= low) & (fit.fitted <= high)
 
 
-def draw_fit(axes: Any, fit: MessageFit, notes: bool = True) -> None:
-    """Draw a component against its fit, with the line on which they agree.
+def draw_fit(axes: Any, fit: MessageFit, points: int = _POINTS, *, rasterized: bool = False) -> None:
+    """Draw a component against its fit, with the line on which both are equal.
 
     Args:
-        axes: Where.
+        axes: The panel.
         fit: The fit.
-        notes: Whether R² is written in the panel.
+        points: Largest number of samples that are drawn, spread evenly over all.
+        rasterized: Whether they become pixels, which take less space in a file than many dots.
     """
-    name = TARGET_NAMES[fit.target]
     low, high = window(fit)
-    outside = share_outside(fit)
-    axes.plot([low, high], [low, high], color=QUIET, lw=1.0, zorder=1)
-    axes.scatter(
-        fit.fitted[:_POINTS],
-        fit.message[:_POINTS],
-        s=5,
-        color=_COLOURS[fit.target],
-        alpha=0.35,
-        linewidth=0,
-        rasterized=True,
-        zorder=2,
-    )
-    axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
-    axes.grid(color=FAINT, lw=0.6)
-    axes.set_axisbelow(True)
-    axes.set_title(f"component {fit.component + 1}")
-    axes.set_xlabel(f"linear combination of {name} (dimensionless)")
+    some = np.linspace(0, len(fit.message) - 1, min(points, len(fit.message))).astype(int)
+    add_line(axes, [low, high], [low, high])
+    inside = some[_inside(fit)[some]]
+    add_dots(axes, fit.fitted[inside], fit.message[inside], COLOURS[fit.target], 3.0, alpha=0.4, rasterized=rasterized)
+    axes.set(xlim=(low, high), ylim=(low, high))
+    axes.grid()
+    axes.set_xlabel(f"linear combination of {TARGET_NAMES[fit.target]} (dimensionless)")
     axes.set_ylabel("message (dimensionless)")
-    if notes:
-        text = f"R² {r2_shown(fit.r2)}\nrobust {r2_shown(fit.r2_robust)}"
-        if outside:
-            text += f"\n{outside:.1%} outside"
-        axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=8)
+
+
+def write_fit(axes: Any, fit: MessageFit) -> None:
+    """Write the number of the component and its R² into a panel.
+
+    Args:
+        axes: The panel.
+        fit: The fit.
+    """
+    axes.set_box_aspect(1)
+    axes.set_title(f"component {fit.component + 1}")
+    text = f"R² {r2_shown(fit.r2)}\nrobust {r2_shown(fit.r2_robust)}"
+    if outside := share_outside(fit):
+        text += f"\n{outside:.1%} outside"
+    axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=8)
 
 
 def _filmed(fits: Sequence[MessageFit]) -> list[MessageFit]:
-    """Return the fits with moments, by what fits better in the end."""
+    """Return the fits that have moments, by the target that fits better in the end."""
     targets = [[fit for fit in fits if fit.target == target and fit.moments] for target in TARGETS]
     return max(targets, key=lambda own: sum(fit.r2_robust for fit in own if not math.isnan(fit.r2_robust)))
 
@@ -228,9 +203,9 @@ def _draw_moments(figure: Any, fits: Sequence[MessageFit]) -> None:
     for row, fit in zip(rows, fits, strict=True):
         low, high = window(fit)
         for panel, moment in zip(row, (fit.moments[place] for place in chosen), strict=True):
-            panel.plot([low, high], [low, high], color=QUIET, lw=0.7, zorder=1)
+            add_line(panel, [low, high], [low, high], lw=0.7)
             across = fit.fitted[: len(moment.message)]
-            panel.scatter(across, moment.message, s=2, color=_COLOURS[fit.target], alpha=0.5, linewidth=0, zorder=2)
+            add_dots(panel, across, moment.message, COLOURS[fit.target], 1.6, alpha=0.5, rasterized=True)
             panel.set(xlim=(low, high), ylim=(low, high), box_aspect=1, xticks=[], yticks=[])
             panel.set_title(f"step {moment.step:,}\nR² {r2_shown(moment.r2_robust)}", fontsize=7)
         row[0].set_ylabel(f"component {fit.component + 1}", fontsize=8)
@@ -244,7 +219,7 @@ def _value(values: list[float | None], index: int) -> float:
 
 
 def r2_shown(value: float) -> str:
-    """Return R² to three decimals; of a heavy tail it can be any negative number."""
+    """Return R² to three decimals; for heavy tails it can be any negative number."""
     if math.isnan(value):
         return "–"
     return f"{value:.3f}" if value > -1 else "< −1"

@@ -1,4 +1,4 @@
-"""Where the numbers of the tables come from, and what is missing in them."""
+"""Provenance of the numbers of a study, and the cells that are missing."""
 
 from __future__ import annotations
 
@@ -6,56 +6,53 @@ import datetime
 import json
 import shlex
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-from distillery.errors import DistilleryError
 from distillery.report import paper
+from distillery.report.cells import Found
 from distillery.report.document import Block, Bullets, Grid, Heading, Paragraph, code, plain
 from distillery.report.selected import selected_note
-from distillery.report.study import Found, Store, Study
+from distillery.report.study import Store, Study
 from distillery.util.provenance import commit
 from distillery.util.text import counted
-from distillery.workflow.sweep import RESOLVED, load_sweep
 
-_CONFIGURATIONS = ("config.yaml", "workflow/presets/*.yaml")
 _SHOWN = 5
-# Settings of the distillation that another line gives.
+# Settings of the distillation that are in another line.
 _NAMED = ("engine", "compare")
 _EVERYWHERE = "all stages"
 
 
 def header(study: Study, today: datetime.date) -> list[Block]:
-    """Return what the tables were made from: date, commits, configurations, devices, engines, versions, counts.
+    """Return the provenance of the tables: date, commits, configurations, devices, engines, versions, counts.
 
     Args:
         study: The study.
         today: The date.
     """
     title = Heading(1, "The paper's tables, and ours beside")
-    return [title, made(study, today, "tables"), *origin(study), *selected_note(study)]
+    return [title, run_summary(study, today, "tables"), *origin(study), *selected_note(study)]
 
 
-def made(study: Study, today: datetime.date, command: str) -> Paragraph:
-    """Return when, by which command and at which commit something was made of a study, and of how many cells.
+def run_summary(study: Study, today: datetime.date, command: str) -> Paragraph:
+    """Return date, command and commit of a report on a study, and its number of cells.
 
     Args:
         study: The study.
         today: The date.
         command: The command of ``distillery``.
     """
-    asked = " ".join(f"--results {shlex.quote(str(store.results))}" for store in study.stores)
+    arguments = " ".join(f"--results {shlex.quote(str(store.results))}" for store in study.stores)
     cells = len(study.cells)
     ok = sum(found.status == "ok" for found in study.cells)
     return Paragraph(
-        f"Made on {today.isoformat()} by {code(f'distillery {command} {asked}')} at commit {commit()}: "
+        f"Made on {today.isoformat()} by {code(f'distillery {command} {arguments}')} at commit {commit()}: "
         f"{counted(cells, 'cell')}, {ok:,} finished, {cells - ok:,} not. "
         "The paper is [arXiv:2006.11287](https://arxiv.org/abs/2006.11287)."
     )
 
 
 def origin(study: Study) -> list[Block]:
-    """Return of each store where its results come from, and what of the paper's the stores do not have.
+    """Return the provenance of each store, and the rows and models of the paper that no store has.
 
     Args:
         study: The study.
@@ -67,12 +64,12 @@ def origin(study: Study) -> list[Block]:
             "of each the first that went well counts, in the order of the folders."
         )
         blocks.append(Paragraph(text))
-    if not study.bodies.beside_paper:
+    if not study.bodies.in_paper:
         return blocks
     there = {study.paper_row(row) for row in study.rows}
     models = [name for name in paper.LOSS_MODELS if name not in study.models]
     rows = [f"{system}-{dim}" for system, dim in paper.ROWS if (system, dim) not in there]
-    lacking = [f"{what} {', '.join(names)}" for what, names in (("models", models), ("rows", rows)) if names]
+    lacking = [f"{kind} {', '.join(names)}" for kind, names in (("models", models), ("rows", rows)) if names]
     if lacking:
         blocks.append(Paragraph(f"Of the paper's, no store has the {', nor the '.join(lacking)}."))
     return blocks
@@ -106,7 +103,7 @@ def _of_store(study: Study, store: Store) -> list[Block]:
     compared = distillation.get("compare") or ()
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(store.counts.items()))
     engine = str(distillation.get("engine", "unknown"))
-    told = f"{counted(sum(store.counts.values()), 'cell')} ({plain(counts)})"
+    summary = f"{counted(sum(store.counts.values()), 'cell')} ({plain(counts)})"
     lines = [
         f"command: {_command(store)}",
         f"configuration {plain(store.config_hash)}; collected at commit {plain(store.commit)}, "
@@ -125,40 +122,28 @@ def _of_store(study: Study, store: Store) -> list[Block]:
         ),
         plain(f"versions: {_versions(own)}"),
     ]
-    if store.lacking:
-        lines.append(f"has no columns {', '.join(store.lacking)}: that part is left out or `without a value`")
-    return [Paragraph(f"**{code(str(store.results))}**: {told}"), Bullets((*lines, *map(plain, store.notes)))]
+    return [Paragraph(f"**{code(str(store.results))}**: {summary}"), Bullets((*lines, *map(plain, store.notes)))]
 
 
 def _command(store: Store) -> str:
-    """Return the command that makes a store, with the configuration file that has its hash."""
-    for pattern in _CONFIGURATIONS:
-        for path in sorted(Path().glob(pattern)):
-            try:
-                if load_sweep(path).config_hash == store.config_hash:
-                    return _snakemake(path)
-            except DistilleryError:
-                continue
-    resolved = store.results / RESOLVED
-    return _snakemake(resolved) if resolved.is_file() else "not known; its configuration stands in the store"
-
-
-def _snakemake(path: Path) -> str:
-    return code(f"snakemake --profile profiles/local --configfile {shlex.quote(str(path))}")
+    """Return the command that makes a store."""
+    if store.configuration is None:
+        return "not known; its configuration stands in the store"
+    return code(f"snakemake --profile profiles/local --configfile {shlex.quote(str(store.configuration))}")
 
 
 def _budget(config: Mapping[str, Any]) -> str:
-    """Return what expressions were fitted with: samples, the budget of each engine, how messages were read."""
+    """Return the settings of fits: samples, the budget of each engine, the interpretation of messages."""
     section = config.get("distillation", {})
     parts = {"distillation": {name: value for name, value in section.items() if name not in _NAMED}}
     parts |= {name: section[name] for name in (section.get("engine"), *section.get("compare", ())) if name in section}
-    # Those of halos are read in their own way.
+    # Halos have another interpretation.
     parts |= {"interpretation": config.get("interpretation", {})} if config.get("experiments") else {}
     return "; ".join(f"{name}: {_settings(own)}" for name, own in parts.items())
 
 
 def _own_settings(config: Mapping[str, Any]) -> list[str]:
-    """Return what some experiments have of their own instead of the sweep's, those that are alike together."""
+    """Return settings of single experiments that replace those of the sweep, equal ones together."""
     named = [(f"{entry['system']}-{entry['dim']}", entry) for entry in config.get("experiments", ())]
     named += [(entry.get("name", "halos"), {"operators": entry.get("operators")}) for entry in config.get("halos", ())]
     alike: dict[str, list[str]] = {}
@@ -170,17 +155,17 @@ def _own_settings(config: Mapping[str, Any]) -> list[str]:
 
 
 def _settings(section: Mapping[str, Any]) -> str:
-    told = [
+    parts = [
         f"{name} {' '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}"
         for name, value in section.items()
-        # Which cells were filmed says nothing of how they were trained; sections of their own are told on their own.
+        # Frames do not change a training; nested sections have lines of their own.
         if name not in ("frames", "filmed") and not isinstance(value, Mapping)
     ]
-    return ", ".join(told) or "unknown"
+    return ", ".join(parts) or "unknown"
 
 
 def _versions(cells: Iterable[Found]) -> str:
-    """Return the versions of each library; of those that differ from stage to stage, which had which."""
+    """Return the versions of each library, with their stages if these differ."""
     known: dict[str, dict[str, dict[str, None]]] = {}
     for text in _distinct(found.values.get("versions") for found in cells):
         for name, version in json.loads(text).items():
@@ -204,7 +189,7 @@ def _distinct(texts: Iterable[Any]) -> list[str]:
 
 
 def _commits(texts: Iterable[Any]) -> str:
-    """Return the commits of each stage; cells whose stages were all made at one commit name it alone."""
+    """Return the commits of each stage, or one commit without stages if all have the same."""
     of_stages: dict[str, list[str]] = {}
     for text in _distinct(texts):
         for part in text.split(", "):

@@ -1,5 +1,5 @@
 "use strict";
-// A link to a folded cell unfolds it, and all that is around it, also where the browser does not by itself.
+// Unfold a cell, and all elements around it, when a link to it is followed; some browsers do not.
 function reveal() {
   const found = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   for (let at = found; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
@@ -7,10 +7,10 @@ function reveal() {
 }
 addEventListener("hashchange", reveal);
 reveal();
-// Films of trainings: the slider chooses a moment, and the dots go where the messages were then.
+// Films of trainings: the slider chooses a moment, and the dots move to the messages at that moment.
 for (const film of document.querySelectorAll(".film")) {
   const [button, range, words] = film.querySelector(".reel").children;
-  const told = film.dataset.told.split("|"), paths = film.querySelectorAll("[data-x]");
+  const moments = film.dataset.moments.split("|"), paths = film.querySelectorAll("[data-x]");
   let timer = 0;
   const places = (text, at) => {
     const frames = text.split(" ");
@@ -23,8 +23,8 @@ for (const film of document.querySelectorAll(".film")) {
       const point = (across, place) => (across >= 0 && up[place] >= 0 ? `M${across} ${up[place]}h0` : "");
       path.setAttribute("d", places(path.dataset.x, at).map(point).join(""));
     }
-    words.textContent = told[at];
-    range.setAttribute("aria-valuetext", told[at]);
+    words.textContent = moments[at];
+    range.setAttribute("aria-valuetext", moments[at]);
   };
   const pause = () => {
     clearInterval(timer);
@@ -34,11 +34,11 @@ for (const film of document.querySelectorAll(".film")) {
   const advance = () => {
     range.value = Number(range.value) + 1;
     show();
-    if (Number(range.value) === told.length - 1) pause();
+    if (Number(range.value) === moments.length - 1) pause();
   };
   button.addEventListener("click", () => {
     if (timer) return pause();
-    if (Number(range.value) === told.length - 1) range.value = 0;
+    if (Number(range.value) === moments.length - 1) range.value = 0;
     show();
     timer = setInterval(advance, 250);
     button.textContent = "pause";

@@ -1,9 +1,10 @@
 """The numbers of tables 1, 3 and 5, and of halos, of arXiv:2006.11287 (v2, Cranmer et al. 2020), as data.
 
-Rows are named by system and dimension, in the order of its table 3; models as here. Tables 1 and 5 have the eight
-rows of charge, r^-1, r^-2 and spring, and the four models that send messages; table 3 has all twelve and FlatHGN too.
-Table 5 gives one answer for both dimensions of a system. The models pruning, newton and control are not in them. The
-paper's kl has a weight of 1, as the variant kl-paper of the preset paper; its numbers stand beside the built-in kl too.
+Rows are named by system and dimension, in the order of table 3; models are named as in this project. Tables 1 and 5
+have the eight rows of charge, r^-1, r^-2 and spring, and the four models with messages; table 3 has twelve rows, and
+FlatHGN too. Table 5 has one answer for both dimensions of a system. The models pruning, newton and control are in none.
+The paper's kl has a weight of 1, as the variant kl-paper of the preset paper; its numbers are compared with the
+built-in kl too.
 """
 
 from __future__ import annotations
@@ -84,21 +85,21 @@ TABLE_5: Entries[bool] = _frozen(
 HALOS: Mapping[str, float] = MappingProxyType(
     {"constant": 0.421, "simple": 0.121, "formula-without-mass": 0.120, "formula-with-mass": 0.0882}
 )
-# The same of what was trained on the less dense ones only: on those, and on the others.
+# The same for models trained on the less dense halos only: error on those, and on the others.
 HALOS_BELOW: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"network-with-mass-below": (0.0634, 0.142), "formula-with-mass-below": (0.0811, 0.0892)}
 )
-# What its best formulas say along an edge, by distance: C5, C6, C7 of 1/(C5 + (C6 r)^C7).
+# Messages of its best formulas by distance: C5, C6, C7 of 1/(C5 + (C6 r)^C7).
 HALO_KERNELS: Mapping[str, tuple[float, float, float]] = MappingProxyType(
     {"with mass": (7.06, 15.5, 20.3), "without mass": (50.165, 18.94, 13.21)}
 )
-# Its unit of length in Mpc/h, which it does not state: the standard deviation of positions even over a box of
+# Unit of length in Mpc/h, which the paper does not state: the standard deviation of uniform positions in a box of
 # 1000 Mpc/h, a guess that puts the edge of both messages near the radius of its filter, 20 Mpc/h.
 LENGTH = 1000 / math.sqrt(12)
 
 
 def value(table: Entries[_T], row: Row, model: str) -> _T | None:
-    """Return an entry of a table, or None where the paper has none.
+    """Return an entry of a table, or None if the paper has none.
 
     Args:
         table: One of the tables.
@@ -109,11 +110,11 @@ def value(table: Entries[_T], row: Row, model: str) -> _T | None:
 
 
 def least_loss(row: Row, models: Collection[str] = LOSS_MODELS) -> tuple[str, float] | None:
-    """Return the model with the smallest loss of a row of table 3, and that loss; None where there is none.
+    """Return the model with the smallest loss of a row of table 3, and that loss; None if there is none.
 
     Args:
         row: System and dimension.
-        models: Models that are compared.
+        models: The models to compare.
     """
     losses = {model: loss for model, loss in TABLE_3.get(row, {}).items() if model in models}
     return min(losses.items(), key=lambda entry: entry[1]) if losses else None

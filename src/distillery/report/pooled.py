@@ -1,4 +1,4 @@
-"""Numbers of several seeds in one entry of a table, with what is missing said."""
+"""Numbers of several seeds in one entry of a table, with the number of seeds that have none."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from distillery.report.document import plain
 
 DASH = "–"
 NOT_RUN = "not run"
-# R² of a heavy tail can be any negative number; how negative tells nobody anything.
+# R² of heavy tails can be any negative number, whose size has no meaning.
 _LEAST_R2 = -1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Pooled:
-    """What the cells of one entry have to say.
+    """The values of the cells of one entry.
 
     Attributes:
-        values: Of the cells that have a value.
-        planned: The number of cells, with and without.
-        absent: Of those without, how many are missing, failed, diverged, or went well and yet have none.
+        values: The values of the cells that have one.
+        planned: The number of cells, with and without a value.
+        absent: The number of cells without a value by reason: their status, or ``without a value`` if it is ok.
     """
 
     values: tuple[float, ...]
@@ -32,20 +32,20 @@ class Pooled:
 
     @property
     def mean(self) -> float:
-        """The mean of the values; NaN where there is none."""
+        """The mean of the values; NaN if there are none."""
         return statistics.fmean(self.values) if self.values else math.nan
 
     @property
     def spread(self) -> float | None:
-        """The sample standard deviation of the values; None where there are fewer than two."""
+        """The sample standard deviation of the values; None if there are fewer than two."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
 def pool(entries: Iterable[tuple[float, str]]) -> Pooled:
-    """Return the values of some cells together.
+    """Pool the values of some cells.
 
     Args:
-        entries: Of each cell its value, NaN where it has none, and its status.
+        entries: Value, or NaN, and status of each cell.
     """
     known = list(entries)
     absent = Counter("without a value" if status == "ok" else status for value, status in known if math.isnan(value))
@@ -65,11 +65,11 @@ def loss_text(pooled: Pooled) -> str:
 
 
 def share_text(pooled: Pooled, detail: str = "") -> str:
-    """Return how many of the planned cells hold, of values that are 1 or 0, such as ``2/3 force, 1 diverged``.
+    """Return how many of the planned cells have the value 1, such as ``2/3 force, 1 diverged``.
 
     Args:
-        pooled: The values.
-        detail: What to say of those that hold.
+        pooled: The values, 1 or 0.
+        detail: Description of those that are 1.
     """
     if not pooled.planned:
         return NOT_RUN
@@ -78,7 +78,7 @@ def share_text(pooled: Pooled, detail: str = "") -> str:
 
 
 def figures(value: float, digits: int) -> str:
-    """Return a number with so many significant digits, trailing zeros kept, such as 0.30, 1.2 or 49.
+    """Return a number with a number of significant digits, trailing zeros kept, such as 0.30, 1.2 or 49.
 
     Args:
         value: The number.
@@ -92,8 +92,8 @@ def figures(value: float, digits: int) -> str:
     return f"{value:.{max(digits - 1 - exponent, 0)}f}"
 
 
-def beside(ours: str, paper: str | None) -> str:
-    """Return our entry with the paper's."""
+def with_paper(ours: str, paper: str | None) -> str:
+    """Return an entry with the paper's number in brackets."""
     return ours if paper is None else f"{ours} (paper {paper})"
 
 
@@ -113,7 +113,7 @@ def _r2(value: float) -> str:
 
 
 def _spread(spread: float, mean: str) -> str:
-    """Return a spread with the decimals of its mean."""
+    """Return a spread with as many decimals as its mean."""
     if "e" in mean:
         return f"{spread:.1e}"
     return f"{spread:.{len(mean.partition('.')[2])}f}"

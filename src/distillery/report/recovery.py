@@ -1,4 +1,4 @@
-"""Table 5 of the paper with ours beside: was the law found, in which form, and by which engine."""
+"""Table 5 of the paper and of a study: whether the law was found, in which form, and by which engine."""
 
 from __future__ import annotations
 
@@ -6,43 +6,35 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from distillery.report import paper
+from distillery.report.cells import Found, RowName
 from distillery.report.document import Block, Grid, Heading, Paragraph, code, plain
-from distillery.report.pooled import DASH, Pooled, beside, loss_text, pool, share_text
-from distillery.report.study import Found, RowName, Study
+from distillery.report.pooled import DASH, Pooled, loss_text, pool, share_text, with_paper
+from distillery.report.study import Study
 from distillery.results.table import readable
 
 _TOGETHER = "recovered_together"
 _OF_PAPER = "; in brackets whether the paper's authors found the law"
-_NODE_COLUMNS = ("node_equation", "node_recovered")
-_COMPOSED_COLUMNS = ("composed_mae", "composed_medae")
 
 
 def table_5(study: Study) -> list[Block]:
-    """Return table 5: seeds whose law was recovered, all rows × models, and details per model."""
+    """Return table 5: seeds whose law was recovered by row and model, and details of each model."""
     parts: list[Block] = [
         Heading(2, "Table 5: is the law recovered?"),
         Paragraph(
             "Seeds of which the chosen expressions are, in all components, the true law up to its gauge, as "
-            "`distillery verify` decides it" + (_OF_PAPER if study.beside_paper else "") + "."
+            "`distillery verify` decides it" + (_OF_PAPER if study.in_paper else "") + "."
         ),
         _by_row(study, lambda row, model: _verdict(study, row, model), lambda cells: _share(cells, with_form=False)),
     ]
-    if study.has(_TOGETHER):
-        parts += [
-            Heading(3, "All components together"),
-            Paragraph(
-                "The same of the form that the components have in common. The paper's rule chooses from the front of "
-                "each component alone, where noise misleads one or another; here it is applied once, to the forms that "
-                "stand on all fronts, each with the geometric mean of its errors."
-            ),
-            _by_row(study, lambda row, model: _common(study.at(row, model)), _common),
-        ]
-    for what, columns in (("node functions", _NODE_COLUMNS), ("composed errors", _COMPOSED_COLUMNS)):
-        if not study.has(*columns):
-            names = " and ".join(f"`{name}`" for name in columns)
-            parts.append(
-                Paragraph(f"Left out: {what}; no store has the columns {names}; collect with a later version.")
-            )
+    parts += [
+        Heading(3, "All components together"),
+        Paragraph(
+            "The same of the form that the components have in common. The paper's rule chooses from the front of each "
+            "component alone, where noise misleads one or another; here it is applied once, to the forms that stand on "
+            "all fronts, each with the geometric mean of its errors."
+        ),
+        _by_row(study, lambda row, model: _common(study.at(row, model)), _common),
+    ]
     for model in study.models:
         parts.append(Heading(3, f"Table 5, {_heading(study, model)}"))
         if model in study.controls:
@@ -65,17 +57,17 @@ def _flags(cells: Sequence[Found], name: str) -> Pooled:
 
 def _share(cells: Sequence[Found], with_form: bool = True) -> str:
     forms = Counter(str(found.values["form"]) for found in cells if found.number("recovered") == 1.0)
-    told = [name if len(forms) == 1 else f"{name} {count}" for name, count in forms.items() if name]
-    return share_text(_flags(cells, "recovered"), plain(" + ".join(told)) if with_form else "")
+    parts = [name if len(forms) == 1 else f"{name} {count}" for name, count in forms.items() if name]
+    return share_text(_flags(cells, "recovered"), plain(" + ".join(parts)) if with_form else "")
 
 
 def _verdict(study: Study, row: RowName, model: str) -> str:
     known = study.of_paper(paper.TABLE_5, row, model)
-    return beside(_share(study.at(row, model)), None if known is None else "yes" if known else "no")
+    return with_paper(_share(study.at(row, model)), None if known is None else "yes" if known else "no")
 
 
 def _by_row(study: Study, entry: Callable[[RowName, str], str], of_all: Callable[[Sequence[Found]], str]) -> Grid:
-    """Return all rows × models, and what the cells of each model come to."""
+    """Return an entry for each row and model, and one for all cells of each model."""
     rows = [[plain(str(row)), *(entry(row, model) for model in study.models)] for row in study.rows]
     by_model = [[found for found in study.cells if found.cell.model == model] for model in study.models]
     headings = ("", *(_heading(study, model) for model in study.models))
@@ -87,19 +79,9 @@ def _common(cells: Sequence[Found]) -> str:
 
 
 def _details(study: Study, model: str) -> Grid:
-    with_node, composed = study.has(*_NODE_COLUMNS), study.has(*_COMPOSED_COLUMNS)
-    with_common = study.has(_TOGETHER)
-    headings = [
-        "",
-        "recovered",
-        *(["paper"] if study.beside_paper else []),
-        *(["together"] if with_common else []),
-        "on front",
-        "by engine",
-    ]
-    headings += ["node function"] if with_node else []
-    headings += ["composed error", "its median"] if composed else []
-    headings.append("chosen expressions")
+    compared = ["paper"] if study.in_paper else []
+    headings = ["", "recovered", *compared, "together", "on front", "by engine", "node function", "composed error"]
+    headings += ["its median", "chosen expressions"]
     lines = []
     for row in study.rows:
         cells = study.at(row, model)
@@ -109,22 +91,21 @@ def _details(study: Study, model: str) -> Grid:
         shown = _example(cells)
         name = plain(f"{row}, control" if model in study.controls else str(row))
         line = [name, _share(cells)]
-        line += [DASH if known is None else "yes" if known else "no"] if study.beside_paper else []
-        line += [*([_common(cells)] if with_common else []), _on_front(cells), _by_engine(cells)]
-        line += [_node(cells, shown)] if with_node else []
-        line += [loss_text(_flags(cells, column)) for column in _COMPOSED_COLUMNS] if composed else []
+        line += [DASH if known is None else "yes" if known else "no"] if study.in_paper else []
+        line += [_common(cells), _on_front(cells), _by_engine(cells), _node(cells, shown)]
+        line += [loss_text(_flags(cells, column)) for column in ("composed_mae", "composed_medae")]
         line.append(DASH if shown is None else f"{_seed(shown)}: {_expressions(shown, 'equation')}")
         lines.append(line)
     return Grid(headings, lines)
 
 
 def _on_front(cells: Sequence[Found]) -> str:
-    """Return of how many cells all components have the law somewhere on the front."""
+    """Return in how many cells the fronts of all components have the law."""
     return share_text(pool((_all_on_front(found), found.status) for found in cells))
 
 
 def _all_on_front(found: Found) -> float:
-    """Return 1 if all components that were distilled have the law on their front, 0 if not, NaN if unjudged."""
+    """Return 1 if all components that were distilled have the law on their front, 0 if not, NaN if not judged."""
     flags = [flag for flag in found.values.get("on_front", []) if flag == flag]  # noqa: PLR0124 (NaN)
     return float(all(flags)) if flags else float("nan")
 
@@ -145,7 +126,7 @@ def _node(cells: Sequence[Found], shown: Found | None) -> str:
 
 
 def _example(cells: Sequence[Found]) -> Found | None:
-    """Return the cell whose expressions are shown: the first that is recovered, else the first that has any."""
+    """Return the cell whose expressions are shown: the first recovered one, else the first that has any."""
     having = [found for found in cells if found.texts("equation")]
     return min(having, key=lambda found: found.number("recovered") != 1.0, default=None)
 

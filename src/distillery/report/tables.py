@@ -1,38 +1,26 @@
-"""The paper's tables 1, 3 and 5 with ours beside."""
+"""The paper's tables 1, 3 and 5, with the numbers of a study."""
 
 from __future__ import annotations
 
 import datetime
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from distillery.networks.models import MODELS
 from distillery.report import paper
 from distillery.report.beyond import beyond_tables
+from distillery.report.cells import Found, RowName
 from distillery.report.document import Block, Grid, Heading, Paragraph, markdown, plain
 from distillery.report.halo import halo_tables
 from distillery.report.origin import header, missing_part
-from distillery.report.pooled import DASH, Pooled, beside, figures, loss_text, pool, r2_text
+from distillery.report.pooled import DASH, Pooled, figures, loss_text, pool, r2_text, with_paper
 from distillery.report.recovery import table_5
-from distillery.report.study import FITS, READINGS, Found, RowName, Study, read_study
+from distillery.report.study import Study
+from distillery.results.columns import READINGS
 
+FITS = ("force_r2", "force_r2_robust", "acceleration_r2", "acceleration_r2_robust", "r2_gauge_free")
 _FIT_HEADINGS = ("F", "F robust", "F/m", "F/m robust", "gauge-free")
-# The same of the reading that was distilled, which every store has.
-_DISTILLED_FITS = (*FITS[:-1], "force_r2_gauge_free")
 _TARGETS = (("F", "force_r2_robust"), ("F/m", "acceleration_r2_robust"))
-
-
-def tables_text(folders: Sequence[Path]) -> str:
-    """Return the paper's tables beside those of one or several result stores, as Markdown.
-
-    Args:
-        folders: The results folders of the stores that the study is split over.
-
-    Raises:
-        DistilleryError: A folder has no store, or one that is damaged or of another version.
-    """
-    return study_text(read_study(folders), datetime.datetime.now(datetime.UTC).date())
 
 
 def study_text(study: Study, today: datetime.date) -> str:
@@ -40,7 +28,7 @@ def study_text(study: Study, today: datetime.date) -> str:
 
     Args:
         study: The study.
-        today: The date that the header gives.
+        today: The date in the header.
     """
     tables = [
         *(paper_tables(study.bodies) if study.bodies.cells else ()),
@@ -50,7 +38,7 @@ def study_text(study: Study, today: datetime.date) -> str:
 
 
 def paper_tables(study: Study) -> list[Block]:
-    """Return the three tables and those of laws, and before them what the marks in them mean.
+    """Return the three tables and those of laws, after an explanation of their entries.
 
     Args:
         study: The study.
@@ -59,14 +47,14 @@ def paper_tables(study: Study) -> list[Block]:
 
 
 def _marks(study: Study) -> str:
-    """Return what the entries of the tables mean; what the paper has is mentioned where it is shown."""
+    """Return an explanation of the entries; the paper's numbers are explained if they are shown."""
     marks = "Entries are the mean over seeds ± its sample standard deviation"
-    marks += ", and in brackets what the paper reports. " if study.beside_paper else ". "
+    marks += ", and in brackets what the paper reports. " if study.in_paper else ". "
     marks += (
         "`2 of 3 (1 diverged)`: the mean is over two of three seeds, and why. `–`: no seed has a value. "
         "`not run`: the sweeps have no such cell."
     )
-    if study.beside_paper and "kl" in study.models:
+    if study.in_paper and "kl" in study.models:
         marks += f" The paper's kl has a weight of 1, the built-in kl one of {MODELS['kl'].weight:g}."
     return marks
 
@@ -85,12 +73,7 @@ def table_1(study: Study) -> list[Block]:
         _matrix(study, models, lambda row, model: _best_text(study, row, model)),
     ]
     parts.append(Heading(3, "As in the paper: F, robust, by the largest deviation"))
-    if study.has("std_force_r2_robust"):
-        parts.append(_matrix(study, models, lambda row, model: _as_in_paper(study, row, model)))
-    else:
-        parts.append(
-            Paragraph("Left out: no store has the column `std_force_r2_robust`; collect with a later version.")
-        )
+    parts.append(_matrix(study, models, lambda row, model: _as_in_paper(study, row, model)))
     parts += _without(study, models, "a control experiment has no messages")
     for model in models:
         parts += [Heading(3, f"Table 1, {plain(model)}"), _details(study, model)]
@@ -104,14 +87,11 @@ def table_3(study: Study) -> list[Block]:
     parts: list[Block] = [
         Heading(2, "Table 3: test loss"),
         Paragraph("Mean over bodies of held-out simulations of Σ|a - â|."),
-        _matrix(study, models, lambda row, model: _loss(study, row, model, "test_mae", with_paper=True)),
+        _matrix(study, models, lambda row, model: _loss(study, row, model, "test_mae", compared=True)),
         Heading(3, "Median error"),
         Paragraph("The median over bodies of the same, which close encounters do not move."),
     ]
-    if study.has("test_medae"):
-        parts.append(_matrix(study, models, lambda row, model: _loss(study, row, model, "test_medae")))
-    else:
-        parts.append(Paragraph("Left out: no store has the column `test_medae`."))
+    parts.append(_matrix(study, models, lambda row, model: _loss(study, row, model, "test_medae")))
     parts += [
         *_ratios(study, models),
         *_without(study, models, "a control experiment trains no network"),
@@ -165,12 +145,12 @@ def _best_text(study: Study, row: RowName, model: str) -> str:
     best = {found.cell: _best(found) for found in cells}
     pooled = _pooled(cells, lambda found: best[found.cell][1])
     targets = [name for name, _ in _TARGETS if name in {target for target, value in best.values() if value == value}]  # noqa: PLR0124 (NaN)
-    told = f"{' or '.join(targets)}: " if targets else ""
-    return beside(told + r2_text(pooled), _paper_r2(study, row, model))
+    prefix = f"{' or '.join(targets)}: " if targets else ""
+    return with_paper(prefix + r2_text(pooled), _paper_r2(study, row, model))
 
 
 def _best(found: Found) -> tuple[str, float]:
-    """Return which of force and acceleration fits a cell's messages better, and its R²."""
+    """Return whether force or acceleration fits the messages of a cell better, and its R²."""
     known = [(target, found.mean(name)) for target, name in _TARGETS]
     if any(math.isnan(value) for _, value in known):
         return "", math.nan
@@ -179,38 +159,35 @@ def _best(found: Found) -> tuple[str, float]:
 
 def _as_in_paper(study: Study, row: RowName, model: str) -> str:
     pooled = _pooled(study.at(row, model), lambda found: found.mean("std_force_r2_robust"))
-    return beside(r2_text(pooled), _paper_r2(study, row, model))
+    return with_paper(r2_text(pooled), _paper_r2(study, row, model))
 
 
 def _details(study: Study, model: str) -> Grid:
-    """Return all fits of a model, a line per row and reading."""
-    both = study.has(*(f"{reading}_{name}" for reading in READINGS for name in FITS))
+    """Return all fits of a model, one line for each row and reading."""
     lines = []
     for row in study.rows:
         cells = study.at(row, model)
         if not cells:
             continue
         known = _paper_r2(study, row, model) or DASH
-        for reading in READINGS if both else ("distilled",):
-            names = [f"{reading}_{name}" for name in FITS] if both else _DISTILLED_FITS
+        for reading in READINGS:
+            names = [f"{reading}_{name}" for name in FITS]
             fits = [r2_text(_pooled(cells, lambda found, name=name: found.mean(name))) for name in names]  # type: ignore[misc]
-            of_paper = [known if reading != "principal" else ""] if study.beside_paper else []
+            of_paper = [known if reading != "principal" else ""] if study.in_paper else []
             lines.append([plain(str(row)), reading, *fits, *of_paper, _distilled(cells, reading)])
-    return Grid(("", "reading", *_FIT_HEADINGS, *(["paper"] if study.beside_paper else []), "distilled"), lines)
+    return Grid(("", "reading", *_FIT_HEADINGS, *(["paper"] if study.in_paper else []), "distilled"), lines)
 
 
 def _distilled(cells: Sequence[Found], reading: str) -> str:
-    """Return of how many cells this reading was distilled."""
+    """Return in how many cells this reading was distilled."""
     chosen = [str(found.values.get("reading", "")) for found in cells]
-    if reading == "distilled":
-        return ", ".join(f"{name} {chosen.count(name)}/{len(cells)}" for name in READINGS if name in chosen) or DASH
     return f"{chosen.count(reading)}/{len(cells)}" if any(chosen) else DASH
 
 
-def _loss(study: Study, row: RowName, model: str, name: str, with_paper: bool = False) -> str:
-    known = study.of_paper(paper.TABLE_3, row, model) if with_paper else None
+def _loss(study: Study, row: RowName, model: str, name: str, compared: bool = False) -> str:
+    known = study.of_paper(paper.TABLE_3, row, model) if compared else None
     pooled = _pooled(study.at(row, model), lambda found: found.number(name))
-    return beside(loss_text(pooled), None if known is None else figures(known, 2))
+    return with_paper(loss_text(pooled), None if known is None else figures(known, 2))
 
 
 def _ratio(study: Study, row: RowName, model: str, best: float) -> str:

@@ -1,4 +1,4 @@
-"""The true law of a system, from its definition in the result store, in the form in which laws are found."""
+"""The true law of a system, derived from its definition in the result store, in the form of distilled laws."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distillery.networks.functions import AXES
 from distillery.physics import formula
 from distillery.physics.systems import BODY_SYMBOLS, PAIR_SYMBOLS, System
 
-# Fractions with larger denominators than this come from decimal numbers.
+# Fractions with larger denominators come from decimal numbers.
 _FRACTIONS = 4
 
 
@@ -25,11 +25,10 @@ class Truth:
     """The true law of a system.
 
     Attributes:
-        potentials: By name, U of a pair and V of a body, their texts as they were defined.
-        symbols: Of each the names that may occur in it.
-        notes: What else decides how bodies move: constants, softening, damping, which pairs interact.
-        law: The accelerations that follow, on one line as ``replace.text.line`` gives it; empty where they cannot be
-            derived.
+        potentials: Formula of U, the potential of a pair, and V, that of a body, as defined.
+        symbols: By potential, the names that may occur in it.
+        notes: Constants, softening, damping, and which pairs interact.
+        law: The accelerations, on one line as written by ``laws.text.line``; empty if they cannot be derived.
     """
 
     potentials: Mapping[str, str]
@@ -42,7 +41,7 @@ def truth(definition: Mapping[str, Any], dim: int, bodies: int) -> Truth:
     """Return the true law of a system.
 
     Args:
-        definition: The system, as JSON has it.
+        definition: The system, as in JSON.
         dim: Dimensions of space.
         bodies: Number of bodies.
     """
@@ -62,7 +61,7 @@ def truth(definition: Mapping[str, Any], dim: int, bodies: int) -> Truth:
         system = System.model_validate_json(json.dumps(definition))
         line = text.line(true_law(system, dim, bodies))
     except (DistilleryError, ValueError):
-        # A definition that this version cannot read is still shown.
+        # A definition that this version cannot read is shown as text.
         line = ""
     return Truth(potentials, symbols, tuple(notes), line)
 
@@ -89,7 +88,7 @@ def true_law(system: System, dim: int, bodies: int) -> Law:
 
 
 def _sum_of_terms(force: sympy.Expr, divisor: sympy.Expr) -> sympy.Expr:
-    """Return a force divided by something, term by term in each of its cases: so found laws are written too."""
+    """Return a force over a divisor, term by term in each of its branches, as distilled laws are written."""
     folded = sympy.piecewise_fold(force)
     if isinstance(folded, sympy.Piecewise):
         return sympy.Piecewise(*((_sum_of_terms(value, divisor), where) for value, where in folded.args))
@@ -104,9 +103,9 @@ def _times(factor: sympy.Expr, delta: sympy.Symbol) -> sympy.Expr:
 
 
 def _decimal(expression: sympy.Expr) -> sympy.Expr:
-    """Return an expression with fractions that no formula is written with as decimal numbers."""
+    """Return an expression with unusual fractions as decimal numbers."""
     return expression.xreplace(
-        {n: sympy.Float(n) for n in expression.atoms(sympy.Rational) if not n.is_Integer and n.q > 4}
+        {n: sympy.Float(n) for n in expression.atoms(sympy.Rational) if not n.is_Integer and n.q > _FRACTIONS}
     )
 
 

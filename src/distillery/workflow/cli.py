@@ -164,9 +164,9 @@ def picture(sweep: Sweep, subject: str) -> None:
 @_with_sweep
 def overview(sweep: Sweep, path: Path, cell: str | None) -> None:
     """Draw a cell from its trajectories to its law, to PATH (SVG or PNG)."""
-    from distillery.report.overview import overview_figure
+    from distillery.workflow.stages.report import draw_overview
 
-    overview_figure(sweep, path, sweep.find_cell(cell) if cell else None)
+    draw_overview(sweep, path, sweep.find_cell(cell) if cell else None)
 
 
 @cli.command()
@@ -306,11 +306,11 @@ def table(results: Path) -> None:
 )
 @click.option("--output", type=_PathParameter(), help="A Markdown file to write, instead of printing.")
 def tables(folders: tuple[Path, ...], output: Path | None) -> None:
-    """Print the paper's tables 1, 3 and 5 with ours beside, as Markdown."""
+    """Print the paper's tables 1, 3 and 5 with those of the stores, as Markdown."""
     from distillery import files
-    from distillery.report.tables import tables_text
+    from distillery.workflow.stages.report import tables as stage
 
-    text = tables_text(folders)
+    text = stage(folders)
     if output is None:
         click.echo(text)
     else:
@@ -319,7 +319,7 @@ def tables(folders: tuple[Path, ...], output: Path | None) -> None:
 
 @cli.command()
 @_results
-@click.option("--cells", type=click.IntRange(min=0), help="How many cells are shown in full at most.")
+@click.option("--cells", type=click.IntRange(min=0), help="Largest number of cells that are shown in full.")
 def report(results: Path, cells: int | None) -> None:
     """Write report.html and report.md into the results folder: tables, equations, messages, fronts."""
     from distillery.workflow.stages.report import report as stage
