@@ -1,4 +1,4 @@
-"""Wishes of a user for a profile, and the choice of the rest such that jobs fit on the cluster."""
+"""Requested of a user for a profile, and the choice of the rest such that jobs fit on the cluster."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _EXECUTION = ("config", "execution")
 
 
 @dataclasses.dataclass(frozen=True)
-class Wishes:
-    """Wishes of a user for a cluster; None keeps the value of the shipped profile.
+class Requested:
+    """Requested of a user for a cluster; None keeps the value of the shipped profile.
 
     Attributes:
         partition: Where jobs go.
@@ -51,23 +51,23 @@ class Wishes:
     modules: tuple[str, ...] = ()
 
 
-def fitted(execution: ExecutionSettings, wishes: Wishes, place: Partition) -> Iterator[Finding]:
+def fitted(execution: ExecutionSettings, requested: Requested, place: Partition) -> Iterator[Finding]:
     """Yield settings with which simulations and fits fit on the nodes; those of the user are kept.
 
     Args:
         execution: What the profile would ask for.
-        wishes: What the user asks for.
+        requested: What the user asks for.
         place: The partition of these jobs.
     """
     if not place.sizes:
         return
-    if wishes.ranks is None and wishes.nodes is None and execution.launcher != "mpiexec":
+    if requested.ranks is None and requested.nodes is None and execution.launcher != "mpiexec":
         nodes, ranks = ranks_that_fit(place.sizes, execution.nodes, execution.ranks)
         if (nodes, ranks) != (execution.nodes, execution.ranks):
             text = f"{ranks} on {nodes} node{'s' * (nodes > 1)}, for that is what {place.name} has room for"
             yield Finding("ok", "ranks", text, ((*_EXECUTION, "ranks"), ranks))
             yield Finding("ok", "nodes", f"{nodes} for a simulation", ((*_EXECUTION, "nodes"), nodes))
-    if wishes.workers is not None or execution.dask.cluster == "address":
+    if requested.workers is not None or execution.dask.cluster == "address":
         return
     memory = execution.dask.memory_mb or DistillationSettings().memory_mb + WORKER
     workers = workers_that_fit(place.sizes, execution.dask, memory)

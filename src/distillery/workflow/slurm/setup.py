@@ -19,7 +19,7 @@ from distillery.workflow.slurm import profile_keys
 from distillery.workflow.slurm.checks import check
 from distillery.workflow.slurm.findings import Finding
 from distillery.workflow.slurm.profile import find_profile, read_profile, section, shipped, user_profile, with_value
-from distillery.workflow.slurm.requested import Wishes, fitted
+from distillery.workflow.slurm.requested import Requested, fitted
 from distillery.workflow.slurm.site import GPU_RULE, site_of
 
 _PLAIN, _TRAIN, _EXECUTION = ("default-resources",), ("set-resources", GPU_RULE), ("config", "execution")
@@ -27,12 +27,12 @@ _RULE = re.compile(r"^(?:rule|checkpoint) (\w+):", re.MULTILINE)
 
 
 def set_up(
-    wishes: Wishes, target: Path, directory: Path, patience: float, force: bool, say: Callable[[str], None]
+    requested: Requested, target: Path, directory: Path, patience: float, force: bool, say: Callable[[str], None]
 ) -> None:
     """Try a cluster, and write a profile for it.
 
     Args:
-        wishes: What is known about the cluster.
+        requested: What is known about the cluster.
         target: Where the profile goes.
         directory: The working directory of later runs.
         patience: Seconds a test job may wait for its start.
@@ -45,12 +45,12 @@ def set_up(
     source = shipped()
     text = source.read_text(encoding="utf-8")
     known = _partitions()
-    for path, value in changes(_completed(wishes, known)):
+    for path, value in changes(_completed(requested, known)):
         text = with_value(text, path, value)
     findings: list[Finding] = []
     site = site_of(yaml.safe_load(text), "setup-cluster")
     place = site.plain.where(known)
-    for finding in () if place is None else fitted(site.execution, wishes, place):
+    for finding in () if place is None else fitted(site.execution, requested, place):
         say(str(finding))
         if finding.setting is not None:
             text = with_value(text, *finding.setting)
@@ -63,7 +63,7 @@ def set_up(
     errors = _errors(findings)
     if errors and not force:
         raise DistilleryError(f"{errors}; no profile was written (--force writes it all the same)")
-    words = shlex.join(f"--{name.replace('_', '-')}={value}" for name, value in _given(wishes))
+    words = shlex.join(f"--{name.replace('_', '-')}={value}" for name, value in _given(requested))
     head = f"# Written by: distillery setup-cluster {words}\n"
     head += "# Edit it as you like; distillery check-cluster tries it.\n\n"
     files.write_text(target, head + text)
@@ -143,28 +143,28 @@ def _partitions() -> dict[str, Partition]:
         return {}
 
 
-def _completed(wishes: Wishes, known: Mapping[str, Partition]) -> Wishes:
-    """Return the wishes with a decision about GPUs: without a word, they are used where the partition has some."""
-    if wishes.gpu is not None:
-        return wishes
-    if wishes.gpu_partition is not None:
-        return dataclasses.replace(wishes, gpu="gpu")
-    place = default_partition(known) if wishes.partition is None else known.get(wishes.partition)
-    return dataclasses.replace(wishes, gpu="gpu" if place and place.gpus else "none")
+def _completed(requested: Requested, known: Mapping[str, Partition]) -> Requested:
+    """Return the requested with a decision about GPUs: without a word, they are used where the partition has some."""
+    if requested.gpu is not None:
+        return requested
+    if requested.gpu_partition is not None:
+        return dataclasses.replace(requested, gpu="gpu")
+    place = default_partition(known) if requested.partition is None else known.get(requested.partition)
+    return dataclasses.replace(requested, gpu="gpu" if place and place.gpus else "none")
 
 
-def changes(wishes: Wishes) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the keys of the profile that follow from the wishes, with their values; None takes a key out."""
+def changes(requested: Requested) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the keys of the profile that follow from the requested, with their values; None takes a key out."""
     plain = {
-        "slurm_partition": wishes.partition,
-        "slurm_account": wishes.account,
-        "constraint": wishes.constraint,
-        "qos": wishes.qos,
+        "slurm_partition": requested.partition,
+        "slurm_account": requested.account,
+        "constraint": requested.constraint,
+        "qos": requested.qos,
     }
     yield from (((*_PLAIN, key), value) for key, value in plain.items() if value is not None)
-    if wishes.gpu_partition is not None:
-        yield (*_TRAIN, "slurm_partition"), wishes.gpu_partition
-    kind, _, model = (wishes.gpu or "").partition(":")
+    if requested.gpu_partition is not None:
+        yield (*_TRAIN, "slurm_partition"), requested.gpu_partition
+    kind, _, model = (requested.gpu or "").partition(":")
     if kind == "gres":
         # In this order the section never runs empty, which would cost its comments.
         yield (*_TRAIN, "gres"), f"gpu:{model}:1" if model else "gpu:1"
@@ -173,18 +173,18 @@ def changes(wishes: Wishes) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield (*_TRAIN, "gpu"), int(kind == "gpu")
         if model:
             yield (*_TRAIN, "gpu_model"), model
-    execution = {"launcher": wishes.launcher, "ranks": wishes.ranks, "nodes": wishes.nodes}
+    execution = {"launcher": requested.launcher, "ranks": requested.ranks, "nodes": requested.nodes}
     yield from (((*_EXECUTION, key), value) for key, value in execution.items() if value is not None)
-    dask = {"cluster": wishes.cluster, "workers": wishes.workers}
+    dask = {"cluster": requested.cluster, "workers": requested.workers}
     yield from (((*_EXECUTION, "dask", key), value) for key, value in dask.items() if value is not None)
-    if wishes.modules:
-        yield (*_EXECUTION, "modules"), list(wishes.modules)
+    if requested.modules:
+        yield (*_EXECUTION, "modules"), list(requested.modules)
         yield ("use-envmodules",), True
 
 
-def _given(wishes: Wishes) -> Iterator[tuple[str, Any]]:
-    for field in dataclasses.fields(wishes):
-        value = getattr(wishes, field.name)
+def _given(requested: Requested) -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(requested):
+        value = getattr(requested, field.name)
         if field.name == "modules":
             yield from (("module", module) for module in value)
         elif value is not None:
