@@ -1,4 +1,4 @@
-"""Requested of a user for a profile, and the choice of the rest such that jobs fit on the cluster."""
+"""Requests of a user for a profile, and further settings with which jobs fit on the cluster."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _EXECUTION = ("config", "execution")
 
 @dataclasses.dataclass(frozen=True)
 class Requested:
-    """Requested of a user for a cluster; None keeps the value of the shipped profile.
+    """Requests of a user for a cluster; None keeps the value of the shipped profile.
 
     Attributes:
-        partition: Where jobs go.
-        account: Who pays.
-        gpu_partition: Where trainings go.
+        partition: Partition of the jobs.
+        account: Account of the jobs.
+        gpu_partition: Partition of the trainings.
         gpu: ``gpu`` (--gpus=1), ``gres`` or ``gres:<type>`` (--gres=gpu:<type>:1), or ``none``.
         constraint: Features that nodes must have.
         qos: Quality of service.
-        launcher: What starts MPI ranks.
+        launcher: Command that starts MPI ranks.
         ranks: MPI ranks of a simulation.
         nodes: Nodes to spread them over.
         cluster: Kind of Dask cluster.
@@ -55,8 +55,8 @@ def fitted(execution: ExecutionSettings, requested: Requested, place: Partition)
     """Yield settings with which simulations and fits fit on the nodes; those of the user are kept.
 
     Args:
-        execution: What the profile would ask for.
-        requested: What the user asks for.
+        execution: Settings of the profile.
+        requested: Requests of the user.
         place: The partition of these jobs.
     """
     if not place.sizes:
@@ -84,7 +84,7 @@ def fitted(execution: ExecutionSettings, requested: Requested, place: Partition)
 
 def ranks_that_fit(sizes: Sequence[Nodes], nodes: int, ranks: int) -> tuple[int, int]:
     """Return the nodes and ranks of a simulation, at most those given: equally many ranks on every node."""
-    # More nodes of a size than there are ranks are of no use.
+    # There are at most as many used nodes of a size as ranks.
     single = [dataclasses.replace(size, count=1) for size in sizes for _ in range(min(size.count, ranks))]
     room = sorted((places([node], 1, SIMULATING_MB) for node in single), reverse=True)
     used = min(nodes, ranks, len(room))
@@ -108,7 +108,7 @@ def workers_that_fit(sizes: Sequence[Nodes], dask: DaskSettings, memory_mb: int)
             case "local":
                 fits = places(sizes, workers * dask.cores, SCHEDULER + workers * memory_mb) >= 1
             case _:
-                # Each is a job of its own: those without room wait for their turn.
+                # Workers are separate jobs; those without room wait in the queue.
                 fits = places(sizes, dask.cores, memory_mb) >= 1
         if fits:
             return workers

@@ -1,4 +1,4 @@
-"""``distillery setup-cluster``: a profile for this cluster, tried before the first sweep."""
+"""The command ``setup-cluster``: a tested profile for this cluster."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _RULE = re.compile(r"^(?:rule|checkpoint) (\w+):", re.MULTILINE)
 def set_up(
     requested: Requested, target: Path, directory: Path, patience: float, force: bool, say: Callable[[str], None]
 ) -> None:
-    """Try a cluster, and write a profile for it.
+    """Test a cluster, and write a profile for it.
 
     Args:
-        requested: What is known about the cluster.
-        target: Where the profile goes.
+        requested: Requests of the user.
+        target: File of the profile.
         directory: The working directory of later runs.
         patience: Seconds a test job may wait for its start.
         force: Write the profile in spite of errors.
-        say: Told every finding.
+        say: Prints a finding.
 
     Raises:
-        DistilleryError: The cluster does not do what the profile would ask of it; no profile was written.
+        DistilleryError: A sweep with the profile would fail; no profile was written.
     """
     source = shipped()
     text = source.read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def set_up(
     for finding in check(site_of(yaml.safe_load(text), "setup-cluster"), directory, patience, say):
         findings.append(finding)
         say(str(finding))
-        # What a check knows better than the shipped profile is set, unless it contradicts what was asked for.
+        # Measured settings replace those of the shipped profile, except after an error.
         if finding.setting is not None and finding.level != "error":
             text = with_value(text, *finding.setting)
     errors = _errors(findings)
@@ -71,13 +71,13 @@ def set_up(
 
 
 def check_profile(name: str, directory: Path, patience: float, say: Callable[[str], None]) -> None:
-    """Try the cluster of a profile that exists.
+    """Test the cluster of an existing profile.
 
     Args:
         name: Its name, folder or file.
         directory: The working directory of later runs.
         patience: Seconds a test job may wait for its start.
-        say: Told every finding.
+        say: Prints a finding.
 
     Raises:
         DistilleryError: A sweep with it would fail.
@@ -91,11 +91,11 @@ def check_profile(name: str, directory: Path, patience: float, say: Callable[[st
         findings.append(finding)
         say(str(finding))
     if errors := _errors(findings):
-        raise DistilleryError(f"{path}: {errors}; mend that first")
+        raise DistilleryError(f"{path}: {errors}; correct that first")
 
 
 def misspelt(content: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each word of a profile that Snakemake, its executor and the workflow do not know."""
+    """Yield a line for each unknown key, resource and rule of a profile."""
     options = _options()
     for key, value in content.items():
         if not isinstance(value, Mapping) and key not in options and not key.startswith("__"):
@@ -136,7 +136,7 @@ def _errors(findings: Sequence[Finding]) -> str:
 
 
 def _partitions() -> dict[str, Partition]:
-    """Return the cluster's partitions; none where Slurm does not answer, which the checks report."""
+    """Return the cluster's partitions; none if Slurm does not answer, which the checks report."""
     try:
         return partitions() if commands.available() else {}
     except DistilleryError:
@@ -166,7 +166,7 @@ def changes(requested: Requested) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield (*_TRAIN, "slurm_partition"), requested.gpu_partition
     kind, _, model = (requested.gpu or "").partition(":")
     if kind == "gres":
-        # In this order the section never runs empty, which would cost its comments.
+        # In this order the section is never empty, so that its comments stay.
         yield (*_TRAIN, "gres"), f"gpu:{model}:1" if model else "gpu:1"
         yield (*_TRAIN, "gpu"), None
     elif kind in ("gpu", "none"):
@@ -192,7 +192,7 @@ def _given(requested: Requested) -> Iterator[tuple[str, Any]]:
 
 
 def target_of(name: str, output: Path | None) -> Path:
-    """Return where the profile goes: a folder that was given, or the user's profiles.
+    """Return the file of the profile, in a given folder or among the user's profiles.
 
     Args:
         name: The profile's name.
