@@ -314,7 +314,7 @@ def test_waiting_is_told_at_growing_intervals(capsys: pytest.CaptureFixture[str]
     waiting = Waiting(clock=lambda: now)
     for second in range(3600):
         now = float(second)
-        waiting.say(f"{second}")
+        waiting.report(f"{second}")
     told = [int(line) for line in capsys.readouterr().err.split()]
     assert told[:4] == [10, 30, 60, 120]
     assert told == sorted(told)

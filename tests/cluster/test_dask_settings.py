@@ -68,4 +68,4 @@ def test_settings_that_cannot_be_read_end_in_one_line(tmp_path: Path) -> None:
     done = run(tmp_path, DASK_CONFIG=str(broken))
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"settings of Dask: A dask config file at '{broken}' is malformed; mend that file")
+    assert line.startswith(f"settings of Dask: A dask config file at '{broken}' is malformed; correct that file")

@@ -72,7 +72,7 @@ def test_silent_messages_leave_what_nodes_know_by_themselves(sweep: Sweep) -> No
     distilled(sweep, cell, ["0.0"], ["0.3 + 0.01*m"])
     replaced = carry_out(sweep, cell, "verify", "replace")
     assert (replaced.status, replaced.result["replacement"]) == ("ok", "whole")
-    assert not read_law(cell.law(sweep.results, "json")).hears
+    assert not read_law(cell.law(sweep.results, "json")).has_messages
     assert set(carry_out(sweep, cell, "generalise").result["conditions"]) == set(CONDITIONS)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from distillery.cluster.slurm.partitions import Nodes, Partition
 from distillery.workflow.slurm.findings import Finding
 from distillery.workflow.slurm.profile import shipped
-from distillery.workflow.slurm.requested import Wishes
+from distillery.workflow.slurm.requested import Requested
 from distillery.workflow.slurm.site import Site, site_of
 
 SHIPPED = shipped().read_text()
-EVERYTHING = Wishes(
+EVERYTHING = Requested(
     partition="long",
     account="007",
     gpu_partition="gpu-a100",

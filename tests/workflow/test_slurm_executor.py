@@ -121,7 +121,7 @@ def test_every_job_comes_to_its_end_whatever_slurm_does(tmp_path: Path) -> None:
     process = run(tmp_path, " ".join([*plan, "plain"]), commands)
     said = left_of(process, tmp_path)
     assert process.returncode == 1, "two jobs were refused"
-    assert "Slurm does not tell the states of" in said, said
+    assert "Slurm does not give the states of" in said, said
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*plan, "plain"} - {"refused", "second"}, said
     memory: dict[str, list[str]] = {}
     for job in fakeslurm.jobs(slurm):
@@ -155,7 +155,7 @@ def test_configuration_that_is_not_answered_once(tmp_path: Path) -> None:
     (tmp_path / "slurm" / "faults" / "scontrol").write_text("1")
     said = left_of(process, tmp_path)
     assert process.returncode == 0, said
-    assert "Slurm does not tell the states of 1 job," in said
+    assert "Slurm does not give the states of 1 job," in said
 
 
 @pytest.mark.slow

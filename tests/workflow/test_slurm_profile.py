@@ -13,12 +13,12 @@ import yaml
 from distillery.errors import DistilleryError
 from distillery.workflow.slurm import profile_keys
 from distillery.workflow.slurm.profile import find_profile, shipped, user_profile, with_value
-from distillery.workflow.slurm.requested import Wishes
+from distillery.workflow.slurm.requested import Requested
 from distillery.workflow.slurm.setup import changes, misspelt
 from distillery.workflow.slurm.site import plain_text
 
 SHIPPED = shipped().read_text()
-EVERYTHING = Wishes(
+EVERYTHING = Requested(
     partition="long",
     account="007",
     gpu_partition="gpu-a100",

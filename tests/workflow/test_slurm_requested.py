@@ -17,7 +17,7 @@ from distillery.cluster.slurm.partitions import Nodes
 from distillery.errors import DistilleryError
 from distillery.workflow.slurm import setup
 from distillery.workflow.slurm.findings import Finding
-from distillery.workflow.slurm.requested import Wishes, ranks_that_fit, workers_that_fit
+from distillery.workflow.slurm.requested import Requested, ranks_that_fit, workers_that_fit
 from distillery.workflow.slurm.setup import set_up
 from support.site import CPU, TWO_SMALL
 
@@ -35,26 +35,26 @@ def test_no_profile_is_written_for_a_cluster_that_lacks_something(
     tmp_path: Path, found_by_checks: Callable[..., None]
 ) -> None:
     found_by_checks(Finding("ok", "Slurm", "answers"), Finding("error", "MPI", "does not work"))
-    target, wishes = tmp_path / "site" / "config.yaml", Wishes(gpu="none")
+    target, requested = tmp_path / "site" / "config.yaml", Requested(gpu="none")
     lines: list[str] = []
     with pytest.raises(DistilleryError, match="1 error; no profile was written"):
-        set_up(wishes, target, tmp_path, 1.0, False, lines.append)
+        set_up(requested, target, tmp_path, 1.0, False, lines.append)
     assert not target.parent.exists()
     assert lines == ["ok       Slurm: answers", "error    MPI: does not work"]
-    set_up(wishes, target, tmp_path, 1.0, True, lines.append)
+    set_up(requested, target, tmp_path, 1.0, True, lines.append)
     assert yaml.safe_load(target.read_text())["set-resources"]["train"]["gpu"] == 0
 
 
 def test_what_a_check_measured_is_written(tmp_path: Path, found_by_checks: Callable[..., None]) -> None:
     found_by_checks(Finding("warning", "shared files", "slow", (("latency-wait",), 120)))
-    set_up(Wishes(gpu="none"), tmp_path / "config.yaml", tmp_path, 1.0, False, lambda line: None)
+    set_up(Requested(gpu="none"), tmp_path / "config.yaml", tmp_path, 1.0, False, lambda line: None)
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["latency-wait"] == 120
 
 
-def test_wishes_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    wishes = Wishes(gpu="none", launcher="mpiexec", nodes=2)
+def test_requested_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    requested = Requested(gpu="none", launcher="mpiexec", nodes=2)
     with pytest.raises(DistilleryError, match="setup-cluster: config: execution: launcher mpiexec stays on one node"):
-        set_up(wishes, tmp_path / "config.yaml", tmp_path, 1.0, False, lambda line: None)
+        set_up(requested, tmp_path / "config.yaml", tmp_path, 1.0, False, lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_profile_asks_for_what_the_cluster_has(
     small = {"cpu": dataclasses.replace(CPU, nodes=1, sizes=(Nodes(1, 4, 16_000),))}
     monkeypatch.setattr(setup, "partitions", lambda: small)
 
-    def written(**wishes: Any) -> tuple[dict[str, Any], list[str]]:
+    def written(**requested: Any) -> tuple[dict[str, Any], list[str]]:
         lines: list[str] = []
-        set_up(Wishes(gpu="none", **wishes), tmp_path / "config.yaml", tmp_path, 1.0, True, lines.append)
+        set_up(Requested(gpu="none", **requested), tmp_path / "config.yaml", tmp_path, 1.0, True, lines.append)
         return yaml.safe_load((tmp_path / "config.yaml").read_text())["config"]["execution"], lines
 
     execution, lines = written()

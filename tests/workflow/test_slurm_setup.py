@@ -184,4 +184,5 @@ def test_latency_that_is_no_number_is_one_line() -> None:
     ("prefix", "found"), [("distillery", True), ("distillery-mine", True), ("", False), (None, False)]
 )
 def test_jobs_that_resume_would_not_find_are_refused(prefix: str | None, found: bool) -> None:
-    assert [line.split(":")[0] for line in require.nameless(prefix)] == ([] if found else ["slurm-jobname-prefix"])
+    found_prefixes = [line.split(":")[0] for line in require.prefix_problem(prefix)]
+    assert found_prefixes == ([] if found else ["slurm-jobname-prefix"])

@@ -140,7 +140,7 @@ def test_a_sweep_gives_the_same_results_as_on_one_machine(
         assert time.monotonic() < deadline, (tmp_path / LOG).read_text()[-8000:]
     said = (tmp_path / LOG).read_text()
     assert process.returncode == 0, said[-8000:]
-    assert "Slurm does not tell the states of" in said
+    assert "Slurm does not give the states of" in said
     assert int(asked.read_text()) > 6
     assert "SLURM account" not in said, "no account is guessed where there are none"
     assert_equal_but_for_timings(store_of(tiny[0]), store_of(tmp_path))

@@ -1,1 +1,1 @@
-"""Dark matter halos: universes grown here or read from Quijote's files, as catalogues of halos."""
+"""Dark matter halos: simulated universes, or catalogues of Quijote, and laws of the overdensity around halos."""

@@ -1,4 +1,4 @@
-"""Batches of receivers with all edges that arrive at them, in pieces that fit the memory.
+"""Batches of receivers with all incoming edges, in chunks that fit in memory.
 
 Which receivers a step sees is a function of seed and step, as everywhere in this package: nothing of it needs saving.
 A batch is worked off piece by piece and its gradients are added up, so its size does not depend on how many edges fit
@@ -22,7 +22,7 @@ from distillery.randomness import stream
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Piece:
-    """Some receivers with all edges that arrive at them, on the device.
+    """Some receivers with all their incoming edges, on the device.
 
     Attributes:
         inputs: Inputs of the edge function.
@@ -38,7 +38,7 @@ class Piece:
 
 
 class HaloBatches:
-    """What a network is given of the halos of one graph."""
+    """Inputs of a network for the halos of one graph."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class HaloBatches:
         seed: int,
         device: torch.device,
     ):
-        """Lay out the features of all halos on the device.
+        """Store the features of all halos on the device.
 
         Args:
             graph: The halos.
@@ -69,16 +69,16 @@ class HaloBatches:
         self._order = functools.lru_cache(maxsize=2)(self._drawn_order)
 
     def receivers_of(self, step: int) -> Int[np.ndarray, " batch"]:
-        """Return the receivers of a step: all of them in random order, again and again, each time in another."""
+        """Return the receivers of a step; each pass over all receivers has its own random order."""
         size, first = len(self.receivers), step * self.batch
         rounds = range(first // size, (first + self.batch - 1) // size + 1)
         order = np.concatenate([self._order(number) for number in rounds])
         begin = first - rounds.start * size
-        # In rising order pieces of neighbours lie closer in memory, and sums come in one order.
+        # In rising order, neighbours are closer in memory and sums have a fixed order.
         return np.sort(self.receivers[order[begin : begin + self.batch]])
 
     def rotation_of(self, step: int) -> Float[Tensor, "3 3"]:
-        """Return the random rotation or reflection of a step, each as likely as any other (Stewart 1980)."""
+        """Return the rotation or reflection of a step, uniformly distributed (Stewart 1980)."""
         drawn = stream(self.seed, "halos", "rotation", step).standard_normal((3, 3))
         columns, triangle = np.linalg.qr(drawn)
         return torch.from_numpy((columns * np.sign(np.diag(triangle))).astype(np.float32)).to(self.device)

@@ -33,7 +33,7 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "overdensity": (("filter", "halo"), "float64", "1", "overdensity of matter in a ball around the centre"),
     "filter": (("filter",), "float64", "Mpc/h", "radius of the ball"),
 }
-# Damage can surface as any of these, depending on the codec that meets it first.
+# Errors that damage can cause, depending on the codec that finds it.
 _DAMAGE = (ValueError, KeyError, TypeError, RuntimeError, OSError, IndexError)
 
 
@@ -80,12 +80,12 @@ class Catalogue:
 
 
 def path_of(folder: Path, seed: int) -> Path:
-    """Return where a realisation's catalogue is kept."""
+    """Return the path of a realisation's catalogue."""
     return folder / f"halos-s{seed}.zarr"
 
 
 def write_catalogue(path: Path, catalogue: Catalogue) -> None:
-    """Write a catalogue as a Zarr v3 group, whole or not at all; one that is there is replaced.
+    """Write a catalogue as a Zarr v3 group atomically; an existing one is replaced.
 
     Args:
         path: The group's folder, usually named ``….zarr``. Its parent is created.
@@ -113,7 +113,7 @@ def write_catalogue(path: Path, catalogue: Catalogue) -> None:
 
 
 def read_catalogue(path: Path) -> Catalogue:
-    """Read a catalogue and check that it is whole.
+    """Read a catalogue and check that it is complete.
 
     Args:
         path: The folder that ``write_catalogue`` wrote.
@@ -144,7 +144,7 @@ def read_catalogue(path: Path) -> Catalogue:
         if arrays[name].shape != tuple(sizes[dimension] for dimension in dimensions):
             raise DistilleryError(f"{path / name}: damaged (its length is not that of the others); {remedy}")
     box = attributes.pop("box", None)
-    # For readers from elsewhere; here it is always the same.
+    # For other readers; constant in this package.
     attributes.pop("box_units", None)
     if not isinstance(box, (int, float)) or isinstance(box, bool) or not box > 0:
         raise DistilleryError(f"{path}: damaged (box is {box!r}); {remedy}")
@@ -156,7 +156,7 @@ def read_catalogue(path: Path) -> Catalogue:
 def _fill(folder: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
     group = zarr.open_group(str(folder), mode="w", zarr_format=3, attributes={"title": "halos", **attributes})
     for name, (dimensions, kind, units, description) in _VARIABLES.items():
-        # A zero would be left out by Zarr; the fill value is one that does not occur.
+        # Zarr omits chunks of the fill value, so that it is a value that does not occur.
         array = group.create_array(
             name,
             shape=arrays[name].shape,
@@ -170,13 +170,13 @@ def _fill(folder: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[st
         )
         array[...] = arrays[name].astype(kind, copy=False)
     with warnings.catch_warnings():
-        # It is no part of Zarr's specification yet; xarray looks for it all the same and warns where it is missing.
+        # Not yet a part of Zarr's specification, but xarray warns if it is missing.
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
         zarr.consolidate_metadata(group.store)
 
 
 def _exchange(fresh: Path, path: Path) -> None:
-    """Give a folder the name of another, which goes."""
+    """Rename a folder to the name of another one, which is removed."""
     if not path.exists():
         fresh.rename(path)
         return

@@ -1,8 +1,8 @@
-"""Where what predicts the overdensity of halos is tested: held-out space, and universes it never saw."""
+"""Test conditions of predictors of the overdensity: held-out space, and other universes."""
 
 from __future__ import annotations
 
-# Beyond this overdensity the paper asked its networks and formulas what they had never seen.
+# Overdensity above which the paper tests networks and formulas that were trained below it (dimensionless).
 DENSE = 1.0
 
 HELD_OUT = "held-out space"
@@ -10,5 +10,5 @@ THIN = f"held-out space, δ ≤ {DENSE:g}"
 THICK = f"held-out space, δ > {DENSE:g}"
 REALISATION = "another realisation"
 COSMOLOGY = "another cosmology"
-# In the order in which they are shown.
+# In the order of the tables.
 CONDITIONS = (HELD_OUT, THIN, THICK, REALISATION, COSMOLOGY)

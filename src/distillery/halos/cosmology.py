@@ -22,7 +22,7 @@ _THETA = 2.7255 / 2.7
 
 
 class Cosmology(Settings):
-    """Parameters of a flat ΛCDM universe; by default those of Quijote's latin_hypercube/0."""
+    """Parameters of a flat ΛCDM universe; defaults: those of Quijote's latin_hypercube/0."""
 
     omega_m: float = Field(0.1755, ge=0.05, le=1.0, description="Density of matter today over the critical one, Ωm.")
     omega_b: float = Field(0.06681, gt=0, le=0.5, description="Density of baryons today over the critical one, Ωb.")
@@ -137,7 +137,7 @@ class Cosmology(Settings):
         return self.sigma_8 * _shape_deviation(self, radius) / _shape_deviation(self, 8.0)
 
     def particle_mass(self, particles: int, box: float) -> float:
-        """Return the mass of one of equal particles that make up all matter, in Msun/h.
+        """Return the mass in Msun/h of each of a number of equal particles of all matter.
 
         Args:
             particles: How many there are.
@@ -166,7 +166,7 @@ def _shape(cosmology: Cosmology, k: Float[np.ndarray, "*modes"]) -> Float[np.nda
 
 @functools.lru_cache(maxsize=64)
 def _shape_deviation(cosmology: Cosmology, radius: float) -> float:
-    """σ(radius) of the spectrum before it is normalised, on a grid in log k that is fine and wide enough for 1e-5."""
+    """σ(radius) of the spectrum before it is normalised, on a grid in log k with an accuracy of 1e-5."""
     k = np.geomspace(1e-6 / radius, 1e3 / radius, 60_001)
     integrand = k**3 * _shape(cosmology, k) * top_hat(k * radius) ** 2 / (2 * np.pi**2)
     return float(np.sqrt(np.trapezoid(integrand, np.log(k))))

@@ -1,4 +1,4 @@
-"""The edge of a message: laws beside those that a search found, in which messages fall off with distance freely.
+"""Variants of laws in which the message falls off with distance by free constants.
 
 A message of halos is flat out to some distance and falls steeply beyond it. Symbolic regression builds that from what
 its mutations reach, (k·r)^(c·r), 0.8^r·(r - 2) or (r - 34)·(r - 47), but seldom from a constant exponent behind a sum,
@@ -20,12 +20,12 @@ from distillery.halos.law import HaloLaw
 from distillery.physics import formula
 
 _R, _S = formula.symbol("r"), formula.symbol("s")
-# An edge begins to be fitted with this exponent.
+# First value of the exponent of an edge in a fit.
 _STEEPNESS = 6.0
 
 
 def edges(law: HaloLaw, scale: float) -> list[HaloLaw]:
-    """Return the laws beside a law: with constant exponents, and with an edge.
+    """Return variants of a law: with constant exponents, and with an edge.
 
     Args:
         law: A law whose constants have names; its bounds are not looked at, and those returned have none.
@@ -39,19 +39,19 @@ def edges(law: HaloLaw, scale: float) -> list[HaloLaw]:
 
 
 class _Change:
-    """Constants of a law that is being changed, and the factor by which its message became smaller at the scale."""
+    """Constants of a variant, and the factor by which its message is smaller at the scale."""
 
     def __init__(self, law: HaloLaw, scale: float) -> None:
         self.constants, self.scale, self.lost = dict(law.constants), scale, 1.0
 
     def new(self, value: float) -> Any:
-        """Return a constant with a name that no other has."""
+        """Return a constant with a unique name."""
         name = next(n for n in (f"c{k}" for k in itertools.count(1)) if n not in self.constants)
         self.constants[name] = value
         return formula.symbol(name)
 
     def at_scale(self, expression: Any) -> float | None:
-        """Return what an expression of distance and constants is at the scale; nothing if it has other variables."""
+        """Return the value of an expression of distance and constants at the scale; None with other variables."""
         if not expression.free_symbols <= {_R, *map(formula.symbol, self.constants)}:
             return None
         value = float(formula.evaluate(expression, {**self.constants, "r": self.scale}))
@@ -59,14 +59,14 @@ class _Change:
 
 
 def _changed(law: HaloLaw, change: Callable[[Any, _Change], Any], scale: float) -> HaloLaw | None:
-    """Return a law whose message was changed, as large as before at the scale; nothing where that changes nothing."""
+    """Return a law with a changed message, normalised at the scale; None if the message is unchanged."""
     state = _Change(law, scale)
     message, node = change(law.message, state), law.node
     if message == law.message:
         return None
     inner, outer = _factor(message), _factor_of_sum(node)
     if inner and outer:
-        # The two cannot be told apart.
+        # The two factors are degenerate.
         state.lost *= state.constants[inner]
         message = message / formula.symbol(inner)
     factor = outer or inner
@@ -84,7 +84,7 @@ def _factor(message: Any) -> str | None:
 
 
 def _factor_of_sum(node: Any) -> str | None:
-    """Return the constant that multiplies what arrives, where that stands in the node once."""
+    """Return the constant factor of the sum of messages, if the node contains the sum once."""
     places = [part for part in node.atoms(sympy.Mul) if _S in part.args]
     return _factor(places[0]) if len(places) == 1 and node.count(_S) == 1 else None
 
@@ -94,21 +94,21 @@ def _is_constant(node: Any) -> bool:
 
 
 def _steady(node: Any, state: _Change) -> Any:
-    """Exponents that vary with distance become constants, the values that they have at the scale."""
+    """Replace exponents that vary with distance by constants, their values at the scale."""
     if not node.args:
         return node
-    # Powers of a constant, exponentials, are steady already.
+    # Exponentials, powers of a constant, stay.
     if isinstance(node, sympy.Pow) and node.exp.has(_R) and node.base.has(_R):
         value = state.at_scale(node.exp)
         if value:
-            # A denominator stays one.
+            # A denominator stays a denominator.
             sign = 1 if value > 0 else -1
             return _steady(node.base, state) ** (sign * state.new(abs(value)))
     return node.func(*(_steady(argument, state) for argument in node.args))
 
 
 def _edged(message: Any, state: _Change) -> Any:
-    """Factors that depend on distance alone become 1/(1 + (k·r)^c)."""
+    """Replace factors that depend on distance alone by 1/(1 + (k·r)^c)."""
     factors = sympy.Mul.make_args(message)
     values = {f: state.at_scale(f) for f in factors if f.has(_R)}
     radial = [factor for factor, value in values.items() if value]

@@ -1,4 +1,4 @@
-"""What networks and expressions see of halos, and in which units.
+"""Features of halos for networks and expressions, and their units.
 
 Networks see displacements in units of the graph's radius, velocities in units of their dispersion and standardised
 decimal logarithms of masses. Expressions are written in Mpc/h for distances, 100 km/s for velocities and 10¹⁴ Msun/h
@@ -28,7 +28,7 @@ VELOCITY, MASS = 100.0, 1e14
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HaloGraph:
-    """Halos with their neighbours and the overdensity that is to be predicted.
+    """Halos with their neighbours and the overdensity to predict.
 
     Attributes:
         neighbours: Positions in Mpc/h and who is whose neighbour.
@@ -53,7 +53,7 @@ class HaloGraph:
         return np.linalg.norm(self.velocity, axis=1)
 
     def columns(self, edges: Edges, names: frozenset[str] | None = None) -> dict[str, Float[np.ndarray, " edge"]]:
-        """Return what expressions of messages are made of, in the units of ``MESSAGE_UNITS``.
+        """Return the features of message expressions in the units of ``MESSAGE_UNITS``.
 
         Args:
             edges: The edges.
@@ -71,7 +71,7 @@ class HaloGraph:
         return {name: make() for name, make in made.items() if names is None or name in names}
 
     def own(self, receivers: Int[np.ndarray, " receiver"]) -> dict[str, Float[np.ndarray, " receiver"]]:
-        """Return what expressions of nodes are made of beside what arrives, in the units of ``NODE_UNITS``."""
+        """Return the features of node expressions without the sum of messages, in the units of ``NODE_UNITS``."""
         return {"m": self.mass[receivers], "v": self.speed[receivers]}
 
 
@@ -127,11 +127,11 @@ class Scales:
 
     @property
     def own_width(self) -> int:
-        """Inputs of the node function beside messages: velocity, and mass where it is seen."""
+        """Number of inputs of the node function without messages: velocity, and mass if it is used."""
         return 4 if self.mass else 3
 
     def own(self, graph: HaloGraph, device: torch.device | None = None) -> Float[Tensor, "halo feature"]:
-        """Return the scaled features of all halos themselves."""
+        """Return the scaled own features of all halos."""
         columns = [graph.velocity / self.velocity]
         if self.mass:
             columns.append((np.log10(graph.mass)[:, None] - self.mass_mean) / self.mass_spread)
@@ -140,7 +140,7 @@ class Scales:
     def turned(
         self, own: Float[Tensor, "halo feature"], rotation: Float[Tensor, "3 3"]
     ) -> Float[Tensor, "halo feature"]:
-        """Return the scaled features of halos whose velocities are rotated."""
+        """Return the scaled own features of halos with rotated velocities."""
         return torch.cat([own[:, :3] @ rotation, own[:, 3:]], dim=1)
 
     def along(
@@ -162,7 +162,7 @@ class Scales:
 
 
 def scales_of(graph: HaloGraph, receivers: Int[np.ndarray, " receiver"], mass: bool = True) -> Scales:
-    """Return the units that training halos give a network.
+    """Return the units of a network's inputs from its training halos.
 
     Args:
         graph: The halos.

@@ -1,4 +1,4 @@
-"""The paper's formulas as data: a constant, its simple one, and its best ones without and with mass.
+"""The paper's formulas as data: a constant, the simple one, and the best ones without and with mass.
 
 arXiv:2006.11287, section 5, in the units of ``features``. Its formulas leave a scale free, (C5 and all that is
 multiplied with a message), so C5 is held at 1. All variables are positive or zero; bounds keep every denominator
@@ -19,7 +19,7 @@ from distillery.halos.models import Form
 from distillery.physics import formula
 
 NAMES: tuple[str, ...] = get_args(Form)
-# For a refit, a power is told from a step only as far as there are halos near the edge.
+# A refit distinguishes a power from a step only if there are halos near the edge.
 _STEEPEST = 40.0
 
 
@@ -37,7 +37,7 @@ _PROFILE = {"c4": _NOT_NEGATIVE, "c5": (1.0, 1.0), "c6": (1e-4, 1.0), "c7": (1.0
 
 
 def form(name: str, smoothing: float) -> HaloLaw:
-    """Return one of the paper's formulas with constants to start from.
+    """Return one of the paper's formulas with initial constants.
 
     Args:
         name: One of ``NAMES``.

@@ -1,9 +1,9 @@
-"""Our own law of halos: what engines found for message and node, composed, refitted on the data, and chosen.
+"""Search for a law of halos: expressions of message and node are composed, refitted on the data, and chosen.
 
-Every message of the front, and the forms of edges beside it, are put together with every node of its front (and with a
-linear one). All constants of such a pair are refitted together on overdensities, with bounds that keep denominators
-from changing their signs. Errors on validation halos and complexities make a front of laws; the paper's rule chooses
-from it, the largest -Δlog(error)/Δcomplexity. A quick refit on few halos decides which pairs are worth a full one.
+Every message of the front, and its variants of ``edge``, is combined with every node of its front (and with a linear
+one). All constants of such a pair are refitted together on overdensities, with bounds that keep the signs of
+denominators. Errors on validation halos and complexities make a front of laws, from which the paper's
+rule chooses the largest -Δlog(error)/Δcomplexity. A quick refit on few halos decides which pairs are worth a full one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from distillery.symbolic.front import Point, choose, scored
 
 # Pairs whose quick errors are within this factor of the best of no higher complexity get a full refit.
 _NEAR = 1.1
-# Messages whose errors with a linear node are within this factor are put together with every node.
+# Messages whose errors with a linear node are within this factor are combined with every node.
 _GOOD = 1.2
 _QUICK_HALOS, _QUICK_EVALUATIONS = 500, 15
 _LINEAR = "0.1 + 1.1*s"
@@ -72,9 +72,9 @@ class Found:
 
 
 def composed(message: sympy.Expr, node: sympy.Expr) -> HaloLaw:
-    """Return the law that two expressions make, every number that can be fitted with a name, and bounds.
+    """Compose two expressions to a law whose fittable numbers are named constants with bounds.
 
-    A factor of the message goes into the node where that makes the law no longer: the two cannot be told apart.
+    A factor of the message moves into the node if that does not lengthen the law, because the two are degenerate.
 
     Args:
         message: In the names of ``features.message_names``.
@@ -92,7 +92,7 @@ def composed(message: sympy.Expr, node: sympy.Expr) -> HaloLaw:
 
 
 def _scaled_powers(node: sympy.Expr, constants: dict[str, float]) -> sympy.Expr:
-    """Write c·x^p as (k·x)^p, k in place of c among the constants.
+    """Rewrite c·x^p as (k·x)^p with the constant k instead of c.
 
     Where the exponent moves, c would have to move by orders of magnitude with it; k stays what it is, a scale of x.
     """
@@ -128,7 +128,7 @@ def laws(
     halos: int = MOST_HALOS,
     most: int = 60,
 ) -> Found:
-    """Return the front of laws that fronts of messages and nodes make.
+    """Return the front of laws composed of fronts of messages and nodes.
 
     Args:
         messages: Expressions as engines' fronts give them.
@@ -148,7 +148,7 @@ def laws(
     linear = formula.parse(_LINEAR, node_names())
     show = progress("laws", 2, "passes")
     quick = _Quick(graph, train, seed)
-    # A message tells with a linear node already what it is good for; only good ones are put together with all nodes.
+    # A linear node shows the quality of a message; only good messages are combined with all nodes.
     forms = [form for message in heard for form in _forms(message, linear, graph.smoothing, most)]
     good = _near(quick.of(form.law for form in forms), _GOOD)
     show(1, "every message with a linear node")
@@ -162,7 +162,7 @@ def laws(
         try:
             fit = refit(law, graph, train, seed=seed, starts=2, halos=halos, polish=100)
         except NotFiniteError:
-            # On more halos than the quick refit saw.
+            # On more halos than in the quick refit.
             continue
         error = error_of(fit.law, graph, validation).mean
         if not fit.poles and np.isfinite(error):
@@ -174,7 +174,7 @@ def laws(
 
 @dataclasses.dataclass(frozen=True)
 class _Form:
-    """A message, or the form beside it of that number, with some node."""
+    """A message, or its variant of a number, with a node."""
 
     message: sympy.Expr
     number: int
@@ -188,7 +188,7 @@ def _forms(message: sympy.Expr, node: sympy.Expr, smoothing: float, most: int) -
 
 
 def _pairs(promising: Sequence[_Form], nodes: Sequence[sympy.Expr], smoothing: float, most: int) -> list[HaloLaw]:
-    """Return the laws of some messages and all nodes; a node that hears nothing is a law by itself."""
+    """Return the laws of some messages and all nodes; a node without the sum of messages is a law by itself."""
     found: dict[tuple[sympy.Expr, sympy.Expr], HaloLaw] = {}
     for node in nodes:
         if not node.has(formula.symbol("s")):
@@ -203,12 +203,12 @@ def _pairs(promising: Sequence[_Form], nodes: Sequence[sympy.Expr], smoothing: f
 
 
 def _identity(law: HaloLaw) -> tuple[sympy.Expr, sympy.Expr]:
-    """Return what a law is, whatever the values of its constants."""
+    """Return the form of a law without the values of its constants."""
     return law.message, law.node
 
 
 class _Quick:
-    """Quick refits, on few halos: the error of each law, and its constants to go on from."""
+    """Quick refits on few halos: the error of each law, and its constants as the start of a full refit."""
 
     def __init__(self, graph: HaloGraph, train: np.ndarray, seed: int) -> None:
         self._graph, self._train, self._seed = graph, train, seed

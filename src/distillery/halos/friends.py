@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-# Particles of a slab: their pairs are usually 10 to 50 times as many, 16 bytes each.
+# Particles of a slab; it has usually 10 to 50 pairs per particle of 16 bytes each.
 _SLAB = 100_000
 
 
@@ -52,14 +52,14 @@ def friends(position: Float[np.ndarray, "particles 3"], box: float, length: floa
     leaves: list[np.ndarray] = []
     for start in range(0, count, _SLAB):
         stop = min(start + _SLAB, count)
-        # The slab, and what lies within a length beyond its upper edge.
+        # The slab, and the particles within a length above its upper edge.
         edge = along[stop - 1] + length
         members = order[start : max(stop, int(np.searchsorted(along, edge, side="right")))]
         beyond = order[: int(np.searchsorted(along, edge - box, side="right"))]
         places = position[np.concatenate([members, beyond])].astype(np.float64)
         places[len(members) :, 0] += box
         members = np.concatenate([members, beyond])
-        # The first axis is unrolled: a particle near the lower edge may be there twice, with its image.
+        # The first axis is unrolled: a particle near the lower edge may occur twice, with its image.
         root, leaf = _forest(places, [0.0, box, box], length)
         roots.append(members[root])
         leaves.append(members[leaf])
@@ -99,7 +99,7 @@ def groups(
     counts = sizes[chosen]
     if not len(chosen):
         return Groups(np.zeros((0, 3)), np.zeros((0, 3)), counts)
-    # Displacements from one member of each, which are less than half of the box.
+    # Displacements from one member of each group are less than half of the box.
     reference = np.empty(len(chosen), dtype=np.intp)
     reference[group[::-1]] = members[::-1]
     centre = np.empty((len(chosen), 3))
@@ -118,7 +118,7 @@ def groups(
 def _forest(
     places: Float[np.ndarray, "part 3"], period: list[float], length: float
 ) -> tuple[Int[np.ndarray, "edges"], Int[np.ndarray, "edges"]]:
-    """Return edges that connect what is connected within a part: a root and every other particle of its component."""
+    """Return edges from a root of each component of a part to every other particle of it."""
     tree = cKDTree(places, boxsize=period, compact_nodes=False, balanced_tree=False)
     pairs = tree.query_pairs(length, output_type="ndarray")
     graph = coo_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(places),) * 2)
@@ -131,7 +131,7 @@ def _forest(
 
 
 def _renumbered(labels: Int[np.ndarray, "particles"]) -> Int[np.ndarray, "particles"]:
-    """Number labels in the order in which they first appear."""
+    """Number labels in the order of their first appearance."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.intp)
     rank[np.argsort(first)] = np.arange(len(first))

@@ -1,4 +1,4 @@
-"""Which halos are neighbours: pairs closer than a radius in a periodic box, in compressed rows by receiver.
+"""Neighbours of halos: pairs closer than a radius in a periodic box, in compressed rows by receiver.
 
 A sender is one number of four bytes, so a graph of 28 million directed edges takes 110 MB, and its making 410 MB at
 most, 15 bytes an edge. Displacements are not kept: they follow from positions, a piece of receivers at a time.
@@ -19,7 +19,7 @@ from distillery.errors import DistilleryError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Edges:
-    """The edges that arrive at some receivers, row after row.
+    """The incoming edges of some receivers, row after row.
 
     Attributes:
         receivers: The halos at which they arrive.
@@ -35,7 +35,7 @@ class Edges:
 
     @property
     def receiver(self) -> Int[np.ndarray, " edge"]:
-        """The halo at which each edge arrives."""
+        """The receiver of each edge."""
         return np.repeat(self.receivers, self.degrees)
 
     @property
@@ -64,11 +64,11 @@ class Neighbours:
 
     @property
     def degrees(self) -> Int[np.ndarray, " halo"]:
-        """How many neighbours each halo has."""
+        """Number of neighbours of each halo."""
         return np.diff(self.starts)
 
     def edges(self, receivers: Int[np.ndarray, " receiver"]) -> Edges:
-        """Return the edges that arrive at some halos.
+        """Return the incoming edges of some halos.
 
         Args:
             receivers: Their numbers, in any order.
@@ -82,7 +82,7 @@ class Neighbours:
         return Edges(receivers, degrees, sender, displacement)
 
     def pieces(self, receivers: Int[np.ndarray, " receiver"], most: int) -> Iterator[slice]:
-        """Cut receivers into runs to which few edges arrive.
+        """Divide receivers into runs with a limited number of incoming edges.
 
         Args:
             receivers: Their numbers.
@@ -128,7 +128,7 @@ def neighbours(position: Float[np.ndarray, "halo 3"], box: float, radius: float)
     pairs = cKDTree(position, boxsize=box).query_pairs(radius, output_type="ndarray").astype(np.int32)
     ones = np.ones(len(pairs), dtype=np.int8)
     upper = scipy.sparse.coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    # No pair comes twice, and SciPy need not sort in order to look for such.
+    # Pairs are unique, so that SciPy need not sort to remove duplicates.
     upper.has_canonical_format = True
     lower = upper.tocsr().tocsc()
     del pairs, ones

@@ -12,7 +12,7 @@ from distillery.halos import mesh
 from distillery.halos.cosmology import Cosmology
 from distillery.randomness import stream
 
-# Where particles' lattice lies, in distances between them.
+# Offset of the lattice of particles in lattice constants.
 LATTICE_OFFSET = 0.25
 
 
@@ -36,7 +36,7 @@ class Particles:
 def gaussian_field(
     cosmology: Cosmology, cells: int, box: float, seed: int, workers: int = 1
 ) -> Float[np.ndarray, "cells cells cells"]:
-    """Draw the linear density contrast of today on a mesh.
+    """Draw today's linear density contrast on a mesh.
 
     White noise, whose transform is multiplied with √(P(k)/volume of a cell); the mean is 0. Unlike amplitudes that are
     drawn mode by mode, it is real and homogeneous without further care.
@@ -63,7 +63,7 @@ def gaussian_field(
 def displacements(
     field: Float[np.ndarray, "cells cells cells"], box: float, workers: int = 1
 ) -> tuple[Float[np.ndarray, "3 cells cells cells"], Float[np.ndarray, "3 cells cells cells"]]:
-    """Return the displacements of first and second order that a linear density contrast causes.
+    """Return the displacements of first and second order of a linear density contrast.
 
     With x = q + D Ψ₁ + D₂ Ψ₂ (Bouchet et al. 1995; appendix D of Scoccimarro 1998): Ψ₁ = -∇φ₁, ∇²φ₁ = δ;
     Ψ₂ = ∇φ₂, ∇²φ₂ = Σ_(i<j) (φ₁,ii φ₁,jj - φ₁,ij²). Products are not dealiased.
@@ -123,8 +123,8 @@ def particles(cosmology: Cosmology, side: int, box: float, a: float, seed: int, 
     d1, d2 = cosmology.growth(a), cosmology.second_growth(a)
     rate = a**2 * cosmology.expansion(a)
     m1, m2 = rate * cosmology.growth_rate(a) * d1, rate * cosmology.second_growth_rate(a) * d2
-    # A quarter of a distance off the mesh: so the lattice has no density contrast on a mesh twice as fine, and what
-    # its discreteness does to the forces of small displacements cancels. The field moves along with it.
+    # With an offset of a quarter, the lattice has no density contrast on a mesh twice as fine, and the effects of its
+    # discreteness on the forces of small displacements cancel. The field has the same offset.
     start = (np.arange(side, dtype=np.float32) + np.float32(LATTICE_OFFSET)) * np.float32(box / side)
     position = np.empty((3, side**3), dtype=np.float32)
     momentum = np.empty_like(position)

@@ -145,7 +145,7 @@ def _kernel(reading: Reading, graph: HaloGraph, regions: Regions) -> dict[str, l
 
 def _kernel_of(law: HaloLaw, graph: HaloGraph) -> dict[str, list[float]]:
     """Return the message of a formula between two median halos by distance, in units of its largest value."""
-    if not law.hears:
+    if not law.has_messages:
         return {"r": [], "value": []}
     r = (np.arange(_BINS) + 0.5) * graph.neighbours.radius / _BINS
     mass, speed = float(np.median(graph.mass)), float(np.median(graph.speed))

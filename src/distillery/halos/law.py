@@ -1,8 +1,8 @@
 """A law of halos as data: an expression along edges, one for halos, and constants with names and bounds.
 
 δ̂_i = node(s_i, M_i, |v_i|) with s_i = Σ_j message(r_ij, |v_i - v_j|, |v_i|, |v_j|, M_i, M_j) over the neighbours j of
-halo i; names and units are those of ``features``. The paper's forms (``forms``) and what is found by symbolic
-regression (``found``) are such laws alike.
+halo i; names and units are those of ``features``. The paper's forms (``forms``) and the results of symbolic
+regression (``found``) are such laws.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from distillery.physics import formula
 from distillery.symbolic.complexity import complexity
 
 FORMAT = 1
-# Edges that are evaluated at a time: 64 MB for each column that an expression uses or makes on its way.
+# Edges evaluated at a time: 64 MB for each column and intermediate result of an expression.
 MAX_EDGES = 2_000_000
 
 
@@ -55,7 +55,7 @@ class HaloLaw:
 
     @property
     def at_bound(self) -> dict[str, float]:
-        """Free constants that stand at a bound, to within what a fit can tell, and that bound."""
+        """Free constants at a bound, within the accuracy of a fit, and that bound."""
         found = {}
         for name in self.free:
             value = self.constants[name]
@@ -70,28 +70,30 @@ class HaloLaw:
         return dataclasses.replace(self, constants={**self.constants, **constants})
 
     def filled(self) -> tuple[sympy.Expr, sympy.Expr]:
-        """Return message and node with the values of the constants put in."""
+        """Return message and node with the values of the constants inserted."""
         values = {formula.symbol(name): sympy.Float(value) for name, value in self.constants.items()}
         return self.message.xreplace(values), self.node.xreplace(values)
 
     @property
     def complexity(self) -> int:
         """The paper's complexity of message and node together; a law without neighbours has only a node."""
-        return complexity(self.node) + (complexity(self.message) if self.hears else 0)
+        return complexity(self.node) + (complexity(self.message) if self.has_messages else 0)
 
     @property
-    def hears(self) -> bool:
-        """Whether the node depends on what arrives at all."""
+    def has_messages(self) -> bool:
+        """Whether the node depends on the sum of messages."""
         return formula.symbol("s") in self.node.free_symbols
 
     def predict(self, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"]) -> Float[np.ndarray, " receiver"]:
-        """Return δ̂ of some halos, of whatever catalogue (dimensionless).
+        """Return δ̂ of some halos, of any catalogue (dimensionless).
 
         Args:
             graph: The halos.
             receivers: Those to predict.
         """
-        arriving = sums(self.message, self.constants, graph, receivers) if self.hears else np.zeros(len(receivers))
+        arriving = (
+            sums(self.message, self.constants, graph, receivers) if self.has_messages else np.zeros(len(receivers))
+        )
         values = {**self.constants, **graph.own(receivers), "s": arriving}
         return np.broadcast_to(formula.evaluate(self.node, values), len(receivers)).astype(np.float64)
 
@@ -103,7 +105,7 @@ def sums(
     receivers: Int[np.ndarray, " receiver"],
     most: int = MAX_EDGES,
 ) -> Float[np.ndarray, " receiver"]:
-    """Return the sums of an expression over the edges that arrive at some halos, in bounded memory.
+    """Return the sums of an expression over the incoming edges of some halos, in bounded memory.
 
     Args:
         expression: In the names of ``features.message_names`` and the constants.
@@ -122,9 +124,9 @@ def sums(
 def column_pieces(
     expression: sympy.Expr, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"], most: int = MAX_EDGES
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """Yield what an expression needs of the edges of some halos, and how many arrive at each, piece by piece."""
+    """Yield the features of the edges of some halos, and their number per halo, chunk by chunk."""
     names = frozenset(symbol.name for symbol in expression.free_symbols)
-    # A single halo may have more neighbours than a piece has edges; then it is a piece.
+    # A halo with more neighbours than a chunk has edges is a chunk of its own.
     most = max(most, int(graph.neighbours.degrees[receivers].max(initial=1)))
     for place in graph.neighbours.pieces(receivers, most):
         edges = graph.neighbours.edges(receivers[place])
@@ -136,7 +138,7 @@ def row_sums(
 ) -> Float[np.ndarray, " receiver"]:
     """Return the sums over the edges of each receiver."""
     found = np.zeros(len(degrees))
-    # A row without edges must not take the next row's first value, as reduceat would give it.
+    # For an empty row, reduceat returns the first value of the next row.
     some = np.flatnonzero(degrees)
     if len(some):
         ends = np.cumsum(degrees)
@@ -160,7 +162,7 @@ def as_content(law: HaloLaw) -> dict[str, Any]:
 
 
 def from_content(content: Any, source: str) -> HaloLaw:
-    """Rebuild a law from JSON-like content; its expressions are read by ``formula.parse``, nothing is executed.
+    """Rebuild a law from JSON-like content; its expressions are parsed by ``formula.parse``; no code is executed.
 
     Args:
         content: As ``as_content`` gives it.
@@ -188,7 +190,7 @@ def from_content(content: Any, source: str) -> HaloLaw:
 
 
 def write_law(path: Path, law: HaloLaw) -> None:
-    """Write a law as JSON, whole or not at all."""
+    """Write a law as JSON atomically."""
     files.write_json(path, as_content(law))
 
 

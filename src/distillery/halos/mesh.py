@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-# Particles at a time: their indices and weights stay in a processor's cache.
+# Particles at a time, so that indices and weights fit in the processor's cache.
 _CHUNK = 1 << 16
 
 
@@ -86,7 +86,7 @@ def wave_numbers(
 def squared_planes(
     cells: int, box: float, kind: type[np.floating] = np.float64
 ) -> Iterator[tuple[int, Float[np.ndarray, "y z"]]]:
-    """Yield each plane's number along the first axis and its k², so that no array of all k² is needed."""
+    """Yield the index of each plane along the first axis and its k², without an array of all k²."""
     x, y, z = (axis**2 for axis in wave_numbers(cells, box, kind))
     return ((plane, x[plane] + y[0] + z[0]) for plane in range(cells))
 
@@ -94,7 +94,7 @@ def squared_planes(
 def derivative_numbers(
     cells: int, box: float, kind: type[np.floating] = np.float64
 ) -> tuple[Float[np.ndarray, "x 1 1"], Float[np.ndarray, "1 y 1"], Float[np.ndarray, "1 1 z"]]:
-    """Return the wave numbers that derivatives are made with: 0 for the shortest wave, which has no direction."""
+    """Return the wave numbers of derivatives: 0 for the shortest wave, which has no direction."""
     x, y, z = (axis.copy() for axis in wave_numbers(cells, box, kind))
     if cells % 2 == 0:
         x[cells // 2] = 0
@@ -104,9 +104,9 @@ def derivative_numbers(
 
 
 def wrapped(position: Shaped[np.ndarray, "*any"], box: float) -> Shaped[np.ndarray, "*any"]:
-    """Return positions in [0, box); the box itself, where rounding leads there, becomes 0."""
+    """Return positions in [0, box); values rounded to the box become 0."""
     inside = np.mod(position, np.asarray(box, dtype=position.dtype))
-    # Compared in double precision: the box may be no number of single precision.
+    # Compare in double precision, because single precision may not represent the box.
     inside[inside >= np.float64(box)] = 0
     return inside
 
@@ -118,7 +118,7 @@ def _parts(count: int) -> Iterator[slice]:
 def _corners(
     position: Float[np.ndarray, "part 3"], box: float, cells: int
 ) -> Iterator[tuple[Int[np.ndarray, "part"], Float[np.ndarray, "part"]]]:
-    """Yield the index of each of the eight mesh points around particles, and the share that falls to it."""
+    """Yield the index of each of the eight mesh points around particles, and its weight."""
     near: list[tuple[np.ndarray, np.ndarray]] = []
     far: list[tuple[np.ndarray, np.ndarray]] = []
     for axis, stride in enumerate((cells * cells, cells, 1)):

@@ -1,4 +1,4 @@
-"""What predicts the overdensity around halos: networks, and the formulas of arXiv:2006.11287 beside them."""
+"""Models of the overdensity around halos: networks, and the formulas of arXiv:2006.11287."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Form = Literal["constant", "simple", "without mass", "with mass"]
 
 
 class HaloModel(Settings):
-    """What is trained, or fitted, on halos, as a table entry."""
+    """A model of the overdensity, as a table entry."""
 
     kind: Literal["network", "formula"] = Field(
         "network", description="A graph network, or a formula whose constants are fitted."

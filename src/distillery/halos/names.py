@@ -1,4 +1,4 @@
-"""What expressions of halos are made of: names and units; 1 receives, as everywhere in this package."""
+"""Names and units of the features in expressions of halos; 1 is the receiver, 2 the sender."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MESSAGE_UNITS = {
     "m1": "1e14 Msun/h",
     "m2": "1e14 Msun/h",
 }
-# What a node may depend on beside its mass and speed is the sum of its messages.
+# The first feature of a node is the sum of its messages.
 NODE_UNITS = {"s": "messages", "m": "1e14 Msun/h", "v": "100 km/s"}
 _OF_MASS = frozenset({"m1", "m2", "m"})
 

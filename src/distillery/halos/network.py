@@ -39,7 +39,7 @@ class HaloShape:
 
     @property
     def bytes_per_edge(self) -> int:
-        """Memory that an edge takes in a training step at most, in bytes.
+        """Largest memory of an edge in a training step in bytes.
 
         Float32: inputs and each hidden layer, kept for the pass back, the messages, their sizes and signs, and two
         layers' gradients while it runs.
@@ -78,7 +78,7 @@ class HaloNetwork(nn.Module):
     def overdensity(
         self, own: Float[Tensor, "receiver feature"], arriving: Float[Tensor, "receiver message"]
     ) -> Float[Tensor, " receiver"]:
-        """Return what the node function makes of halos and of the sums of messages that arrive at them."""
+        """Return the node function of halos and of the sums of their messages."""
         entered = self.node.enter(0, own[None], bias=True) + self.node.enter(1, arriving[None])
         return self.node.leave(self.node.hidden(entered))[0, :, 0]
 
@@ -105,7 +105,7 @@ class HaloNetwork(nn.Module):
 def row_sums(
     values: Float[Tensor, "edge column"], degrees: Int[Tensor, " receiver"]
 ) -> Float[Tensor, "receiver column"]:
-    """Return the sums over the edges of each receiver, the same bits whenever they are formed again.
+    """Return the sums over the edges of each receiver, reproducible to the last bit.
 
     Args:
         values: Rows of one receiver after another.
@@ -115,7 +115,7 @@ def row_sums(
 
 
 class _RowSums(torch.autograd.Function):
-    """Sums of rows; either device has one way that is both fast and free of races."""
+    """Sums of rows, by the method of each device that is fast and free of races."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, values: Tensor, degrees: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where a law has no value: what stands below a fraction bar, under a root or in a logarithm must keep its sign.
+"""Singularities of a law: denominators and arguments of roots and logarithms must keep their signs.
 
 A refit may find constants with which a denominator has a zero between the halos it was fitted to. Elsewhere, for
 heavier halos or in denser places, the law then has a pole. All variables of halos are positive or zero, so an
@@ -21,17 +21,17 @@ from distillery.physics import formula
 from distillery.physics.singularities import guarded
 from distillery.randomness import stream
 
-# The domain reaches so many times beyond the largest value among the halos.
+# Upper bound of the domain relative to the largest value among the halos.
 _WIDER = 2.0
 _DRAWS = 2_000
-# A constant that keeps its sign stays at least so far from zero, as a share of where it started.
+# Least absolute value of a constant that keeps its sign, relative to its initial value.
 _LEAST = 1e-12
 # Constants beyond these sizes are factors of powers, and keep their signs too: then a refit moves their logarithms.
 _EXTREME = (1e-3, 1e3)
 
 
 def bounded(law: HaloLaw) -> HaloLaw:
-    """Return a law whose constants keep their signs where a denominator, a root or a logarithm depends on them.
+    """Return a law with bounds that keep the signs of constants in denominators, roots and logarithms.
 
     Args:
         law: A law with constants to start from; bounds that it has already stay.
@@ -68,7 +68,7 @@ def domain_of(law: HaloLaw, graph: HaloGraph, receivers: Int[np.ndarray, " recei
         receivers: Those that were fitted.
     """
     speed, mass = _WIDER * float(graph.speed.max()), (0.0, _WIDER * float(graph.mass.max()))
-    arriving = sums(law.message, law.constants, graph, receivers) if law.hears else np.zeros(1)
+    arriving = sums(law.message, law.constants, graph, receivers) if law.has_messages else np.zeros(1)
     low, high = float(arriving.min()), float(arriving.max())
     speeds = {"dv": (0.0, 2 * speed), "v1": (0.0, speed), "v2": (0.0, speed)}
     return Domain(
@@ -78,7 +78,7 @@ def domain_of(law: HaloLaw, graph: HaloGraph, receivers: Int[np.ndarray, " recei
 
 
 def has_poles(law: HaloLaw, domain: Domain) -> bool:
-    """Return whether what must keep its sign changes it, or is not finite, in a domain: at its corners or within.
+    """Return whether a term that must keep its sign changes it, or is not finite, in a domain.
 
     Args:
         law: The law.
@@ -98,6 +98,6 @@ def _points(ranges: Mapping[str, tuple[float, float]]) -> dict[str, Float[np.nda
     corners = np.array(list(itertools.product(*ranges.values())))
     draws = stream(0, "halos", "poles").random((_DRAWS, len(ranges)))
     low, high = np.array(list(ranges.values())).T
-    # Squared draws look more closely at small values, where most halos are.
+    # Squared draws sample small values more densely, where most halos are.
     inside = low + (high - low) * draws**2
     return dict(zip(ranges, np.concatenate([corners, inside]).T, strict=True))

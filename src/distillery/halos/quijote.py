@@ -1,4 +1,4 @@
-"""Your copy of Quijote: its friends-of-friends catalogues, and δ from its density cubes or snapshots.
+"""A local copy of Quijote: its friends-of-friends catalogues, and δ from its density cubes or snapshots.
 
 A catalogue is a set of files ``group_tab_SSS.k``, little-endian: a header of i4 Ngroups, i4 TotNgroups, i4 Nids, u8
 TotNids, u4 Nfiles; then whole columns i4 Len, i4 Offset, f4 Mass (1e10 Msun/h), 3 f4 Pos (kpc/h), 3 f4 Vel (km/s over
@@ -26,20 +26,20 @@ _BIG_HEADER = struct.Struct(">iiiQI")
 # Bytes of a group, without and with the columns TLen and TMass.
 _GROUP = 36
 _GROUP_BY_TYPE = 84
-# More files than any set has.
+# Upper limit of the number of files of a set.
 _MOST_FILES = 1 << 16
 # How far a cube's mean may be from 1 or 0, and how far its density below 0: windows that were undone overshoot.
 _MEAN = 0.01
 # So many halos reach beyond this share of the box along one axis at least, wherever they cluster.
 _MANY, _REACHED = 300, 0.9
 _NUMPY = b"\x93NUMPY"
-# What else a file that is no cube may be, by how it begins.
+# Kinds of files that are no cubes, by their first bytes.
 _OTHERS = {
     b"\x89HDF": "is an HDF5 file; of a snapshot name the folder that holds its files",
     b"PK\x03\x04": "is an archive; save the cube alone, with numpy.save",
 }
 # Cells for each radius of the smallest filter: of a cube at least, and of the mesh that snapshots are painted on.
-# Windows of painting and reading are not undone; five cells lower δ by 2 or 3 %, ten by 0.5 % (docs/halos.md).
+# Windows of painting and reading are not corrected; five cells lower δ by 2 or 3 %, ten by 0.5 % (docs/halos.md).
 _LEAST_CELLS_PER_RADIUS, _CELLS_PER_RADIUS = 5, 10
 
 
@@ -183,7 +183,7 @@ def _plausible(count: int, total: int, parts: int) -> bool:
 
 
 def _placed(parts: list[_Part], quijote: Quijote) -> Float[np.ndarray, "halos 3"]:
-    """Return positions in Mpc/h that lie in the box, and all over it."""
+    """Return positions in Mpc/h; check that they lie in the box and fill it."""
     box = quijote.box
     position = np.concatenate([_inside(part, box) for part in parts])
     largest = float(position.max())
@@ -196,9 +196,9 @@ def _placed(parts: list[_Part], quijote: Quijote) -> Float[np.ndarray, "halos 3"
 
 
 def _inside(part: _Part, box: float) -> Float[np.ndarray, "halos 3"]:
-    """Return the positions of a file in Mpc/h; its box's upper edge, where single precision leads, is inside."""
+    """Return the positions of a file in Mpc/h; values rounded to the upper edge of the box are allowed."""
     position = part.position.astype(np.float64) / 1e3
-    # A unit in the last place of single precision: what the files hold of the box's edge.
+    # A unit in the last place of single precision, the accuracy of the box's edge in the files.
     outside = (position < 0) | (position > box * (1 + 2.0**-23))
     if np.any(outside):
         halo, axis = (int(index) for index in np.argwhere(outside)[0])
@@ -251,7 +251,7 @@ def _cube(file: Path, quijote: Quijote) -> Float[np.ndarray, "cells cells cells"
 
 
 def _require_numpy(file: Path) -> None:
-    """Refuse what is no array of NumPy; its reader would speak of pickles."""
+    """Raise if a file is no array of NumPy, whose reader would report a pickle."""
     try:
         with file.open("rb") as content:
             start = content.read(len(_NUMPY))

@@ -26,9 +26,9 @@ from distillery.halos.settings import MOST_HALOS
 from distillery.physics import formula
 from distillery.randomness import stream
 
-# Of the usual error: below it the loss is quadratic, pass after pass.
+# Width of the quadratic part of the loss in each pass, relative to the typical error.
 _SHARES = (1.0, 0.3, 0.1)
-# Columns of edges up to this size are kept between evaluations, larger ones are made again each time.
+# Columns of edges up to this size are kept between evaluations, larger ones are computed again.
 _KEPT_BYTES = 1_000_000_000
 _BYTES = 8
 
@@ -86,7 +86,7 @@ def refit(
     given = np.clip(np.array([law.constants[name] for name in law.free]), low, high)
     others = (given * np.exp(draws.normal(0.0, 0.5, given.shape)) for _ in range(starts - 1))
     first = [problem.coordinates(np.clip(values, low, high)) for values in (given, *others)]
-    # Where a law leaves the numbers, its error is infinite, and that settles it; no warning is needed.
+    # A law that is not finite has an infinite error; no warning is needed.
     with np.errstate(all="ignore"):
         inner = _best(problem, first, evaluations)
         if polish and len(inner):
@@ -98,7 +98,7 @@ def refit(
 
 
 def _best(problem: _Problem, starts: Sequence[np.ndarray], most: int) -> np.ndarray:
-    """Return the end of the start from which the smallest mean absolute error was reached."""
+    """Return the result of the start with the smallest mean absolute error."""
     usable = [values for values in starts if np.isfinite(problem.error(values))]
     if not usable:
         raise NotFiniteError(
@@ -127,7 +127,7 @@ def _solved(problem: _Problem, start: np.ndarray, share: float, most: int) -> np
             max_nfev=most,
         )
     except (ValueError, OverflowError):
-        # Not finite on the way, or so large that squares are not: the start is as good as it gets.
+        # The residuals or their squares are not finite: keep the start.
         return start
     return answer.x if problem.error(answer.x) < problem.error(start) else start
 
@@ -179,12 +179,12 @@ class _Problem:
         self._newest: tuple[bytes, np.ndarray] | None = None
 
     def _pieces(self) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-        if not self.law.hears:
+        if not self.law.has_messages:
             return iter(())
         return column_pieces(self.law.message, self._graph, self._receivers)
 
     def coordinates(self, constants: Float[np.ndarray, " constant"]) -> Float[np.ndarray, " constant"]:
-        """Return the coordinates of constants: logarithms of those that keep their signs, the others themselves."""
+        """Return the coordinates of constants: the logarithm if the constant keeps its sign, else its value."""
         with np.errstate(all="ignore"):
             return np.where(self._sign != 0, np.log(np.abs(constants)), constants)
 
@@ -194,7 +194,7 @@ class _Problem:
             return np.where(self._sign != 0, self._sign * np.exp(values), values)
 
     def error(self, values: Float[np.ndarray, " constant"]) -> float:
-        """Return the mean absolute error; infinite where the law is not finite."""
+        """Return the mean absolute error; infinite if the law is not finite."""
         error = float(np.mean(np.abs(self.residual(values))))
         return error if np.isfinite(error) else np.inf
 
@@ -205,12 +205,12 @@ class _Problem:
     def jacobian(self, values: Float[np.ndarray, " constant"]) -> Float[np.ndarray, "receiver constant"]:
         constants, arriving = self._constants(values), self._sums(values)
         columns = [self._node(expression, constants, arriving) for expression in self._by_node]
-        if self._by_message and self.law.hears:
+        if self._by_message and self.law.has_messages:
             slope = self._node(self._by_sum, constants, arriving)
             inner = self._summed([expression for _, expression in self._by_message], constants)
             for (k, _), column in zip(self._by_message, inner, strict=True):
                 columns[k] = columns[k] + slope * column
-        # By the logarithm of c: c times the derivative by c.
+        # The derivative by log c is c times the derivative by c.
         return np.column_stack(columns) * np.where(self._sign != 0, self.natural(values), 1.0)
 
     def _constants(self, values: np.ndarray) -> dict[str, float]:
@@ -221,7 +221,7 @@ class _Problem:
         return np.broadcast_to(found, len(self._target)).astype(np.float64)
 
     def _sums(self, values: np.ndarray) -> np.ndarray:
-        """Return what arrives; error, residual and Jacobian of one point are asked for one after another."""
+        """Return the sums of messages, cached because error, residual and Jacobian of a point follow each other."""
         key = values.tobytes()
         if self._newest is None or self._newest[0] != key:
             (arriving,) = self._summed([self.law.message], self._constants(values))
@@ -229,8 +229,8 @@ class _Problem:
         return self._newest[1]
 
     def _summed(self, expressions: list[sympy.Expr], constants: dict[str, float]) -> list[np.ndarray]:
-        """Return the sums over edges of some expressions; what they have in common is evaluated once."""
-        if not self.law.hears:
+        """Return the sums over edges of some expressions; common subexpressions are evaluated once."""
+        if not self.law.has_messages:
             return [np.zeros(len(self._target)) for _ in expressions]
         names = sympy.numbered_symbols("common", cls=sympy.Symbol, real=True)
         steps, results = sympy.cse(expressions, symbols=names)

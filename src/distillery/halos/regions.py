@@ -1,10 +1,9 @@
-"""Halos split in space: neighbours share their matter, so that a random split would test on what was trained on.
+"""Split of halos in space: neighbours share their matter, so that in a random split tests would not be independent.
 
 The box is cut along one axis into slabs for training, validation and test. Between two slabs, also across the periodic
-border, halos are left out: a gap of the smoothing radius at both sides of every slab, so that no ball in which an
-overdensity is measured reaches from one slab into another. Only targets are kept apart. Edges may come from a gap or
-from another slab: neighbours are inputs, which any halo of the box may be, and without them halos near a border would
-have half of their surroundings.
+border, halos are omitted: a gap of the smoothing radius at both sides of every slab, so that no ball of an
+overdensity reaches into another slab. Only targets are separated. Senders may lie in a gap or in another slab, because
+they are inputs; without them halos near a border would lack half of their neighbours.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from jaxtyping import Float, Int
 
 from distillery.errors import DistilleryError
 
-# A smaller share of the box than this, all slabs together, is not worth the making of the box.
+# Least share of the box in all slabs together.
 LEAST = 0.2
 NAMES = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Regions:
-    """Receivers by what they are for.
+    """Receivers by use.
 
     Attributes:
-        train: Numbers of the halos that are trained on.
-        validation: Numbers of those by which choices are made; may be none.
-        test: Numbers of those on which errors are reported.
+        train: Indices of the training halos.
+        validation: Indices of the halos by which formulas are chosen; may be empty.
+        test: Indices of the halos on which errors are reported.
         slabs: Lower and upper bound of each slab along the axis, in Mpc/h.
     """
 

@@ -1,4 +1,4 @@
-"""Samples of a network's functions, for symbolic regression: the surviving message, and the node function.
+"""Samples of a network's functions for symbolic regression: the significant message component, and the node function.
 
 The node function undoes any scale and sign of a message, so they are fixed: the message is positive on average, so that
 it increases the sum, and its standard deviation over the training edges is 1. An offset is not free: sums would change
@@ -24,15 +24,15 @@ from distillery.symbolic.settings import DistillationSettings
 
 # Shells of equal thickness from which samples of messages come, and edges that are looked at for each that is taken.
 _SHELLS, _LOOKED_AT = 20, 20
-# Of its largest value: a message that varies by no more says the same along all edges.
+# Variation of a message, relative to its largest value, below which it counts as constant.
 _SILENT = 1e-6
-# Columns by name, and what a function says there.
+# Features by name, and the values of a function.
 _Sample = tuple[Mapping[str, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reading:
-    """How the significant component is read of a network's messages.
+    """Projection of a network's messages on the significant component.
 
     Attributes:
         trained: The network.
@@ -45,7 +45,7 @@ class Reading:
     scale: float
 
     def along(self, graph: HaloGraph, edges: Edges) -> Float[np.ndarray, " edge"]:
-        """Return the component along edges, its gauge fixed."""
+        """Return the component along edges in a fixed gauge."""
         scales, network = self.trained.scales, self.trained.network
         own = scales.own(graph, next(network.parameters()).device)
         with torch.no_grad():
@@ -53,7 +53,7 @@ class Reading:
         return messages @ self.direction / self.scale
 
     def sums(self, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"]) -> Float[np.ndarray, " receiver"]:
-        """Return the sums of the component over the edges that arrive at some halos."""
+        """Return the sums of the component over the incoming edges of some halos."""
         batches, network = evaluation(self.trained, graph, receivers), self.trained.network
         unit = torch.from_numpy(self.direction).to(batches.device)
         found = [np.zeros(0)]
@@ -90,7 +90,7 @@ def reading_of(
     some = random_edges(graph, receivers, edges, stream(seed, "halos", "gauge"))
     heard = raw.along(graph, some)
     spread = float(heard.std())
-    # Messages that an L1 penalty silenced have no spread but rounding; what is distilled of them is a constant.
+    # Messages that an L1 penalty has removed vary by rounding only; their expression is a constant.
     if spread <= _SILENT * float(np.abs(heard).max(initial=0.0)):
         spread = 1.0
     return dataclasses.replace(raw, scale=spread if heard.mean() >= 0 else -spread)
@@ -99,7 +99,7 @@ def reading_of(
 def random_edges(
     graph: HaloGraph, receivers: Int[np.ndarray, " receiver"], count: int, draws: np.random.Generator
 ) -> Edges:
-    """Draw edges that arrive at some halos, each edge as likely as any other and none twice.
+    """Draw incoming edges of some halos uniformly without repetition.
 
     Args:
         graph: The halos.
@@ -124,14 +124,14 @@ def random_edges(
     sender = neighbours.senders[neighbours.starts[receivers[row]] + places - (ends - degrees)[row]]
     displacement = neighbours.position[receivers[row]] - neighbours.position[sender]
     displacement -= neighbours.box * np.floor(displacement / neighbours.box + 0.5)
-    # Every edge as a row of its own.
+    # One row per edge.
     return Edges(receivers[row], np.ones(len(row), dtype=np.int64), sender, displacement)
 
 
 def even_edges(
     graph: HaloGraph, receivers: Int[np.ndarray, " receiver"], count: int, draws: np.random.Generator
 ) -> Edges:
-    """Draw edges that arrive at some halos, as many from each of twenty shells of distance.
+    """Draw incoming edges of some halos, equally many from each of twenty shells of distance.
 
     Of random edges most are nearly as long as the radius and hear nothing: within 20 of 50 Mpc/h, where a message is
     made, lie 6 % of them.
@@ -163,7 +163,7 @@ def message_problem(
     held_out: Int[np.ndarray, " held_out"],
     settings: DistillationSettings,
 ) -> Problem:
-    """Return the fit of the message, as engines take it: a function of r, |v_i - v_j|, speeds and masses.
+    """Return the fit of the message: a function of r, |v_i - v_j|, speeds and masses.
 
     Args:
         reading: How the message is read.
@@ -188,7 +188,7 @@ def node_problem(
     held_out: Int[np.ndarray, " held_out"],
     settings: DistillationSettings,
 ) -> Problem:
-    """Return the fit of the node function: what the network says, of the sum s, the speed and the mass.
+    """Return the fit of the node function: the prediction as a function of the sum s, the speed and the mass.
 
     Args:
         reading: How the message is read; s is its sum.

@@ -1,4 +1,4 @@
-"""The section of a configuration that asks for halos: where they come from, and how their overdensity is learned."""
+"""The section ``halos`` of a configuration: source of the halos, and training of their overdensity."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from distillery.util.settings import LARGEST_SEED, LONGEST_NAME, Settings, disti
 
 Split = Literal["train", "test"]
 
-# Cells of the force's mesh for each particle, per side: halos do not form on a mesh as coarse as the particles.
+# Cells of the force's mesh per particle and side: halos do not form on a mesh as coarse as the particles.
 FINER = 2
-# Raised by hand whenever the same settings and seed no longer give the same halos.
+# Raised by hand when equal settings and seeds no longer give equal halos.
 UNIVERSE_VERSION = 1
-# Constants of formulas are fitted to so many halos at most.
+# Largest number of halos to which constants of formulas are fitted.
 MOST_HALOS = 20_000
-# Redshift of each snapshot of Quijote, by its number.
+# Redshifts of Quijote's snapshots by number.
 REDSHIFTS = (3.0, 2.0, 1.0, 0.5, 0.0)
 
 
 class Universe(Settings):
-    """Matter in a periodic box and how its halos are made."""
+    """A simulation of matter in a periodic box, and of its halos."""
 
     particles: int = Field(64, ge=8, le=1024, description="Particles per side of the box.")
     box: float = Field(125.0, gt=0, description="Side of the periodic box in Mpc/h.")
@@ -59,10 +59,10 @@ class Universe(Settings):
 
     @property
     def memory_mb(self) -> float:
-        """Memory that a realisation needs at most, about, in MB.
+        """Estimated largest memory of a realisation in MB.
 
-        The force needs three meshes in single precision while it transforms: what comes in, what goes out, and work
-        space; beside them are positions, momenta and two times forces of every particle.
+        The transform of the force needs three meshes in single precision: input, output and work space. Every particle
+        has a position, a momentum and two forces.
         """
         cells, count = (FINER * self.particles) ** 3, self.particles**3
         return 150 + (3 * 4 * cells + 4 * 12 * count) / 1e6
@@ -74,14 +74,16 @@ class Quijote(Settings):
     groups: PathText = Field(min_length=1, description="Folder of its files group_tab_SSS.k, such as …/0/groups_004.")
     matter: PathText = Field(
         min_length=1,
-        description="Where δ comes from: a density cube df_m_…_z=0.npy, or the folder of the files snap_SSS.k.hdf5.",
+        description="Source of δ: a density cube df_m_…_z=0.npy, or the folder of the files snap_SSS.k.hdf5.",
     )
     snapshot: int = Field(4, ge=0, lt=len(REDSHIFTS), description="Number of the snapshot, SSS; 4 is redshift 0.")
     box: float = Field(1000.0, gt=0, description="Side of the periodic box in Mpc/h.")
     filters: tuple[float, ...] = Field(
         (20.0,), min_length=1, description="Radii of the top-hat filters of the overdensity in Mpc/h."
     )
-    cosmology: Cosmology = Field(Cosmology(), description="Its parameters; by default those of latin_hypercube/0.")
+    cosmology: Cosmology = Field(
+        Cosmology(), description="Its parameters; the defaults are those of latin_hypercube/0."
+    )
 
     @model_validator(mode="after")
     def _filters_fit(self) -> Quijote:
@@ -105,47 +107,52 @@ class HaloTrainingSettings(Settings):
     steps: int = Field(3000, ge=1, description="Optimiser steps.")
     rotations: bool = Field(
         True,
-        description="Whether each step sees the universe turned by a random rotation or reflection, for overdensities "
-        "have no direction; a few thousand halos are learnt by heart without.",
+        description="Whether each step rotates or reflects the universe at random, because overdensities have no "
+        "direction; without, networks overfit to a few thousand halos.",
     )
-    batch: int = Field(64, ge=1, description="Halos per step, each with all of its neighbours.")
+    batch: int = Field(64, ge=1, description="Halos per step, each with all its neighbours.")
     max_edges: int = Field(
-        50_000, ge=1, description="Most edges in memory at a time; a step works through more of them in pieces."
+        50_000,
+        ge=1,
+        description="Largest number of edges in memory at a time; a step with more edges is processed in chunks.",
     )
     learning_rate: float = Field(3e-3, gt=0, description="Peak of the one-cycle schedule.")
     weight_decay: float = Field(1e-8, ge=0, description="Weight decay of Adam.")
 
 
 class HaloSettings(Settings):
-    """One data set of halos: a simulated universe, or a catalogue, and what is learned from it."""
+    """A data set of halos: a simulated universe or a catalogue, and the models trained on it."""
 
     name: str = Field(
         "halos",
         pattern=r"^[A-Za-z][A-Za-z0-9_+]*$",
         max_length=LONGEST_NAME,
-        description="Its name, where the name of a system stands.",
+        description="Its name, used in place of the name of a system.",
     )
     universe: Universe = Field(
-        Universe(particles=128, box=250.0), description="The universe that is simulated, where there is no catalogue."
+        Universe(particles=128, box=250.0), description="The universe that is simulated if there is no catalogue."
     )
-    catalogue: Quijote | None = Field(None, description="A copy of the Quijote simulations, instead of one.")
-    realisations: int = Field(1, ge=1, description="Universes to train on; an MPI rank simulates one at a time.")
-    test_realisations: int = Field(1, ge=0, description="Further universes, on which nothing is trained.")
+    catalogue: Quijote | None = Field(
+        None, description="A copy of the Quijote simulations, instead of a simulated universe."
+    )
+    realisations: int = Field(1, ge=1, description="Number of training universes; an MPI rank simulates one at a time.")
+    test_realisations: int = Field(1, ge=0, description="Number of further universes for tests.")
     other_cosmology: Cosmology | None = Field(
         Cosmology(omega_m=0.3175, omega_b=0.049, h=0.6711, n_s=0.9624, sigma_8=0.834),
-        description="Cosmology of one more universe, on which nothing is trained; null for none.",
+        description="Cosmology of one more universe for tests; null for none.",
     )
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the universes' initial conditions.")
     radius: float = Field(50.0, gt=0, description="Halos closer than this send messages to each other (Mpc/h).")
-    smoothing: float = Field(
-        20.0, gt=0, description="Radius of the top-hat that the overdensity is taken with (Mpc/h)."
-    )
+    smoothing: float = Field(20.0, gt=0, description="Radius of the top-hat filter of the overdensity (Mpc/h).")
     held_out: float = Field(0.25, gt=0, lt=1, description="Share of space in which errors are reported.")
     validation: float = Field(
-        0.15, ge=0, lt=1, description="Share of space in which formulas are chosen; with 0, where they are fitted."
+        0.15,
+        ge=0,
+        lt=1,
+        description="Share of space in which formulas are chosen; with 0, they are chosen in the training space.",
     )
-    training: HaloTrainingSettings = Field(HaloTrainingSettings(), description="Networks and their training.")
-    models: tuple[str, ...] = Field(tuple(HALO_MODELS), min_length=1, description="What predicts the overdensity.")
+    training: HaloTrainingSettings = Field(HaloTrainingSettings(), description="The networks and their training.")
+    models: tuple[str, ...] = Field(tuple(HALO_MODELS), min_length=1, description="Models of the overdensity.")
     operators: Operators | None = Field(
         ("+", "-", "*", "/", "^"),
         min_length=1,
@@ -195,7 +202,7 @@ class HaloSettings(Settings):
         return (self.universe if self.catalogue is None else self.catalogue).box
 
     def data_content(self, split: Split) -> dict[str, Any]:
-        """Return what the halos of a split depend on."""
+        """Return the settings on which the halos of a split depend."""
         if split == "test":
             names = {"universe", "seed", "test_realisations", "other_cosmology"}
         else:
@@ -203,5 +210,5 @@ class HaloSettings(Settings):
         return {"split": split, "version": UNIVERSE_VERSION, **self.model_dump(mode="json", include=names)}
 
     def learning_content(self) -> dict[str, Any]:
-        """Return what networks and formulas depend on, beside their data and their own entries."""
+        """Return the settings on which networks and formulas depend, besides their data and models."""
         return self.model_dump(mode="json", include={"radius", "smoothing", "held_out", "validation", "training"})

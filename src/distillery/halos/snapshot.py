@@ -1,4 +1,4 @@
-"""Positions of matter in snapshots as Gadget writes them in HDF5: snap_SSS.hdf5, or a set of snap_SSS.k.hdf5.
+"""Positions of matter in Gadget's HDF5 snapshots: snap_SSS.hdf5, or a set of snap_SSS.k.hdf5.
 
 Quijote's snapshots are compressed with Blosc since 2023, which h5py can read once hdf5plugin is imported; both are used
 if they are there.
@@ -20,16 +20,16 @@ from distillery.errors import DistilleryError
 
 # Particles read at a time.
 _CHUNK = 1 << 20
-# The type of particles that are dark matter, all matter in Quijote's simulations without neutrinos.
+# Particle type of dark matter, which is all matter in Quijote's simulations without neutrinos.
 _MATTER = 1
-# What a damaged file or one of another layout leads to.
+# Errors caused by a damaged file or another layout.
 _DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, IndexError, AttributeError)
 
 
 def positions(
     folder: Path, number: int, box: float, redshift: float, omega_m: float
 ) -> Iterator[Float[np.ndarray, "particles 3"]]:
-    """Yield the positions of all matter of a snapshot, some at a time.
+    """Yield the positions of all matter of a snapshot in chunks.
 
     Args:
         folder: Where its files are.
@@ -88,7 +88,7 @@ def _first(folder: Path, number: int) -> Path:
 
 
 def _header(h5py: Any, file: Path, name: str, kind: int | None = None, default: float | None = None) -> float:
-    """Return a number of a file's header, that of one type of particles where there are several."""
+    """Return a number of a file's header, for one type of particles if there are several."""
     try:
         with h5py.File(file, "r") as content:
             attributes = content["Header"].attrs

@@ -1,4 +1,4 @@
-"""The spectrum of messages: how much each component varies, and how many of them are enough.
+"""The spectrum of messages: variation of the components, and number of components that suffice.
 
 Two readings. As in the paper, components are ordered by their standard deviation over edges. Or by the principal axes
 of all messages: where components say the same with equal signs, an L1 penalty does not mind sharing it among them
@@ -22,7 +22,7 @@ from distillery.halos.training import Trained, evaluation
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Spectrum:
-    """What components of messages carry.
+    """Variation of message components, and errors with the first of them.
 
     Attributes:
         std: Standard deviation over edges of each component, in the order of ``order``.
@@ -43,7 +43,7 @@ class Spectrum:
     error_axes: Float[np.ndarray, " count"]
 
     def enough(self, tolerance: float = 0.05, *, axes: bool = False) -> int:
-        """Return the least number of components with which the error rises by no more than a share of it.
+        """Return the least number of components with which the error rises by at most a given share.
 
         Args:
             tolerance: That share; 0.05 allows an error of 1.05 times that of all components.
@@ -54,7 +54,7 @@ class Spectrum:
         return int(np.argmax(good)) if good.any() else len(self.std)
 
     def direction(self, *, axes: bool = False) -> Float[np.ndarray, " message"]:
-        """Return the unit vector along which the most significant component is read."""
+        """Return the unit vector of the most significant component."""
         if axes:
             return self.axes[:, 0]
         unit = np.zeros(len(self.std))
@@ -65,7 +65,7 @@ class Spectrum:
 def spectrum(
     trained: Trained, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"], most: int | None = None
 ) -> Spectrum:
-    """Measure components on the edges that arrive at held-out halos.
+    """Measure components on the incoming edges of held-out halos.
 
     Args:
         trained: The network.

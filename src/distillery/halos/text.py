@@ -1,4 +1,4 @@
-"""A law of halos for the eye: one line of text, LaTeX, and a file of expressions with all digits."""
+"""A law of halos as one line of text, as LaTeX, and as a file of expressions with all digits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LATEX = {
 
 
 def line(law: HaloLaw) -> str:
-    """Return a law on one line; sums go over the neighbours 2 of halo 1.
+    """Return a law in one line; sums run over the neighbours 2 of halo 1.
 
     What a constant at its bound 0 is a factor of is left out; constants at bounds are named.
 
@@ -31,17 +31,17 @@ def line(law: HaloLaw) -> str:
         law: The law with its constants.
     """
     message, node = _shown(law)
-    heard = f", s = Σ {_bracketed(plain(message))}" if law.hears else ""
+    heard = f", s = Σ {_bracketed(plain(message))}" if law.has_messages else ""
     bounds = ", ".join(f"{name} = {bound:g}" for name, bound in law.at_bound.items())
     return f"δ = {plain(node)}{heard}" + (f" ({bounds}: at a bound)" if bounds else "")
 
 
 def latex(law: HaloLaw) -> str:
-    """Return the equations of a law in LaTeX, one line each, to stand in an ``align*`` environment."""
+    """Return the equations of a law in LaTeX, one line each, for an ``align*`` environment."""
     message, node = _shown(law)
     numbers = {text: text for text in map(_digits, law.constants.values())}
     lines = [rf"\hat{{\delta}}_i &= {in_latex(node, _LATEX | numbers)}"]
-    if law.hears:
+    if law.has_messages:
         lines.append(rf"e_i &= \sum_{{j}} {in_latex(message, _LATEX | numbers)}")
     return " \\\\\n".join(lines) + "\n"
 
@@ -63,7 +63,7 @@ def listing(law: HaloLaw, title: str) -> str:
 
 
 def _shown(law: HaloLaw) -> tuple[sympy.Expr, sympy.Expr]:
-    """Return message and node with constants as they are read, as names, so that (0.05 r)^13 stays what it is."""
+    """Return message and node with rounded constants as names, so that (0.05 r)^13 keeps its form."""
     values = {
         formula.symbol(name): formula.symbol(_digits(value)) * (-1 if value < 0 else 1)
         for name, value in law.constants.items()

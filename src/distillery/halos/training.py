@@ -31,12 +31,12 @@ from distillery.progress import progress
 from distillery.randomness import stream
 
 COLUMNS = ("step", "loss", "penalty", "learning_rate")
-# Steps over which the history takes a mean.
+# Number of steps of a mean in the history.
 _WINDOW = 100
 
 
 class HaloTraining(HaloTrainingSettings):
-    """A network, its budget, and what its cell adds to the configured settings."""
+    """A network and its training settings, with the values of its cell."""
 
     mass: bool = Field(True, description="Whether the network sees masses.")
     seed: int = Field(0, ge=0, description="Seed of weights and batches.")
@@ -66,7 +66,7 @@ class Trained:
     edges_per_second: float
 
     def predict(self, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"]) -> Float[np.ndarray, " receiver"]:
-        """Return δ̂ of some halos, of whatever catalogue.
+        """Return δ̂ of some halos, of any catalogue.
 
         Args:
             graph: The halos; their graph must have the radius that was trained with.
@@ -82,7 +82,7 @@ class Trained:
 
 
 def evaluation(trained: Trained, graph: HaloGraph, receivers: Int[np.ndarray, " receiver"]) -> HaloBatches:
-    """Return what a trained network is given of halos, in the units it was trained with.
+    """Return the inputs of a trained network for halos, in its units.
 
     Raises:
         DistilleryError: The graph has another radius than that of the training.
@@ -123,7 +123,7 @@ def train(
     folder: Path | None = None,
     show: Callable[[int, str], None] | None = None,
 ) -> Trained:
-    """Train a network, going on from the newest checkpoint of the same training if there is one.
+    """Train a network from the newest checkpoint of the same training if there is one.
 
     Args:
         graph: The halos.
@@ -163,14 +163,14 @@ def train(
 
 
 class _Run:
-    """Everything that changes while a network trains, in memory and on disk."""
+    """State of a training in memory and on disk."""
 
     def __init__(self, network: HaloNetwork, settings: HaloTraining, key: str, folder: Path | None) -> None:
         self.network, self.settings, self.key, self.folder = network, settings, key, folder
         self.optimiser = Optimiser(network, settings.weight_decay)
         self.step, self.reason = 0, ""
         self.history: list[tuple[float, ...]] = []
-        # On the device, because each look at a number waits for it.
+        # On the device, because reading a number synchronises it.
         self.losses = torch.zeros(_WINDOW, 2, device=self.optimiser.weights.device)
 
     def save(self) -> None:
@@ -228,7 +228,7 @@ def differentiate(
     weight: float,
     rotation: Float[Tensor, "3 3"] | None = None,
 ) -> Float[Tensor, "2"]:
-    """Leave the gradients of a batch with the optimiser and return its error and its penalty.
+    """Pass the gradients of a batch to the optimiser and return its error and penalty.
 
     Args:
         network: The network.
@@ -270,7 +270,7 @@ def _typical(graph: HaloGraph, receivers: np.ndarray) -> float:
 
 
 def _key(graph: HaloGraph, receivers: np.ndarray, settings: HaloTraining) -> str:
-    """Return a hash of all that weights depend on, to the last bit; how often they are saved is no part of it."""
+    """Return a hash of everything on which the weights depend; the interval of checkpoints is excluded."""
     content = settings.model_dump(mode="json", exclude={"checkpoint_every"})
     arrays = (graph.neighbours.position, graph.velocity, graph.mass, graph.overdensity, receivers)
     sha = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Universes grown here: matter from its initial conditions to today, its halos, and the overdensity around each.
+"""Simulated universes: matter from its initial conditions to today, its halos, and the overdensity around each.
 
 A stand-in for simulations such as Quijote's where those are not at hand. A realisation is a seed; realisations are
 shared among MPI ranks and each is written to a catalogue of its own, so that what is finished stays when a run is
@@ -34,7 +34,7 @@ PRESETS = {"small": SMALL, "medium": MEDIUM, "large": LARGE}
 
 
 def grow(universe: Universe, seed: int, workers: int = 1, label: str | None = None) -> Catalogue:
-    """Grow a realisation from its seed and find its halos today.
+    """Simulate a realisation from its seed and find its halos today.
 
     Args:
         universe: The box and how it is made.
@@ -84,12 +84,12 @@ def grow(universe: Universe, seed: int, workers: int = 1, label: str | None = No
 
 
 def key(universe: Universe, seed: int) -> str:
-    """Return a hash of all that a realisation's halos depend on."""
+    """Return a hash of everything on which a realisation's halos depend."""
     return files.digest({"universe": universe.model_dump(mode="json"), "seed": seed, "version": UNIVERSE_VERSION})
 
 
 def grow_all(universe: Universe, seeds: Sequence[int], folder: Path, crew: Ranks, workers: int = 1) -> list[Path]:
-    """Grow realisations on all ranks, one at a time on each; those that are there already are kept.
+    """Simulate realisations on all ranks, one at a time on each; existing ones are kept.
 
     What is there counts if it is whole and was made with these settings; otherwise it is made again. The catalogues do
     not depend on the number of ranks nor on interruptions.
@@ -134,6 +134,6 @@ def _refuse_twins(seeds: Sequence[int]) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed run left behind."""
+    """Remove the remains of a killed run."""
     for leftover in (*folder.glob(".halos-s*.part"), *folder.glob(".halos-s*.old")):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""Identity of an experiment, a cell and a job: wildcard values ↔ paths ↔ coordinates, owned here alone.
+"""Identity of an experiment, a cell and a job: wildcard values ↔ paths ↔ coordinates, defined here only.
 
-Everything a sweep writes stands under its results folder::
+A sweep writes all files under its results folder::
 
     <experiment>/train.zarr, train.json     trajectories or halos and their completion marker (also test.*)
     <experiment>/<model>-s<seed>/           one cell: train.json, interpret.json, distill.json, verify.json,
@@ -57,7 +57,7 @@ class Experiment:
     Attributes:
         system: Name of the system.
         dim: Dimensions of space, 2 or 3.
-        bodies: Number of bodies; 0 where data decide how many there are.
+        bodies: Number of bodies; 0 if the data determine it.
         seed: Seed of the initial conditions.
     """
 
@@ -72,7 +72,7 @@ class Experiment:
 
     @classmethod
     def parse(cls, text: str) -> Experiment:
-        """Read the text form back; raises DistilleryError if it is none."""
+        """Read the text form back; raise DistilleryError if it is invalid."""
         match = _EXPERIMENT.fullmatch(text)
         if match is None:
             raise DistilleryError(f"{text}: names no experiment; write it like spring-2d-4b-s0")
@@ -87,7 +87,7 @@ class Experiment:
         return self.folder(results) / f"{split}.zarr"
 
     def marker(self, results: Path, split: Split) -> Path:
-        """Return the marker that is written last, when the store is whole."""
+        """Return the marker, which is written last when the store is complete."""
         return results / MARKER.format(experiment=self, split=split)
 
     def picture(self, results: Path) -> Path:
@@ -119,7 +119,7 @@ class Cell:
 
     @classmethod
     def parse(cls, text: str) -> Cell:
-        """Read the text form back; raises DistilleryError if it is none."""
+        """Read the text form back; raise DistilleryError if it is invalid."""
         match = _CELL.fullmatch(text)
         if match is None:
             raise DistilleryError(f"{text}: names no cell; write it like spring-2d-4b-s0/bottleneck-s0")
@@ -155,7 +155,7 @@ class Cell:
         return self.folder(results) / "model.safetensors"
 
     def frames(self, results: Path) -> Path:
-        """Return the edge functions it had at moments of its training, where they are kept."""
+        """Return the file of its edge functions during training, if they are kept."""
         return self.folder(results) / "frames.safetensors"
 
     def history(self, results: Path) -> Path:
@@ -171,13 +171,13 @@ class Cell:
         return self.folder(results) / "messages.npz"
 
     def law(self, results: Path, suffix: Literal["json", "txt", "tex"]) -> Path:
-        """Return the law that took the network's place: rebuilt from (json), for SymPy (txt), for LaTeX (tex)."""
+        """Return a file of the law that replaces the network: complete (json), for SymPy (txt), for LaTeX (tex)."""
         return self.folder(results) / f"law.{suffix}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The cells of one experiment that a job of the workflow takes: ``spring-2d-4b-s0/bottleneck-s0+9``.
+    """The cells of one experiment in a job of the workflow: ``spring-2d-4b-s0/bottleneck-s0+9``.
 
     A job of one cell has the cell's name, and its completion marker is the cell's outcome.
 

@@ -1,9 +1,8 @@
-"""The claim on a results folder: one Snakemake at a time works there.
+"""The claim on a results folder: only one Snakemake works there at a time.
 
-A run claims the folder before anything else, keeps the claim alive by touching it, and gives it up at its
-end. What was killed leaves its claim behind, and with it perhaps jobs that go on: ``distillery resume`` clears
-up after it, and until then nothing new begins. Snakemake's own lock cannot serve for this: it is one of the
-working directory, and does not know who holds it.
+A run claims the folder before anything else, renews the claim by touching its file, and releases it at its end. A
+killed run leaves its claim, and perhaps running jobs: no new run starts until ``distillery resume`` has removed both.
+Snakemake's own lock does not suffice: it locks a working directory and does not name its holder.
 """
 
 from __future__ import annotations
@@ -25,34 +24,35 @@ from distillery import files
 from distillery.cluster.slurm import commands
 from distillery.errors import DistilleryError
 from distillery.util.process import Worker, this_process, user_name, worker_from
+from distillery.workflow.liveness import is_alive
 
 NAME = ".claim.json"
-# Every process of a run carries the run's token in its environment under this name.
+# Environment variable of every process of a run, with the run's token.
 RUN = "DISTILLERY_RUN"
-# A claim is touched this often, in seconds …
+# Seconds between two renewals of a claim.
 BEAT = 30.0
-# … and one that was not touched for so long belongs to a dead run, where its process cannot be looked at.
+# Seconds without renewal after which a run counts as dead if its process cannot be checked.
 PATIENCE = 300.0
 _TRIES = 10
-# Seconds until a claim that is not found is looked for again.
+# Seconds until a missing claim is looked for again.
 _TWICE = 1.0
-# The claim is looked for this often, in seconds: a results folder that was renamed must not be missed for long.
+# Seconds between two checks that the claim exists, so that a renamed results folder is noticed early.
 _LOOK = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """Who works in a results folder.
+    """A run that works in a results folder.
 
     Attributes:
-        token: Names the run; no two are equal.
-        user: Who started it.
+        token: Unique name of the run.
+        user: User who started it.
         worker: Its main process.
-        since: When it began, in seconds since the epoch by its own clock.
+        since: Start in seconds since the epoch by its own clock.
         directory: Its working directory.
-        command: What was typed.
-        began: Whether it has started jobs; until then it leaves nothing behind.
-        slurm: The name of its Slurm jobs; empty where it starts none.
+        command: Its command line.
+        began: Whether it has started jobs; before that, a killed run leaves nothing to clear up.
+        slurm: Name of its Slurm jobs; empty without Slurm.
     """
 
     token: str
@@ -66,12 +66,12 @@ class Claim:
 
     @property
     def own(self) -> bool:
-        """Whether it is of the user who asks."""
+        """Whether the current user started it."""
         return self.user == user_name()
 
     @property
     def workers(self) -> str:
-        """How the names of the Slurm jobs begin in which the run's Dask workers live."""
+        """Prefix of the names of the run's Dask worker jobs."""
         return worker_jobs(self.token)
 
     def __str__(self) -> str:
@@ -81,20 +81,19 @@ class Claim:
 
 
 def worker_jobs(token: str | None = None) -> str:
-    """Return how the Slurm jobs are named in which a run's Dask workers live; by default this process's run."""
+    """Return the prefix of the names of a run's Dask worker jobs; by default of this process's run."""
     token = os.environ.get(RUN, "") if token is None else token
     return f"{commands.PREFIX}-dask-{token[:12] or 'alone'}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A claim that was found, and whether its run lives.
+    """A claim on a results folder, and whether its run lives.
 
     Attributes:
         claim: The claim; None if it cannot be read.
         alive: Whether its run lives.
-        quiet: Seconds since it was touched last, by the clock of the file system; below zero if that clock was set
-            back since.
+        quiet: Seconds since its last renewal by the clock of the file system; negative if that clock was set back.
     """
 
     claim: Claim | None
@@ -103,11 +102,11 @@ class Found:
 
 
 def look(results: Path) -> Found | None:
-    """Return the claim on a results folder, or None if nobody claims it.
+    """Return the claim on a results folder, or None if there is none.
 
-    On this host the process is looked at; elsewhere Slurm is asked if it is a job, and else the time counts since
-    the claim was touched. That time is taken by the file system's clock alone: hosts may disagree on theirs. A time
-    in the future is no sign of life: a run that lives would have touched its claim since the clock was set back.
+    The run lives if its process or Slurm job does; if neither can be checked, if its claim was renewed lately by the
+    clock of the file system, because the clocks of hosts may differ. A renewal in the future counts as old: a live run
+    would have renewed its claim since the clock was set back.
     """
     path = results / NAME
     try:
@@ -119,17 +118,15 @@ def look(results: Path) -> Found | None:
         raise DistilleryError(f"{path}: cannot be read ({error.strerror}); ask its owner for permission") from None
     quiet = files.clock(results) - touched
     claim = _parse(text)
-    alive = claim.worker.alive() if claim is not None else None
-    if alive is None and claim is not None and claim.worker.job is not None:
-        alive = _job_alive(claim.worker.job)
+    alive = is_alive(claim.worker) if claim is not None else None
     return Found(claim, abs(quiet) < PATIENCE if alive is None else alive, quiet)
 
 
 def refusal(results: Path, found: Found) -> str:
-    """Return the line that tells why a folder cannot be had."""
+    """Return the reason why a folder cannot be claimed, and the remedy, in one line."""
     quiet = max(found.quiet, 0.0)
     if found.claim is None:
-        return f"{results / NAME}: cannot be read, but was written {quiet:.0f} s ago; wait a little, try again"
+        return f"{results / NAME}: cannot be read, but was written {quiet:.0f} s ago; wait a minute and try again"
     claim = found.claim
     if found.alive:
         sign = f" (last sign of life {quiet:.0f} s ago; after {PATIENCE:.0f} s without it counts as dead)"
@@ -151,7 +148,7 @@ def take(results: Path) -> None:
         results: The folder; it is made if it is missing.
 
     Raises:
-        DistilleryError: Another run works there, or was killed there; the line says who and what to do.
+        DistilleryError: Another run works there, or was killed there; the message names the run and the remedy.
     """
     global _held  # noqa: PLW0603 (a process is one run)
     mine = Claim(uuid.uuid4().hex, user_name(), this_process(), time.time(), Path.cwd(), _command()[:300])
@@ -170,7 +167,7 @@ def take(results: Path) -> None:
 
 
 def begin(slurm: str = "") -> None:
-    """Say in this process's claim that jobs are started now.
+    """Record in this process's claim that jobs are started from now on.
 
     Args:
         slurm: The name of the run's Slurm jobs; empty where it starts none.
@@ -181,15 +178,15 @@ def begin(slurm: str = "") -> None:
 
 
 def jobs_live(live: bool) -> None:
-    """Note whether jobs may outlive this process: as long as they may, its claim stays behind when it ends."""
+    """Record whether jobs may outlive this process: if so, its claim stays when it ends."""
     if _held is not None:
         _held.jobs_live = live
 
 
 def release() -> None:
-    """Give up this process's claim, if it has one; a folder that it made and left empty goes too.
+    """Release this process's claim, if it has one, and remove a folder that it made and left empty.
 
-    The claim of a run whose jobs may live stays, as if the run had been killed: ``distillery resume`` clears up.
+    The claim of a run whose jobs may live stays, as after a kill; ``distillery resume`` removes it.
     """
     global _held
     held, _held = _held, None
@@ -206,7 +203,7 @@ def release() -> None:
 
 
 def remove(results: Path, claim: Claim | None) -> bool:
-    """Remove a claim, if it is still the one on the folder; one that cannot be read is given as None.
+    """Remove a claim if it is still the one on the folder; None stands for an unreadable claim.
 
     Returns:
         Whether it was there.
@@ -220,14 +217,14 @@ def remove(results: Path, claim: Claim | None) -> bool:
     caught = _parse(aside.read_text(encoding="utf-8"))
     removed = (caught and caught.token) == (claim and claim.token)
     if not removed:
-        # Another one has come meanwhile: put it back.
+        # Another run has claimed the folder meanwhile: restore its claim.
         files.create(path, aside.read_text(encoding="utf-8"))
     aside.unlink()
     return removed
 
 
 class _Held:
-    """The claim of this process, and the thread that keeps it alive."""
+    """The claim of this process, and the thread that renews it."""
 
     def __init__(self, results: Path, claim: Claim, made: bool) -> None:
         self.results = results.absolute()
@@ -244,31 +241,31 @@ class _Held:
             if time.monotonic() - touched < BEAT and (self.results / NAME).exists():
                 continue
             touched = time.monotonic()
-            # Somebody who removes a dead claim may have taken up ours for a moment, and puts it back: look twice.
+            # A process that removes a dead claim may have renamed this one for a moment and restores it: look twice.
             if not self._touched() and not self.ended.wait(_TWICE) and not self._touched() and not self.ended.is_set():
                 self._lost()
                 return
 
     def _touched(self) -> bool:
-        """Keep the claim alive, and tell whether it is there."""
+        """Renew the claim, and return whether it exists."""
         try:
             os.utime(self.results / NAME)
             there = _parse((self.results / NAME).read_text(encoding="utf-8"))
         except FileNotFoundError:
             there = None
         except OSError:
-            return True  # A file system that is away for a while.
+            return True  # The file system is unavailable for a while.
         self.other = there
         return there is not None and there.token == self.claim.token
 
     def _lost(self) -> None:
-        """Stop: the results folder is gone, or this run was taken for dead and another one may work there."""
+        """Stop: the results folder is gone, or another run has taken the claim."""
         by = f" by {self.other}" if self.other else ""
         gone = self.other is None and not (self.results / NAME).exists()
-        stolen = f"{self.results}: this run was silent for long and its claim was taken away{by}; it stops"
+        stolen = f"{self.results}: this run did not renew its claim for long and lost it{by}; it stops"
         sys.stderr.write(f"{files.moved(self.results) if gone else stolen}\n")
         sys.stderr.flush()
-        # Jobs that find no results folder must not go on until they fail: they are cancelled, as by Ctrl-C.
+        # Without a results folder jobs would go on until they fail: cancel them as Ctrl-C does.
         os.kill(os.getpid(), signal.SIGINT if gone else signal.SIGTERM)
 
 
@@ -276,7 +273,7 @@ _held: _Held | None = None
 
 
 def _create(results: Path, mine: Claim) -> None:
-    """Write the claim file unless there is one; of several at once, one wins."""
+    """Write the claim file unless there is one; of several simultaneous runs one succeeds."""
     for _ in range(_TRIES):
         if files.create(results / NAME, _text(mine)):
             return
@@ -286,16 +283,7 @@ def _create(results: Path, mine: Claim) -> None:
         if found.alive or (found.claim is not None and found.claim.began):
             raise DistilleryError(refusal(results, found))
         remove(results, found.claim)
-    raise DistilleryError(f"{results}: others claim and leave it all the time; see who runs this sweep")
-
-
-def _job_alive(job: str) -> bool | None:
-    if not commands.available():
-        return None
-    try:
-        return job in commands.living([job])
-    except DistilleryError:
-        return None
+    raise DistilleryError(f"{results}: other runs claim and release it repeatedly; find and stop them")
 
 
 def _command() -> str:

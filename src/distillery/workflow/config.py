@@ -1,6 +1,6 @@
 """The configuration of a sweep, read from YAML and checked; each package has a module ``settings`` with its sections.
 
-The JSON schema that editors complete ``config.yaml`` with is generated from these models.
+The JSON schema with which editors complete ``config.yaml`` is generated from these models.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Config(Settings):
 
     @model_serializer(mode="wrap")
     def _without_empty_lists(self, handler: Callable[[Any], Any]) -> dict[str, Any]:
-        """Leave out lists that were not given: what is given must not be empty."""
+        """Omit lists that were not given, because given lists must not be empty."""
         content: dict[str, Any] = handler(self)
         return {k: v for k, v in content.items() if v or k not in ("experiments", "halos", "models")}
 
@@ -257,7 +257,7 @@ def parse_config(content: Mapping[str, Any], source: str | Callable[[str], str] 
     except ValidationError as error:
         findings = error.errors()
         places = [finding["loc"] for finding in findings]
-        # What is wrong within a list makes the list look empty: only the innermost finding is true.
+        # An error within a list makes the list appear empty: only the innermost error is valid.
         told = [f for f in findings if not any(p != f["loc"] and p[: len(f["loc"])] == f["loc"] for p in places)]
         lines = [_explain(finding) for finding in told]
     except _CharacterError as error:

@@ -1,8 +1,8 @@
-"""Keep what Snakemake removes before it makes it again, until the new one is whole.
+"""Earlier outputs of jobs, kept until the new outputs are complete.
 
-Snakemake deletes the outputs of a job before the job begins. A job that is killed or fails would thereby cost the
-result of the run before. So a run gives each of these files a second, hidden name first; at the end of the
-run, or in ``distillery resume``, a file whose successor was not written gets its name back.
+Snakemake deletes the outputs of a job before the job starts, so that a killed or failed job would lose the result of an
+earlier run. A run therefore gives each of these files a second, hidden name first; at the end of the run, or in
+``distillery resume``, a file without a new version gets its name back.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-# A file that the stage may take back as it is if it answers to the stage's key after all …
+# Suffix of a file that the stage may restore if it has the stage's key …
 _SAME = ".earlier"
-# … and one whose repetition the user requested.
+# … and of one that the user wants to be made again.
 _FORCED = ".earlier-forced"
 
 
@@ -23,8 +23,8 @@ def keep(paths: Iterable[Path], *, forced: bool) -> list[Path]:
     """Give files a second name that outlives their removal.
 
     Args:
-        paths: The files; those that are not there are left out.
-        forced: Whether they shall be made again even if nothing they depend on has changed.
+        paths: The files; missing ones are ignored.
+        forced: Whether they are made again even if nothing they depend on has changed.
 
     Returns:
         The files that were kept.
@@ -39,19 +39,18 @@ def keep(paths: Iterable[Path], *, forced: bool) -> list[Path]:
         try:
             os.link(path, aside)
         except OSError:
-            # A file system without links. A copy is written under the name at once: it is worth nothing half-written,
-            # and `restore` looks whether it is whole.
+            # Without links, copy; `restore` checks whether the copy is complete.
             shutil.copy2(path, aside)
         kept.append(path)
     return kept
 
 
 def take_back(path: Path, whole: Callable[[Path], bool]) -> bool:
-    """Give a file its name back that need not be made again.
+    """Restore a file that need not be made again.
 
     Args:
         path: The file, which is missing.
-        whole: Whether the file under the name it is given is what is wanted.
+        whole: Returns whether the kept file is valid.
     """
     aside = path.with_name(f".{path.name}{_SAME}")
     if not aside.exists() or not whole(aside):
@@ -61,14 +60,14 @@ def take_back(path: Path, whole: Callable[[Path], bool]) -> bool:
 
 
 def restore(paths: Iterable[Path], whole: Callable[[Path], bool]) -> list[Path]:
-    """End the keeping of files: give their names back to those without a successor.
+    """Restore the kept files without a new version, and remove the others.
 
     Args:
-        paths: The files, as ``keep`` took them.
-        whole: Whether a file that got its name back is whole; one that is not is removed.
+        paths: The files, as given to ``keep``.
+        whole: Returns whether a restored file is complete; an incomplete one is removed.
 
     Returns:
-        The files that got their names back.
+        The restored files.
     """
     restored = []
     for path in paths:

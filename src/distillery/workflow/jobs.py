@@ -1,4 +1,4 @@
-"""The cells of a job, one after the other or side by side: a cell that breaks costs one cell, not the job."""
+"""The cells of a job, one after the other or stacked; the failure of a cell does not fail the job."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from distillery.workflow.cell import Cell, Job, Stage
 from distillery.workflow.outcome import failed, write_outcome
 from distillery.workflow.sweep import Sweep
 
-# A GPU that has no memory left or is lost breaks the cells after it too. Known by name: PyTorch is not imported here.
+# Errors of the GPU, which would fail all further cells too; by name, because PyTorch is not imported here.
 _OF_THE_DEVICE = ("OutOfMemoryError", "AcceleratorError")
 
 
 def work(sweep: Sweep, stage: Stage, job: Job, do: Callable[[Sequence[Cell]], None], together: bool = False) -> None:
-    """Do a stage for the cells of a job and write the job's completion marker last.
+    """Carry out a stage for the cells of a job and write the job's completion marker last.
 
-    A job of one cell has no marker of its own, and its errors are its caller's. In a job of several, a cell that
-    breaks gets an outcome that says why, and the others go on; ``reopen`` gives it another chance later. What would
-    break every cell (a full disk, a device that is not there) stops the job.
+    A job of one cell has no marker of its own and raises its errors. In a job of several, a failed cell gets an outcome
+    with the reason, and the others go on; ``reopen`` deletes it later. An error that would fail every cell (a full
+    disk, a missing device) stops the job.
 
     Args:
         sweep: The sweep.
         stage: The stage.
         job: The job.
-        do: Does the stage for some cells, and leaves alone what is finished.
-        together: Whether all cells are given to ``do`` at once, which then sees to failures itself.
+        do: Carries out the stage for some cells, and skips finished ones.
+        together: Whether all cells are passed to ``do`` at once, which then handles failures itself.
 
     Raises:
-        DistilleryError: All cells broke; the reason of the first.
+        DistilleryError: All cells failed; the reason of the first.
         OSError: Something could not be read or written.
         MemoryError: There is no memory left.
     """
@@ -44,17 +44,17 @@ def work(sweep: Sweep, stage: Stage, job: Job, do: Callable[[Sequence[Cell]], No
 
 
 def work_together(sweep: Sweep, jobs: Sequence[Job], do: Callable[[Sequence[Cell]], None]) -> None:
-    """Train the cells of several jobs, those of equal shape side by side, also of several experiments.
+    """Train the cells of several jobs, also of several experiments; cells of equal shape train stacked.
 
-    Failures and markers are as in ``work``; here a cell that is a job is one of several, too.
+    Failures and markers are as in ``work`` for a job of several cells.
 
     Args:
         sweep: The sweep.
         jobs: The jobs.
-        do: Trains cells of equal shape, and leaves alone what is finished.
+        do: Trains cells of equal shape, and skips finished ones.
 
     Raises:
-        DistilleryError: All cells broke; the reason of the first.
+        DistilleryError: All cells failed; the reason of the first.
         OSError: Something could not be read or written.
         MemoryError: There is no memory left.
     """
@@ -64,7 +64,7 @@ def work_together(sweep: Sweep, jobs: Sequence[Job], do: Callable[[Sequence[Cell
 
 
 def _attempted(grouped: Sequence[Sequence[Cell]], do: Callable[[Sequence[Cell]], None]) -> dict[Cell, Exception]:
-    """Do the work group by group and return of the cells that broke why."""
+    """Carry out the work group by group and return the errors of failed cells."""
     failures: dict[Cell, Exception] = {}
     for group in grouped:
         try:
@@ -81,7 +81,7 @@ def _attempted(grouped: Sequence[Sequence[Cell]], do: Callable[[Sequence[Cell]],
 
 
 def _close(sweep: Sweep, stage: Stage, jobs: Sequence[Job], failures: Mapping[Cell, Exception], started: float) -> None:
-    """Write the outcomes of cells that broke, and the markers of jobs of several cells."""
+    """Write the outcomes of failed cells, and the markers of jobs of several cells."""
     if len(failures) == len({cell for job in jobs for cell in job.cells}):
         raise failures[jobs[0].cells[0]]
     for cell, failure in failures.items():
@@ -93,14 +93,14 @@ def _close(sweep: Sweep, stage: Stage, jobs: Sequence[Job], failures: Mapping[Ce
         marker = {
             "key": sweep.job_key(stage, job),
             "cells": [str(cell) for cell in job.cells],
-            # A stage that goes on by itself after a failure has written such outcomes too.
+            # Includes failures that the stage itself has recorded.
             "failed": [str(cell) for cell in job.cells if failed(cell.outcome(sweep.results, stage))],
         }
         files.write_json(job.outcome(sweep.results, stage), marker)
 
 
 def groups(sweep: Sweep, stage: Stage, job: Job) -> list[Sequence[Cell]]:
-    """Return the cells of a job in the groups that are worked on together: those of equal shape if stacked."""
+    """Return the cells of a job in groups: those of equal shape together if stacked."""
     if stage != "train" or not sweep.config.execution.stacked:
         return [(cell,) for cell in job.cells]
     return _by_shape(sweep, job.cells)

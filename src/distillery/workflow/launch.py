@@ -1,7 +1,7 @@
-"""Check a Snakemake command line before Snakemake reads it, and give Snakemake what its machine lacks.
+"""Check a Snakemake command line before Snakemake reads it, and set environment variables that it needs.
 
 The profiles under ``profiles/`` call this: Snakemake evaluates their key ``__definitions__`` before it parses the
-options that they set. Its own messages on a missing plugin or a file that it cannot read are long, and name no line.
+options that they set. Its own messages about a missing plugin or an unreadable file are long and name no line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CONFIGURATIONS = ("--configfile", "--configfiles")
 
 
 def check(executor: str = "local", words: Sequence[str] | None = None) -> None:
-    """End with one line where Snakemake would end with many.
+    """Exit with one line instead of Snakemake's many.
 
     Args:
         executor: The executor that the profile sets.
@@ -61,7 +61,7 @@ def configurations(words: Sequence[str]) -> list[Path]:
 
 
 def _require_cache() -> None:
-    """Give this process and its children a cache folder of their own where the user's cannot be written to."""
+    """Set a temporary cache folder for this process and its children if the user's is not writable."""
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snakemake"
         cache.mkdir(parents=True, exist_ok=True)

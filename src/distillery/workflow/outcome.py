@@ -1,7 +1,7 @@
-"""The outcome of a stage for one cell: one JSON file, written last, that says how it went.
+"""The outcome of a stage for one cell: one JSON file with status and results, written last.
 
-While a stage runs, a note beside the outcome says where, since when and how often it was tried; when it
-breaks, another note says why. ``distillery status`` reads these.
+While a stage runs, a note next to the outcome holds its process, start and number of attempts; after a failure another
+note holds the reason. ``distillery status`` reads both.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ from distillery.errors import DistilleryError, explain
 from distillery.util.process import Worker, this_process, worker_from
 from distillery.util.provenance import provenance
 from distillery.workflow import earlier
+from distillery.workflow.liveness import is_alive
 
 Status = Literal["ok", "diverged", "failed"]
-# Seconds between two questions to Slurm about a job that is waited for: at first, and at most.
+# Seconds between two queries of Slurm about a job: at first, and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
-# So often in a row Slurm may leave such a question unanswered.
+# Unanswered queries in a row after which the job counts as dead.
 _UNANSWERED = 3
-# The key stands at the beginning of what stages write; in a text before it these quotes would be escaped.
+# The key stands at the beginning of an outcome; in a text before it these quotes would be escaped.
 _HEAD = 2048
 _KEY = re.compile(r'"key": "([^"\\]*)"')
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a stage found.
+    """Status and results of a stage.
 
     Attributes:
-        status: ``ok``; ``diverged`` when training exploded; ``failed`` when this stage could give nothing.
-        reason: Why, where the status is not ``ok``.
-        key: Key of the settings and inputs that led here (see ``sweep``).
-        result: The findings; JSON-like, NaN written as ``None``.
+        status: ``ok``; ``diverged`` when training exploded; ``failed`` when the stage has no result.
+        reason: Reason of a status other than ``ok``.
+        key: Key of the settings and inputs (see ``sweep``).
+        result: The results; JSON-like, NaN written as ``None``.
         files: Checksums of the files that belong to it, by name relative to the outcome's folder.
         seconds: Wall time of the stage.
         provenance: Commit, versions, device, time, attempts.
@@ -68,17 +69,17 @@ def write_outcome(
     belongings: tuple[Path, ...] = (),
     device: str = "cpu",
 ) -> Outcome:
-    """Write a stage's outcome, whole or not at all.
+    """Write a stage's outcome atomically.
 
     Args:
         path: The outcome file.
         key: Key of the settings and inputs.
         started: ``time.monotonic()`` when the stage began.
-        result: The findings; must not hold NaN or infinity.
-        status: How it went.
-        reason: Why, where the status is not ``ok``.
+        result: The results, without NaN and infinity.
+        status: Status of the stage.
+        reason: Reason of a status other than ``ok``.
         belongings: Files in the same folder whose checksums are recorded.
-        device: What the work ran on.
+        device: Device of the computation.
     """
     outcome = Outcome(
         status=status,
@@ -94,7 +95,7 @@ def write_outcome(
 
 
 def read_outcome(path: Path, *, key: str | None = None) -> Outcome:
-    """Read an outcome and check that it is whole and answers to ``key``.
+    """Read an outcome and check that it is complete and has the key ``key``.
 
     Raises:
         DistilleryError: It is missing, damaged, made with other settings, or a file of it has changed.
@@ -117,11 +118,11 @@ def read_outcome(path: Path, *, key: str | None = None) -> Outcome:
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of an outcome, so that no two processes make it at once.
+    """Hold the lock of an outcome, so that only one process makes it at a time.
 
-    A job that outlived its workflow is thereby waited for, not doubled. Some shared file systems keep
-    locks to each machine, or know none (then the block runs without); so a running note of a Slurm job
-    on another machine is believed as long as Slurm says that the job lives.
+    It also waits for a job that outlived its workflow. Some shared file systems have locks within one machine only, or
+    none (then the block runs without a lock); therefore a running note of a Slurm job on another machine is respected
+    while that job lives. (``flock`` is used directly, because the library filelock polls and fails without locks.)
 
     Args:
         path: The outcome file that the block will write.
@@ -131,7 +132,7 @@ def alone(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.stderr.write(f"waiting for another process that works on {path}\n")
+            sys.stderr.write(f"waiting for another process that makes {path}\n")
             sys.stderr.flush()
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
@@ -142,31 +143,29 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def _await_elsewhere(path: Path) -> None:
-    """Wait for a Slurm job on another machine that works on an outcome; its time limit bounds it, and ours us."""
+    """Wait for a Slurm job on another machine that makes an outcome; the time limits of both jobs bound the wait."""
     note = _read_note(notes(path)[0])
     other = worker_from(note) if note is not None else None
     if other is None or other.here or other.job in (None, this_process().job) or not commands.available():
         return
     pause, unanswered = _FIRST_PAUSE, 0
     while unanswered < _UNANSWERED:
-        try:
-            if other.job not in commands.living([other.job]):
-                return
-            unanswered = 0
-        except DistilleryError:
-            unanswered += 1
+        alive = is_alive(other)
+        if alive is False:
+            return
+        unanswered = unanswered + 1 if alive is None else 0
         if pause == _FIRST_PAUSE:
-            sys.stderr.write(f"waiting for {other}, which works on {path}\n")
+            sys.stderr.write(f"waiting for {other}, which makes {path}\n")
             sys.stderr.flush()
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
-    sys.stderr.write(f"Slurm does not say whether {other} lives, which worked on {path}; taken for dead\n")
+    sys.stderr.write(f"Slurm does not answer whether {other} lives, which made {path}; it counts as dead\n")
 
 
 def key_of(path: Path) -> str | None:
-    """Return the key in an outcome or marker: empty if it is damaged, None if there is none that can be read.
+    """Return the key in an outcome or marker: empty if it is damaged, None if it is missing or unreadable.
 
-    Only the beginning of the file is read where that will do.
+    Only the beginning of the file is read if it holds the key.
     """
     try:
         with path.open("rb") as file:
@@ -183,9 +182,9 @@ def key_of(path: Path) -> str | None:
 
 
 def finished(path: Path, key: str) -> bool:
-    """Tell whether an outcome is there already: whole, made with these settings, and not a failure.
+    """Return whether a complete outcome with these settings exists that is no failure.
 
-    One that Snakemake has removed only to make it again counts too, and is put back.
+    An outcome that Snakemake has removed in order to make it again counts too, and is restored.
     """
 
     def done(file: Path) -> bool:
@@ -198,7 +197,7 @@ def finished(path: Path, key: str) -> bool:
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether a file that a stage wrote is undamaged, and so are the files whose checksums it has."""
+    """Return whether a file of a stage and the files whose checksums it has are undamaged."""
     if path.suffix != ".json":
         return True
     try:
@@ -208,7 +207,7 @@ def is_whole(path: Path) -> bool:
         if "result" in content:
             read_outcome(path, key=str(content.get("key")))
         elif content.get("files"):
-            # Zarr takes long to import, and is here where trajectories were about to be made again.
+            # Zarr takes long to import.
             from distillery.data.store import first_change
 
             return first_change(path.with_suffix(".zarr"), content["files"]) is None
@@ -218,7 +217,7 @@ def is_whole(path: Path) -> bool:
 
 
 def failed(path: Path) -> bool:
-    """Tell whether an outcome is there that says that its stage, or one before it, could give nothing."""
+    """Return whether an outcome exists with the status ``failed``."""
     try:
         return read_outcome(path).status == "failed"
     except DistilleryError:
@@ -227,9 +226,9 @@ def failed(path: Path) -> bool:
 
 @contextlib.contextmanager
 def running(path: Path) -> Iterator[float]:
-    """Note beside an outcome that its stage runs, and why if it breaks; yields the starting time.
+    """Hold the lock of an outcome, and write notes that its stage runs and why it failed; yield the starting time.
 
-    The outcome's lock is held meanwhile, so a look whether it is ``finished`` belongs into the block.
+    Check whether it is ``finished`` within the block, where the lock is held.
 
     Args:
         path: The outcome file that the block will write.
@@ -250,7 +249,7 @@ def _noted(path: Path) -> Iterator[float]:
         yield time.monotonic()
     except BaseException as error:
         if isinstance(error, Exception):
-            # On a full disk there is no room for the note either; the error itself says more.
+            # On a full disk the note fails too; the error itself is raised.
             with contextlib.suppress(OSError):
                 files.write_json(failure_note, {"reason": explain(error), "when": time.time(), "attempt": attempt})
         raise
@@ -261,14 +260,14 @@ def _noted(path: Path) -> Iterator[float]:
 
 
 def note_failure(path: Path, reason: str) -> None:
-    """Note next to an outcome why its stage could not begin."""
+    """Write the note why a stage could not start."""
     running_note, failure_note = notes(path)
     attempt = max(attempts_of(_read_note(running_note)), attempts_of(_read_note(failure_note)))
     files.write_json(failure_note, {"reason": reason, "when": time.time(), "attempt": attempt})
 
 
 def _remember(path: Path) -> int:
-    """Return how often an outcome was tried before; a killed attempt leaves what a broken one leaves."""
+    """Return the number of earlier attempts; turn the note of a killed attempt into that of a failed one."""
     running_note, failure_note = notes(path)
     killed, broken = _read_note(running_note), _read_note(failure_note)
     before = max(attempts_of(killed), attempts_of(broken))
@@ -284,18 +283,18 @@ def _attempts(path: Path) -> int:
 
 
 def attempts_of(note: Mapping[str, Any] | None) -> int:
-    """Return the number of the attempt that a note tells of; 0 without a note."""
+    """Return the number of the attempt in a note; 0 without a note."""
     number = (note or {}).get("attempt", 1 if note else 0)
     return number if isinstance(number, int) else 1
 
 
 def notes(path: Path) -> tuple[Path, Path]:
-    """Return where the running note and the failure note of an outcome stand."""
+    """Return the paths of the running note and the failure note of an outcome."""
     return path.with_suffix(".running"), path.with_suffix(".failure")
 
 
 def running_notes(results: Path) -> list[tuple[Path, Worker]]:
-    """Return every running note under a results folder with the process it names; damaged ones are left out."""
+    """Return every readable running note under a results folder with its process."""
     found = []
     for depth in ("*", "*/*"):
         for path in results.glob(f"{depth}/*.running"):

@@ -1,7 +1,7 @@
-"""Find what stands for done and is not, so that Snakemake does it again.
+"""Delete completion markers that are no longer valid, so that Snakemake repeats their jobs.
 
-Snakemake judges a job by its marker and by its own notes about it. That a cell in it failed, or that the outcomes of
-its cells were written since by another run that put cells together in other jobs, does not show there.
+Snakemake judges a job by its marker and its own records, which do not show that a cell failed, or that another run with
+other jobs has rewritten the outcomes of its cells.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from distillery.workflow.sweep import Sweep
 
 
 def reopen(sweep: Sweep) -> list[Path]:
-    """Take back the markers of jobs in which a cell broke or lost its outcome, so that the next run does it again.
+    """Delete the markers of jobs in which a cell failed or lost its outcome.
 
     Args:
         sweep: The sweep.
@@ -36,11 +36,10 @@ def reopen(sweep: Sweep) -> list[Path]:
 
 
 def is_stale(sweep: Sweep, stage: Stage, job: Job) -> bool:
-    """Tell whether a job's outcome or marker is there, but it or that of a cell was made with other settings.
+    """Return whether a job's outcome or marker exists, but it or that of a cell was made with other settings.
 
-    A damaged one counts as stale. In a job of several cells so does a cell's that is missing: the marker says that it
-    was there. What Snakemake has noted about the files is not looked at; another run may have written them since, from
-    another directory, or with cells put together in other jobs.
+    A damaged outcome counts as stale, and so does a missing outcome of a cell in a job of several. Snakemake's records
+    are ignored, because another run may have written the files since.
 
     Args:
         sweep: The sweep, with the section ``execution`` of the run.
@@ -60,7 +59,7 @@ def is_stale(sweep: Sweep, stage: Stage, job: Job) -> bool:
 def _removed(sweep: Sweep, paths: list[Path]) -> list[Path]:
     found = [path for path in paths if path.exists()]
     if found:
-        # While the store passes for whole, Snakemake does not ask for what it was made from.
+        # A complete store would hide from Snakemake that its inputs are missing.
         (sweep.results / STORE_MARKER).unlink(missing_ok=True)
     for path in found:
         path.unlink()

@@ -1,8 +1,8 @@
-"""Clear up after a run that was killed, so that the next one can begin: `distillery resume`.
+"""The command `resume`: remove the remains of a killed run, so that the next run can start.
 
-What the killed run started may still go on. It is ended, not adopted: Snakemake cannot take over jobs that it did
-not start, and ending them costs little, because simulations go on block by block, trainings from their last
-checkpoint, and finished fits are kept. With ``wait`` what runs is left to come to its own end.
+Jobs of the killed run are ended, for Snakemake cannot take over jobs that it did not start. This costs little:
+simulations continue block by block, trainings from their last checkpoint, and finished fits are kept. With ``wait``,
+running jobs are awaited instead.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from distillery.workflow.reopen import reopen
 from distillery.workflow.snakemake_lock import mark_complete, snakemakes, unlock
 from distillery.workflow.sweep import Sweep, as_run
 
-# How long cancelled Slurm jobs may take to be gone; a node flushes files and kills what does not end by itself.
+# Seconds in which cancelled Slurm jobs must end; a node flushes files and kills stubborn processes.
 GONE_SECONDS = 180.0
-# How long a process may take to end by itself.
+# Seconds in which a process must end by itself.
 _END_SECONDS = 20.0
 _POLL_SECONDS = 2.0
-# Jobs that are waited for may run for hours: the scheduler is not asked more often.
+# Seconds between two queries about running jobs, which may take hours.
 _WAIT_SECONDS = 30.0
 _TOLD = 5
 
@@ -39,19 +39,19 @@ Say = Callable[[str], None]
 
 
 def resume(sweep: Sweep, say: Say, *, wait: bool = False, host_is_gone: bool = False) -> bool:
-    """End what a killed run of a sweep left running, and remove what keeps the next one from starting.
+    """End the jobs and processes of a killed run, and remove its locks and claim.
 
     Args:
         sweep: The sweep.
-        say: Is given each thing that was done, in a line.
-        wait: Wait for jobs and processes that run to come to their end; only what has not begun is cancelled.
-        host_is_gone: Do not insist on looking for processes on the host of the killed run.
+        say: Prints a line for each action.
+        wait: Wait for running jobs and processes; cancel only jobs that have not started.
+        host_is_gone: Do not require a check of processes on the host of the killed run.
 
     Returns:
         Whether there was anything to do.
 
     Raises:
-        DistilleryError: The run lives; or something of it lives that cannot be ended from here.
+        DistilleryError: The run lives, or a process of it cannot be ended from here.
     """
     results = sweep.results
     found = claim.look(results)
@@ -63,7 +63,7 @@ def resume(sweep: Sweep, say: Say, *, wait: bool = False, host_is_gone: bool = F
         for line in _clear(sweep, dead, say, wait=wait, host_is_gone=host_is_gone):
             say(line)
             said += 1
-        # Last: until here the dead run's claim keeps others from starting.
+        # Last, because the claim keeps other runs from starting.
         if found is not None:
             claim.remove(results, dead)
             say(f"gave up the claim of {dead}" if dead is not None else "removed a claim that cannot be read")
@@ -72,7 +72,7 @@ def resume(sweep: Sweep, say: Say, *, wait: bool = False, host_is_gone: bool = F
 
 @contextlib.contextmanager
 def _nobody_starts(results: Path) -> Iterator[None]:
-    """Hold a claim of our own, where there is none to keep others from starting meanwhile."""
+    """Hold an own claim, which keeps other runs from starting."""
     if not results.is_dir():
         yield
         return
@@ -84,7 +84,7 @@ def _nobody_starts(results: Path) -> Iterator[None]:
 
 
 def _clear(sweep: Sweep, dead: Claim | None, say: Say, *, wait: bool, host_is_gone: bool) -> Iterator[str]:
-    """Do it, and yield what was done."""
+    """Clear up, and yield a line for each action."""
     if dead is None:
         here = snakemakes(Path.cwd())
         if here:
@@ -96,7 +96,7 @@ def _clear(sweep: Sweep, dead: Claim | None, say: Say, *, wait: bool, host_is_go
         yield from _end_processes(dead, say, wait=wait)
         _refuse_others(sweep, dead)
         if dead.slurm:
-            # One of these processes may have been about to submit a job.
+            # One of these processes may have submitted a job meanwhile.
             yield from _end_jobs(dead, say, wait=wait)
     restored = earlier.restore(earlier.kept(sweep.results), is_whole)
     for directory in {Path.cwd(), dead.directory if dead is not None else Path.cwd()}:
@@ -111,7 +111,7 @@ def _clear(sweep: Sweep, dead: Claim | None, say: Say, *, wait: bool, host_is_go
 
 
 def _refuse_elsewhere(sweep: Sweep, dead: Claim, host_is_gone: bool) -> None:
-    """Refuse if processes may live on the killed run's host, where they cannot be seen from here."""
+    """Raise if processes may live on the killed run's host, where they cannot be checked from here."""
     if dead.worker.here or host_is_gone:
         return
     left = [
@@ -125,7 +125,7 @@ def _refuse_elsewhere(sweep: Sweep, dead: Claim, host_is_gone: bool) -> None:
 
 
 def _refuse_others(sweep: Sweep, dead: Claim) -> None:
-    """Refuse if processes of another user's run live here: nobody else can look into them, or end them."""
+    """Raise if processes of another user's run live here, which only that user can end."""
     if dead.own:
         return
     left = [worker for _, worker in running_notes(sweep.results) if worker.job is None and worker.alive()]
@@ -154,7 +154,7 @@ def _end_jobs(dead: Claim, say: Say, *, wait: bool) -> Iterator[str]:
     if wait:
         yield from _cancel([job for job in jobs if job.waits and job.name == dead.slurm])
         _await(lambda: [job for job in left() if job.name == dead.slurm], say, _WAIT_SECONDS)
-        jobs = left()  # Dask workers whose scheduler has ended.
+        jobs = left()  # Includes Dask workers whose scheduler has ended.
     yield from _cancel(jobs)
     if jobs:
         _await(left, say, _POLL_SECONDS, GONE_SECONDS)
@@ -193,7 +193,7 @@ def _end_processes(dead: Claim, say: Say, *, wait: bool) -> Iterator[str]:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-            process.resume()  # One that was suspended takes the signal only when it goes on.
+            process.resume()  # A suspended process receives the signal only after this.
     _, stubborn = psutil.wait_procs(processes, timeout=_END_SECONDS)
     for process in stubborn:
         with contextlib.suppress(psutil.Error):

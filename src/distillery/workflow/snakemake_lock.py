@@ -1,7 +1,7 @@
-"""Snakemake's lock on a working directory and its marks of incomplete files, as far as they concern one results folder.
+"""Snakemake's lock on a working directory and its marks of incomplete files, for one results folder.
 
-A Snakemake that was killed leaves its lock behind: files that list what it reads and writes. It also leaves a mark for
-each output of a job that ran, named after the output.
+A killed Snakemake leaves its lock, files that list its inputs and outputs, and a mark for each output of a running job,
+named after the output.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _concerns(path: Path, directory: Path, folder: Path) -> bool:
 def unlock(directory: Path, results: Path) -> int:
     """Remove the lock files that concern a results folder, and return how many there were.
 
-    Make sure before that no Snakemake works on it.
+    The caller ensures that no Snakemake works on it.
     """
     found = locks(directory, results)
     for path in found:
@@ -64,7 +64,7 @@ def unlock(directory: Path, results: Path) -> int:
 
 
 def mark_complete(directory: Path, paths: Collection[Path]) -> None:
-    """Remove Snakemake's marks that files are incomplete; else it makes them again, or refuses to begin.
+    """Remove Snakemake's marks that files are incomplete; with them it makes the files again or refuses to start.
 
     Args:
         directory: Snakemake's working directory.

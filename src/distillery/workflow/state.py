@@ -14,6 +14,7 @@ from distillery.cluster.slurm.queue import Queue
 from distillery.errors import DistilleryError
 from distillery.util.process import worker_from
 from distillery.workflow.cell import SPLITS, STAGES, Cell, Experiment, Split, Stage
+from distillery.workflow.liveness import is_alive
 from distillery.workflow.outcome import Outcome, Status, attempts_of, notes
 from distillery.workflow.sweep import Sweep
 
@@ -200,9 +201,7 @@ def _process(note: dict[str, Any], error: str, queue: Queue | None) -> tuple[Sta
     worker, since = worker_from(note), _since(note, "since")
     if worker is None or since is None:
         return StageState("interrupted", "its note is damaged"), False
-    alive = worker.alive()
-    if alive is None and worker.job is not None and queue is not None:
-        alive = queue.alive(worker.job)
+    alive = is_alive(worker, queue.alive) if queue is not None else worker.alive()
     attempts, when = attempts_of(note), time.strftime("%Y-%m-%d %H:%M", time.localtime(since))
     text = f"began {when}, its {worker} is gone" if alive is False else f"{worker} since {when}"
     if alive is None:

@@ -1,4 +1,4 @@
-"""Let Snakemake end when it is terminated, whatever it does at that moment.
+"""Make Snakemake end on SIGTERM at any moment.
 
 Snakemake 9 sets a flag in its handler of SIGTERM under a lock that is not reentrant. Python runs handlers in the main
 thread, and the main thread holds this lock while it checks the outputs of finished jobs. A signal at that moment would

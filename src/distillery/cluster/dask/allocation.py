@@ -1,7 +1,7 @@
 """Workers that are tasks of one step over all nodes of this process's own Slurm allocation.
 
-Calls to Slurm: one to learn this machine's address, one about the allocation, and one ``srun``, which lives as long as
-the cluster.
+Calls to Slurm: one for this machine's address, one about the allocation, and one ``srun``, which runs as long as the
+cluster.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from distillery.cluster.dask.worker import (
     Workers,
     environment,
     last_line,
+    log_line,
     scheduler_host,
     security,
-    tell,
 )
 from distillery.cluster.slurm import nested
 from distillery.errors import DistilleryError
 
 _GRACE = 10.0
 # A worker's nanny replaces a killed worker; this shell replaces a nanny that was killed by a signal, and only then:
-# one that ends by itself has been told to, or has no scheduler any more.
+# one that ends by itself was stopped, or has lost its scheduler.
 _REPLACING = 'while :; do "$0" "$@"; code=$?; [ "$code" -gt 128 ] || exit "$code"; sleep 1; done'
-# So often the step is started again when it ends though there is work.
+# Number of starts of the step while there is work.
 _STARTS = 3
 
 
@@ -56,12 +56,12 @@ class _Step:
                 stdout=log,
                 stderr=log,
                 env=self._environment,
-                # Ctrl-C in a terminal is ours to hear; we end the step.
+                # Ctrl-C in a terminal must not reach the step, which this process ends.
                 start_new_session=True,
             )
 
     def check(self, present: int) -> None:
-        """Start the step again if it ended; raise when it never had a worker, or ends again and again."""
+        """Start the step again if it ended; raise if it never had a worker, or ended too often."""
         assert self._process is not None
         if self._process.poll() is None:
             return
@@ -70,14 +70,14 @@ class _Step:
             raise DistilleryError(
                 f"srun: the workers' step ended ({words}); the allocation needs execution.dask's workers × cores CPUs"
             )
-        tell(f"the workers' step ended ({words}); it is started again")
+        log_line(f"the workers' step ended ({words}); it is started again")
         self.start()
 
     def end(self) -> None:
         process = self._process
         if process is None:
             return
-        # srun ends the whole step when it is told to end.
+        # SIGTERM makes srun end all tasks of the step.
         for stop in (process.terminate, process.terminate, process.kill):
             if process.poll() is None:
                 stop()
@@ -90,10 +90,10 @@ def allocation_cluster(workers: Workers) -> Iterator[tuple[Any, Callable[[], Non
     """Start the scheduler here and workers over all nodes of this job's allocation; they live as long as the block.
 
     Args:
-        workers: What is wanted.
+        workers: The requested workers.
 
     Yields:
-        A ``distributed.Client``, and a function to be called now and then: it tells what is waited for.
+        A ``distributed.Client``, and a function to call repeatedly, which prints the reason of a wait.
 
     Raises:
         DistilleryError: This is no Slurm job, or its allocation is too small; the function raises it too.
@@ -132,7 +132,7 @@ def allocation_cluster(workers: Workers) -> Iterator[tuple[Any, Callable[[], Non
                 f"--nodes={nodes}",
                 f"--ntasks={workers.count}",
                 f"--cpus-per-task={workers.cores}",
-                # Neither do we wait for CPUs that the step we may run in holds, nor does one task end the others.
+                # Share the CPUs of a step that this process may run in, and keep tasks when one ends.
                 "--overlap",
                 "--kill-on-bad-exit=0",
                 "--wait=0",
@@ -170,6 +170,6 @@ def _checker(step: _Step, scheduler: Any) -> Callable[[], None]:
         if present:
             waiting.over()
         else:
-            waiting.say(f"waiting for workers, 0 of {step.workers.count}; {last_line(step.log) or 'srun has begun'}")
+            waiting.report(f"waiting for workers, 0 of {step.workers.count}; {last_line(step.log) or 'srun has begun'}")
 
     return check

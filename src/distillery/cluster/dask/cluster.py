@@ -1,4 +1,4 @@
-"""The Dask cluster that fits run on: processes here, Slurm jobs, tasks of an allocation, or one that runs already."""
+"""A Dask cluster: processes of this machine, Slurm jobs, tasks of an allocation, or a running cluster."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from typing import Any
 
 from distillery.cluster.dask import settings as dask_settings
 from distillery.cluster.dask.options import DaskSettings
-from distillery.cluster.dask.worker import SHUT, Waiting, Workers, missing, security, tell
+from distillery.cluster.dask.worker import SHUT, Waiting, Workers, log_line, missing, security
 from distillery.errors import DistilleryError
 from distillery.util.environment import CORES
 
-# A fit whose worker or process dies is tried again this often, on any worker that is free.
+# Number of times a task is repeated on any free worker after its worker died.
 RETRIES = 3
 _CONNECT_SECONDS = 30
 _TICK = 0.5
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": RETRIES,
-    # A fit waits at the scheduler, not behind another on a worker.
+    # Tasks wait at the scheduler, not in the queue of a busy worker.
     "distributed.scheduler.worker-saturation": 1.0,
-    # A nanny that restarts its worker on a slow file system is given the time for it.
+    # Long enough for a nanny that restarts its worker on a slow file system.
     "distributed.deploy.lost-worker-timeout": "120s",
     "distributed.admin.system-monitor.gil.enabled": False,
 }
 
 
 class Cluster:
-    """A cluster that can be given work.
+    """A running cluster.
 
     Attributes:
         client: A ``distributed.Client``.
@@ -46,19 +46,19 @@ class Cluster:
         self._ended_by_slurm = ended_by_slurm
 
     def results(self, function: Callable[[Any], Any], tasks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Call a function with every task on some worker; yields results as they come, in any order.
+        """Call a function with every task on some worker; yield results as they arrive, in any order.
 
-        What has been yielded is done: it is not repeated when the worker that did it dies.
+        A yielded task is complete: it is not repeated when its worker dies.
 
         Args:
             function: A function of one argument.
             tasks: Its arguments, by key.
 
         Yields:
-            A key, and the result or the exception that its task came to.
+            A key, and the result or the exception of its task.
 
         Raises:
-            DistilleryError: There are no workers and none will come, or the scheduler is gone.
+            DistilleryError: There are no workers and none will start, or the scheduler is lost.
         """
         self._left.count = len(tasks)
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -74,17 +74,17 @@ class Cluster:
                 except queue.Empty:
                     self._check()
                     continue
-                # Nothing is known then of what the task might have come to: that is no result.
+                # A cancelled task has no result.
                 if future.cancelled():
                     raise DistilleryError(
-                        "the Dask scheduler was lost, or has cancelled the fits; finished ones are kept, see what "
-                        "became of it and run this again"
+                        "the Dask scheduler was lost, or has cancelled the fits; finished ones are kept; check "
+                        "the scheduler and run this again"
                     )
                 result = future.exception()
                 if result is None:
                     try:
                         result = future.result()
-                    except Exception as error:  # its worker is gone, and the result with it
+                    except Exception as error:  # the result was lost with its worker
                         result = error
                 key = keys.pop(future)
                 future.release()
@@ -94,14 +94,14 @@ class Cluster:
             self.client.cancel(list(keys), force=True)
 
     def everywhere(self, function: Callable[[], None]) -> None:
-        """Run a function on every worker that answers; workers that Slurm started are ended by Slurm, at once."""
+        """Run a function on every worker that answers, except on workers that Slurm ends."""
         if not self._ended_by_slurm:
             with contextlib.suppress(Exception):
                 self.client.run(function, on_error="ignore")
 
 
 class _Left:
-    """The number of tasks that are not done."""
+    """The number of open tasks."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -167,14 +167,14 @@ def _elsewhere(
 
 @contextlib.contextmanager
 def _local(workers: Workers) -> Iterator[Any]:
-    """Start workers that are processes of this one."""
+    """Start workers that are child processes."""
     from distributed import Client, LocalCluster
 
     try:
-        # On a node that others use too, they reach this machine's own ports.
+        # On a shared node, other users reach this machine's ports.
         tls: dict[str, Any] = {"protocol": "tls://", "security": security()}
     except DistilleryError:
-        tls = {}  # Keys come with what a cluster needs.
+        tls = {}  # The library for keys belongs to the extra of clusters.
     with _interrupts_held():
         local = LocalCluster(  # type: ignore[no-untyped-call]
             **tls,
@@ -193,7 +193,7 @@ def _local(workers: Workers) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _running(settings: DaskSettings) -> Iterator[Any]:
-    """Connect to a cluster that runs already."""
+    """Connect to a running cluster."""
     from distributed import Client
 
     with contextlib.ExitStack() as stack:
@@ -210,23 +210,23 @@ def _running(settings: DaskSettings) -> Iterator[Any]:
 
 
 def _patient(client: Any, address: str | None) -> Callable[[], None]:
-    """Return a function that tells what is waited for where a scheduler has no workers: they may still come."""
+    """Return a function that prints a line while a scheduler has no workers: they may still connect."""
     waiting = Waiting()
 
     def check() -> None:
         if waiting.due and not client.nthreads():
-            waiting.say(f"waiting for workers, the scheduler at {address} has none")
+            waiting.report(f"waiting for workers, the scheduler at {address} has none")
 
     return check
 
 
 @contextlib.contextmanager
 def _left_in_order() -> Iterator[Callable[[], None]]:
-    """Leave the block in order on SIGTERM and SIGHUP as on Ctrl-C: what was started elsewhere must be ended.
+    """Leave the block in order on SIGTERM, SIGHUP and Ctrl-C, so that processes on other machines are ended.
 
     Yields:
-        A function to be called when the block is being left; from then on, or after one of these signals, a further
-        one does not interrupt that. The second Ctrl-C does.
+        A function to call when the block is left. After it, or after the first signal, further signals do not interrupt
+        the end; only a second Ctrl-C does.
     """
     leaving = 0
 
@@ -243,13 +243,13 @@ def _left_in_order() -> Iterator[Callable[[], None]]:
             leaving += 1
             if leaving > 2:
                 raise KeyboardInterrupt
-            tell("ending the workers; press Ctrl-C again to leave at once")
+            log_line("ending the workers; press Ctrl-C again to leave at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield leave
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    # What is ignored (by nohup, in the background) stays ignored; None is a handler that is not Python's.
+    # Ignored signals (by nohup, in the background) stay ignored; None is a handler outside of Python.
     ours = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in ours:
         signal.signal(number, handle)
@@ -262,7 +262,7 @@ def _left_in_order() -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def _interrupts_kept() -> Iterator[None]:
-    """Take back what a library does to Ctrl-C when it is imported: dask_jobqueue makes it a success."""
+    """Restore the handler of Ctrl-C after an import: dask_jobqueue replaces it by an exit with status 0."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -277,9 +277,9 @@ def _interrupts_kept() -> Iterator[None]:
 def _interrupts_held() -> Iterator[None]:
     """Deliver Ctrl-C after the block, and never to the processes that are started in it.
 
-    A terminal sends it to all of its processes at once; workers must not fall before they are told to.
+    A terminal sends it to all of its processes at once, but workers must end in order.
     """
-    # Started later, Python's resource tracker would lift the block.
+    # A later start of Python's resource tracker would unblock the signal.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -290,7 +290,7 @@ def _interrupts_held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_logs() -> Iterator[None]:
-    """Silence the chatter of a cluster that starts and ends; what matters comes back as results."""
+    """Silence the log messages of a cluster that starts and ends; errors arrive as results."""
     loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

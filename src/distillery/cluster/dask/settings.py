@@ -1,4 +1,4 @@
-"""Keep the user's Dask settings, which are meant for other clusters, away from the clusters that are started here."""
+"""Isolation of started clusters from the user's Dask settings, which are meant for other clusters."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from collections.abc import Iterator
 from distillery.errors import DistilleryError
 
 _PREFIX = "DASK_"
-# The network interface of workers in Slurm jobs: a fact about the machine, see `cluster_worker.scheduler_host`.
+# The network interface of workers in Slurm jobs belongs to the machine; see `worker.scheduler_host`.
 _KEPT = "jobqueue.slurm.interface"
 
 
 def load() -> None:
-    """Import Dask; raises DistilleryError if the user's settings of it cannot be read."""
+    """Import Dask; raise DistilleryError if the user's settings of it cannot be read."""
     try:
         import dask  # noqa: F401
 
-        # Its defaults must be there before any of them is set for a while.
+        # Loads its defaults before any of them is overridden.
         import distributed  # noqa: F401
     except (ValueError, OSError, TypeError) as error:
         reason = str(error).splitlines()[0].removesuffix(", original error message:")
         raise DistilleryError(
-            f"settings of Dask: {reason}; mend that file or variable, or take it out of DASK_CONFIG and ~/.config/dask"
+            f"settings of Dask: {reason}; correct that file or variable, or remove it from "
+            "DASK_CONFIG and ~/.config/dask"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Where worker jobs are submitted and cancelled, and what is known of them."""
+"""Submission and cancellation of worker jobs, and their states."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from distillery.cluster.dask.worker import Workers, tell
+from distillery.cluster.dask.worker import Workers, log_line
 from distillery.cluster.slurm import commands
 from distillery.errors import DistilleryError
 
-# Slurm's words for a refusal that may be lifted by waiting: limits on submitted jobs, a controller that is busy.
+# Words in Slurm's temporary refusals: limits on submitted jobs, a busy controller.
 _PASSING = ("limit", "temporarily", "timed out", "did not answer", "unable to contact", "try again", "not responding")
 
 
-class Desk:
-    """Submits and cancels worker jobs, one call at a time, and knows what became of them.
+class Submission:
+    """Submits and cancels worker jobs, one call at a time, and tracks their states.
 
     Attributes:
-        workers: What is wanted.
-        refusal: Slurm's words, from when it refuses a job until another try.
-        words: The last such words; none once a job was taken.
-        error: What ends the work.
-        trouble: Whether something went wrong.
-        present: Number of workers that are connected.
-        queue: The jobs that wait or run, by number, each with its state; as last looked at.
-        came: The names of workers that have connected.
+        workers: The requested workers.
+        refusal: Slurm's message about a refused job, until the next attempt.
+        words: The latest such message; empty after a job was accepted.
+        error: Error that ends the work.
+        trouble: Whether a job failed.
+        present: Number of connected workers.
+        queue: States of the jobs that wait or run, by number, at the latest query.
+        came: Names of the workers that have connected.
     """
 
     def __init__(self, workers: Workers, environment: dict[str, str]) -> None:
@@ -43,7 +43,7 @@ class Desk:
         self._doomed: list[str] = []
 
     async def submit(self, script: Path) -> str | None:
-        """Submit a worker job and return its id; None when Slurm refuses, until the refusal is forgotten."""
+        """Submit a worker job and return its id; None if Slurm refuses it, or has refused one since the last reset."""
         async with self._lock:
             if self._closed or self.refusal:
                 return None
@@ -59,7 +59,7 @@ class Desk:
             return number
 
     async def cancel(self, number: str) -> None:
-        """Cancel a job; those that are asked for during one call go into the next."""
+        """Cancel a job; jobs added during one call are cancelled by the next."""
         self._doomed.append(number)
         async with self._lock:
             doomed, self._doomed = self._doomed, []
@@ -68,17 +68,17 @@ class Desk:
                     await asyncio.to_thread(commands.cancel, doomed)
 
     async def close(self) -> None:
-        """Cancel all jobs of this cluster, known or not; none is submitted afterwards."""
+        """Cancel all jobs of this cluster by name; none is submitted afterwards."""
         self._closed = True
         async with self._lock:
             try:
                 await asyncio.to_thread(commands.call, ["scancel", "--quiet", f"--name={self.workers.name}"])
             except DistilleryError as error:
                 seconds = self.workers.death_seconds
-                tell(f"worker jobs were not cancelled ({error}); they end by themselves in {seconds} s")
+                log_line(f"worker jobs were not cancelled ({error}); they end by themselves in {seconds} s")
 
     def check(self) -> None:
-        """Raise what ends the work: Slurm refuses every worker job, or none of them reaches the scheduler."""
+        """Raise if Slurm refuses every worker job, or none of them reaches the scheduler."""
         if self.error is not None:
             raise self.error
         if (
@@ -93,13 +93,13 @@ class Desk:
             )
 
     def log(self, number: str) -> Path:
-        """Return what a worker job prints."""
+        """Return the log of a worker job."""
         return self.workers.logs / f"{self.workers.name}-{number}.log"
 
 
 def queue_of(name: str) -> dict[str, str]:
-    """Return the jobs of this name that wait or run, each with its state and reason; one call."""
+    """Return the jobs of a name that wait or run, each with its state and reason; one call."""
     words = ["squeue", "--noheader", f"--name={name}", "--format=%i %T %r"]
     lines = [line.split(maxsplit=2) for line in commands.call(words).splitlines()]
-    # A job that is completing holds no worker any more, and may do so for long.
+    # A completing job has no worker any more, but may stay in this state for long.
     return {line[0]: f"{line[1].lower()} ({line[-1]})" for line in lines if len(line) > 1 and line[1] != "COMPLETING"}

@@ -1,4 +1,4 @@
-"""The workers of a cluster beyond this process's machine: what each gets, and how it finds and trusts the scheduler."""
+"""The workers of a cluster on other machines: their size, environment, keys, and the address of the scheduler."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from distillery.cluster.slurm import nested
 from distillery.errors import DistilleryError
 from distillery.util.environment import CORES
 
-# A worker whose scheduler is gone looks for it this long, then ends: nothing of ours outlives a killed process.
+# Seconds for which a worker looks for a lost scheduler before it ends.
 DEATH_SECONDS = 60
-# How often the workers are counted.
+# Seconds between two counts of the workers.
 INTERVAL = 20.0
-# Dask's web servers cannot be left out; these are seen on their own machine alone and have a port that is free.
+# Dask's web servers cannot be disabled; these listen on their own machine and a free port.
 _OWN = "127.0.0.1:0"
 SHUT = {"dashboard": False, "dashboard_address": _OWN}
 QUIET = ["--no-dashboard", f"--dashboard-address={_OWN}"]
-# Rounds of waiting before a line is printed again, in seconds since the last.
+# Pauses in seconds between printed lines.
 _PAUSES = (10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """The workers that are wanted; each does one fit at a time.
+    """The requested workers; each runs one fit at a time.
 
     Attributes:
-        count: How many.
+        count: Number of workers.
         cores: Cores of each.
         memory_mb: Memory of each in MB.
         minutes: Time limit of a worker job.
-        name: Name of their Slurm jobs or step, which no other cluster has.
-        logs: Folder of what they print.
-        interval: Seconds between looks at them.
-        death_seconds: How long a worker looks for a lost scheduler.
+        name: Unique name of their Slurm jobs or step.
+        logs: Folder of their logs.
+        interval: Seconds between two checks.
+        death_seconds: Seconds for which a worker looks for a lost scheduler.
     """
 
     count: int
@@ -61,9 +61,9 @@ class Workers:
 
 
 def security() -> Any:
-    """Return new keys for a cluster, known to its processes alone (a ``distributed.Security``).
+    """Return new TLS keys of a cluster, which only its processes have (a ``distributed.Security``).
 
-    Without them, whoever reaches the scheduler's port, on many clusters every user, runs what they like as this user.
+    Without keys, everyone who reaches the scheduler's port, on many clusters every user, can run code as this user.
 
     Raises:
         DistilleryError: The library for keys is missing.
@@ -77,7 +77,7 @@ def security() -> Any:
 
 
 def missing(library: str) -> DistilleryError:
-    """Return the error about a library that only clusters need."""
+    """Return the error about a missing library that only clusters need."""
     return DistilleryError(
         f"execution.dask.cluster: {library} is not installed, which workers on a cluster need; "
         "install distillery[slurm]"
@@ -87,11 +87,11 @@ def missing(library: str) -> DistilleryError:
 def environment(workers: Workers, keys: Any) -> dict[str, str]:
     """Return the environment of the workers' jobs or step: this process's, clean of Slurm's options, with the keys.
 
-    The keys travel here because an environment is nobody else's to read and leaves no file behind.
+    Keys are passed here because other users cannot read an environment, and it leaves no file.
 
     Args:
-        workers: What each gets.
-        keys: As ``security`` gives them.
+        workers: The requested workers.
+        keys: The keys from ``security``.
     """
     tls = keys.get_tls_config_for_role("worker")
     return {
@@ -106,9 +106,9 @@ def environment(workers: Workers, keys: Any) -> dict[str, str]:
 
 
 def scheduler_host() -> str:
-    """Return the address of this machine that the cluster's nodes reach.
+    """Return the address of this machine for the cluster's nodes.
 
-    It is the one from which this machine reaches Slurm's controller. Where nodes need another, Dask's own setting
+    It is the address from which this machine reaches Slurm's controller. If nodes need another, Dask's own setting
     ``jobqueue.slurm.interface`` (``DASK_JOBQUEUE__SLURM__INTERFACE=ib0``) names the network interface.
 
     Raises:
@@ -132,36 +132,36 @@ def scheduler_host() -> str:
 
 
 class Waiting:
-    """Says in plain lines what is waited for, at growing intervals."""
+    """Prints the reason of a wait at growing intervals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said = 0
+        self._count = 0
         self._last = clock()
 
     @property
     def due(self) -> bool:
-        """Whether the last line is long enough ago."""
-        return self._clock() - self._last >= _PAUSES[min(self._said, len(_PAUSES) - 1)]
+        """Whether the pause since the last line is over."""
+        return self._clock() - self._last >= _PAUSES[min(self._count, len(_PAUSES) - 1)]
 
-    def say(self, text: str) -> None:
-        """Print a line, if the last one is long enough ago."""
+    def report(self, text: str) -> None:
+        """Print a line if the pause since the last one is over."""
         if self.due:
-            self._said, self._last = self._said + 1, self._clock()
-            tell(text)
+            self._count, self._last = self._count + 1, self._clock()
+            log_line(text)
 
     def over(self) -> None:
-        """Begin anew: what was waited for is there."""
-        self._said, self._last = 0, self._clock()
+        """Reset the pauses at the end of a wait."""
+        self._count, self._last = 0, self._clock()
 
 
-def tell(text: str) -> None:
-    """Print a line for the log."""
+def log_line(text: str) -> None:
+    """Print a line to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def last_line(path: Path) -> str:
-    """Return the last line of a log that says something; empty where there is none."""
+    """Return the last non-empty line of a log; empty without one."""
     try:
         with path.open("rb") as file:
             file.seek(max(path.stat().st_size - 4000, 0))

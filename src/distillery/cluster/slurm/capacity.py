@@ -1,4 +1,4 @@
-"""How many tasks fit on the nodes of a partition, and how large they may be."""
+"""Number and largest size of the tasks that fit on the nodes of a partition."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from distillery.cluster.slurm.partitions import Nodes
 
 
 def places(sizes: Sequence[Nodes], cores: int, memory_mb: int) -> int:
-    """Return how many tasks of ``cores`` CPUs and ``memory_mb`` MB fit on empty nodes at the same time."""
+    """Return the number of tasks of ``cores`` CPUs and ``memory_mb`` MB that fit on empty nodes at the same time."""
     return sum(size.count * min(size.cpus // cores, size.memory_mb // memory_mb) for size in sizes)
 
 
 def most_memory(sizes: Sequence[Nodes], tasks: int, cores: int) -> int:
-    """Return the largest memory in MB with which ``tasks`` tasks of ``cores`` CPUs fit; 0 where they do not fit.
+    """Return the largest memory in MB with which ``tasks`` tasks of ``cores`` CPUs fit; 0 if they do not fit.
 
-    On a node of memory M with k tasks each has M / k at most, so that only such quotients need to be tried.
+    On a node of memory M, k tasks have at most M / k each, so that only these quotients are tried.
     """
     quotients = {
         size.memory_mb // share for size in sizes for share in range(1, min(tasks, size.cpus // max(cores, 1)) + 1)

@@ -1,4 +1,4 @@
-"""Slurm's commands, each with a time limit and with errors for people."""
+"""Slurm's commands, each with a time limit and one-line errors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from distillery.errors import DistilleryError
 
-# A scheduler that is busy takes its time; one that does not answer must not hold us for ever.
+# Time limit of a command in seconds, long enough for a busy scheduler.
 PATIENCE = 60.0
-# Every job of ours has a name that begins so: Snakemake's by the profile's jobname prefix, Dask's by the cluster.
+# Prefix of the names of all jobs of the package: Snakemake's by the profile, Dask's by the cluster.
 PREFIX = "distillery"
-# A question at the side, such as whether a job lives, is not worth waiting for.
+# Time limit in seconds of optional queries, such as whether a job lives.
 BRIEF_PATIENCE = 5.0
 # id, number, state, nodes, start, comment, name, working directory
 _FIELDS = ("%i", "%A", "%T", "%N", "%S", "%k", "%j", "%Z")
@@ -29,11 +29,11 @@ class Job:
 
     Attributes:
         id: Its id, ``123`` or ``123_4`` for a task of an array.
-        number: Its number, as its own processes know it (``SLURM_JOB_ID``); that of an array that waits is shared.
-        state: Slurm's word for its state: PENDING, RUNNING, COMPLETING …
-        nodes: Where it runs; empty while it waits.
-        start: When it began or is expected to; Slurm's text.
-        comment: What the workflow said about it: the rule and its wildcards.
+        number: Value of ``SLURM_JOB_ID`` in its processes; the tasks of a waiting array share one number.
+        state: Slurm's name of its state: PENDING, RUNNING, COMPLETING …
+        nodes: Nodes on which it runs; empty while it waits.
+        start: Actual or expected start; Slurm's text.
+        comment: Rule and wildcards, as set by the workflow.
         name: Its name.
         directory: Its working directory.
     """
@@ -54,12 +54,12 @@ class Job:
 
 
 def available() -> bool:
-    """Tell whether Slurm's commands are installed here; whether the controller answers is another question."""
+    """Return whether Slurm's commands are installed; the controller may still not answer."""
     return all(shutil.which(name) for name in ("sbatch", "squeue", "scancel", "sinfo"))
 
 
 def call(words: Sequence[str], patience: float = PATIENCE, environment: Mapping[str, str] | None = None) -> str:
-    """Run one of Slurm's commands and return what it prints.
+    """Run one of Slurm's commands and return its output.
 
     Args:
         words: The command and its arguments.
@@ -85,7 +85,7 @@ def call(words: Sequence[str], patience: float = PATIENCE, environment: Mapping[
         ) from None
     except subprocess.TimeoutExpired:
         raise DistilleryError(
-            f"{words[0]}: Slurm did not answer in {patience:g} s; see whether `sinfo` answers, and run this again"
+            f"{words[0]}: Slurm did not answer in {patience:g} s; check that `sinfo` answers, and run this again"
         ) from None
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
@@ -94,11 +94,11 @@ def call(words: Sequence[str], patience: float = PATIENCE, environment: Mapping[
 
 
 def our_jobs(directory: Path | None = None, user: str | None = None, patience: float = PATIENCE) -> list[Job]:
-    """Return a user's jobs of ours that wait, run or are about to be gone, with one call to the scheduler.
+    """Return a user's jobs of the package that wait, run or complete, with one call to the scheduler.
 
     Args:
-        directory: Only those that were submitted from this working directory; None for all.
-        user: Whose; by default who asks.
+        directory: Working directory from which they were submitted; None for any.
+        user: Name of the user; None for the current one.
         patience: Time limit in seconds.
 
     Raises:
@@ -119,10 +119,10 @@ def our_jobs(directory: Path | None = None, user: str | None = None, patience: f
 
 
 def living(numbers: Iterable[str], patience: float = BRIEF_PATIENCE) -> dict[str, str]:
-    """Return which of some jobs wait, run or are about to be gone: their states by number.
+    """Return the states of those jobs that wait, run or complete, by number.
 
     Args:
-        numbers: Numbers of jobs; those of jobs that Slurm has forgotten do no harm.
+        numbers: Numbers of jobs; unknown numbers are ignored.
         patience: Time limit in seconds of each call.
 
     Raises:
@@ -135,7 +135,7 @@ def living(numbers: Iterable[str], patience: float = BRIEF_PATIENCE) -> dict[str
         try:
             text = call(["squeue", "--noheader", f"--jobs={few}", "--format=%A %T"], patience)
         except DistilleryError as error:
-            # Of several unknown ids Slurm tells nothing; of a single one it says so.
+            # Slurm reports a single unknown id as an error, but ignores unknown ones among several.
             if "Invalid job id" not in str(error):
                 raise
             continue
@@ -153,7 +153,7 @@ def cancel_named(name: str) -> None:
 
 
 def cancel(ids: Iterable[str]) -> None:
-    """Cancel jobs; ids of jobs that ended meanwhile do no harm.
+    """Cancel jobs; ids of jobs that have ended are ignored.
 
     Raises:
         DistilleryError: Slurm does not answer, or refuses.

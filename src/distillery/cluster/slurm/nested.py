@@ -1,4 +1,4 @@
-"""Starting jobs and steps from inside a Slurm job: a clean environment, the same placement, a reachable address."""
+"""Jobs and steps started inside a Slurm job: clean environment, same placement, reachable address."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from distillery.cluster.slurm.commands import call
 from distillery.errors import DistilleryError
 
-# Variables that turn into options of sbatch and srun. What a user sets to choose a place holds outside of jobs only:
-# inside, they are what some parent left behind.
+# Variables that become options of sbatch and srun. A user's choice of a partition is kept outside of jobs only:
+# inside a job, the variables come from the parent job.
 _LEAKING = ("SLURM_", "SBATCH_", "SRUN_", "SCANCEL_", "SQUEUE_")
 _ALWAYS = ("SLURM_CONF", "SLURM_CLUSTERS")
 _PLACES = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_RESERVATION", "SBATCH_CONSTRAINT")
-# Fields of `scontrol show job`, and the options of sbatch that ask for the same.
+# Fields of `scontrol show job`, and the corresponding options of sbatch.
 _PLACEMENT = {
     "Partition": "--partition",
     "Account": "--account",
@@ -34,7 +34,7 @@ class Allocation:
         job: Its id.
         nodes: Number of its nodes.
         cpus: Number of its CPUs over all nodes.
-        placement: Options of sbatch that ask for the same partition, account, QOS, features and reservation.
+        placement: Options of sbatch for the same partition, account, QOS, features and reservation.
     """
 
     job: str
@@ -49,16 +49,16 @@ def job_id() -> str | None:
 
 
 def allocation(job: str) -> Allocation:
-    """Ask Slurm about the job that this process runs in; one call.
+    """Return the Slurm job that this process runs in; one call.
 
     Raises:
-        DistilleryError: Slurm does not know it, or does not answer.
+        DistilleryError: Slurm has no such job, or does not answer.
     """
     try:
         fields = _fields(call(["scontrol", "--oneliner", "show", "job", job], environment=clean(os.environ)))
     except DistilleryError as error:
         raise DistilleryError(
-            f"SLURM_JOB_ID: job {job} cannot be looked at ({error}); run this in a job, or unset it"
+            f"SLURM_JOB_ID: job {job} cannot be queried ({error}); run this in a job, or unset it"
         ) from None
     return Allocation(
         job=job,
@@ -82,9 +82,9 @@ def controller() -> str:
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment for sbatch, srun and their like: nothing of the job that this process runs in.
+    """Return an environment for sbatch and srun without variables of the job that this process runs in.
 
-    Slurm reads such variables as options: a nested job would ask for the parent's tasks, memory per CPU or GPUs.
+    Slurm reads these variables as options: a nested job would request the parent's tasks, memory per CPU or GPUs.
 
     Args:
         environment: The variables of this process.
@@ -94,7 +94,7 @@ def clean(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        # A job's own folder for temporary files ends with it.
+        # The temporary folder of a job is removed at its end.
         if (name in kept or not name.startswith(_LEAKING)) and not (inside and name == "TMPDIR")
     }
 

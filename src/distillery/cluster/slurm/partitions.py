@@ -1,4 +1,4 @@
-"""The partitions of a cluster, as ``sinfo`` tells them."""
+"""The partitions of a cluster, from the output of ``sinfo``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Nodes:
     """Nodes of equal size.
 
     Attributes:
-        count: How many of them take jobs.
+        count: Number of nodes that take jobs.
         cpus: CPUs of each.
         memory_mb: Memory of each in MB.
     """
@@ -35,13 +35,13 @@ class Partition:
 
     Attributes:
         name: Its name.
-        default: Whether jobs go there that name none.
+        default: Whether it receives jobs that name no partition.
         up: Whether it takes jobs.
-        minutes: The longest time limit a job may have; None if there is no limit.
-        nodes: How many nodes take jobs.
-        gpus: The most GPUs that a node has.
-        gpu_types: Names of their types, if Slurm knows any.
-        features: What ``constraint`` may name.
+        minutes: The longest time limit of a job; None if there is no limit.
+        nodes: Number of nodes that take jobs.
+        gpus: The largest number of GPUs of a node.
+        gpu_types: Names of their types, if Slurm has any.
+        features: Names that ``constraint`` may have.
         sizes: The nodes that take jobs, by size.
     """
 
@@ -60,14 +60,14 @@ def partitions(patience: float = commands.PATIENCE) -> dict[str, Partition]:
     """Return the partitions by name, with one call to the scheduler.
 
     Raises:
-        DistilleryError: Slurm is not there or does not answer.
+        DistilleryError: Slurm is not installed or does not answer.
     """
     words = ["sinfo", "--all", "--exact", "--noheader", f"--format={_SEPARATOR.join(_FIELDS)}"]
     return parse(commands.call(words, patience))
 
 
 def parse(text: str) -> dict[str, Partition]:
-    """Return the partitions in what ``sinfo`` printed: a line for each kind of node in each partition."""
+    """Return the partitions in the output of ``sinfo``: one line for each kind of node in each partition."""
     found: dict[str, Partition] = {}
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(_SEPARATOR)]
@@ -94,7 +94,7 @@ def parse(text: str) -> dict[str, Partition]:
 
 
 def default_partition(known: Mapping[str, Partition]) -> Partition | None:
-    """Return the partition of jobs that name none."""
+    """Return the partition of jobs that name no partition."""
     return next((partition for partition in known.values() if partition.default), None)
 
 
@@ -104,7 +104,7 @@ def with_gpus(known: Mapping[str, Partition]) -> list[str]:
 
 
 def minutes(limit: str) -> float | None:
-    """Return a time limit in minutes: ``2-12:30:00``, ``1:30:00``, ``30:00``, ``30`` (minutes); None for none.
+    """Return a time limit in minutes: ``2-12:30:00``, ``1:30:00``, ``30:00``, ``30`` (minutes); None for no limit.
 
     Reference: the manual of sbatch, option --time.
     """
@@ -120,7 +120,7 @@ def minutes(limit: str) -> float | None:
 
 
 def _number(text: str) -> int:
-    """Return the leading number of ``16000+``; 0 where there is none."""
+    """Return the leading number of ``16000+``; 0 without one."""
     digits = re.match(r"\d+", text)
     return int(digits[0]) if digits else 0
 

@@ -1,4 +1,4 @@
-"""Slurm's queue as a look at a sweep needs it: asked once, and only if something of the sweep is said to be there."""
+"""The jobs of a user in Slurm's queue, queried once and on demand."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from distillery.errors import DistilleryError
 
 
 class Queue:
-    """The jobs of ours that a user has in the queue.
+    """The jobs of the package that a user has in the queue.
 
-    Slurm is asked at the first question and not again. If it does not answer, nothing is known: ``problem`` says why.
+    Slurm is queried at the first use and not again. If it does not answer, ``problem`` holds the reason.
     """
 
     def __init__(self, user: str | None = None) -> None:
@@ -21,7 +21,7 @@ class Queue:
 
     @functools.cached_property
     def jobs(self) -> dict[str, Job] | None:
-        """The jobs by number; None if Slurm is not here or does not answer."""
+        """The jobs by number; None if Slurm is not installed or does not answer."""
         if not commands.available():
             return None
         try:
@@ -29,27 +29,27 @@ class Queue:
         except DistilleryError as error:
             self.problem = str(error)
             return None
-        # Tasks of an array that wait have one number; each has an id of its own.
+        # Waiting tasks of an array share one number, but have different ids.
         return {job.id if job.waits else job.number: job for job in jobs}
 
     def find(self, number: str) -> Job | None:
-        """Return the job of a number, if it is known to be in the queue."""
+        """Return the job with a number, if it is in the queue."""
         return self.jobs.get(number) if self.jobs is not None else None
 
     def alive(self, number: str) -> bool | None:
-        """Tell whether a job waits or runs; None if that is not known."""
+        """Return whether a job waits or runs; None if that is unknown."""
         return None if self.jobs is None else number in self.jobs
 
     def of_run(self, name: str) -> dict[str, Job]:
-        """Return a run's jobs by what Snakemake says of them: the rule and its wildcards, see `comment`.
+        """Return a run's jobs by their rule and wildcards; see `comment`.
 
         Args:
-            name: The name that all jobs of the run have. Another sweep's jobs may have equal comments.
+            name: The common name of the run's jobs. Jobs of another sweep may have equal comments.
         """
         return {job.comment: job for job in (self.jobs or {}).values() if job.name == name}
 
 
 def comment(rule: str, *wildcards: str) -> str:
-    """Return what Snakemake's Slurm executor writes in the comment of a job."""
+    """Return the comment that Snakemake's Slurm executor gives a job."""
     values = "_".join(wildcards).replace("/", "_")
     return f"rule_{rule}_wildcards_{values}" if values else f"rule_{rule}"

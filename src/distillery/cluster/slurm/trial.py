@@ -1,4 +1,4 @@
-"""Test jobs: sent together, waited for with patience, never left behind."""
+"""Test jobs on a cluster: submitted together, awaited with a time limit, always removed."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ NAME = f"{commands.PREFIX}-check"
 # The module that a test job runs.
 _PROBE = "distillery.cluster.slurm.probe"
 _MINUTES = 5
-# How often the scheduler is asked about all test jobs together, and how often a waiting job's reason is told; seconds.
+# Seconds between two queries of the scheduler, and between two messages about a waiting job.
 _PERIOD = 2.0
 _TOLD = 60.0
-# How long a result may take to be seen here after its job has ended; seconds.
+# Seconds in which a result must arrive after its job has ended.
 _LATE = 90.0
-# How long killed jobs may take to be gone; seconds.
+# Seconds in which killed jobs must end.
 _GOING = 40.0
-# With these reasons a job would wait for ever.
+# Reasons with which a job would never start.
 _HOPELESS = (
     "Invalid",
     "BadConstraints",
@@ -42,7 +42,7 @@ _HOPELESS = (
     "PartitionConfig",
     "NotAllowed",
 )
-# Some of them pass while the scheduler takes a job in; seconds.
+# Seconds after which these reasons are final; the scheduler shows some for a moment.
 _CERTAIN = 15.0
 # The executor starts a job's command without Slurm's other variables (snakemake-executor-plugin-slurm-jobstep).
 _STRIPPED = """\
@@ -62,12 +62,12 @@ class Trial:
     """A test job.
 
     Attributes:
-        name: What it tests.
-        id: Its number in Slurm; empty while it has none.
-        result: The file with what it found.
-        content: What it found; None until then.
-        problem: Why there is no result; None until that is sure.
-        answered: When its file was seen here, by this clock; None until then.
+        name: Subject of the test.
+        id: Its number in Slurm; empty before it is submitted.
+        result: The file of its result.
+        content: Its result; None before it arrives.
+        problem: Reason why there is no result; None while one may come.
+        answered: Time in seconds at which its file arrived, by this clock; None before.
         ran: Whether it started.
     """
 
@@ -82,22 +82,22 @@ class Trial:
 
     @property
     def done(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether its result or its problem is known."""
         return self.content is not None or self.problem is not None
 
 
 class Bench:
-    """Where test jobs are sent from: a folder in the working directory, gone afterwards with all jobs."""
+    """Test jobs and their folder in the working directory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.trials: list[Trial] = []
 
     def send(self, name: str, words: Sequence[str], test: Sequence[str]) -> Trial:
-        """Send a test job.
+        """Submit a test job.
 
         Args:
-            name: What it tests.
+            name: Subject of the test.
             words: Its options for sbatch.
             test: Arguments of ``distillery.cluster.slurm.probe``, without the result; a leading launcher before ``--``.
         """
@@ -133,7 +133,7 @@ class Bench:
 
         Args:
             patience: Seconds a job may wait for its start.
-            say: Told why a job waits.
+            say: Prints the reason why a job waits.
         """
         started = time.monotonic()
         asked = -math.inf
@@ -142,7 +142,7 @@ class Bench:
             for trial in waiting:
                 _answer(trial)
             now = time.monotonic()
-            # Often at first, when jobs start and end; a job that waits for long is asked about rarely.
+            # Frequent queries at first, when jobs start and end; rare ones for a job that waits for long.
             if now - asked >= max(_PERIOD, (now - started) / 30):
                 asked = now
                 states = self._states(waiting)
@@ -170,7 +170,7 @@ class Bench:
                 trial.problem = self._explain(trial, end)
 
     def _states(self, waiting: Sequence[Trial]) -> dict[str, tuple[str, str]]:
-        """Return state and reason of the jobs that wait, run or are about to be gone."""
+        """Return state and reason of the jobs that wait, run or complete."""
         ids = ",".join(trial.id for trial in waiting)
         try:
             text = commands.call(["squeue", "--noheader", f"--jobs={ids}", "--format=%A %T %r"])
@@ -182,7 +182,7 @@ class Bench:
         return {line[0]: (line[1], line[2] if len(line) > 2 else "") for line in lines if len(line) > 1}
 
     def _end(self, trial: Trial) -> int | None:
-        """Return the exit status of an ended job, if the controller remembers it."""
+        """Return the exit status of an ended job, if the controller still has it."""
         with contextlib.suppress(DistilleryError):
             for word in commands.call(["scontrol", "--oneliner", "show", "job", trial.id]).split():
                 if word.startswith("ExitCode="):
@@ -203,11 +203,11 @@ class Bench:
         return f"the test job failed with status {end}: {said[-1] if said else 'it wrote nothing; see slurmd’s log'}"
 
     def close(self) -> None:
-        """Cancel what still waits or runs, and remove the folder."""
+        """Cancel waiting and running jobs, and remove the folder."""
         sent = [trial for trial in self.trials if trial.id]
         if sent:
             commands.cancel(trial.id for trial in sent if trial.content is None)
-            # A job that ends or is being killed could still write here.
+            # A job that is ending may still write here.
             deadline = time.monotonic() + _GOING
             while commands.living(trial.id for trial in sent) and time.monotonic() < deadline:
                 time.sleep(0.2)
@@ -216,7 +216,7 @@ class Bench:
 
 
 def _answer(trial: Trial) -> None:
-    """Answer a node that has written its file, and take its result when it is there."""
+    """Answer a node that has written its file, and read its result once it exists."""
     if trial.answered is None and trial.result.with_suffix(".ping").exists():
         trial.answered = time.time()
         files.write_text(trial.result.with_suffix(".pong"), "")
@@ -226,7 +226,7 @@ def _answer(trial: Trial) -> None:
 
 @contextlib.contextmanager
 def bench(directory: Path) -> Iterator[Bench]:
-    """Yield a place to send test jobs from; nothing of it is left afterwards, not even when it is interrupted.
+    """Yield a folder for test jobs; cancel the jobs and remove the folder at the end, also when interrupted.
 
     Args:
         directory: The working directory of later runs.

@@ -1,4 +1,4 @@
-"""Whether a cluster does what a profile asks of it: first Slurm is asked, then test jobs try it."""
+"""Checks of a cluster against a profile: queries of Slurm first, then test jobs."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _SUBJECTS = {"node": "node", "mpi": "MPI", "gpu": "GPU"}
 
 
 def check(site: Site, directory: Path, patience: float, say: Callable[[str], None]) -> Iterator[Finding]:
-    """Look at a cluster, then try it with test jobs.
+    """Check a cluster by queries and test jobs.
 
     Args:
-        site: What the profile says about it.
+        site: The cluster as the profile describes it.
         directory: The working directory of later runs.
         patience: Seconds a test job may wait for its start.
-        say: Told why a test job waits.
+        say: Prints the reason why a test job waits.
 
     Yields:
-        Findings, as soon as they are known.
+        Findings as they arise.
 
     Raises:
         DistilleryError: Slurm stopped answering.
@@ -44,14 +44,14 @@ def check(site: Site, directory: Path, patience: float, say: Callable[[str], Non
         return
     known = partitions()
     plain = list(check_request("jobs", "default-resources", site.plain, known))
-    # Trainings that differ in nothing but the GPU have been asked about.
+    # Trainings that differ from other jobs only in the GPU need no second query.
     same = dataclasses.replace(site.training, gpu=None, gres=None) == site.plain
     training = [] if same else list(check_request("training", TRAINING, site.training, known))
     size = list(check_size(site, known))
     gpu = list(check_gpu(site, known))
     yield from (*plain, *training, *gpu, *size, *check_status(site))
     if not _failed([*plain, *training, *size]):
-        # Without the GPUs that it asks for, a training would be refused for what was named already.
+        # A training whose GPUs do not exist would be refused for the reason reported above.
         asked = [sample for sample in samples_of(site) if sample.rule != GPU_RULE or not _failed(gpu)]
         for rule, reason in refusals(asked, known):
             yield Finding("error", f"jobs of {rule}", reason)
@@ -73,7 +73,7 @@ def _failed(findings: Sequence[Finding]) -> bool:
 def _send(
     site: Site, known: Mapping[str, Partition], trials: Bench, refused: Mapping[str, bool]
 ) -> Iterator[tuple[Trial, Callable[[Trial], Iterator[Finding]]]]:
-    """Send the test jobs, all at once so that they wait together."""
+    """Submit all test jobs at once, so that they wait together."""
     as_step = ["srun", "-n1", "--cpu-bind=q", "--cpus-per-task=1", "--nodes=1"]
     if not refused["plain"]:
         words = [*site.plain.words(), "--ntasks=1", "--mem=1000"]
@@ -93,7 +93,7 @@ def _send(
 
 
 def _request_of(site: Site, trial: Trial, known: Mapping[str, Partition]) -> str:
-    """Return what a test job asked for when Slurm has refused it, or did not start it."""
+    """Return the request of a test job that Slurm refused or did not start."""
     if trial.ran:
         return ""
     if trial.name == "mpi":

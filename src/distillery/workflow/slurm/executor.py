@@ -1,7 +1,7 @@
-"""Snakemake's Slurm executor, made to lose no job when Slurm does not answer.
+"""Snakemake's Slurm executor that loses no job when Slurm does not answer.
 
-snakemake-executor-plugin-slurm 2.8 forgets all jobs when one question about them fails, cancels none while a question
-is under way, and gives up a job when sbatch fails once. This subclass overrides what the executor interface documents:
+snakemake-executor-plugin-slurm 2.8 drops all jobs when one query about them fails, cancels none while a query is
+running, and gives up a job when sbatch fails once. This subclass overrides what the executor interface documents:
 the check of active jobs, cancelling, shutting down, and the reports of submissions and ends.
 """
 
@@ -31,21 +31,21 @@ from distillery.errors import DistilleryError
 from distillery.util.text import counted
 from distillery.workflow import claim
 
-# A job that Slurm does not take now is sent again after this pause, so often; seconds.
+# Pause in seconds before a job that Slurm does not accept is submitted again, and number of attempts.
 PAUSE, TRIES = 30.0, 120
-# A job that is missing in so many answers of squeue in a row is forgotten.
+# Number of answers of squeue in a row in which a lost job is missing.
 _TWICE = 2
-# How long cancelled jobs may take to be gone before the run ends without them; seconds.
+# Seconds for which the end of the run waits for cancelled jobs.
 _GONE = 60.0
-# How soon the thread that checks on jobs notices the end of the run; seconds.
+# Seconds in which the thread that checks jobs notices the end of the run.
 _STEP = 0.5
 _AT_ONCE = 2
-# Why a job ended stands at the end of its log; characters.
+# Length in characters of the end of a log, which holds the reason of a failure.
 _END = 20_000
 
 
 class Events(Protocol):
-    """Notices about a sweep."""
+    """Receives events of the jobs of a sweep."""
 
     def refused(self, rule: str, wildcards: Mapping[str, str], reason: str) -> None:
         """Slurm refuses a job for good."""
@@ -55,10 +55,10 @@ class Events(Protocol):
 
 
 def install(events: Events) -> None:
-    """Let Snakemake use this executor in place of the plugin's own; before the executor is made.
+    """Replace the plugin's executor by this one, before Snakemake makes its executor.
 
     Args:
-        events: Is informed of refusals and of jobs that ran out of something.
+        events: Receives refusals, and jobs that ran out of memory or time.
     """
     registry = ExecutorPluginRegistry()
     if registry.is_installed("slurm"):
@@ -66,19 +66,19 @@ def install(events: Events) -> None:
 
 
 class PatientExecutor(plugin.Executor):
-    """The Slurm executor, which repeats a question about jobs until Slurm answers."""
+    """The Slurm executor, which repeats queries about jobs until Slurm answers."""
 
     events: Events
 
     def __post_init__(self, test_mode: bool = False) -> None:
-        """Prepare what the overridden methods need, before the thread that checks on jobs uses them."""
+        """Prepare the state of the overridden methods before the thread that checks jobs uses it."""
         # Jobs that were submitted and whose end was not reported.
         self._open: dict[str, SubmittedJobInfo] = {}
         self._ending = threading.Event()
         self._sending = threading.Semaphore(_AT_ONCE)
         self._late: list[threading.Thread] = []
         self._tries: dict[Any, int] = {}
-        # The states in the latest answer, whether squeue gave it, and how often in a row a job was missing there.
+        # States in the latest answer, whether it is from squeue, and number of answers in a row that lack a job.
         self._answer: dict[str, str] | None = None
         self._asked_squeue = False
         self._missing: Counter[str] = Counter()
@@ -95,12 +95,12 @@ class PatientExecutor(plugin.Executor):
             super().run_job(job)
 
     def report_job_submission(self, job_info: Any, register_job: bool = True) -> None:
-        """Remember a job that Slurm has taken."""
+        """Record a job that Slurm has accepted."""
         self._open[job_info.external_jobid] = job_info
         super().report_job_submission(job_info, register_job=register_job)
 
     def get_account_arg(self, job: Any) -> Iterator[str]:
-        """Yield the account of a job; none is guessed where Slurm keeps no accounts."""
+        """Yield the account of a job; none if Slurm keeps no accounts."""
         if job.resources.get("slurm_account") or self._keeps_accounts:
             yield from super().get_account_arg(job)
         else:
@@ -121,7 +121,7 @@ class PatientExecutor(plugin.Executor):
         thread.start()
 
     def _send_again(self, job: Any, unsure: bool) -> None:
-        """Send a job again after a pause, unless Slurm has it."""
+        """Submit a job again after a pause, unless Slurm has it."""
         while not self._ending.wait(PAUSE):
             try:
                 taken = self._taken(job) if unsure else None
@@ -135,7 +135,7 @@ class PatientExecutor(plugin.Executor):
             return
 
     def _taken(self, job: Any) -> SubmittedJobInfo | None:
-        """Return a job that Slurm has taken although sbatch lost the answer."""
+        """Return a job that Slurm has accepted although sbatch lost the answer."""
         kind, wildcards = ("group", ()) if job.is_group() else ("rule", tuple(job.wildcards))
         words = comment(job.name, *wildcards)
         for found in commands.our_jobs():
@@ -147,12 +147,12 @@ class PatientExecutor(plugin.Executor):
     # ---- Reports
 
     def report_job_success(self, job_info: Any) -> None:
-        """Note that a job has ended."""
+        """Record that a job has ended."""
         self._open.pop(job_info.external_jobid, None)
         super().report_job_success(job_info)
 
     def report_job_error(self, job_info: Any, msg: str | None = None, **kwargs: Any) -> None:
-        """Note that a job has failed; one that Slurm does not take now is sent again, one that it refuses is not."""
+        """Record that a job has failed; submit it again after a temporary refusal, not after a permanent one."""
         job, text = job_info.job, msg or ""
         if job_info.external_jobid is None:
             said = reasons.refusal(text)
@@ -160,7 +160,7 @@ class PatientExecutor(plugin.Executor):
             if reasons.passing(said) and self._tries[job] < TRIES and not self._ending.is_set():
                 self._send_later(job, said)
                 return
-            # The same request would be refused again.
+            # Prevents a further attempt with the same request.
             job.attempt = job.restart_times + 1
             for rule, wildcards in _parts(job):
                 self.events.refused(rule, wildcards, said)
@@ -172,7 +172,7 @@ class PatientExecutor(plugin.Executor):
                 self.events.lacked(rule, wildcards, what)  # type: ignore[arg-type]
         super().report_job_error(job_info, msg=msg, **kwargs)
 
-    # ---- Questions
+    # ---- Queries
 
     async def check_active_jobs(self, active_jobs: Sequence[Any]) -> AsyncIterator[Any]:
         """Yield the jobs that have not ended, and those whose state could not be learned."""
@@ -186,7 +186,8 @@ class PatientExecutor(plugin.Executor):
         unanswered = [each for each in active_jobs if each.external_jobid in self._open and id(each) not in known]
         if unanswered and not self._silent:
             self.logger.warning(
-                f"Slurm does not tell the states of {counted(len(unanswered), 'job')}, which go on; it is asked again"
+                f"Slurm does not give the states of {counted(len(unanswered), 'job')}, "
+                "which go on; the query is repeated"
             )
         self._silent = bool(unanswered)
         for job_info in (*running, *unanswered):
@@ -198,7 +199,7 @@ class PatientExecutor(plugin.Executor):
                 yield job_info
 
     async def _ask(self, command: str, logger: Any) -> tuple[dict[str, str] | None, float | None]:
-        """Ask for the states of jobs, in one word each: sacct says ``CANCELLED by 1000``, which the plugin ignores."""
+        """Query the states of jobs, one word each: the plugin does not understand sacct's ``CANCELLED by 1000``."""
         states, seconds = await query_job_status(command, logger)
         if states is not None:
             states = {job: state.split(maxsplit=1)[0] for job, state in states.items() if state}
@@ -206,11 +207,10 @@ class PatientExecutor(plugin.Executor):
         return states, seconds
 
     def _forgotten(self, number: str) -> bool:
-        """Tell whether a job is missing in two answers in a row.
+        """Return whether a job is missing in two answers in a row.
 
-        squeue does not list a job that ended long ago, nor one that a restarted controller has lost: the plugin would
-        wait for it without end. In sacct's answers, a job that has begun lately may be missing; in squeue's, one
-        of another cluster.
+        squeue lists neither a job that ended long ago nor one that a restarted controller has lost: the plugin would
+        wait for it without end. Not decided from sacct, which may lack a recent job, and not for other clusters.
         """
         if self._answer is None or not self._asked_squeue or self._submitted_job_clusters:
             return False
@@ -231,14 +231,14 @@ class PatientExecutor(plugin.Executor):
         super().cancel()
 
     def cancel_jobs(self, active_jobs: Sequence[Any]) -> None:
-        """Cancel all jobs of the run by name: while a question is under way, ``active_jobs`` is empty."""
+        """Cancel all jobs of the run by name: while a query runs, ``active_jobs`` is empty."""
         with contextlib.suppress(DistilleryError):
             commands.cancel_named(self.run_uuid)
         if self._submitted_job_clusters:
             super().cancel_jobs(active_jobs)
 
     def shutdown(self) -> None:
-        """End: cancel what is left of the run in Slurm, and keep the claim while any of it may live."""
+        """End: cancel the remaining jobs of the run, and keep the claim while any may live."""
         self._ending.set()
         for thread in self._late:
             thread.join()
@@ -267,7 +267,7 @@ class PatientExecutor(plugin.Executor):
             claim.jobs_live(False)
 
     def _left(self) -> list[Job]:
-        """Return the run's jobs that live; of those whose end was reported, Slurm may still clear up after some."""
+        """Return the live jobs of the run, without jobs whose end was reported and that Slurm still completes."""
         workers = claim.worker_jobs()
         return [
             job
@@ -278,7 +278,7 @@ class PatientExecutor(plugin.Executor):
 
 
 def keeps_accounts(config: str) -> bool:
-    """Tell from what ``scontrol show config`` prints whether Slurm keeps accounts."""
+    """Return whether Slurm keeps accounts, from the output of ``scontrol show config``."""
     found = re.search(r"^AccountingStorageType\s*=\s*(\S+)", config, re.MULTILINE)
     return found is None or not found[1].endswith(("none", "(null)"))
 

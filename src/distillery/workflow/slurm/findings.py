@@ -1,4 +1,4 @@
-"""What a check of a cluster found: one line that says what to set."""
+"""Findings of the checks of a cluster, each one line with the setting to change."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """A finding of a check.
 
     Attributes:
-        level: ``ok``, ``warning`` (it will work, but …) or ``error`` (a sweep would fail).
-        subject: What was looked at.
-        text: What is the case, and what to set.
-        setting: A key of the profile and the value that mends it, if the check knows.
+        level: ``ok``, ``warning`` (a sweep works with a restriction) or ``error`` (a sweep would fail).
+        subject: Subject of the check.
+        text: The observation and the setting to change.
+        setting: Path of a key in the profile and its corrected value, if there is one.
     """
 
     level: Literal["ok", "warning", "error"]

@@ -13,7 +13,7 @@ from distillery.workflow.resources import Need
 
 @dataclasses.dataclass(frozen=True)
 class Ceiling:
-    """The most that a job of a rule may ask for; None where that is not known.
+    """The largest request of a job of a rule; None if unknown.
 
     Attributes:
         minutes: Time limit in minutes.
@@ -24,14 +24,14 @@ class Ceiling:
     memory_mb: float | None = None
 
     def within(self, other: Ceiling) -> Ceiling:
-        """Return the lower of both in each respect."""
+        """Return the smaller time and the smaller memory of both."""
         return Ceiling(_least(self.minutes, other.minutes), _least(self.memory_mb, other.memory_mb))
 
 
 class Growth:
-    """Counts, by job, how often it ran out of something.
+    """Counts how often each job ran out of memory or time.
 
-    Jobs are named by stage and wildcards. A job that ended for another reason asks for the same again.
+    Jobs are identified by stage and wildcards. A job that ended for another reason repeats its request.
     """
 
     def __init__(self) -> None:
@@ -39,22 +39,22 @@ class Growth:
         self._ceilings: dict[str, Ceiling] = {}
 
     def limit(self, ceilings: Mapping[str, Ceiling]) -> None:
-        """Take note of the most that jobs of each rule may ask for."""
+        """Set the largest requests of the jobs of each rule."""
         for rule, ceiling in ceilings.items():
             stage = stage_of(rule)
             self._ceilings[stage] = ceiling.within(self._ceilings.get(stage, Ceiling()))
 
     def lacked(self, rule: str, wildcards: Mapping[str, str], what: Lack) -> None:
-        """Take note that a job ran out of memory or time."""
+        """Count that a job ran out of memory or time."""
         self._lacked[_key(what, stage_of(rule), wildcards.items())] += 1
 
     def memory(self, stage: str, wildcards: Mapping[str, str], need: Need) -> int:
-        """Return the memory in MB that a job asks for."""
+        """Return the memory in MB that a job requests."""
         times = self._lacked[_key("memory", stage, wildcards.items())]
         return self._capped(need.memory(1 + times), need.memory(), self._ceilings.get(stage, Ceiling()).memory_mb)
 
     def minutes(self, stage: str, wildcards: Mapping[str, str], need: Need) -> int:
-        """Return the time limit in minutes that a job asks for."""
+        """Return the time limit in minutes that a job requests."""
         times = self._lacked[_key("time", stage, wildcards.items())]
         return self._capped(need.minutes(1 + times), need.minutes(), self._ceilings.get(stage, Ceiling()).minutes)
 
@@ -65,7 +65,7 @@ class Growth:
 
 
 def stage_of(rule: str) -> str:
-    """Return the stage that a rule belongs to: ``picture_cell`` and ``picture_experiment`` are one."""
+    """Return the stage of a rule: ``picture_cell`` and ``picture_experiment`` share one."""
     return rule.partition("_")[0]
 
 

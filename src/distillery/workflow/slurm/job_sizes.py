@@ -1,4 +1,4 @@
-"""How large the jobs of each rule are, and whether Slurm would take them: ``sbatch --test-only`` decides."""
+"""Sizes of the jobs of each rule, and refusals by ``sbatch --test-only``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from distillery.workflow.sweep import Sweep
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A job that is going to be sent, in place of all of its rule and experiment.
+    """A job that stands for all jobs of its rule and experiment.
 
     Attributes:
         rule: Its rule.
@@ -36,9 +36,9 @@ class Shape:
     """The size of a job.
 
     Attributes:
-        tasks: How many tasks it has.
+        tasks: Number of tasks.
         cores: CPUs of a task.
-        memory_mb: Memory of a task in MB; 0 where none is asked for.
+        memory_mb: Memory of a task in MB; 0 if none is requested.
     """
 
     tasks: int
@@ -76,7 +76,7 @@ def words(resources: Mapping[str, Any]) -> list[str]:
 
 
 def samples_of(site: Site) -> list[Sample]:
-    """Return a job of each kind that a profile would send for a sweep of usual size, also of Dask's worker jobs."""
+    """Return one job of each rule of a default sweep with a profile, and one of Dask's worker jobs."""
     from distillery.workflow import resources
     from distillery.workflow import rules as workflow
 
@@ -113,12 +113,12 @@ def largest(samples: Iterable[Sample]) -> dict[str, Sample]:
 
 
 def refusals(samples: Iterable[Sample], known: Mapping[str, Partition]) -> Iterator[tuple[str, str]]:
-    """Ask Slurm whether it would take a job of each rule; yield rule and reason where it would not.
+    """Query whether Slurm accepts a job of each rule; yield rule and reason if not.
 
-    Where Slurm does not answer, nothing is refused: that may pass.
+    If Slurm does not answer, nothing is refused, because that may be temporary.
 
     Args:
-        samples: Jobs that are going to be sent.
+        samples: Jobs that will be submitted.
         known: The cluster's partitions.
     """
     for rule, sample in largest(samples).items():
@@ -134,7 +134,7 @@ def refusals(samples: Iterable[Sample], known: Mapping[str, Partition]) -> Itera
 
 
 def too_large(sample: Sample, known: Mapping[str, Partition]) -> str:
-    """Return what to set where a job is larger than its partition; empty where it is not, or that is not known."""
+    """Return the setting to change if a job is larger than its partition; empty if it fits, or that is unknown."""
     partition, shape = request(sample.resources).where(known), shape_of(sample.resources)
     if partition is None or not partition.sizes:
         return ""
@@ -159,5 +159,5 @@ def _total(sample: Sample) -> int:
 
 
 def _whole(value: Any) -> int:
-    """Return a resource that is a number; 0 for one that is missing, text or not known yet."""
+    """Return a numeric resource; 0 if it is missing, text or not evaluated yet."""
     return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0

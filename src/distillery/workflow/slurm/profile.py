@@ -19,7 +19,7 @@ from distillery.util.yaml_file import read_yaml
 
 # Sections whose texts Snakemake reads as Python expressions, and falls back to text when they are none.
 _EXPRESSIONS = ("default-resources", "set-resources")
-# What Snakemake lets such an expression name (snakemake.resources), besides Python's own names.
+# Names in such an expression (snakemake.resources), besides Python's own names.
 _KNOWN = {"wildcards", "input", "attempt", "threads", "shutil", "system_tmpdir", "async_run"}
 _INDENT = 2
 
@@ -38,10 +38,10 @@ def shipped() -> Path:
 
 
 def user_profile(name: str) -> Path:
-    """Return where Snakemake looks for the user's profile of that name."""
+    """Return the path of the user's profile of a name."""
     from platformdirs import user_config_dir
 
-    # Snakemake asks platformdirs with these words.
+    # Snakemake calls platformdirs with these arguments.
     return Path(user_config_dir("snakemake", "snakemake")) / name / "config.yaml"
 
 

@@ -1,4 +1,4 @@
-"""The words that a Slurm profile may use, so that a misspelt one is told instead of ignored."""
+"""The keys and resources that a Slurm profile may have, to report misspelt ones."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-# What snakemake-executor-plugin-slurm 2.8 (submit_string, utils, partitions, its Executor) and its jobstep 0.6 read of
-# a job's resources; a test compares this list with their source. Any other name is accepted by Snakemake and ignored.
+# Resources of a job that snakemake-executor-plugin-slurm 2.8 (submit_string, utils, partitions, its Executor) and its
+# jobstep 0.6 read; a test compares this list with their source. Snakemake accepts and ignores any other name.
 _OF_SLURM = """
     slurm_partition slurm_account slurm_extra slurm_cluster cluster clusters constraint qos
     mem_mb mem_mb_per_cpu runtime nodes tasks tasks_per_node tasks_per_gpu mpi mpi_tasks
     cpus_per_task cpus_per_gpu threads gpu gpu_model gres
 """
-# What Snakemake itself knows (snakemake.resources): sizes in three spellings, and where temporary files go.
+# Resources of Snakemake itself (snakemake.resources): sizes in three spellings, and the folder of temporary files.
 _OF_SNAKEMAKE = "mem mem_mib disk disk_mb disk_mib tmpdir"
-# jobstep reads these too, but nothing asks Slurm for them: such a job gets no GPU.
+# jobstep reads these too, but they are not requested from Slurm: such a job gets no GPU.
 _MEANT = {"gpus": "gpu", "nvidia_gpu": "gpu", "node": "nodes", "slurm_nodes": "nodes", "partition": "slurm_partition"}
 _MEANT |= {"account": "slurm_account", "time": "runtime", "walltime": "runtime", "slurm_qos": "qos"}
 _MEANT |= {"slurm_constraint": "constraint", "memory": "mem_mb", "ntasks": "tasks", "cpus": "cpus_per_task"}
@@ -35,10 +35,10 @@ def unknown_sections(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def unknown_resource(place: str, name: str, own: Collection[str]) -> str | None:
-    """Return a line if nobody reads a resource of that name.
+    """Return a line if neither Snakemake nor its executor reads a resource of this name.
 
     Args:
-        place: Where it stands.
+        place: Section of the profile.
         name: The resource.
         own: Names that the workflow itself uses.
     """
@@ -57,7 +57,7 @@ def unknown_rule(place: str, name: str, rules: Collection[str]) -> str | None:
 
 
 def nearest(word: str, known: Collection[str]) -> str:
-    """Return a question for the word that may have been meant, or what is known if none is near."""
+    """Return the most similar known word as a question, or all known words if none is similar."""
     found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.7)
     if found:
         return f"; did you mean {found[0]}?"

@@ -1,4 +1,4 @@
-"""What Slurm says about a profile when it is asked, before any job is sent."""
+"""Checks of a profile by queries of Slurm, before any job is submitted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distillery.workflow.slurm.site import TRAINING, Request, Site
 
 
 def check_commands() -> Iterator[Finding]:
-    """Say whether Slurm's commands and Snakemake's executor for it are here."""
+    """Check that Slurm's commands and Snakemake's executor for it are installed."""
     if not commands.available():
         yield Finding("error", "Slurm", "sbatch, squeue, scancel or sinfo is missing; run this on a login node")
         return
@@ -36,12 +36,12 @@ def check_commands() -> Iterator[Finding]:
 
 
 def check_request(subject: str, place: str, asked: Request, known: Mapping[str, Partition]) -> Iterator[Finding]:
-    """Say whether Slurm would take such jobs.
+    """Check that Slurm accepts the jobs.
 
     Args:
-        subject: What the jobs do.
-        place: The section of the profile that says what they ask for.
-        asked: What they ask for.
+        subject: Name of the jobs.
+        place: Section of the profile with their request.
+        asked: Their request.
         known: The cluster's partitions.
     """
     names = ", ".join(sorted(known))
@@ -64,7 +64,7 @@ def check_request(subject: str, place: str, asked: Request, known: Mapping[str, 
         yield Finding("error", f"time limit of {subject}", text)
     yield from _check_account(subject, asked)
     try:
-        # Without GPUs: whether there are such is another question.
+        # Without GPUs, which are checked separately.
         words = dataclasses.replace(asked, gpu=None, gres=None).words()
         commands.call(["sbatch", "--test-only", "--time=5", *words, "--wrap=true"])
     except DistilleryError as error:
@@ -76,7 +76,7 @@ def check_request(subject: str, place: str, asked: Request, known: Mapping[str, 
 
 
 def _refusal(said: str, asked: Request, place: str, partition: Partition) -> str:
-    """Return what to set when Slurm refuses a request."""
+    """Return the setting to change after a refused request."""
     said = said.removeprefix("sbatch --test-only: ").removeprefix("allocation failure: ")
     lowered = said.lower()
     if "feature" in lowered or ("configuration" in lowered and asked.constraint):
@@ -89,7 +89,7 @@ def _refusal(said: str, asked: Request, place: str, partition: Partition) -> str
 
 
 def _check_account(subject: str, asked: Request) -> Iterator[Finding]:
-    """Say whether Snakemake's executor will accept the account: it asks sacctmgr, then sshare, before it submits."""
+    """Check the account as Snakemake's executor does before it submits: with sacctmgr, then sshare."""
     if asked.account is None:
         return
     user = user_name()
@@ -119,7 +119,7 @@ def _check_account(subject: str, asked: Request) -> Iterator[Finding]:
 
 
 def check_gpu(site: Site, known: Mapping[str, Partition]) -> Iterator[Finding]:
-    """Say whether the partition of trainings has the GPUs that they ask for."""
+    """Check that the partition of trainings has the requested GPUs."""
     asked, partition = site.training, site.training.where(known)
     if partition is None:
         return
@@ -142,13 +142,13 @@ def check_gpu(site: Site, known: Mapping[str, Partition]) -> Iterator[Finding]:
 
 
 def _kind(asked: Request) -> str | None:
-    """Return the type of GPU that is asked for."""
+    """Return the requested type of GPU."""
     match = re.match(r"gpu:([A-Za-z]\w*)", asked.gres or "") or re.match(r"([A-Za-z]\w*):", asked.gpu or "")
     return match[1] if match else None
 
 
 def check_size(site: Site, known: Mapping[str, Partition]) -> Iterator[Finding]:
-    """Say whether the partition has the nodes of an MPI job, and allows the time limit of Dask worker jobs."""
+    """Check the number of nodes for an MPI job, and the time limit of Dask worker jobs."""
     execution, dask, partition = site.execution, site.execution.dask, site.plain.where(known)
     if partition is None:
         return
@@ -163,7 +163,7 @@ def check_size(site: Site, known: Mapping[str, Partition]) -> Iterator[Finding]:
 
 
 def check_status(site: Site) -> Iterator[Finding]:
-    """Say how Snakemake will learn what became of a job."""
+    """Check the command from which Snakemake gets the states of jobs."""
     if site.status_command == "squeue":
         return
     try:
@@ -186,7 +186,7 @@ def candidates(site: Site) -> list[str]:
     """Return the launchers to try: the chosen one, then what Slurm and this Python have."""
     kinds: list[str] = []
     try:
-        # Older versions print the list to standard error, which is part of the answer to sh.
+        # Older versions print the list to standard error.
         said = commands.call(["sh", "-c", "srun --mpi=list 2>&1"])
         kinds = re.findall(r"^\s+([a-z0-9_]+)\s*$", said, re.MULTILINE)
     except DistilleryError:

@@ -1,4 +1,4 @@
-"""Wishes of a user for a profile, and the choice of the rest such that jobs fit on the cluster."""
+"""Requests of a user for a profile, and further settings with which jobs fit on the cluster."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _EXECUTION = ("config", "execution")
 
 
 @dataclasses.dataclass(frozen=True)
-class Wishes:
-    """Wishes of a user for a cluster; None keeps the value of the shipped profile.
+class Requested:
+    """Requests of a user for a cluster; None keeps the value of the shipped profile.
 
     Attributes:
-        partition: Where jobs go.
-        account: Who pays.
-        gpu_partition: Where trainings go.
+        partition: Partition of the jobs.
+        account: Account of the jobs.
+        gpu_partition: Partition of the trainings.
         gpu: ``gpu`` (--gpus=1), ``gres`` or ``gres:<type>`` (--gres=gpu:<type>:1), or ``none``.
         constraint: Features that nodes must have.
         qos: Quality of service.
-        launcher: What starts MPI ranks.
+        launcher: Command that starts MPI ranks.
         ranks: MPI ranks of a simulation.
         nodes: Nodes to spread them over.
         cluster: Kind of Dask cluster.
@@ -51,23 +51,23 @@ class Wishes:
     modules: tuple[str, ...] = ()
 
 
-def fitted(execution: ExecutionSettings, wishes: Wishes, place: Partition) -> Iterator[Finding]:
+def fitted(execution: ExecutionSettings, requested: Requested, place: Partition) -> Iterator[Finding]:
     """Yield settings with which simulations and fits fit on the nodes; those of the user are kept.
 
     Args:
-        execution: What the profile would ask for.
-        wishes: What the user asks for.
+        execution: Settings of the profile.
+        requested: Requests of the user.
         place: The partition of these jobs.
     """
     if not place.sizes:
         return
-    if wishes.ranks is None and wishes.nodes is None and execution.launcher != "mpiexec":
+    if requested.ranks is None and requested.nodes is None and execution.launcher != "mpiexec":
         nodes, ranks = ranks_that_fit(place.sizes, execution.nodes, execution.ranks)
         if (nodes, ranks) != (execution.nodes, execution.ranks):
             text = f"{ranks} on {nodes} node{'s' * (nodes > 1)}, for that is what {place.name} has room for"
             yield Finding("ok", "ranks", text, ((*_EXECUTION, "ranks"), ranks))
             yield Finding("ok", "nodes", f"{nodes} for a simulation", ((*_EXECUTION, "nodes"), nodes))
-    if wishes.workers is not None or execution.dask.cluster == "address":
+    if requested.workers is not None or execution.dask.cluster == "address":
         return
     memory = execution.dask.memory_mb or DistillationSettings().memory_mb + WORKER
     workers = workers_that_fit(place.sizes, execution.dask, memory)
@@ -84,7 +84,7 @@ def fitted(execution: ExecutionSettings, wishes: Wishes, place: Partition) -> It
 
 def ranks_that_fit(sizes: Sequence[Nodes], nodes: int, ranks: int) -> tuple[int, int]:
     """Return the nodes and ranks of a simulation, at most those given: equally many ranks on every node."""
-    # More nodes of a size than there are ranks are of no use.
+    # There are at most as many used nodes of a size as ranks.
     single = [dataclasses.replace(size, count=1) for size in sizes for _ in range(min(size.count, ranks))]
     room = sorted((places([node], 1, SIMULATING_MB) for node in single), reverse=True)
     used = min(nodes, ranks, len(room))
@@ -108,7 +108,7 @@ def workers_that_fit(sizes: Sequence[Nodes], dask: DaskSettings, memory_mb: int)
             case "local":
                 fits = places(sizes, workers * dask.cores, SCHEDULER + workers * memory_mb) >= 1
             case _:
-                # Each is a job of its own: those without room wait for their turn.
+                # Workers are separate jobs; those without room wait in the queue.
                 fits = places(sizes, dask.cores, memory_mb) >= 1
         if fits:
             return workers

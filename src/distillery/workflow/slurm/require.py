@@ -1,7 +1,6 @@
-"""What is refused when a run on Slurm begins: misspelt words of the profile, and what the cluster does not have.
+"""Refusals at the start of a run on Slurm: misspelt keys of the profile, and requests that the cluster cannot meet.
 
-Snakemake takes any name for a resource and drops sections that it does not know; Slurm lets a job that it can never
-start wait for ever. Each of these costs a user a night, and here one line.
+Snakemake accepts any name of a resource and drops unknown sections; Slurm keeps a job waiting that can never start.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ from distillery.workflow.slurm.site import request
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a profile and the command line have set.
+    """Settings of profiles and of the command line.
 
     Attributes:
         sections: The profiles, by name.
         defaults: Names of default resources.
         of_rules: Names of resources that were set for a rule.
-        named_rules: Places and rules that were named there.
+        named_rules: Sections and the rules that they name.
         rules: Rules of the workflow, each with the names of its own resources.
-        free: Names of resources that the user has defined as limits of their own.
+        free: Names of resources that the user has defined as limits.
     """
 
     sections: Mapping[str, Mapping[str, Any]]
@@ -48,17 +47,17 @@ class Settings:
 
 
 def require_site(snakemake: Any, words: Sequence[str] | None = None) -> dict[str, Ceiling]:
-    """Refuse a run on Slurm that could not end well.
+    """Raise if a run on Slurm would fail.
 
     Args:
         snakemake: Snakemake's object ``workflow``, when a run begins.
         words: Snakemake's command line; this process's by default.
 
     Returns:
-        The most that the partitions of its rules allow a job.
+        The largest request of a job in the partition of each rule.
 
     Raises:
-        DistilleryError: One line for each thing to mend.
+        DistilleryError: One line for each problem.
     """
     limits: dict[str, Ceiling] = {}
     on_slurm = getattr(snakemake.executor_plugin, "name", "") == "slurm"
@@ -71,17 +70,17 @@ def require_site(snakemake: Any, words: Sequence[str] | None = None) -> dict[str
         samples, known = _samples(snakemake), partitions()
         given = snakemake.executor_settings
         wrong = unable(samples, known)
-        # A job that cannot be right needs no question to Slurm, whose answer would name one of the faults again.
+        # Slurm's answer about a job with a known problem would repeat that problem.
         wrong = wrong or [f"rule {rule}: {what}" for rule, what in refusals(samples, known)]
-        problems += [*wrong, *deaf(given.status_command), *nameless(given.jobname_prefix)]
+        problems += [*wrong, *status_problem(given.status_command), *prefix_problem(given.jobname_prefix)]
         limits = ceilings(samples, known, snakemake.group_settings.overwrite_groups or {})
     if problems:
         raise DistilleryError("\n".join(problems))
     return limits
 
 
-def deaf(status_command: str | None) -> Iterator[str]:
-    """Yield a line if the command that Snakemake asks after its jobs does not answer: it would wait for ever.
+def status_problem(status_command: str | None) -> Iterator[str]:
+    """Yield a line if the command for the states of jobs does not answer: Snakemake would wait without end.
 
     Args:
         status_command: That command, ``sacct`` or ``squeue``.
@@ -97,11 +96,11 @@ def deaf(status_command: str | None) -> Iterator[str]:
         )
 
 
-def nameless(prefix: str | None) -> Iterator[str]:
-    """Yield a line if the names of Snakemake's jobs do not begin as ours do: nobody would find them after a crash.
+def prefix_problem(prefix: str | None) -> Iterator[str]:
+    """Yield a line if the names of Snakemake's jobs lack the prefix by which they are found after a crash.
 
     Args:
-        prefix: What their names begin with.
+        prefix: Prefix of their names.
     """
     if not (prefix or "").startswith(commands.PREFIX):
         yield (
@@ -113,10 +112,10 @@ def nameless(prefix: str | None) -> Iterator[str]:
 def ceilings(
     samples: Sequence[Sample], known: Mapping[str, Partition], groups: Mapping[str, str]
 ) -> dict[str, Ceiling]:
-    """Return the most that a job of each rule may ask for.
+    """Return the largest request of a job of each rule.
 
     Args:
-        samples: Jobs that are going to be sent.
+        samples: Jobs that will be submitted.
         known: The cluster's partitions.
         groups: The group of each rule that has one. Jobs of a group are one job, whose request is at most their sum.
     """
@@ -135,7 +134,7 @@ def ceilings(
 
 
 def misspelt(settings: Settings) -> Iterator[str]:
-    """Yield a line for each section, rule and resource that nobody knows."""
+    """Yield a line for each unknown section, rule and resource."""
     for name, content in settings.sections.items():
         yield from (f"{name}: {line}" for line in profile_keys.unknown_sections(content))
     own = {*settings.free, *(resource for resources in settings.rules.values() for resource in resources)}
@@ -154,7 +153,7 @@ def unable(samples: Sequence[Sample], known: Mapping[str, Partition]) -> list[st
     """Return a line for each kind of job that Slurm would refuse, or never start.
 
     Args:
-        samples: Jobs that are going to be sent.
+        samples: Jobs that will be submitted.
         known: The cluster's partitions.
     """
     rules: dict[str, list[str]] = {}
@@ -208,7 +207,7 @@ def _settings(snakemake: Any, words: Sequence[str]) -> Settings:
 
 
 def _own(rule: Any, given: Any) -> tuple[str, ...]:
-    """Return the resources of a rule that stand in the workflow: Snakemake has merged what was set into them."""
+    """Return the resources of a rule in the workflow, without those that were set by a profile or option."""
     merged = {*(given.default_resources or ()), *(given.overwrite_resources or {}).get(rule.name, ())}
     return tuple(name for name in rule.resources if name not in merged)
 
@@ -227,7 +226,7 @@ def profiles(words: Sequence[str]) -> list[Path]:
 
 
 def _samples(snakemake: Any) -> list[Sample]:
-    """Return a job of each rule and experiment that needs to run; looking at all would take long in a large sweep."""
+    """Return one job of each rule and experiment that needs to run; all jobs would take long in a large sweep."""
     found: dict[tuple[str, str], Sample] = {}
     for job in snakemake.dag.needrun_jobs():
         place = (job.rule.name, str(getattr(job.wildcards, "experiment", "")))

@@ -1,4 +1,4 @@
-"""``distillery setup-cluster``: a profile for this cluster, tried before the first sweep."""
+"""The command ``setup-cluster``: a tested profile for this cluster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distillery.workflow.slurm import profile_keys
 from distillery.workflow.slurm.checks import check
 from distillery.workflow.slurm.findings import Finding
 from distillery.workflow.slurm.profile import find_profile, read_profile, section, shipped, user_profile, with_value
-from distillery.workflow.slurm.requested import Wishes, fitted
+from distillery.workflow.slurm.requested import Requested, fitted
 from distillery.workflow.slurm.site import GPU_RULE, site_of
 
 _PLAIN, _TRAIN, _EXECUTION = ("default-resources",), ("set-resources", GPU_RULE), ("config", "execution")
@@ -27,43 +27,43 @@ _RULE = re.compile(r"^(?:rule|checkpoint) (\w+):", re.MULTILINE)
 
 
 def set_up(
-    wishes: Wishes, target: Path, directory: Path, patience: float, force: bool, say: Callable[[str], None]
+    requested: Requested, target: Path, directory: Path, patience: float, force: bool, say: Callable[[str], None]
 ) -> None:
-    """Try a cluster, and write a profile for it.
+    """Test a cluster, and write a profile for it.
 
     Args:
-        wishes: What is known about the cluster.
-        target: Where the profile goes.
+        requested: Requests of the user.
+        target: File of the profile.
         directory: The working directory of later runs.
         patience: Seconds a test job may wait for its start.
         force: Write the profile in spite of errors.
-        say: Told every finding.
+        say: Prints a finding.
 
     Raises:
-        DistilleryError: The cluster does not do what the profile would ask of it; no profile was written.
+        DistilleryError: A sweep with the profile would fail; no profile was written.
     """
     source = shipped()
     text = source.read_text(encoding="utf-8")
     known = _partitions()
-    for path, value in changes(_completed(wishes, known)):
+    for path, value in changes(_completed(requested, known)):
         text = with_value(text, path, value)
     findings: list[Finding] = []
     site = site_of(yaml.safe_load(text), "setup-cluster")
     place = site.plain.where(known)
-    for finding in () if place is None else fitted(site.execution, wishes, place):
+    for finding in () if place is None else fitted(site.execution, requested, place):
         say(str(finding))
         if finding.setting is not None:
             text = with_value(text, *finding.setting)
     for finding in check(site_of(yaml.safe_load(text), "setup-cluster"), directory, patience, say):
         findings.append(finding)
         say(str(finding))
-        # What a check knows better than the shipped profile is set, unless it contradicts what was asked for.
+        # Measured settings replace those of the shipped profile, except after an error.
         if finding.setting is not None and finding.level != "error":
             text = with_value(text, *finding.setting)
     errors = _errors(findings)
     if errors and not force:
         raise DistilleryError(f"{errors}; no profile was written (--force writes it all the same)")
-    words = shlex.join(f"--{name.replace('_', '-')}={value}" for name, value in _given(wishes))
+    words = shlex.join(f"--{name.replace('_', '-')}={value}" for name, value in _given(requested))
     head = f"# Written by: distillery setup-cluster {words}\n"
     head += "# Edit it as you like; distillery check-cluster tries it.\n\n"
     files.write_text(target, head + text)
@@ -71,13 +71,13 @@ def set_up(
 
 
 def check_profile(name: str, directory: Path, patience: float, say: Callable[[str], None]) -> None:
-    """Try the cluster of a profile that exists.
+    """Test the cluster of an existing profile.
 
     Args:
         name: Its name, folder or file.
         directory: The working directory of later runs.
         patience: Seconds a test job may wait for its start.
-        say: Told every finding.
+        say: Prints a finding.
 
     Raises:
         DistilleryError: A sweep with it would fail.
@@ -91,11 +91,11 @@ def check_profile(name: str, directory: Path, patience: float, say: Callable[[st
         findings.append(finding)
         say(str(finding))
     if errors := _errors(findings):
-        raise DistilleryError(f"{path}: {errors}; mend that first")
+        raise DistilleryError(f"{path}: {errors}; correct that first")
 
 
 def misspelt(content: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each word of a profile that Snakemake, its executor and the workflow do not know."""
+    """Yield a line for each unknown key, resource and rule of a profile."""
     options = _options()
     for key, value in content.items():
         if not isinstance(value, Mapping) and key not in options and not key.startswith("__"):
@@ -136,55 +136,55 @@ def _errors(findings: Sequence[Finding]) -> str:
 
 
 def _partitions() -> dict[str, Partition]:
-    """Return the cluster's partitions; none where Slurm does not answer, which the checks report."""
+    """Return the cluster's partitions; none if Slurm does not answer, which the checks report."""
     try:
         return partitions() if commands.available() else {}
     except DistilleryError:
         return {}
 
 
-def _completed(wishes: Wishes, known: Mapping[str, Partition]) -> Wishes:
-    """Return the wishes with a decision about GPUs: without a word, they are used where the partition has some."""
-    if wishes.gpu is not None:
-        return wishes
-    if wishes.gpu_partition is not None:
-        return dataclasses.replace(wishes, gpu="gpu")
-    place = default_partition(known) if wishes.partition is None else known.get(wishes.partition)
-    return dataclasses.replace(wishes, gpu="gpu" if place and place.gpus else "none")
+def _completed(requested: Requested, known: Mapping[str, Partition]) -> Requested:
+    """Return the requested with a decision about GPUs: without a word, they are used where the partition has some."""
+    if requested.gpu is not None:
+        return requested
+    if requested.gpu_partition is not None:
+        return dataclasses.replace(requested, gpu="gpu")
+    place = default_partition(known) if requested.partition is None else known.get(requested.partition)
+    return dataclasses.replace(requested, gpu="gpu" if place and place.gpus else "none")
 
 
-def changes(wishes: Wishes) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the keys of the profile that follow from the wishes, with their values; None takes a key out."""
+def changes(requested: Requested) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the keys of the profile that follow from the requested, with their values; None takes a key out."""
     plain = {
-        "slurm_partition": wishes.partition,
-        "slurm_account": wishes.account,
-        "constraint": wishes.constraint,
-        "qos": wishes.qos,
+        "slurm_partition": requested.partition,
+        "slurm_account": requested.account,
+        "constraint": requested.constraint,
+        "qos": requested.qos,
     }
     yield from (((*_PLAIN, key), value) for key, value in plain.items() if value is not None)
-    if wishes.gpu_partition is not None:
-        yield (*_TRAIN, "slurm_partition"), wishes.gpu_partition
-    kind, _, model = (wishes.gpu or "").partition(":")
+    if requested.gpu_partition is not None:
+        yield (*_TRAIN, "slurm_partition"), requested.gpu_partition
+    kind, _, model = (requested.gpu or "").partition(":")
     if kind == "gres":
-        # In this order the section never runs empty, which would cost its comments.
+        # In this order the section is never empty, so that its comments stay.
         yield (*_TRAIN, "gres"), f"gpu:{model}:1" if model else "gpu:1"
         yield (*_TRAIN, "gpu"), None
     elif kind in ("gpu", "none"):
         yield (*_TRAIN, "gpu"), int(kind == "gpu")
         if model:
             yield (*_TRAIN, "gpu_model"), model
-    execution = {"launcher": wishes.launcher, "ranks": wishes.ranks, "nodes": wishes.nodes}
+    execution = {"launcher": requested.launcher, "ranks": requested.ranks, "nodes": requested.nodes}
     yield from (((*_EXECUTION, key), value) for key, value in execution.items() if value is not None)
-    dask = {"cluster": wishes.cluster, "workers": wishes.workers}
+    dask = {"cluster": requested.cluster, "workers": requested.workers}
     yield from (((*_EXECUTION, "dask", key), value) for key, value in dask.items() if value is not None)
-    if wishes.modules:
-        yield (*_EXECUTION, "modules"), list(wishes.modules)
+    if requested.modules:
+        yield (*_EXECUTION, "modules"), list(requested.modules)
         yield ("use-envmodules",), True
 
 
-def _given(wishes: Wishes) -> Iterator[tuple[str, Any]]:
-    for field in dataclasses.fields(wishes):
-        value = getattr(wishes, field.name)
+def _given(requested: Requested) -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(requested):
+        value = getattr(requested, field.name)
         if field.name == "modules":
             yield from (("module", module) for module in value)
         elif value is not None:
@@ -192,7 +192,7 @@ def _given(wishes: Wishes) -> Iterator[tuple[str, Any]]:
 
 
 def target_of(name: str, output: Path | None) -> Path:
-    """Return where the profile goes: a folder that was given, or the user's profiles.
+    """Return the file of the profile, in a given folder or among the user's profiles.
 
     Args:
         name: The profile's name.

@@ -1,4 +1,4 @@
-"""What a profile says about a cluster: where jobs go, how GPUs are asked for, what starts ranks."""
+"""A cluster as a profile describes it: partitions, requests of GPUs, launcher of ranks."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from distillery.workflow.settings import ExecutionSettings
 from distillery.workflow.slurm.profile import section
 
 GPU_RULE = "train"
-# Where a profile says what trainings ask for.
+# Section of a profile with the request of trainings.
 TRAINING = f"set-resources: {GPU_RULE}"
 
-# A configuration needs an experiment and a model to be one; a profile knows only the section execution.
+# The smallest valid configuration, for the section execution of a profile.
 MINIMAL = {"experiments": [{"system": "spring"}], "models": ["bottleneck"]}
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a kind of job asks Slurm for, as Snakemake's executor passes it on.
+    """The request of a kind of job to Slurm, as Snakemake's executor submits it.
 
     Attributes:
-        partition: Where it goes; None for Slurm's default.
-        account: Who pays; None for Slurm's default.
+        partition: Its partition; None for Slurm's default.
+        account: Its account; None for Slurm's default.
         constraint: Features that its nodes must have.
         qos: Quality of service.
-        gpu: GPUs asked for by ``--gpus``.
-        gres: What is asked for by ``--gres``.
+        gpu: Value of ``--gpus``.
+        gres: Value of ``--gres``.
         extra: Further words for sbatch.
         minutes: Its time limit, if the profile gives one as a number.
     """
@@ -47,21 +47,21 @@ class Request:
 
     @property
     def wants_gpu(self) -> bool:
-        """Whether it asks for a GPU."""
+        """Whether it includes a GPU."""
         return self.gpu is not None or "gpu" in (self.gres or "")
 
     def gpu_words(self) -> list[str]:
-        """Return the words that ask for GPUs."""
+        """Return the options of sbatch for GPUs."""
         return [f"--gpus={self.gpu}"] * (self.gpu is not None) + [f"--gres={self.gres}"] * (self.gres is not None)
 
     def words(self) -> list[str]:
-        """Return the words for sbatch."""
+        """Return the options of sbatch."""
         given = (("partition", self.partition), ("account", self.account), ("constraint", self.constraint))
         words = [f"--{name}={value}" for name, value in (*given, ("qos", self.qos)) if value is not None]
         return [*words, *self.gpu_words(), *(self.extra or "").split()]
 
     def where(self, known: Mapping[str, Partition]) -> Partition | None:
-        """Return the partition it goes to, if there is one of that name."""
+        """Return its partition, if the cluster has it."""
         return default_partition(known) if self.partition is None else known.get(self.partition)
 
 
@@ -70,12 +70,12 @@ class Site:
     """A cluster as a profile describes it.
 
     Attributes:
-        plain: What jobs ask for.
-        training: What training jobs ask for.
-        execution: How work is spread.
-        latency_wait: Seconds that Snakemake waits for a file to be seen.
-        status_command: What Snakemake asks after jobs with; None for its own choice.
-        resources: What the profile asks for: by rule, and for all rules under the empty name.
+        plain: Request of jobs.
+        training: Request of training jobs.
+        execution: Settings of the section ``execution``.
+        latency_wait: Seconds that Snakemake waits for a file to appear.
+        status_command: Snakemake's command for the states of jobs; None for its own choice.
+        resources: Resources of the profile by rule, and of all rules under the empty name.
     """
 
     plain: Request
@@ -87,11 +87,11 @@ class Site:
 
 
 def site_of(content: Mapping[str, Any], source: str) -> Site:
-    """Return what a profile says about its cluster.
+    """Return the cluster that a profile describes.
 
     Args:
         content: The profile.
-        source: What to call it in errors.
+        source: Its name in errors.
 
     Raises:
         DistilleryError: Its section ``config: execution`` is wrong, one line per finding; or ``latency-wait`` is.
@@ -113,7 +113,7 @@ def site_of(content: Mapping[str, Any], source: str) -> Site:
 
 
 def request(resources: Mapping[str, Any]) -> Request:
-    """Return what a job with these resources asks Slurm for."""
+    """Return the request of a job with these resources."""
     runtime, count = resources.get("runtime"), plain_text(resources.get("gpu"))
     model = plain_text(resources.get("gpu_model"))
     gpu = count if count not in (None, "0") else None

@@ -1,4 +1,4 @@
-"""What test jobs have found out about a cluster, in words that say what to set."""
+"""Findings from the results of test jobs, with the settings to change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHORTEST_LATENCY = 5
 
 
 def judge_node(site: Site, trial: Trial) -> Iterator[Finding]:
-    """Say what a node of the cluster is like."""
+    """Check a node's installation, files, disk and network."""
     found = trial.content
     if found["package"] != str(Path(distillery.__file__).parent):
         text = f"{found['host']} imports another copy of the package: {found['package']}; unset PYTHONPATH"
@@ -34,19 +34,19 @@ def judge_node(site: Site, trial: Trial) -> Iterator[Finding]:
 
 
 def judge_files(site: Site, found: Mapping[str, Any], answered: float | None) -> Iterator[Finding]:
-    """Say how fast files cross between nodes, and how far clocks are apart.
+    """Check the time in which files reach other nodes, and the difference of the clocks.
 
     Args:
-        site: What the profile says.
-        found: What the node told: when it wrote its file, and how long it waited for the answer.
-        answered: When its file was seen here.
+        site: The cluster as the profile describes it.
+        found: Result of the node: time of its file in seconds, and seconds until the answer arrived.
+        answered: Time in seconds at which its file arrived here.
     """
     trip = found["round_trip"]
     if trip is None:
         text = "a file written here was not seen on the node within 60 s; ask about the file system's caches"
         yield Finding("error", "shared files", text)
         return
-    # A file was seen after at most a round trip; Snakemake asks rarely, so leave room.
+    # A file arrives within a round trip; the factor is a margin.
     needed = max(_SHORTEST_LATENCY, math.ceil(3 * trip))
     text = f"there and back in {trip:.2f} s"
     if needed > site.latency_wait:
@@ -55,7 +55,7 @@ def judge_files(site: Site, found: Mapping[str, Any], answered: float | None) ->
     else:
         yield Finding("ok", "shared files", f"{text}; latency-wait {site.latency_wait:g} is enough")
     if answered is not None:
-        # The file was seen here between its writing and the answer's arrival: the middle errs by half the trip.
+        # The file arrived between its writing and the arrival of the answer: the middle errs by half the round trip.
         skew = answered - (found["sent"] + trip / 2)
         if abs(skew) - trip / 2 > _SKEW:
             text = f"{found['host']} is {abs(skew):.1f} s {'behind' if skew > 0 else 'ahead'}; have NTP set up there"
@@ -65,7 +65,7 @@ def judge_files(site: Site, found: Mapping[str, Any], answered: float | None) ->
 
 
 def judge_mpi(site: Site, tried: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Say whether the launcher joins the ranks, and which one does if not."""
+    """Check that the launcher joins the ranks, or name one that does."""
     chosen, last = tried[0], tried[-1]
     ranks = site.execution.ranks
     if chosen["works"]:
@@ -92,7 +92,7 @@ def judge_mpi(site: Site, tried: Sequence[Mapping[str, Any]]) -> Iterator[Findin
 
 
 def judge_gpu(site: Site, found: Mapping[str, Any]) -> Iterator[Finding]:
-    """Say what Slurm, the driver and PyTorch say about the GPU of a training job."""
+    """Check the GPU of a training job with Slurm, the driver and PyTorch."""
     given, seen, driver = found["given"], found["torch"], found["driver"]
     where = f"on {found['host']}"
     if not given or given == "NoDevFiles":

@@ -1,4 +1,4 @@
-"""Events of the jobs of a sweep on Slurm, noted for ``distillery status`` and further attempts."""
+"""Events of the jobs of a sweep on Slurm, recorded for ``distillery status`` and further attempts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Watch:
 
     Attributes:
         sweep: The sweep.
-        growth: Counts what jobs ran out of.
+        growth: Counts the resources that jobs ran out of.
     """
 
     sweep: Sweep
     growth: Growth
 
     def refused(self, rule: str, wildcards: Mapping[str, str], reason: str) -> None:
-        """Note with each cell of a job that Slurm refused it, and why."""
+        """Write the reason of Slurm's refusal next to the outcome of each cell of a job."""
         for path in _outcomes(self.sweep, rule, wildcards):
             with contextlib.suppress(OSError):
                 note_failure(path, f"Slurm refused the job: {reason}")

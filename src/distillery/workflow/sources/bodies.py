@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from distillery.errors import DistilleryError
 from distillery.util.text import counted
-from distillery.workflow.cell import SPLITS, Experiment
+from distillery.util.yaml_file import write_yaml
+from distillery.workflow.cell import SPLITS, Cell, Experiment
 from distillery.workflow.sources.body_estimates import BodyEstimates
 from distillery.workflow.sources.body_sizes import body_sizes
 from distillery.workflow.sources.size import Size
@@ -78,3 +80,18 @@ class Bodies(BodyEstimates):
             )
         ]
         return [*singular, *weak]
+
+    def law_text(self, path: Path) -> str:
+        """Return a law of a cell, read from the file ``law.json``, as one line."""
+        from distillery.laws import text
+        from distillery.laws.law import read_law
+
+        return text.line(read_law(path))
+
+    def law_as_system(self, path: Path, cell: Cell) -> str:
+        """Return a law of a cell as an entry of the section ``systems``, as YAML."""
+        from distillery.laws.law import read_law
+        from distillery.laws.potential import as_system, entry_of
+
+        entry = entry_of(as_system(read_law(path), self.system(cell.experiment), cell.experiment.bodies))
+        return write_yaml({"systems": {f"{cell.experiment.system}-found": entry}}).rstrip("\n")

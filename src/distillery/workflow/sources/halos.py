@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
+from distillery.errors import DistilleryError
 from distillery.halos.settings import MOST_HALOS
 from distillery.util.text import counted
 from distillery.workflow.cell import SPLITS, Cell, Experiment, Split
@@ -209,3 +211,14 @@ class Halos(HaloExperiments):
     def warnings(self) -> list[str]:
         """Return no warnings."""
         return []
+
+    def law_text(self, path: Path) -> str:
+        """Return a formula of a cell, read from the file ``law.json``, as one line."""
+        from distillery.halos.law import read_law
+        from distillery.halos.text import line
+
+        return line(read_law(path))
+
+    def law_as_system(self, path: Path, cell: Cell) -> str:
+        """Raise DistilleryError: a formula of halos has no potential."""
+        raise DistilleryError(f"{cell}: a formula of halos is no potential; leave out --system")

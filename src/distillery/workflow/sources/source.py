@@ -224,3 +224,13 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def warnings(self) -> list[str]:
         """Return one line for each part of the configuration that may be a mistake."""
+
+    # ---- Laws
+
+    @abc.abstractmethod
+    def law_text(self, path: Path) -> str:
+        """Return a law of a cell, read from the file ``law.json``, as one line."""
+
+    @abc.abstractmethod
+    def law_as_system(self, path: Path, cell: Cell) -> str:
+        """Return a law of a cell as an entry of the section ``systems``, as YAML; raise if it has no such form."""
