@@ -1,4 +1,4 @@
-"""The trajectory store: what it holds, how damage shows, and how an interrupted simulation goes on."""
+"""The trajectory store: content, detection of damage, resumption of an interrupted simulation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from distillery.workflow.stages import simulate as run
 from distillery.workflow.stages.simulate import simulate
 from distillery.workflow.sweep import Sweep
 
-# Two whole blocks and a part of a third.
+# Two complete blocks and a part of a third.
 SPRING = {"system": "spring", "simulations": 20, "test_simulations": 5, "snapshots": 10, "steps": 100}
 BLOCK = {"simulation": {"block": 8}}
 DAMAGED = ("", "[]", "{}", '{"format": 0}', '"text"')
@@ -59,7 +59,7 @@ def refusal(sweep: Sweep) -> str:
     return line
 
 
-def test_trajectories_come_back_as_integrated(whole: Sweep) -> None:
+def test_stored_trajectories_equal_the_integrated_ones(whole: Sweep) -> None:
     experiment = whole.experiments[0]
     system = whole.system(experiment)
     found = read_trajectories(whole, experiment, "train")
@@ -74,7 +74,7 @@ def test_trajectories_come_back_as_integrated(whole: Sweep) -> None:
 
 
 @pytest.mark.slow
-def test_xarray_reads_the_store_without_a_word(whole: Sweep) -> None:
+def test_xarray_reads_the_store_without_warnings(whole: Sweep) -> None:
     path, marker = paths(whole)
     data = xr.open_zarr(path, chunks=None)
     assert data.position.dims == ("simulation", "time", "particle", "space")
@@ -99,7 +99,7 @@ def test_xarray_reads_the_store_without_a_word(whole: Sweep) -> None:
 
 
 @pytest.mark.slow
-def test_splits_have_trajectories_of_their_own(sweep: Sweep) -> None:
+def test_splits_have_different_trajectories(sweep: Sweep) -> None:
     for split in SPLITS:
         simulate(sweep, sweep.experiments[0], split, 1)
     train, test = (read_trajectories(sweep, sweep.experiments[0], split) for split in SPLITS)
@@ -157,7 +157,7 @@ def test_damage_to_any_file_is_found(whole: Sweep, damage: str) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 4, 16, 40, 100, -5, -1])
-def test_every_part_of_a_chunk_is_guarded(whole: Sweep, offset: int) -> None:
+def test_every_byte_of_a_chunk_is_checked(whole: Sweep, offset: int) -> None:
     path, _ = paths(whole)
     file = path / "position" / "c.1.0.0.0"
     content = bytearray(file.read_bytes())
@@ -166,7 +166,7 @@ def test_every_part_of_a_chunk_is_guarded(whole: Sweep, offset: int) -> None:
     assert "position" in refusal(whole)
 
 
-def test_a_damaged_store_is_mended_by_the_advice_given(whole: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_remedy_in_the_error_repairs_a_damaged_store(whole: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     path, marker = paths(whole)
     clean = contents(path)
     (path / "velocity" / "c.1.0.0.0").write_bytes(clean["velocity/c.1.0.0.0"][:-9])
@@ -201,7 +201,7 @@ def test_a_store_of_another_version_is_refused(whole: Sweep) -> None:
     assert "another version" in refusal(whole)
 
 
-def test_other_settings_are_refused_and_simulated_anew(whole: Sweep, make_sweep: Callable[..., Sweep]) -> None:
+def test_a_store_of_other_settings_is_refused_and_replaced(whole: Sweep, make_sweep: Callable[..., Sweep]) -> None:
     other = make_sweep(experiments=[{**SPRING, "snapshots": 20}], **BLOCK)
     assert "other settings" in refusal(other)
     simulate(other, other.experiments[0], "train", 1)
@@ -210,7 +210,7 @@ def test_other_settings_are_refused_and_simulated_anew(whole: Sweep, make_sweep:
 
 
 class Counted:
-    """Counts the blocks that are integrated, and can stop like an interruption does."""
+    """Count the integrated blocks; interrupt after a given number."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> None:
         self.blocks: list[range] = []
@@ -225,7 +225,7 @@ class Counted:
         monkeypatch.setattr(run, "integrated", counted)
 
 
-def test_a_whole_store_is_left_alone(whole: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_store_is_not_changed(whole: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     path, marker = paths(whole)
     before = contents(path), marker.read_bytes()
     counted = Counted(monkeypatch)
@@ -235,7 +235,7 @@ def test_a_whole_store_is_left_alone(whole: Sweep, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_an_interrupted_simulation_goes_on_with_what_is_missing(
+def test_an_interrupted_simulation_integrates_only_missing_blocks(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path, marker = paths(sweep)
@@ -245,7 +245,7 @@ def test_an_interrupted_simulation_goes_on_with_what_is_missing(
             simulate(sweep, sweep.experiments[0], "train", 1)
         assert len(stopped.blocks) == 2
     assert not marker.exists()
-    # What a kill leaves: a chunk under its temporary name, and a block of which some chunks are missing.
+    # Files after a kill: a chunk under its temporary name, and a block with missing chunks.
     (path / "position" / "c.2.0.0.0.abc.partial").write_bytes(b"half")
     (path / "velocity" / "c.1.0.0.0").unlink()
     with monkeypatch.context() as patch:
@@ -258,7 +258,7 @@ def test_an_interrupted_simulation_goes_on_with_what_is_missing(
     read_trajectories(sweep, sweep.experiments[0], "train")
 
 
-def test_a_store_begun_with_other_settings_is_not_continued(
+def test_a_partial_store_of_other_settings_is_not_continued(
     sweep: Sweep, make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -313,13 +313,13 @@ def test_too_small_a_disk_is_refused_before_anything_is_written(sweep: Sweep, mo
     assert not sweep.results.exists()
 
 
-def test_a_whole_store_needs_no_room(whole: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_store_needs_no_disk_space(whole: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
     paths(whole)[1].unlink()
     simulate(whole, whole.experiments[0], "train", 1)
 
 
-def test_stored_accelerations_belong_to_stored_positions(whole: Sweep) -> None:
+def test_stored_accelerations_match_stored_positions(whole: Sweep) -> None:
     experiment = whole.experiments[0]
     found = read_trajectories(whole, experiment, "train")
     state = [array.reshape(-1, 4, 2).astype(float) for array in (found.position, found.velocity)]
@@ -332,7 +332,7 @@ def test_stored_accelerations_belong_to_stored_positions(whole: Sweep) -> None:
     assert store._VARIABLES["position"][1] == "float32"
 
 
-def test_trajectories_of_other_settings_stay_until_new_ones_are_whole(
+def test_trajectories_of_other_settings_stay_until_new_ones_are_complete(
     whole: Sweep, make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, marker = paths(whole)
