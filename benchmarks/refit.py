@@ -6,8 +6,8 @@ in 2D with the true accelerations and noise of 1 % of the typical one.
 
 The reference is ``scipy.optimize.least_squares`` on the same residuals with the same loss, one start, and derivatives
 by finite differences. The package uses exact derivatives, the starts of the stage ``replace`` (one where the law is
-linear, else three) and computes standard errors. Times are CPU seconds of one thread. The result must be within five standard
-errors of the true constants.
+linear, else three) and computes standard errors. Times are CPU seconds of one thread. The result must be within
+five standard errors of the true constants.
 """
 
 from __future__ import annotations
