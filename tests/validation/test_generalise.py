@@ -179,7 +179,7 @@ def test_doubling_time_of_a_chaotic_motion_is_that_of_the_motion() -> None:
 
 
 @pytest.mark.parametrize(
-    ("potential", "besides", "kept"),
+    ("potential", "others", "kept"),
     [
         ("(r - 1)**2", {}, True),
         ("(r - 1)**2", {"damping": 0.5}, False),
@@ -193,8 +193,8 @@ def test_doubling_time_of_a_chaotic_motion_is_that_of_the_motion() -> None:
         ("r", {"body_potential": "m*(x if x > 3 else 2)"}, False),
     ],
 )
-def test_energy_is_conserved_without_jumps_and_damping(potential: str, besides: dict[str, Any], kept: bool) -> None:
-    assert System(potential=potential, time_step=0.01, **besides).conserves_energy == kept
+def test_energy_is_conserved_without_jumps_and_damping(potential: str, others: dict[str, Any], kept: bool) -> None:
+    assert System(potential=potential, time_step=0.01, **others).conserves_energy == kept
 
 
 def test_built_in_systems_that_do_not_conserve_energy() -> None:
