@@ -1,5 +1,5 @@
-# The two commands: `make run` finds a law, `make test` checks everything. Both set up .venv from the lock files first.
-# For sweeps on a Slurm cluster, `make cluster` sets up .venv with what `snakemake --profile slurm` needs besides.
+# `make run` runs the sweep of a configuration, `make test` checks everything. Both first set up .venv from the lock files.
+# `make cluster` sets up .venv with the packages for `snakemake --profile slurm`.
 
 PYTHON ?= python3
 # Another configuration: make run CONFIG=workflow/presets/smoke.yaml
@@ -7,9 +7,9 @@ CONFIG ?=
 # More arguments for Snakemake: make run ARGS=--dry-run
 ARGS ?=
 BIN := .venv/bin
-# For the shell, whatever characters a path has.
+# Quote a path for the shell.
 quoted = '$(subst ','\'',$(1))'
-# Without an NVIDIA GPU, PyTorch's own index has small CPU-only wheels. Where it cannot be reached, pip's index is used.
+# Without an NVIDIA GPU, take small CPU-only wheels from PyTorch's index; if it cannot be reached, use pip's index.
 TORCH_INDEX ?= $(shell command -v nvidia-smi > /dev/null || $(PYTHON) envs/torch_index.py)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -21,11 +21,11 @@ run: .venv/runtime
 	@$(BIN)/distillery plan --config $(call quoted,$(or $(CONFIG),config.yaml))
 	@$(BIN)/snakemake --profile profiles/local $(if $(CONFIG),--configfile $(call quoted,$(CONFIG))) $(ARGS)
 
-# A login node has no GPU, and yet jobs train on GPUs: PyTorch comes with CUDA, unless TORCH_INDEX is given here.
+# A login node has no GPU, but jobs train on GPUs: install PyTorch with CUDA, unless TORCH_INDEX is given.
 cluster: TORCH_INDEX :=
 cluster: .venv/cluster
 
-# What the tests of a file share is made once: a file is one worker's. Whole sweeps come first, by tests/conftest.py.
+# One worker per file, because the tests of a file share fixtures. tests/conftest.py sorts sweeps first.
 FAST := -n 2 --dist loadfile -m "not slow and not workflow and not slurm"
 SLOW := -n 2 --dist loadfile --no-loadscope-reorder -m "slow or workflow or slurm"
 
@@ -58,12 +58,12 @@ lint: .venv/dev
 	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --requirement $<
 	@touch $@
 
-# With PySR, whose source is read by tests; its import would start Julia, and nothing imports it without.
+# With PySR, whose source the tests read; only tests that need Julia import it.
 .venv/dev: requirements-dev.lock requirements-slurm.lock requirements-pysr.lock .venv/runtime
 	$(PIP) --requirement $< --requirement requirements-pysr.lock
 	@touch $@
 
-# Pins what pyproject.toml asks for at its newest. Run it on purpose, then the tests, then commit the files.
+# Pin the newest versions of the dependencies; afterwards run the tests and commit the files.
 lock:
 	$(PYTHON) envs/lock.py
 

@@ -1,16 +1,14 @@
 """Training speed on one device, per model: ``python benchmarks/gpu.py [--seconds 4] [--hidden 300]``.
 
-Three ways to train, in the same run on the same device (the GPU, if there is one):
+Three loops on the same device (the GPU, if there is one) and the same data:
 
 1. the plain loop of ``plain.py``, one cell, batches of 64 graphs;
-2. this package, one cell: ``distillery.networks.loop.fit`` with drawing of batches, losses and history
-   included;
-3. the same with 4, 16 and 64 cells stacked.
+2. this package, one cell: ``distillery.networks.loop.fit``, including the drawing of batches, losses and history;
+3. the same with 4, 16 and 64 stacked cells.
 
-Every number is graphs per second, of all cells together. On a GPU times are wall seconds, taken when the device has
-done what it was given; on a processor CPU seconds of one thread. All train on the same data; setting up, warming up and
-recording are not counted. On a processor the numbers say only that the program works: launching kernels, which is what
-it is about, costs next to nothing there. What a GPU gave: docs/gpu.md.
+Numbers are graphs per second of all cells together, without setup, warm-up and capture. On a GPU times are wall seconds
+until the device is done, on a CPU they are CPU seconds of one thread. On a CPU the numbers only show that the program
+works, because launching kernels costs next to nothing there. Results: docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -38,14 +36,14 @@ GOAL = 10.0
 
 
 class Clock:
-    """Counts steps and seconds from its first call on: of the wall on a GPU, of this process on a processor."""
+    """Count steps and seconds from the first call: wall seconds on a GPU, CPU seconds of this process otherwise."""
 
     def __init__(self, seconds: float, device: torch.device):
         self.seconds, self.device = seconds, device
         self.marks: list[tuple[int, float]] = []
 
     def enough(self, step: int) -> bool:
-        """Note that ``step`` steps are done, once the device has done them; tell whether to stop."""
+        """Record that ``step`` steps are done, after the device has finished; return whether to stop."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         now = time.perf_counter() if self.device.type == "cuda" else time.process_time()
@@ -54,13 +52,13 @@ class Clock:
 
     @property
     def steps_per_second(self) -> float:
-        """What was counted."""
+        """Return the counts."""
         (first, started), (last, ended) = self.marks[0], self.marks[-1]
         return (last - first) / (ended - started)
 
 
 class _EnoughError(Exception):
-    """Ends a training."""
+    """End of a training."""
 
 
 def plain_speed(shape: Shape, data: Graphs, device: torch.device, seconds: float) -> float:
@@ -95,7 +93,7 @@ def our_speed(shape: Shape, data: Graphs, cells: int, device: torch.device, seco
             settings,
             weighings=torch.tensor([[1.0, 0.0]] * cells, device=device),
             scales=[1.0] * cells,
-            # On a GPU the clock's waiting must not count, and whole windows do.
+            # On a GPU count whole windows, without the waiting of the clock.
             checkpoint_every=WINDOW if device.type == "cuda" else 2,
             save=look,
             watch=lambda _done: None,
@@ -139,7 +137,7 @@ def main() -> None:
 
 
 def _or_nan(measured: Callable[[], float]) -> float:
-    """Return a speed; not a number where the device has no memory for it."""
+    """Return a speed; NaN if the device has too little memory."""
     try:
         return measured()
     except torch.OutOfMemoryError:

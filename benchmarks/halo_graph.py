@@ -1,7 +1,7 @@
-"""Speed and memory of finding neighbours: ``python benchmarks/halo_graph.py [--halos 215854] [--box 1000]``.
+"""Speed and memory of the neighbour search: ``python benchmarks/halo_graph.py [--halos 215854] [--box 1000]``.
 
-By default as many halos as in the paper's catalogue, anywhere in its box, which gives 24 million directed edges; a
-clustered catalogue has some more. Processor seconds, and the peak of the process's memory above what it had before.
+By default the halos of the paper's catalogue in number, uniform in its box, which gives 24 million directed edges; a
+clustered catalogue has more. Prints CPU seconds and the increase of the peak memory of the process.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Training speed on one thread, per edge: ``python benchmarks/halo_training.py [--hidden 64]``.
 
-The halo network's step against that of the dense network for complete graphs with as many edges, units, layers and
-messages, both with an L1 penalty. Times are processor seconds, the two sides take turns, of each the fastest turn
-counts. The dense side sums without indices and its passes are written out by hand; the halo side gathers its edges from
-positions at every step.
+Compares a step of the halo network with one of the dense network for complete graphs with as many edges, units, layers
+and messages, both with an L1 penalty. The two alternate; times are CPU seconds of the fastest round of each. The dense
+network sums without indices and has hand-written passes; the halo network gathers its edges from positions at every
+step.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def main() -> None:
             started = time.process_time()
             for number in range(options.steps):
                 step(turn * options.steps + number)
-            # The first turn warms up.
+            # The first round is a warm-up.
             best[name] = min(best[name], (time.process_time() - started) / options.steps) if turn else best[name]
     speeds = {name: sides[name][1] / seconds for name, seconds in best.items()}
     for name, speed in speeds.items():

@@ -1,14 +1,12 @@
-"""What growing a universe costs, each number beside a reference from the same run.
+"""Cost of simulating a universe, relative to references in the same run: ``python benchmarks/halos.py --rounds 3``.
 
-- One evaluation of the force, all that a time step costs but for moving particles, against the two transforms it
-  cannot do without: SciPy's rfftn and irfftn of the same mesh in single precision.
-- Friends of friends among two million particles: a grown universe of 64³, eight times side by side, against building
-  one k-d tree of them, which is the least that a search with a tree takes.
-- The most memory that growing takes, against what `memory_mb` says.
+- One evaluation of the force, which is the cost of a time step without moving the particles, against its two
+  transforms: SciPy's rfftn and irfftn of the same mesh in single precision.
+- Friends of friends among two million particles (a universe of 64³, repeated eight times) against building one k-d
+  tree of them, the minimum of a search with a tree.
+- The peak memory of a simulation against the estimate of `memory_mb`.
 
-One core and its CPU time, so that a busy machine disturbs little; the best of several rounds counts.
-
-    python benchmarks/halos.py --rounds 3
+Times are CPU seconds of one core, the best of several rounds, so that other work on the machine matters little.
 """
 
 from __future__ import annotations
@@ -37,14 +35,14 @@ from distillery.halos.universe import PRESETS, grow
 begun = time.process_time()
 catalogue = grow(PRESETS[sys.argv[1]], 0)
 seconds = time.process_time() - begun
-# Unlike getrusage, it begins anew when a program is started and does not count the one that started it.
+# Unlike getrusage, it restarts with a program and does not include the parent.
 kilobytes = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
 print(int(kilobytes) * 1.024 / 1000, seconds, len(catalogue.mass))
 """
 
 
 def best_of(rounds: int, *runs: Callable[[], object]) -> list[float]:
-    """Best CPU time of several alternating rounds, in seconds, for each run."""
+    """Return the best CPU time of several alternating rounds, in seconds, for each run."""
 
     def timed(run: Callable[[], object]) -> float:
         begun = time.process_time()
@@ -55,7 +53,7 @@ def best_of(rounds: int, *runs: Callable[[], object]) -> list[float]:
 
 
 def matter(side: int, box: float) -> initial.Particles:
-    """Particles as clustered as by Zel'dovich's solution today, so that memory is read out of order as in earnest."""
+    """Return particles displaced by Zel'dovich's solution, so that memory access is as irregular as in a simulation."""
     return initial.particles(SMALL.cosmology, side, box, 1.0, seed=0)
 
 

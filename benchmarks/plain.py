@@ -1,7 +1,7 @@
-"""The reference of the training benchmarks: a loop in PyTorch Geometric as one writes it first.
+"""The reference of the training benchmarks: a plain loop in PyTorch Geometric.
 
-``MessagePassing`` with concatenated inputs and ``torch.nn.Linear``, a ``DataLoader`` that puts graphs together on the
-processor, Adam with a one-cycle schedule, autograd, no compilation.
+It uses ``MessagePassing`` with concatenated inputs and ``torch.nn.Linear``, a ``DataLoader`` that collates graphs on
+the CPU, Adam with a one-cycle schedule, autograd, no compilation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIM, BODIES, BATCH = 2, 4, 64
 
 
 def graphs(count: int) -> Graphs:
-    """Random graphs: what is learned does not matter here."""
+    """Return random graphs."""
     draws = stream(0, "benchmark", "train")
     nodes = draws.normal(size=(count, BODIES, 2 * DIM + 2))
     nodes[..., -1] = np.exp(nodes[..., -1])  # a mass is positive
@@ -37,7 +37,7 @@ def graphs(count: int) -> Graphs:
 
 
 class PlainNetwork(MessagePassing):
-    """A graph network whose messages are free, few, or pressed by an L1 norm or a KL divergence."""
+    """A graph network with free or few messages, or with an L1 or KL penalty."""
 
     def __init__(self, shape: Shape):
         super().__init__(aggr="add")
@@ -94,7 +94,7 @@ def plain_mlp(inputs: int, output: int, shape: Shape, activation: type[nn.Module
 
 
 def plain_steps(shape: Shape, data: Graphs, device: torch.device) -> Iterator[None]:
-    """The plain loop, one step per item.
+    """Run the plain loop, one step per item.
 
     Args:
         shape: Dimensions, model and size of the network.

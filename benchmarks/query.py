@@ -1,7 +1,7 @@
-"""Questions about 10,000 cells: how long an answer takes, the start of the program included.
+"""Time of queries to 10,000 cells, including the start of the program.
 
-The sweep is made up, its outcomes written as the stages write them, then collected. Each question is a
-process of its own, as typed. The reference asks with xarray and pandas for a mean per model.
+The sweep is fabricated: its outcomes are written in the format of the stages and collected. Each query is a separate
+process. The reference computes a mean per model with xarray and pandas.
 
     python benchmarks/query.py [--folder FOLDER] [--repeat 5]
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from distillery.workflow.sweep import Sweep
 
-# The made-up outcomes are those that the tests use.
+# The tests use the same fabricated outcomes.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 LIMIT = 1.0
@@ -67,13 +67,13 @@ def timed(command: list[str], repeat: int) -> tuple[float, float, float]:
         walls.append(time.perf_counter() - started)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpus.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    # The first run fills the disk's cache.
+    # The first run fills the file cache.
     return statistics.median(walls[1:]), min(walls[1:]), min(cpus[1:])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where the made-up sweep is kept for the next time")
+    parser.add_argument("--folder", type=Path, help="folder that keeps the fabricated sweep")
     parser.add_argument("--repeat", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,13 +1,13 @@
-"""Constants of a law fitted to 100,000 graphs, beside SciPy's least squares alone: ``python benchmarks/refit.py``.
+"""Fit of the constants of a law to 100,000 graphs, against SciPy's least squares: ``python benchmarks/refit.py``.
 
-Two laws with known constants, started 10 to 30 % beside them: that of a spring with drag and gravity, of ten constants
-and linear in all of them, and that of charges with a softening, with six constants, not linear in two of them. Graphs
-are random states of four bodies in 2D with the true accelerations and noise of 1 % of the typical one.
+Two laws with known constants, started 10 to 30 % away: that of a spring with drag and gravity, linear in its ten
+constants, and that of softened charges, nonlinear in two of its six constants. Graphs are random states of four bodies
+in 2D with the true accelerations and noise of 1 % of the typical one.
 
-The reference is ``scipy.optimize.least_squares`` on the same residuals with the same loss, from the same start once,
-its derivatives by finite differences. Ours has exact derivatives, as many starts as the stage ``replace`` makes (one
-where the law is linear, else three) and standard errors. Times are CPU seconds of one thread. Ours must find the true
-constants within five standard errors.
+The reference is ``scipy.optimize.least_squares`` on the same residuals with the same loss, one start, and derivatives
+by finite differences. The package uses exact derivatives, the starts of the stage ``replace`` (one where the law is
+linear, else three) and computes standard errors. Times are CPU seconds of one thread. The result must be within
+five standard errors of the true constants.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from distillery.physics import formula
 BODIES, DIM, PER_SIMULATION = 4, 2, 10
 NOISE = 0.01
 
-# Messages along x (y alike), what nodes add for each axis, and the true constants.
+# Messages along x (y likewise), terms of nodes for each axis, and the true constants.
 LAWS = {
     "linear": (
         "(c1 + c2/r + c3*r)*dx/m1 + c4*m2*dx/r",
@@ -62,7 +62,7 @@ def law_of(message: str, own: tuple[str, ...], constants: list[float]) -> Law:
 
 
 def data_of(law: Law, count: int) -> Data:
-    """Return random states with the accelerations of a law, and noise on these."""
+    """Return random states with noisy accelerations of a law."""
     draws = np.random.default_rng(0)
     simulation = np.arange(count) // PER_SIMULATION
     many = int(simulation[-1]) + 1

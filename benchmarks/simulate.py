@@ -1,14 +1,14 @@
-"""How fast trajectories are integrated and written, each number beside a reference from the same run.
+"""Speed of integrating and writing trajectories, relative to references in the same run.
 
 - One core, spring 2D with 4 bodies and charge 3D with 8, 1,000 saved times: simulations per second of
   `distillery.simulate.integrator` against `jit(vmap(odeint))` of JAX in float64 at the same tolerance, with the best
-  of several batch sizes for JAX; the error of both against SciPy's DOP853 at rtol 1e-12. Both give states; what the
-  accelerations and the layout of the store add is shown beside.
-- Two MPI ranks against one, and the time spent writing against the time spent integrating, for the whole stage.
+  of several batch sizes for JAX; the error of both against SciPy's DOP853 at rtol 1e-12. Both return states; the
+  additional cost of accelerations and of the layout of the store is listed too.
+- Two MPI ranks against one, and the time of writing against that of integrating, for the whole stage.
 
-Compilation is left out on both sides. Rounds alternate and the best round of each counts; on one core the time is
-CPU time, so that a busy machine disturbs the ratios little (that of two ranks to one it does disturb). JAX is no
-dependency of distillery: install it into an environment of its own, and name that environment's Python:
+Compilation is excluded. Rounds alternate and the best of each counts. On one core times are CPU times, so other work on
+the machine matters little, except for the ratio of two ranks to one. JAX is no dependency of distillery: install it
+into a separate environment and name the Python of that environment:
 
     python -m venv jax-environment && jax-environment/bin/pip install "jax[cpu]==0.10.2"
     python benchmarks/simulate.py --jax-python jax-environment/bin/python
@@ -87,7 +87,7 @@ for line in sys.stdin:
 
 
 def exact(integrator: Integrator, bodies: Bodies, times: np.ndarray) -> np.ndarray:
-    """Positions of one simulation by DOP853 at rtol 1e-12."""
+    """Return the positions of one simulation by DOP853 at rtol 1e-12."""
     shape = bodies.position.shape[1:]
 
     def slope(_: float, y: np.ndarray) -> np.ndarray:
@@ -100,13 +100,13 @@ def exact(integrator: Integrator, bodies: Bodies, times: np.ndarray) -> np.ndarr
 
 
 def median_error(found: np.ndarray, reference: np.ndarray) -> float:
-    """Median over simulations and times of the largest error, relative to the largest coordinate."""
+    """Return the median over simulations and times of the largest error, relative to the largest coordinate."""
     axes = (-1, -2)
     return float(np.median((np.abs(found - reference).max(axes) / np.abs(reference).max(axes))[:, 1:]))
 
 
 def best_of(rounds: int, *runs: Callable[[], float]) -> list[float]:
-    """Best of several alternating rounds, in seconds, for each run."""
+    """Return the best of several alternating rounds, in seconds, for each run."""
     return [min(times) for times in zip(*[[run() for run in runs] for _ in range(rounds)], strict=True)]
 
 
@@ -178,7 +178,7 @@ def integrate(jax_python: str | None, rounds: int, folder: Path) -> None:
 
 
 def stage(folder: Path, ranks: int, simulations: int) -> dict[str, float]:
-    """Run the whole stage under mpiexec; return the seconds it took, integrated and wrote."""
+    """Run the stage under mpiexec; return the seconds in total, of integrating and of writing."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         config = Path(place) / "config.yaml"
         experiment = {"system": "spring", "simulations": simulations, "snapshots": SNAPSHOTS}

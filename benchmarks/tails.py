@@ -1,8 +1,8 @@
-"""What makes messages carry a force with heavy tails: ``python benchmarks/tails.py --results results-tails``.
+"""Training choices for forces with heavy tails: ``python benchmarks/tails.py --results results-tails``.
 
-Charge and 1/r² in 2D, as the study has them, at a quarter of its steps, and each time one thing else: the loss, the
-schedule, the data, the symmetry of the inputs. Three seeds train side by side. A row is written as soon as it is known,
-and a second call leaves it alone. What was found: docs/training.md.
+Charge and 1/r² in 2D with the settings of the study and a quarter of its steps; each row changes one choice: the loss,
+the schedule, the data, the symmetry of the inputs. Three seeds are stacked. A row is stored when it is done, and a
+second call does not repeat it. Results: docs/training.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SYSTEMS = ("charge", "r^-2")
 SEEDS = (0, 1, 2)
 EXPERIMENT: dict[str, Any] = {"dim": 2, "bodies": 4, "simulations": 3000, "test_simulations": 300, "loss": "relative"}
 TRAINING: dict[str, Any] = {"batch": 32, "steps": 3000}
-# Of each row: the model, and what differs in the experiment, the training and the model.
+# For each row: the model, and the changes to the experiment, the training and the model.
 _Change = dict[str, Any]
 ROWS: dict[str, tuple[str, _Change, _Change, _Change]] = {
     "bottleneck": ("bottleneck", {}, {}, {}),
@@ -41,7 +41,7 @@ ROWS: dict[str, tuple[str, _Change, _Change, _Change]] = {
     "l1": ("l1", {}, {}, {}),
     "l1, loss: absolute": ("l1", {"loss": "absolute"}, {}, {}),
     "l1, penalty from the first step": ("l1", {}, {"fade_in": 0.0}, {}),
-    # Last, because it is of other data, which take the place of those of all rows before.
+    # Last, because its data replace those of the other rows.
     "a third of the simulations": ("bottleneck", {"simulations": 1000}, {}, {}),
 }
 
@@ -79,7 +79,7 @@ def measured(sweep: Sweep) -> dict[str, float | str]:
     against: set[str] = set()
     for outcome in found:
         fits = outcome.result["fits"]["distilled"]
-        # A component that never changes has no R², and says nothing.
+        # A constant component has no R².
         means = {
             name: statistics.mean(r2 or 0.0 for r2 in fits[name]["r2_robust"]) for name in ("force", "acceleration")
         }
@@ -96,9 +96,9 @@ def measured(sweep: Sweep) -> dict[str, float | str]:
 
 
 def main() -> None:
-    """Measure the rows that are not known yet and print the table."""
+    """Measure the missing rows and print the table."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--results", type=Path, required=True, help="folder that keeps what is known")
+    arguments.add_argument("--results", type=Path, required=True, help="folder of finished rows")
     results: Path = arguments.parse_args().results
     kept = results / "tails.json"
     known: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}

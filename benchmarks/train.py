@@ -1,19 +1,18 @@
-"""Training speed on one thread, beside references in the same run: ``python benchmarks/train.py``.
+"""Training speed on one thread, relative to references in the same run: ``python benchmarks/train.py``.
 
-1. 300 hidden units: our loop against a plain PyTorch Geometric loop with its ``DataLoader``, in float32. The
-   products between hidden layers, which nobody can leave out, are run on their own too: what they reach bounds
-   every loop in float32.
-2. Small networks: several seeds stacked against the same seeds one after another.
+1. 300 hidden units: the loop of the package against a plain PyTorch Geometric loop with its ``DataLoader``, in float32.
+   The products between hidden layers alone give an upper bound for every loop in float32.
+2. Small networks: several stacked seeds against the same seeds one after another.
 
-bfloat16 pays where the processor has matrix units for it (AMX, a GPU). A processor with AVX-512 alone may multiply
-bfloat16 at half the speed of float32; there it is the slower choice.
+bfloat16 is faster only where the processor has matrix units for it (AMX, a GPU). A processor with AVX-512 alone may
+multiply bfloat16 at half the speed of float32.
 
-Measured on a busy Xeon with AVX-512 (173 GFLOP/s in float32, 84 in bfloat16, no AMX): ours 1.3 to 1.6 times the
-plain loop, the products alone 1.9 to 2.4 times. Eight seeds stacked against one after another: 3.3 times at 16 units,
-2.2 to 2.7 at 32, 1.5 to 1.6 at 64, where the products themselves fill most of the step.
+Measured on a busy Xeon with AVX-512 (173 GFLOP/s in float32, 84 in bfloat16, no AMX): 1.3 to 1.6 times the plain loop,
+the products alone 1.9 to 2.4 times. Eight stacked seeds against one after another: 3.3 times at 16 units, 2.2 to 2.7 at
+32, 1.5 to 1.6 at 64, where the products take most of the step.
 
-Times are CPU seconds, the two sides take turns, and of each the fastest turn counts: other work on the
-machine slows a turn down, nothing speeds one up.
+Times are CPU seconds; the sides alternate, and the fastest round of each counts, because other work on the machine only
+slows a round down.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ CPU = torch.device("cpu")
 
 
 def our_steps(shape: Shape, data: Graphs, seeds: list[int]) -> Iterator[None]:
-    """What ``distillery.networks.loop.fit`` does between two windows, one step per item."""
+    """Run the steps of ``distillery.networks.loop.fit`` between two windows, one step per item."""
     network = GraphNetwork(shape, len(seeds))
     for index, seed in enumerate(seeds):
         network.initialise(index, stream(seed, "benchmark", "weights"))
@@ -60,7 +59,7 @@ def our_steps(shape: Shape, data: Graphs, seeds: list[int]) -> Iterator[None]:
 
 
 def products(shape: Shape) -> Iterator[None]:
-    """Only the matrix products between hidden layers, forth and back, one step per item."""
+    """Run only the matrix products between hidden layers, forward and backward, one step per item."""
     edges, nodes = (torch.randn(BATCH * BODIES * per, shape.hidden) for per in (BODIES - 1, 1))
     weight = torch.randn(shape.hidden, shape.hidden)
     gradient = torch.empty_like(weight)
@@ -75,7 +74,7 @@ def products(shape: Shape) -> Iterator[None]:
 
 
 def race(sides: dict[str, Iterator[None]], steps: int, turns: int) -> dict[str, float]:
-    """Let the sides take turns and return the CPU seconds per step of the fastest turn of each."""
+    """Alternate the sides and return the CPU seconds per step of the fastest round of each."""
     best = dict.fromkeys(sides, float("inf"))
     for steps_of_side in sides.values():
         for _ in range(WINDOW // 10):
@@ -100,7 +99,7 @@ def show(title: str, best: dict[str, float], graphs_per_step: dict[str, int], re
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=10, help="turns of each side")
+    parser.add_argument("--turns", type=int, default=10, help="rounds of each side")
     turns = parser.parse_args().turns
     torch.set_num_threads(1)
     data = graphs(6400)

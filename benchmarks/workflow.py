@@ -1,7 +1,7 @@
-"""A sweep of 10,000 cells for Snakemake: ``python benchmarks/workflow.py``.
+"""Cost of a sweep of 10,000 cells for Snakemake: ``python benchmarks/workflow.py``.
 
-Dry run before anything is done, collecting, a run when all is done, and status, beside a sweep of 100 cells in the
-same run. Stages are stubs: their outcomes are made up. One cell per job as on a laptop, ten as the Slurm profile does.
+Measures a dry run, collecting, a run with nothing to do, and status, also for a sweep of 100 cells. Stages are stubs
+with fabricated outcomes. One cell per job as on one machine, ten as in the Slurm profile.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from support.fabricate import fabricate_quickly  # noqa: E402
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Wall time in seconds, peak memory of the largest process in MB, and what was printed."""
+    """Return wall time in seconds, peak memory of the largest process in MB, and the output."""
 
     seconds: float
     memory: float
@@ -81,7 +81,7 @@ def write_config(folder: Path, cells: int, per_job: int) -> Sweep:
 
 
 def pretend(sweep: Sweep) -> None:
-    """Write all that a finished sweep would have written, as far as Snakemake and status look at it."""
+    """Write the files of a finished sweep that Snakemake and status read."""
     fabricate_quickly(sweep)
     for experiment in sweep.experiments:
         for split in SPLITS:

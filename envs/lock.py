@@ -1,6 +1,6 @@
-"""Write the requirements*.lock: what pyproject.toml asks for, at its newest, pinned; an extra stands on the one before.
+"""Write the requirements*.lock: newest versions of the dependencies in pyproject.toml; each extra extends the previous.
 
-``--envs`` only writes the conda environments of the stages anew from the versions in the lock files.
+``--envs`` only writes the conda environments of the stages from the versions in the lock files.
 """
 
 import json
@@ -12,10 +12,10 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TORCH = "torch==2.13.0"  # held: a newer one changes CUDA versions, which clusters follow slowly
-# What each stage imports; the environment of symbolic regression holds no torch (Julia and torch clash in one process).
+TORCH = "torch==2.13.0"  # fixed: a newer one needs newer CUDA drivers than many clusters have
+# Imports of each stage; the environment of symbolic regression has no torch (Julia and torch conflict in one process).
 SHARED = ["click", "jaxtyping", "numpy", "psutil", "pydantic", "pyyaml", "sympy"]
-# The package itself is built into each environment by its post-deploy script.
+# The post-deploy script builds the package itself in each environment.
 BUILD = ["editables", "hatchling"]
 EXTRAS = ("slurm", "dev")
 POST_DEPLOY = """\
@@ -24,13 +24,13 @@ set -e
 python -m pip install --no-deps --no-build-isolation --quiet --editable "${DISTILLERY_CHECKOUT:-$PWD}"
 """
 STAGES = {
-    # Universes are grown with SciPy.
+    # Halos are simulated with SciPy.
     "simulate": [*SHARED, "heyoka", "mpi4py", "mpich", "scipy", "zarr", "xarray"],
-    # Laws that replace networks are fitted (SciPy) and tested on new simulations (heyoka) beside these networks.
+    # The stages replace and generalise also need networks, fits (SciPy) and simulations (heyoka).
     "train": [*SHARED, "heyoka", "scipy", "torch", "torch-geometric", "safetensors", "zarr", "xarray"],
     "distill": [
         *[*SHARED, "cryptography", "dask", "dask-jobqueue", "distributed", "pyoperon", "pysr", "scipy"],
-        # Verification, which uses this environment too, reads simulations that were held out.
+        # The stage verify reads held-out simulations.
         *["xarray", "zarr"],
     ],
     "report": [*SHARED, "duckdb", "jinja2", "markupsafe", "matplotlib", "xarray", "zarr"],
@@ -49,26 +49,26 @@ def write_environments() -> None:
             f"# Made by `make lock` from the lock files, for `snakemake --sdm conda`. Do not edit.\n"
             f"channels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n{pins}"
         )
-        # Snakemake runs the file of this name in an environment that it has made.
+        # Snakemake runs the file of this name in a new environment.
         path.with_suffix(".post-deploy.sh").write_text(POST_DEPLOY)
 
 
 def pinned(python: Path) -> set[str]:
-    """Return the exact versions installed beside ``python``, without labels of local builds."""
+    """Return the exact versions installed for ``python``, without labels of local builds."""
     command = [python, "-m", "pip", "freeze", "--all", "--exclude", "pip", "--exclude", "setuptools"]
     frozen = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {re.sub(r"\+.*| @ .*", "", line) for line in frozen.splitlines()}
 
 
 def write_lock(name: str, pins: set[str], below: str | None = None) -> None:
-    """Write a lock file, on top of the one ``below``."""
+    """Write a lock file that extends the one ``below``."""
     base = [f"-r {below}"] if below else []
     lines = ["# Made by `make lock` from pyproject.toml. Do not edit.", *base, *sorted(pins, key=str.lower)]
     (ROOT / name).write_text("\n".join(lines) + "\n")
 
 
 def write_pysr_lock(install: list[str | Path], wanted: list[str]) -> None:
-    """Write what PySR needs on top of a cluster's packages. It is resolved, not installed: its import starts Julia."""
+    """Write the additional packages of PySR. They are resolved, not installed: their import starts Julia."""
     below = "requirements-slurm.lock"
     resolve = [*install, "--dry-run", "--ignore-installed", "--report", "-", "--requirement", str(ROOT / below)]
     answer = subprocess.run([*resolve, *wanted], capture_output=True, text=True, check=True).stdout
@@ -84,7 +84,7 @@ def write_pysr_lock(install: list[str | Path], wanted: list[str]) -> None:
 
 
 def main() -> None:
-    """Install runtime requirements, then each extra in a throw-away environment, and freeze after each."""
+    """Install runtime requirements and each extra in a temporary environment, and freeze after each."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     runtime = [*project["build-system"]["requires"], "editables", *project["project"]["dependencies"]]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The trajectory store: what it holds, how damage shows, and how an interrupted simulation goes on."""
+"""The trajectory store: content, detection of damage, resumption of an interrupted simulation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from distillery.workflow.stages.simulate import simulate
 from distillery.workflow.sweep import Sweep
 from distillery.workflow.trajectories import estimate_bytes, read_trajectories
 
-# Two whole blocks and a part of a third.
+# Two complete blocks and a part of a third.
 SPRING = {"system": "spring", "simulations": 20, "test_simulations": 5, "snapshots": 10, "steps": 100}
 BLOCK = {"simulation": {"block": 8}}
 DAMAGED = ("", "[]", "{}", '{"format": 0}', '"text"')
@@ -35,7 +35,7 @@ def sweep(make_sweep: Callable[..., Sweep]) -> Sweep:
 
 
 @pytest.fixture
-def whole(sweep: Sweep) -> Sweep:
+def complete(sweep: Sweep) -> Sweep:
     simulate(sweep, sweep.experiments[0], "train", 1)
     return sweep
 
@@ -59,10 +59,10 @@ def refusal(sweep: Sweep) -> str:
     return line
 
 
-def test_trajectories_come_back_as_integrated(whole: Sweep) -> None:
-    experiment = whole.experiments[0]
-    system = whole.system(experiment)
-    found = read_trajectories(whole, experiment, "train")
+def test_stored_trajectories_equal_the_integrated_ones(complete: Sweep) -> None:
+    experiment = complete.experiments[0]
+    system = complete.system(experiment)
+    found = read_trajectories(complete, experiment, "train")
     bodies = draw(system, experiment.dim, experiment.bodies, experiment.seed, "train", range(20), [0] * 20)
     motion = Integrator(system, 2, 4, 1.4e-8).propagate(bodies, found.time)
     np.testing.assert_allclose(found.time, np.arange(10) * 10 * 0.01, rtol=1e-15)
@@ -74,8 +74,8 @@ def test_trajectories_come_back_as_integrated(whole: Sweep) -> None:
 
 
 @pytest.mark.slow
-def test_xarray_reads_the_store_without_a_word(whole: Sweep) -> None:
-    path, marker = paths(whole)
+def test_xarray_reads_the_store_without_warnings(complete: Sweep) -> None:
+    path, marker = paths(complete)
     data = xr.open_zarr(path, chunks=None)
     assert data.position.dims == ("simulation", "time", "particle", "space")
     assert data.velocity.dims == data.acceleration.dims == data.position.dims
@@ -92,14 +92,14 @@ def test_xarray_reads_the_store_without_a_word(whole: Sweep) -> None:
     assert data.attrs["units"] == "dimensionless"
     assert formula.parse(data.attrs["formula"], ("r", "rest_length"))
     record = json.loads(marker.read_text())
-    assert record["key"] == whole.data_key(whole.experiments[0], "train")
+    assert record["key"] == complete.data_key(complete.experiments[0], "train")
     assert record["redraws"] == int(data.redraws.sum()) == 0
     assert set(record["files"]) == set(contents(path))
     assert record["provenance"]["versions"]["heyoka"]
 
 
 @pytest.mark.slow
-def test_splits_have_trajectories_of_their_own(sweep: Sweep) -> None:
+def test_splits_have_different_trajectories(sweep: Sweep) -> None:
     for split in SPLITS:
         simulate(sweep, sweep.experiments[0], split, 1)
     train, test = (read_trajectories(sweep, sweep.experiments[0], split) for split in SPLITS)
@@ -123,17 +123,17 @@ def test_smallest_stores(make_sweep: Callable[..., Sweep], experiment: dict[str,
     assert np.isfinite(found.acceleration).all()
 
 
-def test_the_estimate_bounds_the_size(whole: Sweep) -> None:
-    path, _ = paths(whole)
+def test_the_estimate_bounds_the_size(complete: Sweep) -> None:
+    path, _ = paths(complete)
     size = sum(len(content) for name, content in contents(path).items() if not name.endswith("zarr.json"))
-    estimate = estimate_bytes(whole, whole.experiments[0], "train")
+    estimate = estimate_bytes(complete, complete.experiments[0], "train")
     assert 0.5 * size < estimate < 2 * size
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "remove", "lengthen"])
-def test_damage_to_any_file_is_found(whole: Sweep, damage: str) -> None:
-    path, _ = paths(whole)
+def test_damage_to_any_file_is_found(complete: Sweep, damage: str) -> None:
+    path, _ = paths(complete)
     clean = contents(path)
     random = np.random.default_rng(0)
     for name, content in clean.items():
@@ -150,35 +150,35 @@ def test_damage_to_any_file_is_found(whole: Sweep, damage: str) -> None:
                 file.unlink()
             case "lengthen":
                 file.write_bytes(content + b"\0")
-        assert str(path) in refusal(whole)
+        assert str(path) in refusal(complete)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-    read_trajectories(whole, whole.experiments[0], "train")
+    read_trajectories(complete, complete.experiments[0], "train")
 
 
 @pytest.mark.parametrize("offset", [0, 4, 16, 40, 100, -5, -1])
-def test_every_part_of_a_chunk_is_guarded(whole: Sweep, offset: int) -> None:
-    path, _ = paths(whole)
+def test_every_byte_of_a_chunk_is_checked(complete: Sweep, offset: int) -> None:
+    path, _ = paths(complete)
     file = path / "position" / "c.1.0.0.0"
     content = bytearray(file.read_bytes())
     content[offset] ^= 1
     file.write_bytes(content)
-    assert "position" in refusal(whole)
+    assert "position" in refusal(complete)
 
 
-def test_a_damaged_store_is_mended_by_the_advice_given(whole: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, marker = paths(whole)
+def test_the_remedy_in_the_error_repairs_a_damaged_store(complete: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, marker = paths(complete)
     clean = contents(path)
     (path / "velocity" / "c.1.0.0.0").write_bytes(clean["velocity/c.1.0.0.0"][:-9])
     (path / "mass" / "c.2.0").unlink()
     flipped = bytearray(clean["position/c.0.0.0.0"])
     flipped[50] ^= 4
     (path / "position" / "c.0.0.0.0").write_bytes(flipped)
-    assert f"delete {marker}" in refusal(whole)
+    assert f"delete {marker}" in refusal(complete)
     marker.unlink()
-    simulate(whole, whole.experiments[0], "train", 1)
+    simulate(complete, complete.experiments[0], "train", 1)
     assert contents(path) == clean
-    read_trajectories(whole, whole.experiments[0], "train")
+    read_trajectories(complete, complete.experiments[0], "train")
 
 
 def test_an_experiment_not_simulated_is_refused(sweep: Sweep) -> None:
@@ -186,31 +186,31 @@ def test_an_experiment_not_simulated_is_refused(sweep: Sweep) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", *(pytest.param(other, marks=pytest.mark.slow) for other in DAMAGED)])
-def test_a_damaged_marker_is_refused(whole: Sweep, content: str) -> None:
-    _, marker = paths(whole)
+def test_a_damaged_marker_is_refused(complete: Sweep, content: str) -> None:
+    _, marker = paths(complete)
     marker.write_text(content)
-    refusal(whole)
-    simulate(whole, whole.experiments[0], "train", 1)
-    read_trajectories(whole, whole.experiments[0], "train")
+    refusal(complete)
+    simulate(complete, complete.experiments[0], "train", 1)
+    read_trajectories(complete, complete.experiments[0], "train")
 
 
-def test_a_store_of_another_version_is_refused(whole: Sweep) -> None:
-    _, marker = paths(whole)
+def test_a_store_of_another_version_is_refused(complete: Sweep) -> None:
+    _, marker = paths(complete)
     record = json.loads(marker.read_text())
     marker.write_text(json.dumps({**record, "format": record["format"] + 1}))
-    assert "another version" in refusal(whole)
+    assert "another version" in refusal(complete)
 
 
-def test_other_settings_are_refused_and_simulated_anew(whole: Sweep, make_sweep: Callable[..., Sweep]) -> None:
+def test_a_store_of_other_settings_is_refused_and_replaced(complete: Sweep, make_sweep: Callable[..., Sweep]) -> None:
     other = make_sweep(experiments=[{**SPRING, "snapshots": 20}], **BLOCK)
     assert "other settings" in refusal(other)
     simulate(other, other.experiments[0], "train", 1)
     assert read_trajectories(other, other.experiments[0], "train").time.shape == (20,)
-    assert "other settings" in refusal(whole)
+    assert "other settings" in refusal(complete)
 
 
 class Counted:
-    """Counts the blocks that are integrated, and can stop like an interruption does."""
+    """Count the integrated blocks; interrupt after a given number."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> None:
         self.blocks: list[range] = []
@@ -225,17 +225,17 @@ class Counted:
         monkeypatch.setattr(run, "integrated", counted)
 
 
-def test_a_whole_store_is_left_alone(whole: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, marker = paths(whole)
+def test_a_complete_store_is_not_changed(complete: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, marker = paths(complete)
     before = contents(path), marker.read_bytes()
     counted = Counted(monkeypatch)
-    simulate(whole, whole.experiments[0], "train", 1)
+    simulate(complete, complete.experiments[0], "train", 1)
     assert counted.blocks == []
     assert (contents(path), marker.read_bytes()) == before
 
 
 @pytest.mark.slow
-def test_an_interrupted_simulation_goes_on_with_what_is_missing(
+def test_an_interrupted_simulation_integrates_only_missing_blocks(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path, marker = paths(sweep)
@@ -245,7 +245,7 @@ def test_an_interrupted_simulation_goes_on_with_what_is_missing(
             simulate(sweep, sweep.experiments[0], "train", 1)
         assert len(stopped.blocks) == 2
     assert not marker.exists()
-    # What a kill leaves: a chunk under its temporary name, and a block of which some chunks are missing.
+    # Files after a kill: a chunk under its temporary name, and a block with missing chunks.
     (path / "position" / "c.2.0.0.0.abc.partial").write_bytes(b"half")
     (path / "velocity" / "c.1.0.0.0").unlink()
     with monkeypatch.context() as patch:
@@ -258,7 +258,7 @@ def test_an_interrupted_simulation_goes_on_with_what_is_missing(
     read_trajectories(sweep, sweep.experiments[0], "train")
 
 
-def test_a_store_begun_with_other_settings_is_not_continued(
+def test_a_partial_store_of_other_settings_is_not_continued(
     sweep: Sweep, make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -314,18 +314,18 @@ def test_too_small_a_disk_is_refused_before_anything_is_written(sweep: Sweep, mo
     assert not sweep.results.exists()
 
 
-def test_a_whole_store_needs_no_room(whole: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_store_needs_no_disk_space(complete: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
-    paths(whole)[1].unlink()
-    simulate(whole, whole.experiments[0], "train", 1)
+    paths(complete)[1].unlink()
+    simulate(complete, complete.experiments[0], "train", 1)
 
 
-def test_stored_accelerations_belong_to_stored_positions(whole: Sweep) -> None:
-    experiment = whole.experiments[0]
-    found = read_trajectories(whole, experiment, "train")
+def test_stored_accelerations_match_stored_positions(complete: Sweep) -> None:
+    experiment = complete.experiments[0]
+    found = read_trajectories(complete, experiment, "train")
     state = [array.reshape(-1, 4, 2).astype(float) for array in (found.position, found.velocity)]
     each = [np.repeat(array, 10, axis=0) for array in (found.mass, found.charge)]
-    again = Integrator(whole.system(experiment), 2, 4, 1.4e-8).acceleration(
+    again = Integrator(complete.system(experiment), 2, 4, 1.4e-8).acceleration(
         Bodies(each[0], each[1], state[0], state[1])
     )
     error = np.abs(again - found.acceleration.reshape(again.shape)) / (1 + np.abs(again))
@@ -333,10 +333,10 @@ def test_stored_accelerations_belong_to_stored_positions(whole: Sweep) -> None:
     assert store._VARIABLES["position"][1] == "float32"
 
 
-def test_trajectories_of_other_settings_stay_until_new_ones_are_whole(
-    whole: Sweep, make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
+def test_trajectories_of_other_settings_stay_until_new_ones_are_complete(
+    complete: Sweep, make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, marker = paths(whole)
+    folder, marker = paths(complete)
     old, mark = contents(folder), marker.read_bytes()
     changed = make_sweep(experiments=[{**SPRING, "snapshots": 5}], **BLOCK)
     written: list[int] = []
@@ -354,7 +354,7 @@ def test_trajectories_of_other_settings_stay_until_new_ones_are_whole(
             simulate(changed, changed.experiments[0], "train", 1)
     assert contents(folder) == old
     assert marker.read_bytes() == mark
-    assert len(read_trajectories(whole, whole.experiments[0], "train").time) == 10
+    assert len(read_trajectories(complete, complete.experiments[0], "train").time) == 10
 
     monkeypatch.setattr(store.Store, "write", lambda self, block, **v: (written.append(block), write(self, block, **v)))
     simulate(changed, changed.experiments[0], "train", 1)
@@ -363,8 +363,8 @@ def test_trajectories_of_other_settings_stay_until_new_ones_are_whole(
     assert {path.name for path in folder.parent.iterdir()} == {"train.zarr", "train.json", ".train.lock"}
 
 
-def test_trajectories_can_be_written_as_netcdf(whole: Sweep, tmp_path: Path) -> None:
-    opened = xr.open_zarr(paths(whole)[0], chunks=None)
+def test_trajectories_can_be_written_as_netcdf(complete: Sweep, tmp_path: Path) -> None:
+    opened = xr.open_zarr(paths(complete)[0], chunks=None)
     opened.to_netcdf(tmp_path / "train.nc", engine="scipy")
     read = xr.load_dataset(tmp_path / "train.nc", engine="scipy")
     np.testing.assert_array_equal(read["position"], opened["position"])

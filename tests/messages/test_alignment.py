@@ -12,7 +12,7 @@ from distillery.randomness import stream
 
 @pytest.fixture
 def physics() -> tuple[np.ndarray, np.ndarray]:
-    """Forces in two dimensions and the receivers' masses."""
+    """Return random forces in two dimensions and the receivers' masses."""
     draws = stream(0, "test physics")
     return draws.normal(size=(SAMPLES, 2)), np.exp(draws.normal(size=SAMPLES))
 
@@ -43,7 +43,7 @@ def test_alignment_needs_as_many_independent_components_as_dimensions() -> None:
     assert alignment(np.zeros((500, 2)), displacement) is None
 
 
-def test_alignment_hears_a_force_that_most_pairs_do_not_feel() -> None:
+def test_alignment_finds_a_force_that_most_pairs_do_not_feel() -> None:
     draws = stream(0, "test alignment", "silence")
     displacement = draws.normal(size=(8000, 2)) * np.sqrt(2)
     far = np.linalg.norm(displacement, axis=1) > 2.5
@@ -58,6 +58,6 @@ def test_alignment_hears_a_force_that_most_pairs_do_not_feel() -> None:
     np.testing.assert_allclose(total - np.diag(np.diag(total)), 0.0, atol=0.05)
 
 
-def test_alignment_leaves_noise_alone() -> None:
+def test_alignment_does_not_change_noise() -> None:
     draws = stream(0, "test alignment", "noise")
     assert alignment(draws.normal(size=(4000, 2)), draws.normal(size=(4000, 2))) is None

@@ -16,7 +16,7 @@ SAMPLES = 4000
 
 @pytest.fixture
 def physics() -> tuple[np.ndarray, np.ndarray]:
-    """Forces in two dimensions and the receivers' masses."""
+    """Return random forces in two dimensions and the receivers' masses."""
     draws = stream(0, "test physics")
     return draws.normal(size=(SAMPLES, 2)), np.exp(draws.normal(size=SAMPLES))
 
@@ -43,7 +43,7 @@ def test_acceleration_is_read_as_acceleration_and_gauge_free_as_either(physics: 
     assert gauge_free == pytest.approx(1)
 
 
-def test_gauge_free_forgives_any_factor_and_offset_of_the_receiver(physics: Any) -> None:
+def test_gauge_free_r2_ignores_factors_and_offsets_of_the_receiver(physics: Any) -> None:
     force, mass = physics
     message = force @ [1.0, 2.0] * (2 + np.sin(mass)) + 5 * np.cos(mass)
     raw, _, gauge_free = fit(message, force, mass)
@@ -51,7 +51,7 @@ def test_gauge_free_forgives_any_factor_and_offset_of_the_receiver(physics: Any)
     assert gauge_free > 0.95
 
 
-def test_gauge_free_does_not_count_what_only_the_offset_explains(physics: Any) -> None:
+def test_gauge_free_r2_does_not_count_the_offset(physics: Any) -> None:
     force, mass = physics
     _, _, gauge_free = fit(np.where(mass > np.median(mass), 7.0, 1.0) + 0.1 * np.sin(1e4 * mass), force, mass)
     assert gauge_free < 0.1
@@ -66,11 +66,11 @@ def test_noise_lowers_r2_by_its_share_of_the_variance(physics: Any, noise: float
     assert gauge_free == pytest.approx(1 / (1 + noise**2), abs=0.02)
 
 
-def test_robust_fit_ignores_outliers_that_ruin_the_raw_one(physics: Any) -> None:
+def test_robust_fit_ignores_outliers(physics: Any) -> None:
     force, mass = physics
     message = force @ [0.6, -0.8] * 3 + 0.7
     spoiled = stream(2, "test outliers").choice(SAMPLES, size=SAMPLES // 20, replace=False)
-    # All on one side and at large forces, so that the first least-squares fit leans on them.
+    # All on one side and at large forces, so that they bias the first least-squares fit.
     message[spoiled] = 500 * np.abs(force[spoiled, 0])
     raw, robust, _ = fit(message, force, mass)
     assert raw < 0.5
@@ -87,7 +87,7 @@ def test_trimmed_fit_keeps_the_share_with_the_smallest_error() -> None:
 
 @pytest.mark.parametrize(("samples", "reported"), [(2, False), (29, False), (34, True)])
 def test_r2_of_few_samples_is_not_reported(samples: int, reported: bool) -> None:
-    """Two forces and an offset fit any three samples; an R² of 1 would say nothing."""
+    """Two forces and an offset fit any three samples, so an R² of 1 has no meaning."""
     force = stream(0, "few").normal(size=(samples, 2))
     raw, robust, gauge_free = fit(force @ [0.6, -0.8], force, np.ones(samples))
     assert np.isfinite([raw, robust]).all() == reported
@@ -95,7 +95,7 @@ def test_r2_of_few_samples_is_not_reported(samples: int, reported: bool) -> None
 
 
 def test_bins_hold_enough_samples_or_are_fewer(physics: Any) -> None:
-    """Twenty bins of 200 samples would hold ten each."""
+    """Twenty bins of 200 samples would have ten samples each."""
     force, mass = (values[:200] for values in physics)
     assert fit(force @ [1.0, 2.0] / mass, force, mass)[2] == pytest.approx(1)
     noise = stream(0, "noise").normal(size=200)

@@ -1,4 +1,4 @@
-"""Fixing the gauge of messages: what only the receiver decides is taken out, and the force is what stays."""
+"""Fixing the gauge of messages: factors and offsets of the receiver are removed, the force remains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AXES = np.eye(2)
 
 
 class Told(Network):
-    """A network whose messages are A(m)·F + b(m) of the force between charges, F = q1·q2·Δ/r³."""
+    """A network whose messages are A(m)·F + b(m), with the force F = q1·q2·Δ/r³ between charges."""
 
     def message_of(self, receivers: torch.Tensor, senders: torch.Tensor) -> torch.Tensor:
         apart = receivers[..., :2] - senders[..., :2]
@@ -41,7 +41,7 @@ def spread(ratio: np.ndarray) -> float:
     return float((high - low) / abs(middle))
 
 
-def test_what_a_receiver_adds_and_multiplies_is_taken_out() -> None:
+def test_factor_and_offset_of_the_receiver_are_removed() -> None:
     network, along = Told(), edges()
     plain = Reading(AXES).along(network, along) / force(along)
     fixed = Reading(AXES, Gauge.measured(network, AXES, along, 32)).along(network, along) / force(along)
@@ -59,7 +59,7 @@ def test_sums_of_messages_lose_as_many_offsets_as_they_have_terms(count: int) ->
     )
 
 
-def test_where_nothing_is_heard_nothing_is_divided() -> None:
+def test_zero_messages_are_not_divided() -> None:
     class Silent(Network):
         def message_of(self, receivers: torch.Tensor, senders: torch.Tensor) -> torch.Tensor:
             return torch.ones_like(receivers[..., :2])

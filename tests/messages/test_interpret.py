@@ -40,7 +40,7 @@ SAMPLES = 4000
 
 @pytest.fixture
 def physics() -> tuple[np.ndarray, np.ndarray]:
-    """Forces in two dimensions and the receivers' masses."""
+    """Return random forces in two dimensions and the receivers' masses."""
     draws = stream(0, "test physics")
     return draws.normal(size=(SAMPLES, 2)), np.exp(draws.normal(size=SAMPLES))
 
@@ -63,7 +63,7 @@ def test_readings_of_a_force_spread_over_many_components() -> None:
         assert fit(component, forces, np.ones(SAMPLES))[0] > 0.99
 
 
-def test_readings_of_a_sparse_message_agree_and_the_papers_is_chosen() -> None:
+def test_readings_of_a_sparse_message_agree_and_std_is_chosen() -> None:
     messages = np.zeros((SAMPLES, 5))
     messages[:, [1, 3]] = stream(5, "test sparse").normal(size=(SAMPLES, 2)) * [1.0, 3.0]
     axes = reading_axes(messages, messages.std(axis=0), 2)
@@ -103,7 +103,7 @@ def test_sampled_edges_are_distinct_and_join_bodies_of_one_graph(tiny: Callable[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["bottleneck", "l1", "kl", "flathgn"])
-def test_stage_writes_findings_and_samples(tiny: Callable[..., Sweep], model: str) -> None:
+def test_stage_writes_fits_and_samples(tiny: Callable[..., Sweep], model: str) -> None:
     sweep = tiny(models=[model])
     (cell,) = sweep.cells
     train(sweep, sweep.cells)
@@ -137,7 +137,7 @@ def test_stage_writes_findings_and_samples(tiny: Callable[..., Sweep], model: st
 
 
 def untrained(sweep: Sweep) -> Network:
-    """The network of the sweep's one cell, as it is before its first step."""
+    """Return the untrained network of the sweep's one cell."""
     (cell,) = sweep.cells
     network = build(sweep, cell, 1)
     network.initialise(0, stream(cell.seed, "test weights"))
@@ -145,7 +145,7 @@ def untrained(sweep: Sweep) -> Network:
 
 
 def read(sweep: Sweep, network: Network) -> tuple[dict[str, Any], Reading, Edges]:
-    """The findings on a network, how its messages are read, and the edges on which that was found."""
+    """Return the fits of a network, the reading of its messages, and the edges."""
     (cell,) = sweep.cells
     held_out = graphs_of(orbits.read_trajectories(sweep, cell.experiment, "test"))
     edges = sample_edges(held_out, "complete", 500, stream(0, "test edges"))
@@ -157,14 +157,14 @@ def test_variational_messages_are_ranked_by_their_kl_divergence(tiny: Callable[.
     sweep = tiny(models=["kl"], interpretation={"reading": reading, "aligned": False, "gauge_fixed": False})
     network = untrained(sweep)
     with torch.no_grad():
-        # Components that vary little and are sure of themselves, and others that vary most.
+        # Components of small deviation and small variance of the noise, and others of large deviation.
         network.edge.last[:, :, [7, 42]] *= 0.1
         network.edge.last[:, :, [3, 5]] *= 3
         network.edge.last_bias[..., [107, 142]] -= 9.0
     result, read_as, edges = read(sweep, network)
     rows = [torch.from_numpy(side.astype(np.float32))[None] for side in (edges.receiver, edges.sender)]
     mean, log_variance = network.output(*rows)[0].detach().double().split(100, dim=1)
-    # What they may have besides is a constant, ½ in each component.
+    # The remaining part is a constant, ½ in each component.
     divergence = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)) + 0.5
     by_hand = (mean.numpy() ** 2 + np.exp(log_variance.numpy()) - log_variance.numpy()) / 2
     np.testing.assert_allclose(divergence_along(network, edges), by_hand, rtol=1e-5)
@@ -173,11 +173,11 @@ def test_variational_messages_are_ranked_by_their_kl_divergence(tiny: Callable[.
     np.testing.assert_allclose(result["message_std"], mean.std(dim=0, correction=0).numpy(), rtol=1e-4)
     assert result["reading"] == reading
     if reading == "std":
-        # By the divergence, though these two vary least.
+        # By the divergence, although these two have the least deviation.
         assert set(np.flatnonzero(np.abs(read_as.axes).sum(axis=1))) == {7, 42}
         assert set(np.argsort(result["message_std"])[:2]) == {7, 42}
     else:
-        # By the variance, whatever the divergence: no two directions carry more of it.
+        # By the variance: no two directions carry more of it.
         most = np.linalg.eigvalsh(np.cov(mean.numpy(), rowvar=False))[-2:].sum()
         assert np.cov(mean.numpy() @ read_as.axes, rowvar=False).trace() == pytest.approx(most, rel=1e-4)
         np.testing.assert_allclose(read_as.axes.T @ read_as.axes, np.eye(2), atol=1e-6)
@@ -194,7 +194,7 @@ def test_significance_of_other_messages_is_their_deviation(tiny: Callable[..., S
 def test_errors_are_mean_and_median_over_bodies_of_the_summed_absolute_error(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    # The last chunk of the 160 graphs is not full.
+    # The last chunk of the 160 graphs is incomplete.
     monkeypatch.setattr("distillery.messages.reading.CHUNK", 70)
     sweep = tiny(models=[model])
     network, held_out = untrained(sweep), orbits.read_trajectories(sweep, sweep.experiments[0], "test")
@@ -239,7 +239,7 @@ def test_errors_of_the_same_weights_do_not_depend_on_the_loss(tiny: Callable[...
     assert 0 < found[0]["test_medae"] < found[0]["test_mae"]
 
 
-# One step leaves weights that are finite and far too large, which training does not see.
+# After one step weights are finite and far too large, which training does not detect.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "found"), [(200, ""), (1, "predictions or messages are not finite on held-out data after step 1")]

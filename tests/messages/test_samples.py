@@ -1,4 +1,4 @@
-"""What is distilled beside messages: signs, order and gauge of samples, and the way of every function to the end."""
+"""Samples for distillation: signs, order and gauge, and every function through all stages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def held_out(sweep: Sweep) -> Graphs:
 
 
 @pytest.mark.parametrize("system", ["spring", "string"])
-def test_a_node_model_is_sampled_with_what_arrives_from_all_its_senders(
+def test_a_node_function_is_sampled_with_the_sum_over_all_senders(
     make_sweep: Callable[..., Sweep], system: str
 ) -> None:
     sweep = make_sweep(experiments=[{"system": system, "test_simulations": 4, "snapshots": 5}])
@@ -72,7 +72,7 @@ def test_a_node_model_is_sampled_with_what_arrives_from_all_its_senders(
 
 
 @pytest.mark.parametrize("dim", [2, 3])
-def test_the_raw_system_is_the_same_to_samples_and_to_the_verdict(
+def test_samples_and_verdict_use_the_same_raw_system(
     make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, dim: int
 ) -> None:
     orbits.use(monkeypatch)
@@ -88,7 +88,7 @@ def test_the_raw_system_is_the_same_to_samples_and_to_the_verdict(
 
 
 class Exact(HamiltonianNetwork):
-    """Energies of charges in a field, with parts that no motion tells; feels no harm from a place of its own."""
+    """Energies of charges in a field, with parts that exert no force."""
 
     def pair_energy(self, receivers: Tensor, senders: Tensor) -> Tensor:
         distance = (receivers[..., :2] - senders[..., :2]).norm(dim=-1)
@@ -107,7 +107,7 @@ def exact(make_sweep: Callable[..., Sweep]) -> tuple[Exact, Graphs]:
     return Exact(shape, 1), held_out(sweep)
 
 
-def test_pair_energies_lose_what_no_force_tells(exact: tuple[Exact, Graphs]) -> None:
+def test_pair_energies_are_fixed_where_no_force_acts(exact: tuple[Exact, Graphs]) -> None:
     network, graphs = exact
     edges = sample_edges(graphs, "complete", 500, stream(0, "test edges"))
     distance = np.linalg.norm(edges.displacement, axis=1)
@@ -115,7 +115,7 @@ def test_pair_energies_lose_what_no_force_tells(exact: tuple[Exact, Graphs]) -> 
     np.testing.assert_allclose(pair_energy(network, edges)[:, 0], expected, rtol=1e-4, atol=2e-4)
 
 
-def test_energies_of_bodies_lose_what_no_motion_tells(exact: tuple[Exact, Graphs]) -> None:
+def test_energies_of_bodies_are_fixed_at_rest(exact: tuple[Exact, Graphs]) -> None:
     network, graphs = exact
     features, energy = self_energy(network, graphs, place=False)
     px, py, m, q = features.T
@@ -126,7 +126,7 @@ def test_energies_of_bodies_lose_what_no_motion_tells(exact: tuple[Exact, Graphs
     np.testing.assert_allclose(energy[:, 0], (px**2 + py**2) / (2 * m) + 2 * m * y, rtol=1e-3, atol=1e-2)
 
 
-def test_samples_of_nodes_are_as_many_as_wanted_and_their_own(make_sweep: Callable[..., Sweep]) -> None:
+def test_samples_of_nodes_have_the_configured_number_and_differ(make_sweep: Callable[..., Sweep]) -> None:
     sweep = make_sweep(distillation={"samples": 203, "held_out": 101})
     seen, fresh = (graphs_of(orbits.read_trajectories(sweep, sweep.experiments[0], name)) for name in ("train", "test"))
 
@@ -175,13 +175,13 @@ def test_the_control_is_interpreted_without_a_network(tiny: Callable[..., Sweep]
     found = cell_problems(sweep, cell)
     assert list(found) == [("message", 0), ("message", 1)]
     assert found["message", 1].names[:3] == ("dx2", "dy2", "r2")
-    # A few of the 200 samples are left out, those far off the others.
+    # A few of the 200 samples are left out as outliers.
     assert 150 < len(found["message", 1].features) <= 200
     assert found["message", 1].features.shape[1] == 3 * 5 + 4
 
 
 @pytest.mark.slow
-def test_samples_of_nodes_are_needed_only_where_asked_for(tiny: Callable[..., Sweep]) -> None:
+def test_samples_of_nodes_are_needed_only_if_nodes_are_distilled(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny()
     (cell,) = sweep.cells
     train(sweep, sweep.cells)
@@ -197,14 +197,14 @@ def test_samples_of_nodes_are_needed_only_where_asked_for(tiny: Callable[..., Sw
     assert list(cell_problems(alone, cell)) == [("message", 0), ("message", 1)]
 
 
-def test_nodes_alone_are_not_distilled() -> None:
+def test_distilling_nodes_alone_is_refused() -> None:
     content = {"experiments": [{"system": "spring"}], "models": ["l1"], "distillation": {"functions": ["node"]}}
     with pytest.raises(DistilleryError, match=r"distillation\.functions: message is missing"):
         parse_config(content)
 
 
 @pytest.mark.slow
-def test_every_function_of_every_kind_of_model_goes_all_the_way(tiny: Callable[..., Sweep]) -> None:
+def test_every_function_of_every_kind_of_model_passes_all_stages(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny(models=["bottleneck", "flathgn", "control"], execution={"device": "cpu", "cells_per_job": 3})
     for cell in sweep.cells:
         train(sweep, [cell])
@@ -216,8 +216,8 @@ def test_every_function_of_every_kind_of_model_goes_all_the_way(tiny: Callable[.
         replace(sweep, cell)
         generalise(sweep, cell)
     assert collect(sweep) == {"ok": 3}
-    asked = ["model", "equation", "node_equation", "force_r2", "std_force_r2", "node_recovered", "composed_medae"]
-    rows = {row[0]: dict(zip(asked, row, strict=True)) for row in query(sweep.results, columns=asked).rows}
+    columns = ["model", "equation", "node_equation", "force_r2", "std_force_r2", "node_recovered", "composed_medae"]
+    rows = {row[0]: dict(zip(columns, row, strict=True)) for row in query(sweep.results, columns=columns).rows}
     lengths = {name: (len(row["equation"]), len(row["node_equation"])) for name, row in rows.items()}
     assert lengths == {"bottleneck": (2, 2), "flathgn": (1, 1), "control": (2, 0)}
     assert all(row["composed_medae"] is not None for row in rows.values())
@@ -247,7 +247,7 @@ def test_every_function_of_every_kind_of_model_goes_all_the_way(tiny: Callable[.
     assert "node" not in json.loads(json.dumps(distilled))
 
 
-def test_a_share_of_the_samples_is_those_of_the_usual_size() -> None:
+def test_a_share_of_the_samples_has_the_smallest_values() -> None:
     target = np.array([[0.0, 1.0], [1.0, 0.0], [-1.0, 0.0], [0.0, -1.0], [0.0, 300.0]])
     assert smallest(target, 0.8).tolist() == [True, True, True, True, False]
     assert smallest(target, 1.0).all()

@@ -1,4 +1,4 @@
-"""Frames of a training: what is kept is what the network was then, and keeping it changes nothing."""
+"""Snapshots of a training equal the network at that step and do not change the training."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def frames_of(sweep: Sweep, cell: Cell | None = None) -> dict[str, torch.Tensor]
 
 
 def break_off(sweep: Sweep, monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
-    """Train until so many checkpoints are written."""
+    """Train until a number of checkpoints are written."""
     real, written = checkpoint.write, []
 
     def write(*arguments: object) -> None:
@@ -65,7 +65,7 @@ def break_off(sweep: Sweep, monkeypatch: pytest.MonkeyPatch, writes: int) -> Non
         train(sweep, sweep.cells)
 
 
-def test_moments_are_spread_from_nothing_to_all_steps() -> None:
+def test_snapshot_steps_are_spread_from_zero_to_the_last_step() -> None:
     assert moments(0, 1000) == ()
     assert moments(2, 1000) == (0, 1000)
     spread = moments(24, 14_000)
@@ -80,7 +80,7 @@ def test_moments_are_spread_from_nothing_to_all_steps() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["pruning", pytest.param("kl", marks=pytest.mark.slow)])
-def test_weights_have_the_same_bits_with_frames_and_without(tiny: Callable[..., Sweep], model: str) -> None:
+def test_weights_have_the_same_bits_with_and_without_snapshots(tiny: Callable[..., Sweep], model: str) -> None:
     filmed, plain = tiny(models=[model]), tiny("plain", models=[model], training=TRAINING)
     for sweep in (filmed, plain):
         train(sweep, sweep.cells)
@@ -101,7 +101,7 @@ def test_weights_have_the_same_bits_with_frames_and_without(tiny: Callable[..., 
 
 
 @pytest.mark.slow
-def test_a_frame_is_what_the_network_was_after_that_step(
+def test_a_snapshot_equals_the_network_after_that_step(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, seen = checkpoint.write, {}
@@ -122,10 +122,10 @@ def test_a_frame_is_what_the_network_was_after_that_step(
     assert not torch.equal(frames["edge.last"][1], frames["edge.last"][2])
 
 
-# The second checkpoint of a single cell; of two cells the first one's third, which the second one lacks.
+# The second checkpoint of a single cell; for two cells the third of the first, which the second lacks.
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "writes"), [([0], 2), pytest.param([0, 1], 7, marks=pytest.mark.slow)])
-def test_frames_survive_a_break(
+def test_snapshots_survive_an_interruption(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, seeds: list[int], writes: int
 ) -> None:
     broken, whole = tiny("broken", seeds=seeds), tiny("whole", seeds=seeds)
@@ -138,7 +138,7 @@ def test_frames_survive_a_break(
 
 
 @pytest.mark.slow
-def test_of_a_stack_only_chosen_cells_are_filmed_and_others_keep_their_keys(tiny: Callable[..., Sweep]) -> None:
+def test_only_chosen_cells_of_a_stack_have_snapshots_and_others_keep_their_keys(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny(seeds=[0, 1], training={**FILMED, "filmed": ["*-s1"]})
     train(sweep, sweep.cells)
     first, second = sweep.cells
@@ -148,13 +148,13 @@ def test_of_a_stack_only_chosen_cells_are_filmed_and_others_keep_their_keys(tiny
     plain = tiny(seeds=[0, 1], training=TRAINING)
     same = [plain.key("train", cell) == sweep.key("train", cell) for cell in sweep.cells]
     assert same == [True, False]
-    # Who wants no frames any more keeps none.
+    # Without the setting no snapshots remain.
     train(plain, [second])
     assert not second.frames(sweep.results).exists()
 
 
 @pytest.mark.slow
-def test_what_diverged_or_has_no_network_is_not_filmed(tiny: Callable[..., Sweep]) -> None:
+def test_diverged_cells_and_controls_have_no_snapshots(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny(training={**FILMED, "learning_rate": 1e30})
     train(sweep, sweep.cells)
     outcome = read_outcome(sweep.cells[0].outcome(sweep.results, "train"), key=sweep.key("train", sweep.cells[0]))
@@ -169,7 +169,7 @@ def test_what_diverged_or_has_no_network_is_not_filmed(tiny: Callable[..., Sweep
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["bottleneck", *(pytest.param(m, marks=pytest.mark.slow) for m in ("l1", "flathgn"))])
-def test_frames_are_read_as_the_trained_network_is(tiny: Callable[..., Sweep], model: str) -> None:
+def test_snapshots_are_read_as_the_trained_network(tiny: Callable[..., Sweep], model: str) -> None:
     sweep = tiny(models=[model])
     (cell,) = sweep.cells
     train(sweep, sweep.cells)
@@ -181,14 +181,14 @@ def test_frames_are_read_as_the_trained_network_is(tiny: Callable[..., Sweep], m
     assert frames.shape == (5, 120, 2)
     np.testing.assert_allclose(frames[-1], final, rtol=1e-4, atol=1e-5)
     assert np.abs(frames[0] - final).max() > 0.1 * final.std()
-    # The fits are those of the whole cell, but over fewer edges.
+    # The fits equal those of the cell, over fewer edges.
     for target in ("force", "acceleration"):
         last = result["frames"]["fits"][-1][target]["r2_robust"]
         assert last == pytest.approx(result["fits"]["distilled"][target]["r2_robust"], abs=0.15)
 
 
 @pytest.mark.slow
-def test_a_frame_says_what_a_network_says_that_was_trained_no_further(
+def test_a_snapshot_equals_a_network_that_was_trained_to_that_step(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading = {"samples": 400, "gauge_fixed": False, "aligned": False}
@@ -203,7 +203,7 @@ def test_a_frame_says_what_a_network_says_that_was_trained_no_further(
     edges: Edges = held_out_edges(interpret_run.interpretation(sweep, cell), "complete", graphs).first(
         int(held_out.sum())
     )
-    # The weights themselves, put into a network by hand.
+    # The same weights, loaded into a network.
     stored = frames_of(sweep)
     for place, step in enumerate(stored[STEPS].tolist()):
         for name, parameter in network.named_parameters():
@@ -214,7 +214,7 @@ def test_a_frame_says_what_a_network_says_that_was_trained_no_further(
 
 
 @pytest.mark.slow
-def test_damaged_frames_are_refused_with_their_remedy(tiny: Callable[..., Sweep]) -> None:
+def test_damaged_snapshots_are_refused_with_their_remedy(tiny: Callable[..., Sweep]) -> None:
     sweep = tiny()
     (cell,) = sweep.cells
     train(sweep, sweep.cells)
@@ -226,14 +226,14 @@ def test_damaged_frames_are_refused_with_their_remedy(tiny: Callable[..., Sweep]
         list(snapshots_of(sweep, cell, load_network(sweep, cell)))
 
 
-def test_trained_cells_keep_their_keys(make_sweep: Callable[..., Sweep]) -> None:
-    """Frames are no part of the key of a cell without them; other changes of it must be meant (``sweep.FORMATS``)."""
+def test_keys_of_cells_without_snapshots_are_unchanged(make_sweep: Callable[..., Sweep]) -> None:
+    """Snapshots are not in the key of a cell without them; other changes of keys need a new number in ``FORMATS``."""
     sweep = make_sweep()
     assert sweep.key("train", sweep.cells[0]) == "7e741818f5266f8c"
     assert sweep.config.training.frames == 0
     changed = {"frames": 3, "filmed": ["spring-2d-4b-s0/bottleneck-s0"]}
     filmed = make_sweep(training=changed)
     assert filmed.key("train", filmed.cells[0]) != sweep.key("train", sweep.cells[0])
-    # Who else is filmed is of no consequence.
+    # Snapshots of other cells do not matter.
     both = make_sweep(training={"frames": 3})
     assert both.key("train", both.cells[0]) == filmed.key("train", filmed.cells[0])

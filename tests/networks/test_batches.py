@@ -19,14 +19,14 @@ def batches_of(sweep: Sweep, seeds: list[int], translation: float) -> Batches:
     return Batches([graphs] * len(seeds), seeds, 8, [translation] * len(seeds), CPU)
 
 
-def test_cells_side_by_side_are_moved_each_by_its_own(small: Callable[..., Sweep]) -> None:
+def test_stacked_cells_have_separate_translations(small: Callable[..., Sweep]) -> None:
     graphs = graphs_of(orbits.read_trajectories(small(), small().experiments[0], "train"))
     nodes, _ = Batches([graphs, graphs], [3, 4], 8, [0.0, 3.0], CPU).window(0)
     for place, (seed, translation) in enumerate([(3, 0.0), (4, 3.0)]):
         assert torch.equal(nodes[:, place], batches_of(small(), [seed], translation).window(0)[0][:, 0])
 
 
-def test_cells_of_different_data_see_all_of_their_own_and_nothing_else() -> None:
+def test_stacked_cells_draw_all_of_their_own_graphs_and_no_others() -> None:
     sizes = (3, 40)
     data = [
         Graphs(np.full((size, 2, 6), cell + 1.0), np.arange(2.0 * size).reshape(size, 1, 2) + np.zeros((size, 2, 2)))
@@ -35,13 +35,13 @@ def test_cells_of_different_data_see_all_of_their_own_and_nothing_else() -> None
     nodes, acceleration = Batches([*data, data[0]], [3, 4, 5], 8, [0.0] * 3, CPU).window(1)
     for cell, own in enumerate((0, 1, 0)):
         assert torch.all(nodes[:, cell] == own + 1)
-        # A batch of eight is more than three graphs have: they come again, as often but for broken rounds.
+        # A batch of eight is larger than three graphs, which repeat; counts differ by incomplete epochs only.
         counts = torch.unique(acceleration[:, cell, :, 0, 0], return_counts=True)[1]
         assert len(counts) == sizes[own]
         assert counts.max() - counts.min() <= 2
 
 
-def test_every_graph_is_seen_once_a_round_whatever_the_window(small: Callable[..., Sweep]) -> None:
+def test_every_graph_is_drawn_once_per_epoch_for_any_order_of_windows(small: Callable[..., Sweep]) -> None:
     batches = batches_of(small(), [3, 4], 0.0)
     windows = [batches.window(number)[0] for number in (2, 0, 1)]
     seen = torch.cat([windows[1], windows[2], windows[0]])[:, 0].flatten(0, 1)

@@ -45,10 +45,10 @@ run.train(sweep, sweep.cells)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("seeds", "deadly"),
-    # In the stack the first cell has written its third checkpoint and the second has not.
+    # At the seventh checkpoint of the stack the first cell has written its third and the second has not.
     [pytest.param([0], 3, id="single"), pytest.param([0, 1], 7, id="stack", marks=pytest.mark.slow)],
 )
-def test_killed_and_run_again_gives_the_same_weights(
+def test_killed_training_resumes_with_the_same_bits(
     small: Callable[..., Sweep], tmp_path: Path, seeds: list[int], deadly: int
 ) -> None:
     sweep = small(seeds=seeds, training={**TRAINING, "frames": 6})
@@ -106,19 +106,19 @@ def test_damaged_checkpoint_is_refused_with_its_remedy(
     assert not sweep.cells[0].outcome(sweep.results, "train").exists()
 
 
-def test_checkpoints_of_other_settings_stay_and_do_not_crowd_out_new_ones(tmp_path: Path) -> None:
+def test_checkpoints_of_other_settings_stay_and_do_not_replace_new_ones(tmp_path: Path) -> None:
     tensors = {"weight": torch.ones(1)}
     for step in (100, 200):
         checkpoint.write(tmp_path, "old", step, "", tensors)
     for step in (10, 20, 30):
         checkpoint.write(tmp_path, "new", step, "", tensors)
     assert sorted(checkpoint.available(tmp_path, "new")) == [20, 30]
-    # Until the new training is done, or reaches their steps, they are work that a change back would go on from.
+    # They stay until the new training is done or reaches their steps: restoring the old settings resumes from them.
     assert sorted(checkpoint.available(tmp_path, "old")) == [100, 200]
 
 
 @pytest.mark.slow
-def test_checkpoint_of_other_settings_is_not_taken(
+def test_checkpoint_of_other_settings_is_not_used(
     small: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = interrupted(small(), monkeypatch)

@@ -1,4 +1,4 @@
-"""Draws by key and place: random orders that miss nothing, normal numbers, and the same ones every time."""
+"""Draws by key and index: permutations and normal numbers that repeat."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from distillery.networks.draws import bits, normal, shuffled
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 641, 150_000])
-def test_an_order_has_every_number_once(size: int) -> None:
+def test_a_permutation_has_every_number_once(size: int) -> None:
     order = shuffled(torch.arange(size), tensor(size), tensor(2**62 + 11))
     assert torch.equal(order.sort().values, torch.arange(size))
 
 
-def test_orders_of_neighbouring_keys_have_nothing_in_common() -> None:
+def test_permutations_of_neighbouring_keys_are_uncorrelated() -> None:
     size = 40_000
     orders = shuffled(torch.arange(size), tensor(size), tensor([[5], [6]])).double()
     # Correlations of independent orders are normal with a deviation of 1/√size; five of these are a defect.
@@ -25,7 +25,7 @@ def test_orders_of_neighbouring_keys_have_nothing_in_common() -> None:
     assert found.fill_diagonal_(0).abs().max() < 5 / size**0.5
 
 
-def test_orders_of_few_numbers_are_nearly_as_frequent_and_those_of_neighbouring_keys_independent() -> None:
+def test_permutations_of_few_numbers_are_uniform_and_independent_for_neighbouring_keys() -> None:
     keys, four = torch.arange(24_000)[:, None], torch.arange(4)
     one, other = (shuffled(four, tensor(4), keys + offset) for offset in (0, 1))
     ranks = [torch.unique(orders, dim=0, return_inverse=True)[1] for orders in (one, other)]
@@ -35,7 +35,7 @@ def test_orders_of_few_numbers_are_nearly_as_frequent_and_those_of_neighbouring_
     assert stats.chi2_contingency(torch.bincount(24 * ranks[0] + ranks[1], minlength=576).view(24, 24)).pvalue > 1e-4
 
 
-def test_cells_side_by_side_have_their_own_size_and_order() -> None:
+def test_stacked_cells_have_separate_sizes_and_permutations() -> None:
     place, sizes, keys = torch.arange(10), tensor([[10], [17]]), tensor([[1], [2]])
     both = shuffled(place, sizes, keys)
     for row in (0, 1):

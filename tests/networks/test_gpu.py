@@ -66,7 +66,7 @@ def differences(one: list[dict[str, torch.Tensor]], other: list[dict[str, torch.
     return [name for left, right in pairs for name, value in left.items() if not torch.equal(value, right[name])]
 
 
-def test_batches_are_the_processors() -> None:
+def test_batches_equal_those_of_the_cpu() -> None:
     rows = [np.random.default_rng(size).normal(size=(size, 3, 6)) for size in (640, 41)]
     data = [Graphs(nodes, nodes[..., :2]) for nodes in rows]
     (nodes, true), (others, drawn) = (
@@ -74,12 +74,12 @@ def test_batches_are_the_processors() -> None:
         for device in ("cpu", "cuda")
     )
     assert torch.equal(true, drawn.cpu())
-    # Logarithm and cosine may round otherwise there.
+    # Logarithm and cosine may round differently on the GPU.
     torch.testing.assert_close(others.cpu(), nodes, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("model", "system", "training"), KINDS)
-def test_recorded_step_is_the_launched_one_and_the_processors(
+def test_captured_step_equals_the_launched_one_and_the_cpus(
     tiny: Callable[..., Sweep],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -97,11 +97,13 @@ def test_recorded_step_is_the_launched_one_and_the_processors(
         assert not differences(first, trained(sweep))
     processor = tiny(model, system, training, device="cpu")
     trained(processor)
-    # Both start from the same weights and see the same batches; rounding (of kl: the draws) drives them apart.
+    # Weights and batches are equal at the start; rounding (for kl: the draws) separates them.
     assert recorded == pytest.approx(losses(processor), rel=0.1)
 
 
-def test_killed_training_goes_on_to_the_same_bits(tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_training_resumes_with_the_same_bits(
+    tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep = tiny("l1", "spring", {"fade_in": 0.5})
     unbroken = trained(sweep)
     write, written = checkpoint.write, []

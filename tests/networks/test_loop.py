@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.slow
-def test_training_learns_and_leaves_weights_history_and_outcome(small: Callable[..., Sweep]) -> None:
+def test_training_lowers_the_loss_and_writes_weights_history_and_outcome(small: Callable[..., Sweep]) -> None:
     sweep = small()
     (cell,) = sweep.cells
     train(sweep, sweep.cells)
@@ -60,7 +60,7 @@ def test_chain_trains_by_message_passing(small: Callable[..., Sweep]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["l1", "kl", "flathgn", "pruning", "newton"])
-def test_every_model_learns_what_it_was_not_shown(small: Callable[..., Sweep], model: str) -> None:
+def test_every_model_lowers_the_held_out_error(small: Callable[..., Sweep], model: str) -> None:
     sweep = small(models=[model], training={"hidden": 16, "batch": 16, "steps": 1000, "learning_rate": 1e-2})
     (cell,) = sweep.cells
     train(sweep, sweep.cells)
@@ -80,7 +80,7 @@ def test_concentration_is_the_share_of_the_variance_in_as_many_components_as_dim
     assert loop.concentration(torch.stack([one, even]), 3) == pytest.approx([1, 3 / 4])
 
 
-def test_history_tells_how_concentrated_each_cells_own_messages_are(small: Callable[..., Sweep]) -> None:
+def test_history_has_the_concentration_of_each_cells_messages(small: Callable[..., Sweep]) -> None:
     sweep = small(models=["l1"], seeds=[0, 1], training={**TRAINING, "steps": 5})
     train(sweep, sweep.cells)
     shares = []
@@ -107,7 +107,7 @@ def test_divergence_is_a_result(small: Callable[..., Sweep]) -> None:
     assert not cell.weights(sweep.results).exists()
 
 
-def test_divergence_in_the_very_last_step_shows_in_the_weights(small: Callable[..., Sweep]) -> None:
+def test_divergence_in_the_last_step_is_found_in_the_weights(small: Callable[..., Sweep]) -> None:
     sweep = small(training={**TRAINING, "steps": 1, "learning_rate": 1e39})
     train(sweep, sweep.cells)
     (cell,) = sweep.cells
@@ -135,7 +135,7 @@ def test_first_step_that_is_not_finite_is_named(small: Callable[..., Sweep], mon
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_where_there_is_none_is_refused(small: Callable[..., Sweep]) -> None:
+def test_missing_cuda_device_is_refused(small: Callable[..., Sweep]) -> None:
     sweep = small(execution={"device": "cuda"})
     with pytest.raises(DistilleryError, match=r"^execution.device: cuda is wanted.*use auto or cpu$"):
         train(sweep, sweep.cells)

@@ -1,4 +1,4 @@
-"""The graph network: one function in three forms, and the symmetries it must have."""
+"""The graph network: equal results of its three implementations, and its symmetries."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def nodes_of(stack: int, graphs: int = 3, bodies: int = 4, dim: int = 2) -> torc
 
 
 def plain(network: Network, nodes: torch.Tensor) -> torch.Tensor:
-    """The network by its definition, edge by edge, from a stack of one."""
+    """Evaluate the network by its definition, edge by edge."""
 
     def mlp(part: torch.nn.Module, value: torch.Tensor) -> torch.Tensor:
         value = torch.nn.functional.silu(value @ torch.cat([w[0] for w in part.first]) + part.first_bias[0, 0])
@@ -94,7 +94,7 @@ def test_stacked_cells_are_the_single_ones_in_outputs_and_gradients(model: str) 
         torch.testing.assert_close(acceleration[index], own_acceleration[0], rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(penalty[index], own_penalty[0])
         for one, other in zip(stacked.parameters(), single.parameters(), strict=True):
-            # The constant of an energy moves nothing, nor does what an antisymmetric message loses.
+            # The constant of an energy and the part that antisymmetry removes have no gradient.
             assert (one.grad is None) == (other.grad is None)
             if one.grad is not None:
                 torch.testing.assert_close(one.grad[index], other.grad[0], rtol=1e-3, atol=1e-4)
@@ -111,7 +111,7 @@ def test_order_of_bodies_does_not_matter(model: str, bodies: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "model"), [(SparseGraphNetwork, "l1"), (HamiltonianNetwork, "flathgn")])
-def test_chain_hears_only_neighbours(kind: type[Network], model: str) -> None:
+def test_chain_depends_only_on_neighbours(kind: type[Network], model: str) -> None:
     network = kind(shape(model), 1, "chain")
     network.initialise(0, stream(0, "test weights"))
     nodes = nodes_of(1, graphs=1, bodies=5)
@@ -142,7 +142,7 @@ def test_hamiltonian_motion_and_messages_are_gradients_of_the_energy(graph: str)
     torch.testing.assert_close(network.messages(nodes).view(1, 2, edges, 2)[:, :, first], -gradient[:, :, 0, :2])
 
 
-def test_newtons_messages_are_opposite_and_see_no_place() -> None:
+def test_newton_messages_are_antisymmetric_and_translation_invariant() -> None:
     network, nodes = network_of(shape("newton"), 1), nodes_of(1)
     senders, receivers = edges_of("complete", 4)
     there = network.message_of(nodes[:, :, receivers].flatten(1, 2), nodes[:, :, senders].flatten(1, 2))
@@ -153,7 +153,7 @@ def test_newtons_messages_are_opposite_and_see_no_place() -> None:
     torch.testing.assert_close(network.messages(moved), network.messages(nodes), rtol=1e-4, atol=1e-5)
 
 
-def test_edges_back_are_the_other_way_between_the_same_bodies() -> None:
+def test_reversed_edges_exchange_sender_and_receiver() -> None:
     values = torch.arange(16.0).view(4, 4)  # of the edge to i from j: 4 i + j
     edges = torch.stack([torch.stack([values[i, (i + k) % 4] for i in range(4)]) for k in (1, 2, 3)])
     back = torch.stack([torch.stack([values[(i + k) % 4, i] for i in range(4)]) for k in (1, 2, 3)])
@@ -171,7 +171,7 @@ def test_pair_operations_are_adjoint_and_match_indices() -> None:
     assert torch.autograd.gradcheck(pair_sum, (nodes, nodes.detach().clone().requires_grad_()))
 
 
-def test_half_precision_is_close_and_keeps_float32_outside() -> None:
+def test_bfloat16_is_close_and_returns_float32() -> None:
     full, half = network_of(shape("l1"), 1), network_of(shape("l1", precision="bfloat16"), 1)
     nodes = nodes_of(1)
     difference = (half(nodes).acceleration - full(nodes).acceleration).abs().max()
@@ -191,7 +191,7 @@ def test_variational_messages_are_drawn_around_their_means() -> None:
 @pytest.mark.parametrize("model", ["bottleneck", "l1", "standard", "pruning"])
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("loss", ["absolute", "relative"])
-def test_passes_by_hand_give_what_autograd_gives(model: str, layers: int, loss: Loss) -> None:
+def test_hand_written_passes_equal_autograd(model: str, layers: int, loss: Loss) -> None:
     network = network_of(shape(model, activation="relu", layers=layers), 2)
     network.weight[1] *= 3
     if network.alive is not None:
@@ -218,7 +218,7 @@ def test_passes_by_hand_give_what_autograd_gives(model: str, layers: int, loss: 
     ("model", "changes"),
     [("l1", {}), ("l1", {"precision": "bfloat16", "activation": "relu"}), ("newton", {"activation": "relu"})],
 )
-def test_what_is_not_written_by_hand_is_left_to_autograd(model: str, changes: dict[str, str]) -> None:
+def test_other_models_use_autograd(model: str, changes: dict[str, str]) -> None:
     assert Passes.of(network_of(shape(model, **changes), 1)) is None
 
 
@@ -233,7 +233,7 @@ def test_mean_cost_over_bodies_is_the_papers_mean_over_edges() -> None:
     torch.testing.assert_close(dense(nodes).cost.mean(), 1e-2 * dense.messages(nodes).abs().sum(-1).mean())
 
 
-def test_relative_loss_gives_every_size_of_acceleration_the_same_say() -> None:
+def test_relative_loss_weights_accelerations_of_every_size_equally() -> None:
     true = torch.tensor([0.01, 1.0, 100.0]).view(1, 1, 3, 1)
     weights = weights_of(true, torch.tensor([weighing("relative", 1e-4)]))
     errors = (0.1 * true.abs().sum(-1) * weights)[0, 0]
@@ -243,7 +243,7 @@ def test_relative_loss_gives_every_size_of_acceleration_the_same_say() -> None:
     assert error_of(0 * true, true, one) == 2 * error_of(0 * true, true, half) == pytest.approx(101.01 / 3)
 
 
-def test_pruning_ends_with_the_components_that_vary_most_and_they_stay() -> None:
+def test_pruning_keeps_the_components_of_largest_deviation() -> None:
     network, nodes = network_of(shape("pruning"), 2), nodes_of(2)
     deviation = network.messages(nodes).std(1)
     left = []
@@ -263,7 +263,7 @@ def test_pruning_ends_with_the_components_that_vary_most_and_they_stay() -> None
 
 
 @pytest.mark.parametrize("steps", [60, 100, 250])
-def test_a_short_training_is_pruned_to_the_end_too(steps: int) -> None:
+def test_a_short_training_is_pruned_completely(steps: int) -> None:
     late = Model(pruned=True, pruned_by=1.0)
     network = GraphNetwork(dataclasses.replace(SHAPE, model=late), 1)
     network.initialise(0, stream(0, "test weights"))
@@ -274,7 +274,7 @@ def test_a_short_training_is_pruned_to_the_end_too(steps: int) -> None:
 
 @pytest.mark.parametrize("changes", [{"antisymmetric": True}, {"pruned": True, "messages": 20}])
 @pytest.mark.parametrize("graph", ["complete", "chain"])
-def test_what_is_penalised_is_what_is_sent(changes: dict[str, Any], graph: str) -> None:
+def test_penalty_is_on_the_messages_that_are_sent(changes: dict[str, Any], graph: str) -> None:
     model = Model(penalty="l1", weight=0.5, **changes)
     kind, nodes = dataclasses.replace(SHAPE, model=model), nodes_of(1)
     network = GraphNetwork(kind, 1) if graph == "complete" else SparseGraphNetwork(kind, 1, graph)
@@ -284,7 +284,7 @@ def test_what_is_penalised_is_what_is_sent(changes: dict[str, Any], graph: str) 
     torch.testing.assert_close(network(nodes).cost.mean(), 0.5 * network.messages(nodes).abs().sum(-1).mean())
 
 
-def test_energies_of_a_chain_cost_their_mean_over_edges() -> None:
+def test_penalty_of_energies_on_a_chain_is_the_mean_over_edges() -> None:
     nodes = nodes_of(1)
     for graph in ("complete", "chain"):
         costs = []

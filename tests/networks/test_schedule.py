@@ -8,13 +8,13 @@ import torch
 from distillery.networks.schedule import faded_in, one_cycle
 
 
-def test_one_cycle_is_pytorchs() -> None:
+def test_one_cycle_equals_pytorchs_schedule() -> None:
     parameter = torch.nn.Parameter(torch.zeros(()))
     optimiser = torch.optim.Adam([parameter])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=1000)
     for step in range(1000):
         rate, _ = one_cycle(step, 1000, 1e-2)
-        # PyTorch turns one step earlier; it makes the rate differ by that much of a step.
+        # PyTorch's schedule turns one step earlier, which changes the rate by less than the tolerance.
         assert rate == pytest.approx(schedule.get_last_lr()[0], abs=1e-4 * (step < 999))
         optimiser.step()
         schedule.step()

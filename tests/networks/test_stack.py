@@ -26,7 +26,7 @@ from support.training import TRAINING, assert_same, weights_of
 
 
 def weights_stacked_as_alone(sweep: Sweep) -> list[dict[str, torch.Tensor]]:
-    """Train cells together and then each alone, and return their weights, which must be the same."""
+    """Train cells stacked and then each alone; assert that their weights are equal and return them."""
     train(sweep, sweep.cells)
     together = [weights_of(sweep, place) for place in range(len(sweep.cells))]
     for place, cell in enumerate(sweep.cells):
@@ -46,20 +46,20 @@ def test_stacked_cells_train_as_alone(small: Callable[..., Sweep]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [Model(penalty="l1", weight=3.0), Model(penalty="kl", weight=3.0, significance="kl")])
-def test_cells_stacked_with_weights_of_their_own_train_as_alone(small: Callable[..., Sweep], model: Model) -> None:
+def test_stacked_cells_with_different_penalty_weights_train_as_alone(small: Callable[..., Sweep], model: Model) -> None:
     heavy = model.model_dump(mode="json", exclude_defaults=True)
     names = [model.penalty, "heavy", "none"]
     sweep = small(
         models=names, variants={"heavy": heavy, "none": {**heavy, "weight": 0.0}}, training={**TRAINING, "steps": 30}
     )
     together = weights_stacked_as_alone(sweep)
-    # They begin with the same weights and see the same graphs: what differs is their penalty alone.
+    # Equal initial weights and graphs: only the penalty differs.
     for one, other in ((0, 1), (0, 2)):
         assert not torch.allclose(together[one]["edge.last"], together[other]["edge.last"], rtol=1e-2)
 
 
 @pytest.mark.slow
-def test_two_systems_with_losses_of_their_own_train_in_one_command_as_each_alone(
+def test_two_systems_with_different_losses_train_in_one_command_as_alone(
     small: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiments = [
@@ -99,7 +99,7 @@ def test_two_systems_with_losses_of_their_own_train_in_one_command_as_each_alone
     ],
     ids=["huge", "not finite"],
 )
-def test_cell_that_explodes_costs_no_other_of_its_stack(
+def test_diverging_cell_does_not_affect_others_of_its_stack(
     small: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, start: float, reason: str
 ) -> None:
     sweep = small(seeds=[0, 1, 2])

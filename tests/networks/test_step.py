@@ -1,4 +1,4 @@
-"""Recorded steps: whatever is played back from a recording is what the plain loop does, to the same bits."""
+"""Captured steps: a replayed step has the same bits as the plain loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support import orbits
 from support.fakecuda import FakeCuda
 
 CPU = torch.device("cpu")
-# More than a window.
+# More than one window of batches.
 STEPS = WINDOW + 10
 CHAIN = {"potential": "(r - 1)**2", "time_step": 0.01, "graph": "chain"}
 
@@ -74,7 +74,7 @@ def assert_same(one: list[dict[str, torch.Tensor]], other: list[dict[str, torch.
         pytest.param("flathgn", "spring", {}, marks=pytest.mark.slow),
     ],
 )
-def test_played_back_training_is_the_plain_one(
+def test_replayed_training_equals_the_plain_one(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, model: str, system: str, training: dict[str, object]
 ) -> None:
     sweep = tiny(model, system, **training)
@@ -88,7 +88,7 @@ def test_played_back_training_is_the_plain_one(
 
 
 @pytest.mark.slow
-def test_what_cannot_be_recorded_is_launched_and_said_in_one_line(
+def test_operations_that_cannot_be_captured_are_launched_and_logged_in_one_line(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = tiny("l1")
@@ -101,15 +101,15 @@ def test_what_cannot_be_recorded_is_launched_and_said_in_one_line(
 
     fake.before_recording = refuse
     launched = trained(sweep)
-    told = [line for line in capsys.readouterr().err.splitlines() if "CUDA graph" in line]
-    assert len(told) == 1
-    assert told[0].endswith("RuntimeError: operation not permitted when stream is capturing")
+    logged = [line for line in capsys.readouterr().err.splitlines() if "CUDA graph" in line]
+    assert len(logged) == 1
+    assert logged[0].endswith("RuntimeError: operation not permitted when stream is capturing")
     assert fake.current == "default"
     assert fake.graphs[0].replays == 0
     assert_same(plain, launched)
 
 
-def test_step_that_waits_for_the_device_is_found_out_before_it_is_recorded(
+def test_step_that_waits_for_the_device_is_detected_before_capture(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake = FakeCuda(monkeypatch)
@@ -125,12 +125,12 @@ def test_step_that_waits_for_the_device_is_found_out_before_it_is_recorded(
     step.run(3)
     assert step.losses.tolist() == [[24.0], [36.0]]
     assert "synchronizing" in capsys.readouterr().err
-    # And waiting is allowed again.
+    # Waiting is allowed again afterwards.
     assert torch.cuda.get_sync_debug_mode() == "default"
     assert torch.ones(()).item() == 1
 
 
-def test_no_memory_left_is_no_reason_to_go_on(tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exhausted_device_memory_is_an_error(tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = tiny("l1")
     fake = FakeCuda(monkeypatch)
 
@@ -153,7 +153,7 @@ def parts_of(sweep: Sweep) -> tuple[Network, Optimiser, Batches]:
 
 
 @pytest.mark.parametrize("model", ["l1", "kl", "flathgn"])
-def test_steps_read_their_batch_and_leave_all_memory_where_it_is(tiny: Callable[..., Sweep], model: str) -> None:
+def test_steps_read_their_batch_and_move_no_memory(tiny: Callable[..., Sweep], model: str) -> None:
     network, optimiser, batches = parts_of(tiny(model))
     step = step_of(network, optimiser, batches, torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
     assert (step.noise is not None) == (model == "kl")
@@ -193,7 +193,7 @@ def test_noise_is_a_function_of_seed_and_step(tiny: Callable[..., Sweep]) -> Non
     assert torch.equal(noise, first.flip(0))
 
 
-def test_optimiser_is_pytorchs_adam(tiny: Callable[..., Sweep]) -> None:
+def test_optimiser_equals_pytorchs_adam(tiny: Callable[..., Sweep]) -> None:
     network, _, _ = parts_of(tiny("l1"))
     optimiser = Optimiser(network, 1e-2)
     theirs = torch.nn.Parameter(optimiser.weights.detach().clone())

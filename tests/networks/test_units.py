@@ -1,4 +1,4 @@
-"""Networks learn alike whatever the units of their data are, and ordinary data are left alone."""
+"""Units of networks: learning does not depend on the units of the data, and data of order one are unchanged."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_parameters_in_units_of_the_data_give_the_same_function(make_sweep: Call
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["l1", "flathgn"])
-def test_units_do_not_matter_to_what_is_learned(
+def test_learning_does_not_depend_on_units(
     make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     errors, losses = [], []

@@ -23,7 +23,7 @@ def test_conditions_are_comparisons() -> None:
 
 
 def nested(form: str, depth: int) -> str:
-    """Return a formula of r in which a form stands within itself, with another number c each time."""
+    """Return a formula of r that nests a form in itself, with another number c at each level."""
     text = "r"
     for level in range(depth):
         text = form.format(text, c=0.3 + 0.37 * level)
@@ -43,7 +43,7 @@ def nested(form: str, depth: int) -> str:
         " + ".join(f"abs(r - {k})" for k in range(1, 20)),
     ],
 )
-def test_cases_within_each_other_stay_about_as_long_as_their_formula(text: str) -> None:
+def test_nested_conditions_rewritten_as_cases_stay_short(text: str) -> None:
     found = piecewise.as_piecewise(formula.parse(text, ("r",)))
     value = sum(
         not isinstance(node, sympy.logic.boolalg.Boolean) for node in sympy.preorder_traversal(found) if node.args
@@ -55,7 +55,7 @@ def test_cases_within_each_other_stay_about_as_long_as_their_formula(text: str) 
     force = formula.evaluate(made(text).radial_force, {"r": r, "softening": 0.0})
     step = 1e-7
     slope = -(formula.evaluate(found, {"r": r + step}) - formula.evaluate(found, {"r": r - step})) / (2 * step)
-    # A few places lie on a kink or a jump, where there is no slope.
+    # A few places are on a kink or a jump, which has no slope.
     assert np.mean(np.isclose(force, slope, rtol=1e-4, atol=1e-4)) > 0.9
 
 
@@ -72,14 +72,14 @@ def test_cases_within_each_other_stay_about_as_long_as_their_formula(text: str) 
     ],
 )
 @pytest.mark.parametrize("where", ["potential", "body_potential"])
-def test_formulas_that_take_sympy_without_bound_are_refused_with_the_limit(
+def test_deeply_nested_formulas_are_refused_with_the_limit(
     text: str, limit: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(text: str, symbols: Any) -> Any:
         assert len(text) < 20
         return formula.symbol("r")
 
-    # SymPy never sees them.
+    # They are refused before SymPy parses them.
     monkeypatch.setattr(formula, "parse", read)
     given = {"potential": "r**2", where: text.replace("r", "x") if where == "body_potential" else text}
     with pytest.raises(ValidationError, match=limit) as caught:
@@ -97,7 +97,7 @@ def test_formulas_that_take_sympy_without_bound_are_refused_with_the_limit(
         "(((r**2 + 1)**2 + 1)**2 + 1)**2",
     ],
 )
-def test_long_formulas_are_no_deep_ones(text: str) -> None:
+def test_long_flat_formulas_are_accepted(text: str) -> None:
     require_shallow(text)
 
 

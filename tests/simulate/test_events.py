@@ -29,7 +29,7 @@ Pull = Callable[[Any], Any]
 def reference(
     bodies: Bodies, times: Float[np.ndarray, "time"], edge: float, inside: Pull, outside: Pull
 ) -> Float[np.ndarray, "time particle space"]:
-    """The one simulation by SciPy's DOP853 and its events; a pair's radial force is given on each side of an edge."""
+    """Integrate one simulation by SciPy's DOP853 with events at an edge between two radial forces."""
     from scipy.integrate import solve_ivp
 
     count, dim = bodies.position.shape[1:]
@@ -86,7 +86,7 @@ def test_discontinuous_agrees_with_dop853(dim: int, bodies: int, count: int) -> 
 
 
 @pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_each_crossing_of_the_edge_adds_or_takes_its_jump_and_nothing_else(dim: int) -> None:
+def test_each_crossing_of_the_edge_changes_the_energy_by_its_jump(dim: int) -> None:
     bodies = drawn(EDGE, dim)
     motion = integrator(EDGE, dim).propagate(bodies, np.arange(200) * 0.05)
     assert motion.reached.all()
@@ -94,7 +94,7 @@ def test_each_crossing_of_the_edge_adds_or_takes_its_jump_and_nothing_else(dim: 
     outside = (distance > 2).sum(-1)
     total = kinetic(bodies, motion.velocity) + np.where(distance > 2, (distance - 1) ** 2, 0).sum(-1)
     assert np.ptp(outside, axis=1).max() >= 3
-    # U jumps by (2 - 1)² = 1 at the edge, and the velocities do not.
+    # U jumps by (2 - 1)² = 1 at the edge; velocities are continuous.
     gained = total - total[:, :1]
     np.testing.assert_allclose(gained, outside - outside[:, :1], atol=1e-6)
     momentum = (bodies.mass[:, None, :, None] * motion.velocity).sum(2)
@@ -102,7 +102,7 @@ def test_each_crossing_of_the_edge_adds_or_takes_its_jump_and_nothing_else(dim: 
 
 
 @pytest.mark.parametrize("system", [EDGE, made("abs(r - 1)"), made("max(r, 1.5)*m1*m2", softening=0.0)])
-def test_time_can_be_turned_back(system: System) -> None:
+def test_motion_is_reversible(system: System) -> None:
     bodies, times = drawn(system), np.arange(21) * 0.05
     there = integrator(system).propagate(bodies, times)
     turned = Bodies(bodies.mass, bodies.charge, there.position[:, -1], -there.velocity[:, -1])
@@ -115,7 +115,7 @@ def test_time_can_be_turned_back(system: System) -> None:
     np.testing.assert_allclose(past.position[:, -1], bodies.position, atol=1e-6)
 
 
-def test_bodies_can_be_renumbered_and_space_be_shifted() -> None:
+def test_motion_is_invariant_under_permutation_translation_and_boost() -> None:
     bodies, times = drawn(EDGE), np.arange(21) * 0.1
     motion = integrator(EDGE).propagate(bodies, times)
     order, shift, boost = [2, 0, 3, 1], np.array([3.0, -7.0]), np.array([0.5, 0.25])
@@ -131,10 +131,10 @@ def test_bodies_can_be_renumbered_and_space_be_shifted() -> None:
     )
 
 
-def test_two_bodies_in_a_wedge_swing_in_parabolas() -> None:
+def test_motion_in_a_wedge_potential_is_parabolic() -> None:
     wedge = made("f*abs(r - 1)", constants={"f": 0.5}, softening=0.0)
     start = Bodies(np.ones((1, 2)), np.ones((1, 2)), np.array([[[0.0, 0.0], [1.5, 0.0]]]), np.zeros((1, 2, 2)))
-    # Relative acceleration 2·f/m = 1: half a unit to the rest length takes a time of 1, a whole swing 4.
+    # Relative acceleration 2·f/m = 1: half a unit to the rest length takes a time of 1, a period 4.
     times = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 40.0])
     motion = integrator(wedge, 2, 2).propagate(start, times)
     distance = motion.position[0, :, 1, 0] - motion.position[0, :, 0, 0]
@@ -169,7 +169,7 @@ def test_continuous_piecewise_potentials_conserve_energy(potential: str) -> None
     assert drift.max() < 1e-5
 
 
-def test_accelerations_are_the_forces_that_verify_knows() -> None:
+def test_accelerations_equal_the_pair_forces_of_the_system() -> None:
     system = made("(r - 1)**2*m1*m2 if r > 1.5 else abs(r - 1)*(q1 + q2)")
     bodies = drawn(system, 3, 3, 50)
     expected = np.zeros_like(bodies.position)
@@ -181,7 +181,7 @@ def test_accelerations_are_the_forces_that_verify_knows() -> None:
 
 
 @pytest.mark.slow
-def test_a_simulation_does_not_depend_on_its_companions() -> None:
+def test_a_simulation_does_not_depend_on_others_of_its_batch() -> None:
     bodies, times = drawn(EDGE, count=11), np.arange(30) * 0.3
     together = integrator(EDGE).propagate(bodies, times)
     for chosen in ([3], [10, 4], [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]):
@@ -190,7 +190,7 @@ def test_a_simulation_does_not_depend_on_its_companions() -> None:
         np.testing.assert_array_equal(apart.acceleration, together.acceleration[chosen])
 
 
-def test_bodies_that_slide_along_a_kink_are_given_up_and_spoil_no_other() -> None:
+def test_sliding_along_a_kink_fails_and_does_not_affect_others() -> None:
     held = made("abs(r - 1)", damping=50.0)
     bodies = drawn(held, 2, 2, 6)
     bodies.position[3] = [[0.0, 0.0], [50.0, 0.0]]
@@ -201,7 +201,7 @@ def test_bodies_that_slide_along_a_kink_are_given_up_and_spoil_no_other() -> Non
 
 
 @pytest.mark.slow
-def test_an_interrupted_simulation_ends_the_same(
+def test_an_interrupted_piecewise_simulation_resumes_with_the_same_bits(
     make_sweep: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     experiment = {"system": "discontinuous", "simulations": 20, "test_simulations": 1, "snapshots": 10, "steps": 100}
@@ -227,14 +227,14 @@ def test_an_interrupted_simulation_ends_the_same(
 
 
 def nested(form: str, depth: int) -> str:
-    """Return a formula of r in which a form stands within itself, with another number c each time."""
+    """Return a formula of r that nests a form in itself, with another number c at each level."""
     text = "r"
     for level in range(depth):
         text = form.format(text, c=0.3 + 0.37 * level)
     return text
 
 
-def test_bodies_move_across_kinks_within_kinks() -> None:
+def test_nested_kinks_conserve_energy() -> None:
     text = nested("abs({0} - {c})", 6)
     system = made(text)
     bodies = drawn(system, count=8)

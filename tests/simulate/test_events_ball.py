@@ -15,7 +15,7 @@ from support.integration import drawn, integrator, kinetic, made
 BALL = SYSTEMS["string_ball"]
 
 
-def test_a_string_is_the_same_read_from_its_other_end() -> None:
+def test_reversing_the_order_of_a_string_changes_nothing() -> None:
     bodies, times = drawn(BALL, 3, 5), np.arange(21) * 0.1
     motion = integrator(BALL, 3, 5).propagate(bodies, times)
     turned = Bodies(*(values[:, ::-1].copy() for values in vars(bodies).values()))
@@ -28,7 +28,7 @@ def test_a_string_is_the_same_read_from_its_other_end() -> None:
 
 
 @pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_string_falls_on_the_ball_and_keeps_its_energy(dim: int) -> None:
+def test_a_string_that_falls_on_the_ball_conserves_energy(dim: int) -> None:
     bodies = drawn(BALL, dim)
     motion = integrator(BALL, dim).propagate(bodies, np.arange(200) * 0.05)
     assert motion.reached.all()
@@ -43,7 +43,7 @@ def test_a_string_falls_on_the_ball_and_keeps_its_energy(dim: int) -> None:
 
 
 def thrown(dim: int, count: int) -> Bodies:
-    """Strings just above the ball, on their way down."""
+    """Return strings just above the ball that move down."""
     bodies = drawn(BALL, dim, count=count)
     bodies.position[..., 1] -= 3.0
     bodies.velocity[..., 1] -= 2.0
@@ -51,13 +51,13 @@ def thrown(dim: int, count: int) -> Bodies:
 
 
 def depths(position: Float[np.ndarray, "*some space"]) -> Float[np.ndarray, "*some"]:
-    """How deep bodies are in the ball."""
+    """Return the depths of bodies in the ball."""
     return 4 - np.linalg.norm(position - np.array([0.0, -10.0, 0.0])[: position.shape[-1]], axis=-1)
 
 
 @pytest.mark.parametrize("dim", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_a_string_on_the_ball_agrees_with_dop853(dim: int) -> None:
-    """The forces are written down here once more: springs, weight, and 2000 d out of the ball at a depth d."""
+    """Integrate independent formulas of the forces: springs, weight, and 2000 d out of the ball at a depth d."""
     from scipy.integrate import solve_ivp
 
     many, times = thrown(dim, 2), np.linspace(0, 2, 21)
@@ -92,18 +92,18 @@ def test_a_string_on_the_ball_agrees_with_dop853(dim: int) -> None:
 
 
 @pytest.mark.parametrize("dim", [2, 3])
-def test_time_can_be_turned_back_for_a_string_that_bounces_off_the_ball(dim: int) -> None:
+def test_motion_of_a_string_that_bounces_off_the_ball_is_reversible(dim: int) -> None:
     bodies, times = thrown(dim, 8), np.linspace(0, 2, 21)
     there = integrator(BALL, dim).propagate(bodies, times)
     assert (depths(there.position).max((1, 2)) > 0.02).all()
-    for sign in (1, -1):  # time that runs backwards, or velocities that are turned
+    for sign in (1, -1):  # decreasing times, or reversed velocities
         end = Bodies(bodies.mass, bodies.charge, there.position[:, -1], sign * there.velocity[:, -1])
         back = integrator(BALL, dim).propagate(end, times[::-1].copy() if sign > 0 else times)
         assert back.reached.all()
         np.testing.assert_allclose(back.position[:, -1], bodies.position, rtol=0, atol=1e-6)
 
 
-def test_a_body_thrown_on_the_ball_comes_back_as_it_came() -> None:
+def test_an_elastic_wall_reverses_the_normal_velocity() -> None:
     ball = made(
         "0*r",
         body_potential="k*(1 - x)**2 if x < 1 else 0",

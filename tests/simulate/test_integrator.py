@@ -1,4 +1,4 @@
-"""Trajectories obey the physics of their system."""
+"""The integrator: conservation laws, symmetries, exact solutions and DOP853."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SMOOTH = [name for name, system in SYSTEMS.items() if not system.is_piecewise]
 CONSERVATIVE = [name for name in SMOOTH if SYSTEMS[name].damping == 0]
 
 
-# Nothing acts on them from outside, and no body has another place in the graph than others.
+# Systems without external forces on a complete graph.
 ISOLATED = [name for name in CONSERVATIVE if SYSTEMS[name].body_potential is None]
 
 
@@ -53,7 +53,7 @@ def _pair_indices(system: System, bodies: int) -> list[tuple[int, int]]:
 def potential_energy(
     system: System, mass: Any, charge: Any, position: Float[np.ndarray, "... particle space"]
 ) -> Float[np.ndarray, "..."]:
-    """Sum of the potentials as their text gives them, softening added here."""
+    """Return the sum of the potentials, parsed from their text, with softening."""
     total = np.zeros(position.shape[:-2])
     pair = formula.parse(system.potential, ("r", "m1", "m2", "q1", "q2", *system.constants))
     for i, j in _pair_indices(system, position.shape[-2]):
@@ -106,10 +106,10 @@ def test_accelerations_are_minus_the_gradient_of_the_energy(system: System, dim:
     np.testing.assert_allclose(integrator(system, dim, bodies).acceleration(state), expected, rtol=1e-5, atol=1e-5)
 
 
-# What is said below of all simulations holds of those with close encounters too: the worst found is a twentieth of it.
+# The limits include simulations with close encounters; the largest deviation found is a twentieth of them.
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("name", CONSERVATIVE)
-def test_energy_is_conserved_and_without_outer_forces_momentum_and_angular_momentum(name: str, dim: int) -> None:
+def test_energy_and_in_isolated_systems_momentum_and_angular_momentum_are_conserved(name: str, dim: int) -> None:
     bodies = drawn(name, dim)
     motion = integrator(SYSTEMS[name], dim).propagate(bodies, times(name))
     assert motion.reached.all()
@@ -126,7 +126,7 @@ def test_energy_is_conserved_and_without_outer_forces_momentum_and_angular_momen
         np.testing.assert_allclose(spin, np.broadcast_to(spin[:, :1], spin.shape), rtol=0, atol=5e-7)
 
 
-def test_damping_takes_energy() -> None:
+def test_damping_reduces_energy() -> None:
     bodies = drawn("damped")
     total = energy(SYSTEMS["damped"], bodies, integrator(SYSTEMS["damped"]).propagate(bodies, times("damped")))
     assert (np.diff(total, axis=1) < 1e-9).all()
@@ -137,7 +137,7 @@ def two(mass: tuple[float, float], position: list[list[float]], velocity: list[l
     return Bodies(np.array([mass]), np.ones((1, 2)), np.array([position]), np.array([velocity]))
 
 
-def test_two_bodies_on_a_circle_come_back_after_keplers_period() -> None:
+def test_circular_orbit_has_keplers_period() -> None:
     gravity = System(potential="-m1*m2/r", softening=0.0, time_step=0.001)
     m1, m2, distance = 1.5, 0.5, 2.0
     rate = np.sqrt((m1 + m2) / distance**3)
@@ -151,7 +151,7 @@ def test_two_bodies_on_a_circle_come_back_after_keplers_period() -> None:
     np.testing.assert_allclose(motion.acceleration[0, :, 0], -(rate**2) * r1 * circle, atol=1e-7)
 
 
-def test_two_bodies_on_a_spring_swing_with_the_reduced_mass() -> None:
+def test_spring_oscillates_with_the_reduced_mass() -> None:
     spring = System(potential="(r - rest)**2", constants={"rest": 1.0}, softening=0.0, time_step=0.01)
     m1, m2, amplitude = 2.0, 0.7, 0.3
     rate = np.sqrt(2 * (m1 + m2) / (m1 * m2))
@@ -164,14 +164,14 @@ def test_two_bodies_on_a_spring_swing_with_the_reduced_mass() -> None:
 
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("name", CONSERVATIVE)
-def test_time_can_be_turned_back(name: str, dim: int) -> None:
+def test_motion_is_reversible(name: str, dim: int) -> None:
     bodies, moments = drawn(name, dim), times(name, 20)
     there = integrator(SYSTEMS[name], dim).propagate(bodies, moments)
     turned = Bodies(bodies.mass, bodies.charge, there.position[:, -1], -there.velocity[:, -1])
     back = integrator(SYSTEMS[name], dim).propagate(turned, moments)
     np.testing.assert_allclose(back.position[:, -1], bodies.position, rtol=0, atol=5e-7)
     np.testing.assert_allclose(-back.velocity[:, -1], bodies.velocity, rtol=0, atol=5e-6)
-    # The same, by letting time run backwards.
+    # The same with decreasing times.
     backwards = Bodies(bodies.mass, bodies.charge, there.position[:, -1], there.velocity[:, -1])
     past = integrator(SYSTEMS[name], dim).propagate(backwards, moments[::-1].copy())
     np.testing.assert_allclose(past.position[:, -1], bodies.position, rtol=0, atol=5e-7)
@@ -179,7 +179,7 @@ def test_time_can_be_turned_back(name: str, dim: int) -> None:
 
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("name", ISOLATED)
-def test_bodies_can_be_renumbered_and_space_be_shifted(name: str, dim: int) -> None:
+def test_motion_is_invariant_under_permutation_translation_and_boost(name: str, dim: int) -> None:
     bodies, moments = drawn(name, dim), times(name, 20)
     motion = integrator(SYSTEMS[name], dim).propagate(bodies, moments)
     order, shift, boost = [2, 0, 3, 1], np.array([3.0, -7.0, 2.0])[:dim], np.array([0.5, 0.25, -1.0])[:dim]
@@ -194,7 +194,7 @@ def test_bodies_can_be_renumbered_and_space_be_shifted(name: str, dim: int) -> N
     np.testing.assert_allclose(moved.position, expected, rtol=0, atol=1e-7)
 
 
-def test_a_simulation_does_not_depend_on_its_companions() -> None:
+def test_a_simulation_does_not_depend_on_others_of_its_batch() -> None:
     bodies, moments = drawn("r^-2", count=11), times("r^-2", 30, 30)
     together = integrator(SYSTEMS["r^-2"]).propagate(bodies, moments)
     for chosen in ([3], [10, 4], [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]):
@@ -203,7 +203,7 @@ def test_a_simulation_does_not_depend_on_its_companions() -> None:
         np.testing.assert_array_equal(apart.acceleration, together.acceleration[chosen])
 
 
-def test_a_simulation_that_breaks_is_reported_and_spoils_no_other() -> None:
+def test_a_failed_simulation_is_reported_and_does_not_affect_others() -> None:
     bodies, moments = drawn("r^-2", count=11), times("r^-2", 30)
     clean = integrator(SYSTEMS["r^-2"]).propagate(bodies, moments)
     bodies.position[4, 1] = bodies.position[4, 0]
@@ -245,7 +245,7 @@ def test_initial_conditions_follow_their_distributions() -> None:
     assert abs(bodies.position.mean()) < 0.04
 
 
-def test_each_simulation_split_attempt_and_seed_has_a_stream_of_its_own() -> None:
+def test_each_simulation_split_attempt_and_seed_has_its_own_stream() -> None:
     one = draw(SYSTEMS["spring"], 2, 4, 0, "train", [7], [0])
     again = draw(SYSTEMS["spring"], 2, 4, 0, "train", [5, 6, 7], [0, 3, 0])
     np.testing.assert_array_equal(again.position[2], one.position[0])
@@ -259,7 +259,7 @@ def test_each_simulation_split_attempt_and_seed_has_a_stream_of_its_own() -> Non
         assert not np.isin(other.position, one.position).any()
 
 
-def test_a_system_has_masses_and_charges_of_its_own() -> None:
+def test_masses_and_charges_of_a_system_are_used() -> None:
     system = System(potential="r", time_step=0.1, mass_spread=0.0, charges=(0.0, 2.0, -1.0))
     bodies = draw(system, 2, 8, 1, "train", range(50), [0] * 50)
     np.testing.assert_array_equal(bodies.mass, 1.0)
@@ -275,7 +275,7 @@ def test_damping_is_the_same_for_every_body() -> None:
 
 
 def reference(system: System, bodies: Bodies, moments: Float[np.ndarray, "time"]) -> Float[np.ndarray, "time state"]:
-    """One simulation by SciPy's DOP853; its accelerations are checked against the energy above."""
+    """Integrate one simulation by SciPy's DOP853, with the accelerations that another test compares with the energy."""
     from scipy.integrate import solve_ivp
 
     count, dim = bodies.position.shape[1:]

@@ -1,4 +1,4 @@
-"""Several MPI ranks: the same bits, shared work, and failures that end everything at once with one line."""
+"""MPI ranks: equal bits for any number, shared work, and failures that end all ranks with one line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def command(sweep: Sweep, folder: Path, ranks: int, *, expected: int | None = None, code: str = STAGE) -> list[str]:
-    """The command that simulates under mpiexec, with results in ``folder``."""
+    """Return the command that simulates under mpiexec, with results in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yaml"
     config.write_text(
@@ -51,8 +51,18 @@ def command(sweep: Sweep, folder: Path, ranks: int, *, expected: int | None = No
             | sweep.config.model_dump(mode="json", include={"simulation", "systems"})
         )
     )
-    told = ["--split", "train", "--ranks", str(expected or ranks)]
-    return [str(MPIEXEC), "-n", str(ranks), sys.executable, "-c", code, str(config), str(sweep.experiments[0]), *told]
+    options = ["--split", "train", "--ranks", str(expected or ranks)]
+    return [
+        str(MPIEXEC),
+        "-n",
+        str(ranks),
+        sys.executable,
+        "-c",
+        code,
+        str(config),
+        str(sweep.experiments[0]),
+        *options,
+    ]
 
 
 def start(arguments: list[str], **more: str) -> subprocess.CompletedProcess[str]:
@@ -66,7 +76,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def complaints(ended: subprocess.CompletedProcess[str]) -> list[str]:
-    """What went to standard error, without the progress of the work."""
+    """Return the lines of standard error without those of progress."""
     return [line for line in ended.stderr.splitlines() if line.strip() and not line.startswith("simulate ")]
 
 
@@ -89,30 +99,28 @@ def test_any_number_of_ranks_gives_the_same_bits(make_sweep: Callable[..., Sweep
 
 
 @pytest.mark.slow
-def test_what_may_cost_simulations_is_said_once_by_whoever_simulates(
-    make_sweep: Callable[..., Sweep], tmp_path: Path
-) -> None:
+def test_warnings_of_a_system_are_printed_once(make_sweep: Callable[..., Sweep], tmp_path: Path) -> None:
     walled = {"potential": "r**2", "body_potential": "0.01/x**2", "time_step": 0.001}
     sweep = make_sweep(systems={"walled": walled}, experiments=[{"system": "walled"}], simulation={"block": 8})
     line = "warning: systems.walled: body_potential '0.01/x**2' or its force is not finite at x = 0, y = 0; "
     for ranks in (2, 1):
         ended = start(command(sweep, tmp_path / str(ranks), ranks))
         assert ended.returncode == 0, ended.stderr
-        assert [told[: len(line)] for told in complaints(ended)] == [line]
-    # Nothing is simulated, and nothing said, where all is there.
+        assert [complaint[: len(line)] for complaint in complaints(ended)] == [line]
+    # A complete store is not simulated again and prints nothing.
     ended = start(command(sweep, tmp_path / "2", 2))
     assert (ended.returncode, complaints(ended)) == (0, [])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_killed_at_any_moment_it_goes_on_and_ends_the_same(sweep: Sweep, tmp_path: Path, ranks: int) -> None:
+def test_killed_simulation_resumes_with_the_same_bits(sweep: Sweep, tmp_path: Path, ranks: int) -> None:
     simulate(sweep, sweep.experiments[0], "train", 1)
     alone = contents(sweep.experiments[0].store(sweep.results, "train"))
     results = tmp_path / "killed" / "results"
     store = sweep.experiments[0].store(results, "train")
     marker = sweep.experiments[0].marker(results, "train")
-    # Every block waits a little, so that the kill comes in the midst of the work.
+    # Every block waits, so that the kill interrupts the work.
     slow = "import time\nfrom distillery.workflow.stages import simulate as run\nblock = run.integrated\n" + (
         "run.integrated = lambda *given: (time.sleep(0.3), block(*given))[1]\n" + STAGE
     )
@@ -163,14 +171,16 @@ def test_an_error_on_one_rank_ends_all_with_one_line(sweep: Sweep, tmp_path: Pat
 def test_a_rank_that_dies_ends_all(sweep: Sweep, tmp_path: Path) -> None:
     dying = (
         "import os\nfrom distillery.workflow.stages import simulate as run\nblock = run.integrated\n"
-        "def die(integrator, experiment, split, simulations, times):\n"
+        "def die(integrator, experiment, split, simulations, *others):\n"
         "    if simulations.start == 16:\n"
         "        os.kill(os.getpid(), 9)\n"
-        "    return block(integrator, experiment, split, simulations, times)\n"
+        "    return block(integrator, experiment, split, simulations, *others)\n"
         "run.integrated = die\n"
     ) + STAGE
     ended = start(command(sweep, tmp_path / "dying", 2, code=dying))
     assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    assert not sweep.experiments[0].marker(tmp_path / "dying" / "results", "train").exists()
 
 
 @pytest.mark.slow
@@ -206,7 +216,7 @@ def test_a_launcher_of_another_mpi_is_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["shell", "own"])
 def test_one_rank_in_an_interactive_step_of_slurm_is_alone(task: str) -> None:
-    """In `srun --ntasks=4 --pty bash` the shell is a task, and what it starts inherits the variables of four."""
+    """Processes of the shell of `srun --ntasks=4 --pty bash` inherit variables of four tasks."""
     code = "from distillery.simulate import ranks; ranks._START_SECONDS = 20.0; ranks.joined(1).__enter__()"
     own = "import os; os.environ['SLURM_TASK_PID'] = str(os.getpid()); " if task == "own" else ""
     step = {"PMI_SIZE": "4", "PMI_RANK": "0", "PMI_FD": "99", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0"}
@@ -249,8 +259,8 @@ def test_a_full_disk_is_one_line(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-def test_ranks_that_do_not_find_each_other_end_before_the_time_limit() -> None:
-    """As when a launcher loses a message: one task waits in MPI's start for another, which does not come."""
+def test_ranks_that_do_not_connect_end_before_the_time_limit() -> None:
+    """One task waits in MPI_Init for another that does not start, as when a launcher loses a message."""
     wait = "import os, time; time.sleep(60) if os.environ['PMI_RANK'] == '1' else None; "
     code = wait + "from distillery.simulate import ranks; ranks._START_SECONDS = 3.0; ranks.joined(2).__enter__()"
     done = start([str(MPIEXEC), "-n", "2", sys.executable, "-c", code])

@@ -1,4 +1,4 @@
-"""Systems that hardly accelerate their bodies are named before anything is simulated."""
+"""The strength of accelerations: systems without or with extreme accelerations are reported before a simulation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def alone(make_sweep: Callable[..., Sweep], **system: Any) -> Sweep:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_accelerations_are_those_of_the_integrator_and_need_no_remark(name: str) -> None:
+def test_accelerations_equal_those_of_the_integrator_and_cause_no_warning(name: str) -> None:
     system, experiment = SYSTEMS[name], Experiment(name, 3, 4, 5)
     states = draw(system, experiment.dim, experiment.bodies, experiment.seed, "train", range(64), [0] * 64)
     true = Integrator(system, 3, 4, 1e-6).acceleration(states)
@@ -69,7 +69,7 @@ def test_a_system_without_accelerations_is_refused(
         ({"potential": "100*(r - 0.005)**2", "position_scale": 0.005}, None),
     ],
 )
-def test_accelerations_far_from_one_are_remarked_on(
+def test_accelerations_far_from_one_cause_a_warning(
     make_sweep: Callable[..., Sweep], system: dict[str, Any], remark: str | None
 ) -> None:
     sweep = alone(make_sweep, **system)

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests, spoken to over a pipe: no library is needed for that."""
+"""A headless Chromium for tests, controlled through a pipe without a library."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class BrowserError(Exception):
 
 
 def program() -> str | None:
-    """Where a browser is, if anywhere."""
+    """Return the path of a browser, if there is one."""
     return next((found for name in NAMES if (found := shutil.which(name)) is not None), None)
 
 
 def obstacle() -> str | None:
-    """Why no browser can be started here, or None."""
+    """Return why no browser can be started, or None."""
     return None if program() is not None else f"none of {', '.join(NAMES)} is on the path (Debian: chromium)"
 
 
 class Page:
-    """A tab of a browser, and what went wrong in it."""
+    """A tab of a browser, and its errors."""
 
     def __init__(self, read: int, write: int) -> None:
         self._read, self._write = read, write
@@ -68,14 +68,14 @@ class Page:
             self._receive()
 
     def value(self, expression: str) -> Any:
-        """What an expression in JavaScript gives."""
+        """Evaluate an expression in JavaScript."""
         answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise BrowserError(str(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
     def picture(self) -> bytes:
-        """What the window shows, as PNG."""
+        """Return a screenshot of the window as PNG."""
         return base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -106,22 +106,22 @@ class Page:
         self._note(message.get("method", ""), message.get("params", {}))
         return message
 
-    def _note(self, method: str, told: dict[str, Any]) -> None:
+    def _note(self, method: str, event: dict[str, Any]) -> None:
         if method == "Page.loadEventFired":
             self._loaded += 1
         elif (
             method == "Runtime.exceptionThrown"
-            or (method == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning"))
-            or (method == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"))
+            or (method == "Runtime.consoleAPICalled" and event["type"] in ("error", "warning"))
+            or (method == "Log.entryAdded" and event["entry"]["level"] in ("error", "warning"))
         ):
-            self.errors.append(json.dumps(told))
-        elif method == "Network.requestWillBeSent" and not told["request"]["url"].startswith(("file:", "about:")):
-            self.errors.append(f"asks the network for {told['request']['url']}")
+            self.errors.append(json.dumps(event))
+        elif method == "Network.requestWillBeSent" and not event["request"]["url"].startswith(("file:", "about:")):
+            self.errors.append(f"asks the network for {event['request']['url']}")
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Page]:
-    """A browser with one tab, ended with the block."""
+    """Start a browser with one tab; end it with the block."""
     # The browser reads commands from its descriptor 3 and answers on 4.
     (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
     given = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)]

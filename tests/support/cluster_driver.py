@@ -28,7 +28,7 @@ def config(dask: dict[str, Any]) -> Config:
 
 
 def work(task: dict[str, Any]) -> dict[str, Any]:
-    """Note that a task began, take the time, and tell where."""
+    """Record the start of a task, take its time, and return where it ran."""
     with Path(task["ledger"]).open("a") as ledger:
         ledger.write(f"{task['key']}\n")
     subprocess.run(["sleep", str(task["seconds"])], check=True)
@@ -66,8 +66,8 @@ def main(order: dict[str, Any]) -> None:
             config(order["dask"]), len(tasks), folder / "logs", "a test", interval=1.0, death_seconds=5
         ) as workers:
             for key, result in workers.results(fit_here if order.get("fits") else work, tasks):
-                told = {"error": repr(result)} if isinstance(result, BaseException) else result
-                print(json.dumps({"key": key, **told}), flush=True)
+                answer = {"error": repr(result)} if isinstance(result, BaseException) else result
+                print(json.dumps({"key": key, **answer}), flush=True)
             began = time.monotonic()
         print(json.dumps({"closed": time.monotonic() - began}), flush=True)
     except DistilleryError as error:

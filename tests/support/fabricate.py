@@ -1,4 +1,4 @@
-"""Outcomes as the stages write them, made up: what collecting, asking and drawing are tested with."""
+"""Fabricated outcomes of stages, for tests of collecting, querying and drawing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distillery.workflow.law_files import empty_result
 from distillery.workflow.outcome import write_outcome
 from distillery.workflow.sweep import Sweep
 
-# Steps of the frames of trainings that were filmed, and how far they have come with each.
+# Steps of the snapshots, and the progress of the messages at each.
 STEPS = [0, 3, 10, 32, 100]
 GROWN = (0.0, 0.1, 0.4, 0.9, 1.0)
 EXTENT = "recovered within the data (r = 0.1 … 6), agrees from r = 0.001 to 6e+02, as far as compared"
@@ -25,7 +25,7 @@ LAWS = ("2.1*dx*(1.0 - 1.0/r)", "2.1*dy*(1.0 - 1.0/r) + 0.013", "2.1*dz*(1.0 - 1
 
 
 def front(component: int) -> list[dict[str, Any]]:
-    """A Pareto front whose third entry is the law."""
+    """Return a Pareto front whose third entry is the law."""
     axis = "xyz"[component]
     return [
         {"expression": "0.1", "complexity": 1, "mae": 1.0, "score": 0.0},
@@ -36,7 +36,7 @@ def front(component: int) -> list[dict[str, Any]]:
 
 
 def node_front(component: int) -> list[dict[str, Any]]:
-    """A Pareto front of a node function whose second entry is right."""
+    """Return a Pareto front of a node function whose second entry is right."""
     return [
         {"expression": "0.2", "complexity": 1, "mae": 1.0, "score": 0.0},
         {"expression": f"2.0*s{component + 1}/m", "complexity": 5, "mae": 0.02, "score": 0.98},
@@ -44,7 +44,7 @@ def node_front(component: int) -> list[dict[str, Any]]:
 
 
 def distilled(number: int, front: list[dict[str, Any]], chosen: int) -> dict[str, Any]:
-    """A component as the distill stage writes it."""
+    """Return a component as the stage distill writes it."""
     return {
         "component": number,
         "status": "ok",
@@ -57,7 +57,7 @@ def distilled(number: int, front: list[dict[str, Any]], chosen: int) -> dict[str
 
 
 def judged(number: int, expression: str, complexity: int, form: str | None, others: list[int]) -> dict[str, Any]:
-    """A component as the verify stage writes it; without a form it was not recovered."""
+    """Return a component as the stage verify writes it; without a form it is not recovered."""
     return {
         "component": number,
         "recovered": form is not None,
@@ -72,7 +72,7 @@ def judged(number: int, expression: str, complexity: int, form: str | None, othe
 
 
 def results_of(sweep: Sweep, cell: Cell) -> dict[Stage, dict[str, Any]]:
-    """The results of every stage of a cell that went well; they differ from cell to cell."""
+    """Return the results of every stage of a successful cell; they differ between cells."""
     dim = cell.experiment.dim
     size = sweep.model(cell).message_size(dim)
     recovered = cell.model != "standard"
@@ -139,7 +139,7 @@ def results_of(sweep: Sweep, cell: Cell) -> dict[Stage, dict[str, Any]]:
 
 
 def generalised(sweep: Sweep, network: bool, error: float) -> dict[str, Any]:
-    """The result of the generalise stage: the network fails where it never was, its law does not."""
+    """Return the result of the stage generalise: only the law holds under other conditions."""
     shares = {"network": 1.0, "raw": 0.5, "refitted": 1e-3, "clean": 9e-4} if network else {}
     long = {"network": (3.0, 0.4), "refitted": (10.0, 1e-3), "clean": (10.0, 9e-4)} if network else {}
 
@@ -175,7 +175,7 @@ def generalised(sweep: Sweep, network: bool, error: float) -> dict[str, Any]:
 
 
 def replaced(network: bool, dim: int, error: float) -> dict[str, Any]:
-    """The result of the replace stage of a cell, which has a network or is a control."""
+    """Return the result of the stage replace of a cell with a network, or of a control."""
     result = empty_result() | {"reason": "a control"}
     if not network:
         return result
@@ -217,7 +217,7 @@ def fabricate(sweep: Sweep, cell: Cell, until: Stage = STAGES[-1], **changes: di
 
 
 def end(sweep: Sweep, cell: Cell, stage: Stage, status: Any, reason: str) -> None:
-    """Write outcomes of a cell that ended badly at a stage: the stages after it only say so."""
+    """Write outcomes of a cell that failed in a stage; later stages pass this on."""
     position = STAGES.index(stage)
     if position:
         fabricate(sweep, cell, until=STAGES[position - 1])
@@ -268,7 +268,7 @@ def _results_cached(sweep: Sweep, cell: Cell, number: int) -> dict[Stage, dict[s
 
 
 def messages(sweep: Sweep, cell: Cell, samples: int = 400) -> Path:
-    """Write messages that are the true force, rotated and scaled, a little noise added; grown while it was filmed."""
+    """Write messages that are the rotated and scaled true force with noise, and their snapshots."""
     dim = cell.experiment.dim
     draw = stream(7, "fabricated", str(cell))
     displacement = draw.normal(size=(samples, dim))

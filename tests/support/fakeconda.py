@@ -1,4 +1,4 @@
-"""A stand-in for conda without any channel: environments that see of this Python's packages only what their file lists.
+"""A stand-in for conda without channels: environments with only the listed packages of this Python.
 
 What is listed, and what that requires, is visible in such an environment; any other installed package is not, and
 nor is Distillery itself unless it is installed there.
@@ -44,7 +44,7 @@ case "$1" in /*) export CONDA_PREFIX="$1" PATH="$1/bin:$PATH" ;; esac
 
 
 def install(folder: Path) -> Path:
-    """Put ``conda`` and ``activate`` where Snakemake looks for them; the folder returned is to stand on the path."""
+    """Write ``conda`` and ``activate`` where Snakemake expects them; return the folder for the path."""
     commands = folder / "bin"
     commands.mkdir(parents=True, exist_ok=True)
     conda = commands / "conda"
@@ -55,7 +55,7 @@ def install(folder: Path) -> Path:
 
 
 def provided(names: Iterable[str]) -> set[str]:
-    """Return the packages that come with those named: what they require, of what is installed here."""
+    """Return these packages and the installed packages that they require."""
     found: set[tuple[str, str]] = set()
     waiting = [(name, "") for name in names]
     while waiting:
@@ -92,12 +92,12 @@ def hidden(file: Path) -> set[str]:
 
 
 def create(file: Path, prefix: Path) -> None:
-    """Make an environment."""
+    """Create an environment."""
     venv.create(prefix, with_pip=False)
     place = prefix / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
     (place / "installed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     (place / "sitecustomize.py").write_text(HIDING.format(hidden=hidden(file)))
-    # Commands and libraries that packages bring besides modules: MPI's launcher looks for its own beside itself.
+    # Commands and libraries of packages: MPI's launcher expects its libraries in the same folder.
     for name in visible(file):
         try:
             files = importlib.metadata.files(name) or []
@@ -113,7 +113,7 @@ def create(file: Path, prefix: Path) -> None:
 
 
 def main(folder: str, *words: str) -> None:
-    """Answer what Snakemake asks of conda."""
+    """Answer Snakemake's calls of conda."""
     if words[:1] == ("--version",):
         print("conda 25.1.0")
     elif words[:1] == ("info",):

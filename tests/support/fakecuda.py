@@ -1,4 +1,4 @@
-"""A stand-in for CUDA graphs on the processor: it records operations with the memory they touch, and plays them back.
+"""A stand-in for CUDA graphs on the CPU: it records operations with their memory and replays them.
 
 As on a GPU, a recording holds tensors by their place: numbers that Python knew while it was recorded are frozen, and
 values that Python would have to wait for cannot be had.
@@ -18,7 +18,7 @@ from distillery.networks import step
 
 
 class Graph:
-    """What ``torch.cuda.CUDAGraph`` does."""
+    """Stand-in for ``torch.cuda.CUDAGraph``."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
@@ -26,7 +26,7 @@ class Graph:
 
     def replay(self) -> None:
         self.replays += 1
-        # Recorded below autograd, played back below it.
+        # Recorded and replayed below autograd.
         with torch._C._AutoDispatchBelowAutograd():
             for operation, arguments, options, results in self.calls:
                 again = operation(*arguments, **options)
@@ -37,7 +37,7 @@ class Graph:
 
 
 class _Recording(TorchDispatchMode):
-    """Notes every operation that is not a mere view; refuses those that wait for the device."""
+    """Record every operation except views; refuse those that wait for the device."""
 
     def __init__(self, graph: Graph | None):
         super().__init__()
@@ -61,7 +61,7 @@ def _tensors(results: Any) -> list[torch.Tensor]:
 
 
 class FakeCuda:
-    """Lets steps on the processor take the way of those on a GPU.
+    """Make steps on the CPU use the code path of a GPU.
 
     Attributes:
         graphs: All recordings, in the order they were begun.
@@ -101,7 +101,7 @@ class FakeCuda:
 
     @contextlib.contextmanager
     def _graph(self, graph: Graph, stream: _Stream) -> Iterator[None]:
-        # Like the real one, it leaves its stream the current one when it breaks off.
+        # Like CUDA's, a failed capture leaves its stream the current one.
         self.current = stream.name
         self.before_recording()
         with _Recording(graph):

@@ -1,4 +1,4 @@
-"""A stand-in for PySR and Julia where neither is: real processes, files and signals, no symbolic regression.
+"""A stand-in for PySR and Julia: real processes, files and signals, no symbolic regression.
 
 Its source has the shape of PySR's, so that it can be checked without being imported. It misbehaves as the real ones do:
 
@@ -182,7 +182,7 @@ def bindir():
 
 
 class FakePysr:
-    """PySR as the processes of a test see it."""
+    """The stand-in for PySR in the processes of a test."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, juliapkg: bool = True) -> None:
         self.site, self.notes_file = folder / "site", folder / "notes.jsonl"
@@ -223,7 +223,7 @@ class FakePysr:
         self.write(f"{package}-{version}.dist-info/METADATA", text)
 
     def notes(self, kind: str) -> list[dict[str, Any]]:
-        """What was called so far: ``given`` for fits, warm-ups included, ``resolve`` for juliapkg."""
+        """Return the calls so far: ``given`` for fits and warm-ups, ``resolve`` for juliapkg."""
         if not self.notes_file.exists():
             return []
         lines = [json.loads(line) for line in self.notes_file.read_text().splitlines()]
@@ -231,7 +231,7 @@ class FakePysr:
 
 
 def prepared(depot: Path, **changes: str) -> julia.Prepared:
-    """A depot that looks as if it had been prepared for the stand-in."""
+    """Return a depot that is prepared for the stand-in."""
     folder = julia.project(depot)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("julia", "libjulia.so"):

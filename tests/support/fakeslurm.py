@@ -1,4 +1,4 @@
-"""Stand-ins for Slurm's commands, for tests of what Slurm does rarely: refusals, silence, lost jobs.
+"""Stand-ins for Slurm's commands, for tests of rare events: refusals, no answer, lost jobs.
 
 ``install`` writes the commands into a folder, which goes first on the path. A job is not run: its output is made when
 it is submitted, and it ends as the plan says, a list of ends by comment with one entry for each attempt. Faults are
@@ -24,7 +24,7 @@ def install(folder: Path, plan: dict[str, list[str]], faults: dict[str, int] | N
 
     Args:
         folder: Where jobs are kept.
-        plan: How jobs end, by the wildcard in their comment: COMPLETED where nothing is said.
+        plan: How jobs end, by the wildcard in their comment: COMPLETED by default.
         faults: How often commands fail.
     """
     for name in ("bin", "jobs", "faults"):
@@ -94,8 +94,8 @@ def _take(folder: Path, words: list[str]) -> str:
         # It is counted, so that the next attempt has the next end.
         job = {"id": number, "comment": comment, "name": "", "end": end, "until": "0", "memory": "", "refused": "yes"}
         (folder / "jobs" / f"{number}.json").write_text(json.dumps(job))
-        said = AWAY if end == "AWAY" else "Requested node configuration is not available"
-        sys.exit(f"sbatch: error: Batch job submission failed: {said}")
+        reason = AWAY if end == "AWAY" else "Requested node configuration is not available"
+        sys.exit(f"sbatch: error: Batch job submission failed: {reason}")
     log = Path(_option(words, "--output").replace("%j", number))
     log.write_text("slurmstepd: error: Detected 1 oom_kill event in StepId=1.0\n" if end == "OOM_IN_LOG" else "")
     if end == "MEMORY_ERROR":

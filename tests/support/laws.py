@@ -21,7 +21,7 @@ SETTINGS = ReplacementSettings()
 
 
 def graphs(system: str = "spring", dim: int = 2, count: int = 400, seed: int = 0, noise: float = 0.0) -> Data:
-    """Random states with true accelerations, and noise on these; ten snapshots of each simulation."""
+    """Return random states with noisy true accelerations; ten snapshots of each simulation."""
     draws, bodies = np.random.default_rng(seed), 4
     mass = np.repeat(np.exp(draws.normal(size=(count // 10, bodies))), 10, axis=0)
     charge = np.repeat(draws.choice([-1.0, 1.0], (count // 10, bodies)), 10, axis=0)

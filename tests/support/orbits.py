@@ -1,4 +1,4 @@
-"""Small data sets for tests of what learns from trajectories: random states, true accelerations."""
+"""Small data sets for tests of training: random states with true accelerations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distillery.workflow.sweep import Sweep
 
 
 def read_trajectories(sweep: Sweep, experiment: Experiment, split: str) -> Trajectories:
-    """States drawn at random instead of integrated: to a network that sees single snapshots they are as good."""
+    """Return random states instead of integrated ones; networks use single snapshots only."""
     settings, system = sweep.settings[experiment], sweep.system(experiment)
     count, bodies, dim = sweep.simulations(experiment, split), experiment.bodies, experiment.dim
     draws = stream(experiment.seed, "test orbits", split)

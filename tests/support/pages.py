@@ -20,7 +20,7 @@ HOSTILE = "</code></title><script>alert(1)</script><img src=x onerror=alert(1)>\
 
 
 class Parsed(HTMLParser):
-    """What a browser would make of a page: elements, attributes, ids, links, texts."""
+    """The parsed content of a page: elements, attributes, ids, links, texts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Parsed(HTMLParser):
 
 
 def made(folder: Path, **changes: Any) -> Sweep:
-    """A collected sweep: cells that went well with messages, and one that diverged for a hostile reason."""
+    """Return a collected sweep of successful cells with messages and one that diverged, with markup in its reason."""
     content = {"experiments": [{"system": "spring"}], "models": ["bottleneck", "standard", "flathgn", "control", "l1"]}
     sweep = Sweep(parse_config({**content, **changes}), folder)
     for cell in sweep.cells[:-1]:

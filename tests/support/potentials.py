@@ -1,4 +1,4 @@
-"""Potentials of many kinds with laws that come close to them, and data sets drawn for them."""
+"""Potentials, near misses of their laws, and random data sets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOFTENING = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A potential in units of its own, with near misses.
+    """A potential in its own units, with near misses.
 
     Attributes:
         text: The potential, with ``{0}`` and so on for its numbers.
@@ -43,13 +43,13 @@ class Case:
     more: tuple[tuple[str, Any], ...] = ()
 
     def potential(self, factors: tuple[float, ...] | None = None) -> str:
-        """The potential, its numbers multiplied by factors."""
+        """Return the potential with its numbers multiplied by factors."""
         own = factors or (1.0,) * len(self.numbers)
         return self.text.format(*(repr(v * f) for v, f in zip(self.numbers, own, strict=True)))
 
     @functools.cached_property
     def system(self) -> System:
-        """The system, in whose formulas no number has a name."""
+        """Return the system without named constants."""
         return System(
             potential=self.in_units(self.potential()),
             time_step=0.01,
@@ -60,7 +60,7 @@ class Case:
         )
 
     def in_units(self, text: str) -> str:
-        """A potential of this case's units of length and energy."""
+        """Return a potential in the units of length and energy of this case."""
         r = sympy.Symbol("r", real=True)
         scaled = formula.parse(text, PAIR_SYMBOLS).subs(r, r / sympy.Float(self.length))
         return formula.to_text(sympy.Float(self.energy) * scaled)
@@ -74,7 +74,7 @@ class Case:
         return formula.parse(gauge, names).subs(formula.symbol("f"), radial / formula.symbol("r"))
 
     def pair_energy(self, potential: str, more: str = "0") -> sympy.Expr:
-        """The energy of a pair of a potential, and what depends on masses and charges alone."""
+        """Return the energy of a pair plus a function of masses and charges."""
         return self._system(potential).softened_potential.subs(self._softening()) + formula.parse(more, PAIR_SYMBOLS)
 
     def _softening(self) -> dict[sympy.Symbol, float]:
@@ -85,21 +85,21 @@ class Case:
 
     @functools.cached_property
     def pairs(self) -> Pairs:
-        """Pairs of the case's own data."""
+        """Return pairs of the data of the case."""
         return drawn(self.system, closest=self.closest * self.length)
 
 
 def drawn(
     system: System, dim: int = 2, bodies: int = 4, snapshots: int = 4000, closest: float = 0.0, spread: float = 1.0
 ) -> Pairs:
-    """Pairs of random states as a system's initial conditions are; no two bodies closer than a distance."""
+    """Return pairs of random initial conditions without bodies closer than a distance."""
     return pairs_of(states(system, dim, bodies, snapshots, closest, spread))
 
 
 def states(
     system: System, dim: int = 2, bodies: int = 4, snapshots: int = 4000, closest: float = 0.0, spread: float = 1.0
 ) -> HeldOut:
-    """Random states as a system's initial conditions are; accelerations are left out."""
+    """Return random initial conditions without accelerations."""
     draws = stream(0, "test states")
     senders, receivers = edges_of(system.graph, bodies)
     position = system.position_scale * spread * draws.normal(size=(snapshots, bodies, dim))
@@ -115,7 +115,7 @@ def states(
 
 
 SPRING = "({0})*(r - {1})**2"
-# By name. Numbers that are exponents stand in the text: a law with another exponent is another law.
+# By name. Exponents are part of the text, because they are not constants.
 CASES: dict[str, Case] = {
     "spring": Case("{0}*(r - {1})**2", (1.0, 1.0), ("(r - 1.15)**2", "r**2", "m1*m2*(r - 1)**2", "(r - 1)**4")),
     "micro spring": Case("{0}*(r - {1})**2", (1.0, 1.0), ("(r - 1.15)**2", "r**2"), length=1e-6, energy=1e-6),

@@ -30,10 +30,10 @@ CLUSTER = "distillerybox"
 NODES = ("node1", "node2", "node3")
 COMMANDS = ("slurmctld", "slurmd", "munged", "munge", "sbatch", "srun", "scontrol", "sinfo", "squeue", "scancel")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# A daemon of the box is known by this variable, or, where it wrote its title over its environment, by its folder.
+# Daemons are identified by this variable or, where their title overwrites the environment, by their folder.
 DAEMONS = ("slurmctld", "slurmscriptd", "slurmd", "slurmstepd")
 MARK = f"DISTILLERY_SLURMBOX={BOX}"
-# A process of a job is known by the variable that Slurm sets in every job.
+# Processes of jobs are identified by the variable that Slurm sets.
 JOB_MARK = f"SLURM_CLUSTER_NAME={CLUSTER}"
 PATIENCE = 30.0
 
@@ -57,7 +57,7 @@ MailProg=/bin/true
 MpiDefault=pmi2
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-# A job is killed soon after it outgrows its memory.
+# A job is killed soon after it exceeds its memory.
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=2
 JobAcctGatherParams=OverMemoryKill
@@ -70,7 +70,7 @@ ReturnToService=2
 SlurmctldTimeout=60
 SlurmdTimeout=60
 KillWait=2
-# No accounting: what became of a job is asked of the controller, which must remember it.
+# Without accounting the controller must keep ended jobs.
 MinJobAge=3600
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
@@ -95,7 +95,7 @@ class BoxError(RuntimeError):
 
 
 def obstacle() -> str | None:
-    """Tell why no box can run on this machine; None when it can."""
+    """Return why Slurm cannot run on this machine, or None."""
     if os.geteuid() != 0:
         return "only root can start a Slurm"
     missing = [name for name in COMMANDS if shutil.which(name, path=PATH) is None]
@@ -125,7 +125,7 @@ def job_processes(job: str | None = None) -> list[int]:
 
 
 def answers() -> bool:
-    """Tell whether the box is up: all its daemons run, and the controller answers; nodes may be down or busy."""
+    """Return whether all daemons run and the controller answers; nodes may be down or busy."""
     daemons = set(processes())
     alive = len(daemons & set(_named("slurmd"))) >= len(NODES) and daemons & set(_named("slurmctld"))
     return bool(alive) and _is_ours(ETC / "slurm.conf") and set(_states()) == set(NODES)
@@ -155,7 +155,7 @@ def stop() -> None:
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
-    """Have the box up; the last that leaves stops it, unless it was started by hand.
+    """Keep the box running; the last user stops it, unless it was started by hand.
 
     Raises:
         BoxError: As :func:`start` and :func:`stop` do.
@@ -178,7 +178,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _run(words: Sequence[str], patience: float) -> str:
-    """Run one of Slurm's commands and return what it says, whatever its exit status."""
+    """Run one of Slurm's commands and return its output for any exit status."""
     return subprocess.run(
         words,
         env={"PATH": PATH, "LC_ALL": "C.UTF-8"},
@@ -191,7 +191,7 @@ def _run(words: Sequence[str], patience: float) -> str:
 
 
 def _daemon(*words: str) -> None:
-    """Start a daemon; it goes into the background by itself, and must not hold a pipe of ours."""
+    """Start a daemon, which detaches itself and must not inherit a pipe."""
     with (BOX / "log" / "start.log").open("a") as log:
         done = subprocess.run(
             words,
@@ -208,7 +208,7 @@ def _daemon(*words: str) -> None:
 
 
 def _begin() -> None:
-    """Start the box unless it runs; what a killed one left is cleared away first.
+    """Start the box unless it runs; remove the remains of a killed one first.
 
     Slurm needs an address besides loopback's, though it uses only that one: without any network it does not come up.
     """
@@ -227,7 +227,7 @@ def _begin() -> None:
 
 
 def _lay_out() -> None:
-    """Make the box's folders, files and devices anew."""
+    """Create the folders, files and devices of the box."""
     for folder in ("state", "run", "log", "dev", "munge", *(f"spool.{node}" for node in NODES)):
         (BOX / folder).mkdir(mode=0o755)
     key = BOX / "munge" / "key"
@@ -254,7 +254,7 @@ def _launch() -> None:
 
 
 def _states() -> dict[str, str]:
-    """Return each node's state; none when the controller does not answer, which is asked three times."""
+    """Return the state of each node; none if the controller does not answer three times."""
     for _ in range(3):
         with contextlib.suppress(subprocess.TimeoutExpired):
             lines = _run(["sinfo", "--noheader", "--Node", "--format=%N %t"], 10).splitlines()
@@ -263,7 +263,7 @@ def _states() -> dict[str, str]:
 
 
 def _end() -> None:
-    """End what runs of the box, gently first, and remove what it wrote."""
+    """End all processes of the box, by SIGTERM first, and remove its files."""
     if _is_ours(ETC / "slurm.conf") and _named("slurmctld"):
         with contextlib.suppress(subprocess.TimeoutExpired, FileNotFoundError):
             _run(["scancel", "--user=root"], 10)
@@ -291,7 +291,7 @@ def _end() -> None:
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Hold the box: two test runs must not start or stop it at once."""
+    """Lock the box, so that two test runs do not start or stop it at once."""
     if os.geteuid() != 0:
         raise BoxError("only root can start a Slurm")
     BOX.mkdir(mode=0o755, exist_ok=True)

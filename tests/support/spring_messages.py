@@ -23,7 +23,7 @@ QUICK = {
 
 
 def messages(sweep: Sweep, cell: Cell, seed: int = 0, status: Any = "ok") -> None:
-    """Interpret's outcome for a cell: spring forces, rotated, with a little noise."""
+    """Write the outcome of interpret for a cell: rotated spring forces with noise."""
     path = cell.messages(sweep.results)
     settings = sweep.config.distillation
     count, dim = settings.samples + settings.held_out, cell.experiment.dim

@@ -1,4 +1,4 @@
-"""Whole sweeps for tests: run Snakemake, break it, look at what it left."""
+"""Sweeps for tests: run Snakemake, interrupt it, read its results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from distillery.workflow.cell import STAGES
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SMOKE = yaml.safe_load((ROOT / "workflow/presets/smoke.yaml").read_text())
-# Small enough to be run several times, large enough to be caught in the middle of every stage.
+# Small enough to run several times, large enough to be interrupted in every stage.
 TINY = {
     "experiments": [{"system": "spring", "simulations": 2048, "test_simulations": 64, "snapshots": 20}],
     "models": ["bottleneck", "l1"],
@@ -39,7 +39,7 @@ TINY = {
     "execution": {"checkpoint_every": 100},
 }
 
-# What the tiny sweep is asked for where pictures and pages do not matter.
+# Target of the tiny sweep without figures and pages.
 STORE = "results/sweep.json"
 
 
@@ -66,7 +66,7 @@ def command(directory: Path, config: Path, *more: str, profile: Sequence[str] = 
 
 
 def environment() -> dict[str, str]:
-    """Without the virtual environment on the path: the workflow finds its own commands."""
+    """Return the environment without the virtual environment on the path."""
     kept = [part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != BIN]
     return {**os.environ, "PATH": os.pathsep.join(kept)}
 
@@ -89,7 +89,7 @@ def snakemake(
 
 
 def planned_jobs(output: str) -> dict[str, int]:
-    """Read the job counts that a dry run prints."""
+    """Return the job counts that a dry run prints."""
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
 
 
@@ -122,7 +122,7 @@ def goals(stage: str, cells: Sequence[str] = CELLS) -> list[str]:
 
 
 def outcomes(directory: Path, last: str = "verify", cells: Sequence[str] = CELLS) -> dict[str, Any]:
-    """Return what the stages of the tiny sweep gave, without when and how fast.
+    """Return the results of the stages of the tiny sweep without dates and times.
 
     Args:
         directory: Where it was run.
@@ -146,7 +146,7 @@ def started(directory: Path, config: Path, *more: str, profile: Sequence[str] = 
     """Start Snakemake in a session of its own, as a terminal would; it writes to ``LOG`` in the directory."""
     with (directory / LOG).open("w") as output:
         return subprocess.Popen(
-            # A shell that runs the tests in the background makes them ignore Ctrl-C; this run must not inherit that.
+            # Tests in the background of a shell ignore Ctrl-C; this run must not inherit that.
             ["env", "--default-signal=INT", *command(directory, config, *more, profile=profile)],
             cwd=ROOT,
             env=environment(),
@@ -158,7 +158,7 @@ def started(directory: Path, config: Path, *more: str, profile: Sequence[str] = 
 
 
 def resume(directory: Path, config: Path) -> str:
-    """Clear up after a killed run; return what was said."""
+    """Clean up after a killed run; return the output."""
     done = subprocess.run(
         [BIN / "distillery", "resume", "--config", config],
         cwd=directory,
@@ -172,7 +172,7 @@ def resume(directory: Path, config: Path) -> str:
 
 
 def copy(unbroken: Path, directory: Path) -> None:
-    """Copy what a run has left; other tests may look at it at the same time, with files that come and go."""
+    """Copy the files of a run, while other tests may read it and create temporary files."""
     passing = shutil.ignore_patterns(".claim*", "tmp*", "log", "locks", "incomplete")
     for part in ("results", ".snakemake"):
         shutil.copytree(unbroken / part, directory / part, symlinks=True, ignore=passing)
@@ -183,7 +183,7 @@ def before(stage: str, unbroken: Path, directory: Path) -> None:
     if stage == "simulate":
         return
     copy(unbroken, directory)
-    # Snakemake does not miss an outcome as long as those that were made of it are there.
+    # Snakemake does not repeat an outcome whose successors exist.
     after = STAGES[STAGES.index(stage) :]
     missing = ["fits", "sweep.json", "report.*", "*/*/*.svg", *(f"*/*/{each}.json" for each in after)]
     if stage == "train":
@@ -224,7 +224,7 @@ def in_distillation(results: Path) -> bool:
     return any(results.glob("fits/*.json")) and not any(results.glob("*/*/distill.json"))
 
 
-# For every stage: how to see that it is in the middle, and what was finished before it.
+# For every stage: a sign that it runs, and the stage finished before it.
 MOMENTS: dict[str, tuple[Callable[[Path], bool], tuple[str, ...]]] = {
     "simulate": (in_simulation, ()),
     "train": (in_training, ("*/train.json", "*/test.json")),
@@ -253,7 +253,7 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], lo
 
 
 def ours(directory: Path) -> list[str]:
-    """Return the command lines of processes that work in ``directory`` or for it."""
+    """Return the command lines of processes in ``directory`` or for it."""
     found = []
     for process in psutil.process_iter():
         try:

@@ -1,4 +1,4 @@
-"""Toy halos for tests: clustered places in a periodic box, and an overdensity that follows a known law."""
+"""Small halo catalogues for tests: clusters in a periodic box, and an overdensity from a known law."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOX, RADIUS, SMOOTHING = 100.0, 25.0, 10.0
 
 
 def catalogue(halos: int = 400, seed: int = 0, box: float = BOX) -> Catalogue:
-    """Half of the halos in clusters, half anywhere; masses and velocities drawn, δ still zero."""
+    """Return halos, half in clusters and half uniform; random masses and velocities, δ = 0."""
     draws = stream(seed, "toy halos")
     centres = draws.uniform(0, box, (max(halos // 20, 1), 3))
     near = centres[draws.integers(len(centres), size=halos // 2)] + draws.normal(0, 4.0, (halos // 2, 3))
@@ -33,7 +33,7 @@ def catalogue(halos: int = 400, seed: int = 0, box: float = BOX) -> Catalogue:
 
 
 def graph(halos: int = 400, seed: int = 0, law: HaloLaw | None = None, noise: float = 0.0) -> HaloGraph:
-    """A graph of toy halos whose overdensity is what a law says, and some noise."""
+    """Return a graph of halos whose overdensity is that of a law plus noise."""
     bare = halo_graph(catalogue(halos, seed), RADIUS, SMOOTHING)
     if law is None:
         return bare

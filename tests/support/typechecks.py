@@ -1,4 +1,4 @@
-"""Types and shapes of the package are checked while tests run, at a price that tests can pay.
+"""Run-time checks of types and shapes in tests.
 
 ``jaxtyped`` keeps book of shapes at every call, and it makes its checks, which is slow, for all that is imported. Here
 checks are made at a function's first call, and functions that have to do with no array are left to beartype alone.
@@ -20,14 +20,14 @@ _jaxtyped: Callable[..., Any] = jaxtyping.jaxtyped
 
 
 def install() -> None:
-    """Check all of the package that is imported from now on."""
-    # The import hook looks its decorator up here, once for every function and class.
+    """Check every module of the package that is imported afterwards."""
+    # The import hook takes its decorator from here for every function and class.
     jaxtyping.jaxtyped = lambda *, typechecker: checked  # type: ignore[assignment]
     jaxtyping.install_import_hook("distillery", "beartype.beartype")
 
 
 def checked(thing: Any) -> Any:
-    """Return a function, method or class whose calls are checked, in the place of the one that is given."""
+    """Return a function, method or class with checked calls."""
     if inspect.isclass(thing):
         if dataclasses.is_dataclass(thing) and "__init__" in vars(thing):
             thing.__init__ = checked(thing.__init__)  # type: ignore[misc]
@@ -51,7 +51,7 @@ def checked(thing: Any) -> Any:
 
 
 def _has_arrays(function: Callable[..., Any]) -> bool:
-    """Tell whether shapes stand in the types of a function; also true where its types are not all known."""
+    """Return whether the types of a function contain shapes; true if some types are unknown."""
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError):

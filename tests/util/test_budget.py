@@ -1,4 +1,4 @@
-"""Budgets: a search ends at its limit with the best that it has found, and says so."""
+"""Budgets: a search ends at its limit with the best result so far and reports it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def body(expression: str) -> sympy.Expr:
     return formula.parse(expression, momentum_names(2))
 
 
-# Quotients within quotients, as engines write them where no exponential is allowed.
+# Nested quotients, as engines write them without exponentials.
 NESTED = "1.75*(r - 1.0)/(r*(r - 1.9)/(0.35*r + 1/r) + 3.6)"
 
 
-def test_evaluations_decide_before_the_clock_and_the_first_reason_stays() -> None:
+def test_evaluations_end_a_search_and_the_first_reason_stays() -> None:
     with budget.within("search", 5, 1e9, "replacement") as limit:
         budget.spend(4)
         assert not budget.is_spent()
@@ -44,18 +44,18 @@ def test_evaluations_decide_before_the_clock_and_the_first_reason_stays() -> Non
             budget.spend()
     assert limit.note == "the search was cut at its limit of 5 evaluations (replacement.evaluations)"
     assert limit.spent == 7
-    # Outside of it nothing ends.
+    # Outside of the budget nothing ends.
     budget.spend(10**9)
     assert not budget.is_spent()
 
 
-def test_the_clock_ends_what_evaluations_do_not() -> None:
+def test_processor_time_ends_a_search() -> None:
     with budget.within("search", 10**9, 1e-9, "generalisation"):
         assert budget.reason() == "the search was cut at its limit of 1e-09 s (generalisation.seconds)"
     assert budget.reason() == ""
 
 
-def test_a_part_leaves_the_rest_to_what_follows() -> None:
+def test_a_part_of_a_budget_leaves_the_rest() -> None:
     with budget.within("search", 100, 1e9, "replacement") as limit:
         with limit.part(0.6):
             budget.spend(60)
@@ -66,21 +66,21 @@ def test_a_part_leaves_the_rest_to_what_follows() -> None:
     assert "100 evaluations" in limit.note
 
 
-def test_a_part_that_was_cut_is_known_at_the_end() -> None:
+def test_a_part_at_its_limit_is_reported_at_the_end() -> None:
     with budget.within("search", 100, 1e9, "replacement") as limit, limit.part(0.6):
         budget.spend(60)
         assert budget.is_spent()
     assert limit.note
 
 
-def test_a_search_writes_a_line_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_logs_its_first_line_immediately(capsys: pytest.CaptureFixture[str]) -> None:
     with budget.within("replace a/b", 100, 1e9, "replacement"):
         budget.spend()
     assert capsys.readouterr().err.startswith("replace a/b: 1 of 100 evaluations")
 
 
 @pytest.mark.parametrize("evaluations", [2, 6, 20])
-def test_a_fit_that_is_cut_keeps_the_best_constants_that_it_tried(evaluations: int) -> None:
+def test_a_fit_at_its_limit_keeps_the_best_constants(evaluations: int) -> None:
     data = graphs()
     law = composed_energies(pair("(r + 0.4)^2.3"), body("(px^2 + py^2)/(2*m)"), 2, True)
     start = float(np.mean(Problem(law, data, ()).residual(np.zeros(0)) ** 2)) / 2
@@ -104,7 +104,7 @@ def test_no_fit_begins_without_a_budget() -> None:
         assert Prefit(data).fit(frozenset()) == (np.inf, [])
 
 
-def test_any_number_of_starts_ends() -> None:
+def test_starts_end_at_the_limit() -> None:
     data = graphs()
     law = composed_energies(pair("(r + 0.4)^2.3"), body("(px^2 + py^2)/(2*m)"), 2, True)
     settings = SETTINGS.model_copy(update={"starts": 10**15})
@@ -114,7 +114,7 @@ def test_any_number_of_starts_ends() -> None:
 
 
 @pytest.mark.slow
-def test_a_choice_among_energies_that_is_cut_is_one_of_them() -> None:
+def test_a_choice_among_energies_at_its_limit_is_one_of_them() -> None:
     front = [Candidate(pair(text), 5 * k, 1.0 / k) for k, text in enumerate(("r", "r^2", NESTED), 1)]
     kinetic = [Candidate(body("(px^2 + py^2)/(2*m)"), 11, 0.1)]
     counted = []
@@ -153,7 +153,7 @@ def test_shared_parts_are_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> Non
         np.testing.assert_array_equal(value, formula.evaluate(slope, values))
 
 
-def test_a_motion_that_is_cut_has_no_end() -> None:
+def test_a_rollout_at_its_limit_has_no_end() -> None:
     bodies = Bodies(np.ones((1, 2)), np.ones((1, 2)), np.zeros((1, 2, 2)), np.ones((1, 2, 2)))
     edges, times = np.array([[0, 1], [1, 0]]), np.linspace(0.0, 1.0, 11)
     with budget.within("rollout", 39, 1e9, "generalisation"), pytest.raises(OutOfBudget):

@@ -1,4 +1,4 @@
-"""Importing: garbage is looked for again afterwards, whatever happens."""
+"""Importing: garbage collection is restored afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _as_before() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_garbage_is_looked_for_as_before(on: bool) -> None:
+def test_garbage_collection_is_restored(on: bool) -> None:
     (gc.enable if on else gc.disable)()
     with pytest.raises(ImportError), importing():
         assert not gc.isenabled()

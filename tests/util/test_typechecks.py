@@ -1,4 +1,4 @@
-"""What is handed on has the types and shapes that are written down, or a test fails."""
+"""Types and shapes are checked at run time in tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_types_and_shapes_of_arguments_are_checked_at_every_call() -> None:
             horizon(np.zeros((4, 2)), times, 0.1)
 
 
-def test_what_is_returned_is_checked() -> None:
+def test_return_values_are_checked() -> None:
     @checked
     def shorter(values: Float[np.ndarray, "row"], by: int) -> Float[np.ndarray, "row"]:
         return values[by:]
@@ -34,7 +34,7 @@ def test_what_is_returned_is_checked() -> None:
         shorter(np.ones(3), 1)
 
 
-def test_shapes_are_checked_wherever_they_stand_in_a_type() -> None:
+def test_shapes_nested_in_a_type_are_checked() -> None:
     @checked
     def twice(values: tuple[Float[np.ndarray, "row"], Float[np.ndarray, "row"]] | None) -> list[int]:
         return [] if values is None else [len(each) for each in values]
@@ -45,7 +45,7 @@ def test_shapes_are_checked_wherever_they_stand_in_a_type() -> None:
         twice((np.ones(3), np.ones(2)))
 
 
-def test_made_things_are_checked() -> None:
+def test_constructors_are_checked() -> None:
     wrong: Any = "2"
     with pytest.raises(BeartypeCallHintViolation, match="dim"):
         Experiment("spring", wrong, 4, 0)

@@ -1,4 +1,4 @@
-"""Expressions put together: exact ones give the true accelerations on held-out graphs, wrong ones do not."""
+"""Composed expressions: exact ones give the true accelerations on held-out graphs, wrong ones do not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support import orbits
 from support.fronts import component
 
 RADIAL = "(1 - 0.99/r)"
-# The messages are rotated and stretched; the node model turns them back.
+# The messages are rotated and scaled; the node function inverts this.
 MESSAGES = (f"-(dx + 0.5*dy)*{RADIAL}", f"-(dx - 0.5*dy)*{RADIAL}")
 NODES = ("(s1 + s2)/m", "2*(s1 - s2)/m")
 
@@ -70,7 +70,7 @@ def test_exact_messages_and_nodes_give_the_true_acceleration(
         (("-2*dx", "-2*dy"), ("s1/m", "s2/m")),
     ],
 )
-def test_wrong_nodes_or_messages_are_not_the_acceleration(
+def test_wrong_nodes_or_messages_do_not_give_the_acceleration(
     verified: Any, messages: tuple[str, ...], nodes: tuple[str, ...]
 ) -> None:
     result = verified("bottleneck", messages, nodes)
@@ -81,7 +81,7 @@ def test_wrong_nodes_or_messages_are_not_the_acceleration(
 
 
 @pytest.mark.slow
-def test_messages_alone_are_judged_by_training_data_alone(verified: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verdict_on_messages_uses_training_data_only(verified: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     splits: list[str] = []
 
     def read(sweep: Sweep, experiment: Any, split: str) -> Any:
@@ -98,7 +98,7 @@ def test_messages_alone_are_judged_by_training_data_alone(verified: Any, monkeyp
 
 
 @pytest.mark.slow
-def test_what_is_not_finite_on_a_graph_has_no_error(verified: Any) -> None:
+def test_expressions_that_are_not_finite_have_no_error(verified: Any) -> None:
     result = verified("bottleneck", MESSAGES, ("log(s1)", "s2"))
     assert result["composed"]["mae"] is None
     assert "not finite" in result["node"]["reason"]
@@ -130,7 +130,7 @@ def test_energies_of_absolute_values_and_missing_ones(verified: Any) -> None:
 
 
 def test_an_energy_with_directions_and_no_symmetry_acts_on_both_bodies() -> None:
-    """The gradient by hand of E_12 = (dx·m1 + r)/2 + the same with the bodies exchanged."""
+    """Compare with the gradient of E_12 = (dx·m1 + r)/2 plus the same with the bodies exchanged."""
     import numpy as np
 
     from distillery.physics import formula

@@ -1,4 +1,4 @@
-"""Energies are judged up to a factor and to what no motion tells: true potentials pass, near misses fail."""
+"""Verdicts on energies: true potentials pass up to terms without a force, near misses fail."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pair(system: str | System, text: str, dim: int = 2) -> Verdict:
 @pytest.mark.parametrize("offset", ["", " + 0.3*m1*q2 - log(m2)", " + 1e3*m1^2"])
 @pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("system", POTENTIALS)
-def test_true_potentials_pass_with_any_offset_that_no_force_tells(system: str, dim: int, offset: str) -> None:
+def test_true_potentials_pass_with_any_offset_that_exerts_no_force(system: str, dim: int, offset: str) -> None:
     assert set(POTENTIALS) == set(SYSTEMS)
     found = pair(system, f"0.97*{POTENTIALS[system]}{offset}", dim)
     assert (found.recovered, found.form) == (True, "energy"), found.reason
@@ -79,15 +79,15 @@ def test_other_energies_fail(system: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "m1*m2", "q1 - 0.3*m2"])
-def test_what_does_not_know_the_distance_fails(text: str) -> None:
+def test_expressions_without_the_distance_fail(text: str) -> None:
     assert pair("spring", text).reason == "does not depend on the energy at all"
 
 
-def test_what_is_not_finite_fails_with_that_reason() -> None:
+def test_expressions_that_are_not_finite_fail_with_that_reason() -> None:
     assert "not finite" in pair("spring", "log(r - 1)").reason
 
 
-def test_pairs_without_any_force_are_not_asked() -> None:
+def test_pairs_without_any_force_are_skipped() -> None:
     neutral = System(potential="q1*q2/r", time_step=0.001, charges=(0.0, 1.0))
     assert pair(neutral, "q1*q2/r").recovered
     assert not pair(neutral, "q1*q2/r^2").recovered
@@ -133,7 +133,7 @@ def test_an_external_potential_belongs_to_the_energy_of_a_body() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, 3])
-def test_what_acts_in_a_small_region_alone_belongs_to_the_energy_of_a_body(dim: int) -> None:
+def test_a_potential_in_a_small_region_belongs_to_the_energy_of_a_body(dim: int) -> None:
     names = ("px", "py", "pz", "m", "q", "x", "y", "z")
     kinetic = f"(px^2 + py^2{' + pz^2' if dim == 3 else ''})/(2*m) + m*y"
     squared = f"(x^2 + (y + 10)^2{' + z^2' if dim == 3 else ''})"
@@ -147,5 +147,5 @@ def test_what_acts_in_a_small_region_alone_belongs_to_the_energy_of_a_body(dim: 
     assert right.recovered, right.reason
     assert not without.recovered
     assert "external force" in softer.reason
-    # Bodies that never meet it cannot tell.
+    # Bodies outside of the region do not determine it.
     assert judge_body(formula.parse(kinetic, names), system, missed, SETTINGS).recovered

@@ -1,4 +1,4 @@
-"""Beyond the training data: conditions, rollouts and energies are what they say."""
+"""Conditions, rollouts and energies beyond the training data."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def start_of(sweep: Sweep, name: str) -> tuple[np.ndarray, ...]:
     return found.position[:, 0], found.velocity[:, 0], found.mass, found.acceleration[:, 0]
 
 
-def test_a_condition_changes_what_it_names_and_nothing_else(sweep: Sweep) -> None:
+def test_a_condition_changes_only_the_named_quantity(sweep: Sweep) -> None:
     spreads = {}
     for name in CONDITIONS:
         position, velocity, mass, _ = start_of(sweep, name)
@@ -77,24 +77,24 @@ def test_a_condition_changes_what_it_names_and_nothing_else(sweep: Sweep) -> Non
         assert spreads[name] == pytest.approx(expected, rel=0.15)
 
 
-def test_conditions_have_draws_of_their_own_that_repeat(sweep: Sweep) -> None:
+def test_conditions_have_separate_draws_that_repeat(sweep: Sweep) -> None:
     (one, *_), (again, *_), (other, *_) = (start_of(sweep, name) for name in ("as trained", "as trained", "faster"))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
 
 
-def test_accelerations_under_a_condition_are_the_systems(sweep: Sweep) -> None:
+def test_accelerations_under_a_condition_are_those_of_the_system(sweep: Sweep) -> None:
     position, _, mass, acceleration = start_of(sweep, "many")
     senders, receivers = edges_of("complete", 7)
     delta = position[:, receivers] - position[:, senders]
-    # The spring with its softening, written out: F = -2 (r + 0.01 - 1) Δ/r.
+    # The spring with its softening: F = -2 (r + 0.01 - 1) Δ/r.
     r = np.linalg.norm(delta, axis=-1, keepdims=True)
     force = -2 * (r + 0.01 - 1) * delta / r
     total = np.stack([force[:, receivers == body].sum(1) for body in range(7)], axis=1)
     np.testing.assert_allclose(acceleration, total / mass[..., None], rtol=1e-9, atol=1e-9)
 
 
-def test_masses_beyond_reason_are_refused() -> None:
+def test_extreme_masses_are_refused() -> None:
     with pytest.raises(DistilleryError, match="masses: 4 times"):
         varied(SYSTEMS["spring"], ConditionSettings(masses=4.0))
 
@@ -153,7 +153,7 @@ def test_rollout_is_of_fourth_order() -> None:
     assert 10 < errors[0] / errors[1] < 24
 
 
-def test_bodies_that_are_thrown_out_are_infinitely_far() -> None:
+def test_escaped_bodies_are_infinitely_far() -> None:
     bodies = pairs(2)
 
     def away(graphs: HeldOut) -> np.ndarray:
@@ -173,10 +173,10 @@ def test_horizon_is_the_median_time_of_the_first_excess() -> None:
 
 def test_doubling_time_is_that_of_the_growth_between_rounding_and_the_limit() -> None:
     times = np.linspace(0.0, 20.0, 101)
-    # From 1e-12, through rounding and past the limit, until it saturates at 1.
+    # From 1e-12 past rounding and the limit to saturation at 1.
     growing = np.minimum(1e-12 * 2 ** (times[:, None] / np.array([0.3, 0.5, 0.4])), 1.0)
     assert doubling_time(growing, times, 0.1) == pytest.approx(0.4)
-    # A prediction that is right but for rounding has no growth, and one that is lost at once has none to measure.
+    # A prediction that is right to rounding does not grow; the growth of one that fails at once cannot be measured.
     assert doubling_time(np.full((101, 3), 1e-12), times, 0.1) is None
     lost = np.where(times > 0, np.inf, 0.0)[:, None]
     assert doubling_time(lost, times, 0.1) is None
@@ -186,8 +186,8 @@ def test_doubling_time_is_that_of_the_growth_between_rounding_and_the_limit() ->
     assert doubling_time(np.hstack([growing, shrinking]), times, 0.1) is None
 
 
-def test_doubling_time_is_that_of_the_motion_itself_where_it_multiplies_errors() -> None:
-    """A repelling spring of rate 1: every error grows as exp(t), whatever the law was wrong in."""
+def test_doubling_time_of_a_chaotic_motion_is_that_of_the_motion() -> None:
+    """In a repelling spring of rate 1 every error grows as exp(t)."""
     times = np.linspace(0.0, 12.0, 101)
     still = Bodies(np.ones((3, 1)), np.ones((3, 1)), np.zeros((3, 1, 2)), np.zeros((3, 1, 2)))
     edges = np.zeros((2, 0), dtype=int)
@@ -198,7 +198,7 @@ def test_doubling_time_is_that_of_the_motion_itself_where_it_multiplies_errors()
 
 
 @pytest.mark.parametrize(
-    ("potential", "besides", "kept"),
+    ("potential", "others", "kept"),
     [
         ("(r - 1)**2", {}, True),
         ("(r - 1)**2", {"damping": 0.5}, False),
@@ -212,18 +212,16 @@ def test_doubling_time_is_that_of_the_motion_itself_where_it_multiplies_errors()
         ("r", {"body_potential": "m*(x if x > 3 else 2)"}, False),
     ],
 )
-def test_energy_is_kept_where_no_potential_jumps_and_nothing_damps(
-    potential: str, besides: dict[str, Any], kept: bool
-) -> None:
-    assert System(potential=potential, time_step=0.01, **besides).conserves_energy == kept
+def test_energy_is_conserved_without_jumps_and_damping(potential: str, others: dict[str, Any], kept: bool) -> None:
+    assert System(potential=potential, time_step=0.01, **others).conserves_energy == kept
 
 
-def test_built_in_systems_that_do_not_keep_their_energy() -> None:
+def test_built_in_systems_that_do_not_conserve_energy() -> None:
     assert {name for name, system in SYSTEMS.items() if not system.conserves_energy} == {"damped", "discontinuous"}
 
 
 @pytest.mark.parametrize("name", ["spring", "charge", "discontinuous"])
-def test_true_motion_keeps_the_total_energy(name: str) -> None:
+def test_true_motion_conserves_the_total_energy(name: str) -> None:
     bodies = pairs(4, 4)
     integrator = Integrator(SYSTEMS[name], 2, 4, 1e-12)
     times = np.linspace(0.0, 200 * SYSTEMS[name].time_step, 6)

@@ -1,4 +1,4 @@
-"""The stage generalise: true laws hold everywhere, an untrained network nowhere, and nothing is done twice."""
+"""The stage generalise: true laws hold under all conditions, an untrained network under none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONDITIONS = {"as trained": {}, "many": {"bodies": 6}, "wider": {"positions": 3.
 
 
 def law(rest: float) -> Law:
-    """The spring law, right with a rest length of 0.99 = 1 - 0.01, the softening."""
+    """The spring law with a rest length of 0.99 = 1 - 0.01, the softening."""
     names = feature_names(2)
     messages = tuple(formula.parse(f"-2*d{axis}*(1 - {rest}/r)/m1", names) for axis in "xy")
     return Law(2, messages, tuple(formula.parse(s, ("s1", "s2")) for s in ("s1", "s2")), {})
@@ -87,7 +87,7 @@ def test_the_true_law_holds_under_every_condition_and_an_untrained_network_under
     assert path.read_bytes() == before
 
 
-def test_a_law_holds_where_bodies_move_as_it_says_in_every_direction() -> None:
+def test_a_law_holds_only_if_it_is_right_in_every_direction() -> None:
     data, settings = graphs().graphs, VerificationSettings()
     for body, holds in ((KINETIC, True), ("py^2/(2*m)", False), (f"{KINETIC} + 0.3*m*px", False)):
         predictor = of_law(hamiltonian(body))
@@ -111,7 +111,7 @@ def test_rollouts_may_be_left_out(prepared: Any) -> None:
 
 
 @pytest.mark.slow
-def test_condition_without_trajectories_has_its_reason_and_the_others_go_on(prepared: Any) -> None:
+def test_condition_without_trajectories_has_a_reason_and_others_continue(prepared: Any) -> None:
     conditions = {"too heavy": {"masses": 4.0}, **CONDITIONS}
     result = found(*prepared(conditions=conditions))["conditions"]
     assert "masses: 4 times" in result["too heavy"]["reason"]
@@ -119,7 +119,7 @@ def test_condition_without_trajectories_has_its_reason_and_the_others_go_on(prep
 
 
 @pytest.mark.slow
-def test_what_a_budget_leaves_out_has_the_limit_as_its_reason(prepared: Any) -> None:
+def test_conditions_left_out_at_a_limit_have_it_as_reason(prepared: Any) -> None:
     sweep, cell = prepared(evaluations=50)
     result = found(sweep, cell)
     assert result["conditions"]["many"]["predictors"]["clean"]["holds"]
@@ -142,6 +142,6 @@ def test_damaged_law_is_refused_with_its_file(prepared: Any) -> None:
         generalise(sweep, cell)
 
 
-def test_name_of_rollouts_is_no_condition(make_sweep: Callable[..., Sweep]) -> None:
+def test_the_name_of_rollouts_is_refused_as_a_condition(make_sweep: Callable[..., Sweep]) -> None:
     with pytest.raises(DistilleryError, match=LONG):
         make_sweep(generalisation={"conditions": {LONG: {}}})

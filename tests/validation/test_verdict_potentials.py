@@ -1,4 +1,4 @@
-"""For potentials of all kinds and units the true law passes in every gauge, and each of its near misses fails."""
+"""Verdicts on many potentials: the true law passes in every gauge and unit, each near miss fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support import potentials
 from support.potentials import CASES, Case
 
 SETTINGS = VerificationSettings()
-# Quick enough for every run of the tests; the others are marked slow.
+# Fast potentials; the others are marked slow.
 QUICK = ("inverse twelfth",)
 GAUGES = {"0.6*dx - 0.8*dy": "force", "f*dx/m1 + 0.3*q1*m1": "acceleration", "f*(dx + m1*dy)/(m1 + 3) - m1**2": "gauge"}
 PARAMETERS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
@@ -32,7 +32,7 @@ def found(name: str) -> DataProbe | None:
 
 
 def near(case: Case, seed: int) -> str:
-    """The potential with each of its numbers off by 1 %."""
+    """Return the potential with each of its numbers changed by 1 %."""
     signs = stream(seed, "signs").choice([-1, 1], len(case.numbers))
     return case.potential(tuple(float(1 + 0.01 * sign) for sign in signs))
 
@@ -44,7 +44,7 @@ def test_the_true_law_passes_in_every_gauge_and_with_constants_to_a_hundredth(na
         for text in (case.potential(), near(case, k)):
             verdict = judge(Message(case.message(text, gauge)), case.system, over, SETTINGS)
             assert verdict.recovered, (gauge, text, verdict.reason)
-            # Exactly the law is said only of exactly that form.
+            # Only the exact form is reported as exact.
             assert verdict.form == form
     for k, offset in enumerate(("0", "1e3*m1*m2 - 7*q1")):
         for text in (case.potential(), near(case, k)):
@@ -71,9 +71,9 @@ def near_equal(one: Verdict, other: Verdict) -> None:
 
 @pytest.mark.parametrize(("length", "energy"), [(1e6, 1e-6), pytest.param(1e-6, 1e6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in ("morse", "buckingham")])
-def test_units_do_not_matter(name: str, length: float, energy: float) -> None:
-    """The same law, and a wrong one, in other units: the verdict and its residuals stay what they are."""
-    # In units of 1 numbers of formulas would vanish.
+def test_verdict_does_not_depend_on_units(name: str, length: float, energy: float) -> None:
+    """The verdict and the residuals of a right and of a wrong law are equal in other units."""
+    # In units of 1 factors would vanish from formulas.
     one, two = (dataclasses.replace(CASES[name], length=own, energy=e) for own, e in ((1.7, 3.1), (length, energy)))
     over = [probe(case.system, case.pairs, SETTINGS) for case in (one, two)]
     for text in (near(one, 3), one.misses[0]):
@@ -88,8 +88,8 @@ def message(case: Case, text: str, names: tuple[str, ...] = ("dx", "dy", "r", "m
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("factor", "place"), [(8, 2.0), (20, 2.0), (30, 2.5)])
-def test_a_bump_that_bodies_met_belongs_to_the_law(factor: float, place: float) -> None:
-    """Bumps as narrow as the factor says, and as high."""
+def test_a_bump_at_distances_of_the_data_belongs_to_the_law(factor: float, place: float) -> None:
+    """Test bumps with a width and a height of this factor."""
     for bump in (f"0.5*exp(-{factor}*(r - {place})**2)", f"{factor}*exp(-20*(r - {place})**2)"):
         case = Case(f"(r - 1)**2 + {bump}", (), ())
         verdict = message(case, "dx*(1 - 1/r)")
@@ -112,7 +112,7 @@ def test_a_narrow_bump_is_named_with_its_distance(bump: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_bump_that_a_hundredth_of_the_pairs_met_is_found() -> None:
+def test_a_bump_at_a_hundredth_of_the_pairs_is_found() -> None:
     case = Case("(r - 1)**2 + 0.05*exp(-4000*(r - 2)**2)", (), ())
     distance = case.pairs.distance
     assert ((distance > 1.98) & (distance < 2.02)).mean() < 0.02
@@ -132,7 +132,7 @@ def test_a_bump_that_a_hundredth_of_the_pairs_met_is_found() -> None:
 )
 @pytest.mark.slow
 def test_a_force_without_its_core_or_with_another_range_is_another_law(system: str, text: str) -> None:
-    # Where bodies met the core: a thousandth of the pairs are closer than 0.045.
+    # A thousandth of the pairs are closer than 0.045, in the core.
     verdict = message(Case(system, (), (), closest=0.02), text)
     assert not verdict.recovered
 
@@ -145,7 +145,7 @@ def test_a_spring_of_millimetres_has_its_rest_length() -> None:
     names = ("dx", "dy", "r")
     for text, passes in (("-58.8*dx - dy", False), ("-58.8*dx*(1 - 0.00498/r)", True)):
         assert judge_message(formula.parse(text, names), small, over, SETTINGS).recovered == passes
-    # Softened by 0.01 it attracts everywhere, and by no Hooke's law.
+    # With a softening of 0.01 it would attract at all distances.
     soft = case.system.model_copy(update={"position_scale": 0.005})
     over = probe(soft, potentials.drawn(soft), SETTINGS)
     for text, passes in (("-58.8*dx - dy", False), ("-58.8*dx*(1 + 0.005/r)", True)):
@@ -153,7 +153,7 @@ def test_a_spring_of_millimetres_has_its_rest_length() -> None:
 
 
 @pytest.mark.slow
-def test_what_is_far_is_looked_at_where_bodies_are_far() -> None:
+def test_large_distances_of_the_data_are_compared() -> None:
     spring = Case("(r - 1000)**2", (), ()).system.model_copy(update={"position_scale": 1000.0})
     edge = spring.model_copy(update={"potential": "(r - 1000)**2 if r > 100 else 0"})
     for system, text, passes in (
@@ -181,8 +181,8 @@ def test_what_is_far_is_looked_at_where_bodies_are_far() -> None:
         pytest.param("1/r**6 + 40", "1/r**6", 0.5, marks=pytest.mark.slow),
     ],
 )
-def test_forces_that_die_out_are_not_refused(potential: str, energy: str, closest: float) -> None:
-    """A body may be anywhere: most pairs of these data are where next to no force acts."""
+def test_forces_that_vanish_at_large_distances_pass(potential: str, energy: str, closest: float) -> None:
+    """Almost no force acts on most pairs of these data."""
     system = Case(potential, (), ()).system.model_copy(update={"softening": 0.0})
     far = potentials.drawn(system, closest=closest, spread=3.0)
     for pairs in (far, potentials.drawn(system, closest=closest)):
@@ -191,7 +191,7 @@ def test_forces_that_die_out_are_not_refused(potential: str, energy: str, closes
         assert verdict.recovered, verdict.reason
 
 
-def test_laws_that_the_data_cannot_tell_apart_differ_beyond() -> None:
+def test_laws_that_are_equal_on_the_data_differ_beyond() -> None:
     yukawa = Case("q1*q2*exp(-r/20)/r", (), ()).system
     over = probe(yukawa, potentials.drawn(yukawa, closest=0.1), SETTINGS)
     verdict = judge_message(formula.parse("dx*q1*q2/r**3", ("dx", "r", "q1", "q2")), yukawa, over, SETTINGS)
@@ -213,7 +213,7 @@ def test_laws_that_the_data_cannot_tell_apart_differ_beyond() -> None:
         ("-m1*m2/r if r > 0.02 else -50*m1*m2", "dx*m2/r**3", "below"),
     ],
 )
-def test_an_edge_that_no_body_met_is_said_apart(system: str, text: str, where: str) -> None:
+def test_an_edge_outside_of_the_data_is_reported_separately(system: str, text: str, where: str) -> None:
     entry = Case(system, (), ()).system
     over = probe(entry, potentials.drawn(entry, closest=0.1), SETTINGS)
     verdict = judge_message(formula.parse(text, ("dx", "r", "m2")), entry, over, SETTINGS)
@@ -223,13 +223,13 @@ def test_an_edge_that_no_body_met_is_said_apart(system: str, text: str, where: s
     assert f"{where} r = " in verdict.extent().words
 
 
-def test_a_receiver_on_which_no_force_acts_does_not_spoil_the_law() -> None:
+def test_a_receiver_without_force_does_not_affect_the_verdict() -> None:
     case = CASES["charges of three kinds"]
     assert message(case, "dx*q1*q2/r**3").recovered
     assert message(case, "dx*q2/r**3 + q1").recovered is False
 
 
-def test_where_no_force_acts_nothing_is_recovered() -> None:
+def test_data_without_forces_recover_nothing() -> None:
     case = Case("(r - 50)**2 if r > 50 else 0", (), ())
     verdict = message(case, "dx*(1 - 50/r)")
     assert not verdict.recovered
@@ -238,8 +238,8 @@ def test_where_no_force_acts_nothing_is_recovered() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("potential", "power"), [("1/r**12", 14), ("1/r**6", 8)])
-def test_bodies_that_have_flown_apart_do_not_hide_the_law_that_drove_them(potential: str, power: int) -> None:
-    """Most pairs of the data are far apart and feel nothing; the others decide, by the force that moved them."""
+def test_distant_pairs_do_not_hide_the_law(potential: str, power: int) -> None:
+    """Almost no force acts on most pairs of the data; the other pairs decide."""
     system = System(potential=potential, time_step=0.005)
     near = potentials.states(system, snapshots=300, closest=0.1)
     far = potentials.states(system, snapshots=6000, spread=1e5)

@@ -23,7 +23,7 @@ from distillery.workflow.sweep import Sweep
 from support import orbits, potentials
 from support.fronts import component
 
-# The radial part of each law: the force is this times the displacement.
+# The radial factor of each law: the force is this times the displacement.
 RADIAL = {
     "spring": "(1 - 1/r)",
     "damped": "(1 - 1/r)",
@@ -62,7 +62,7 @@ def judge(text: str, system: System, settings: VerificationSettings = SETTINGS) 
 @pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, slowly(3)])
 @pytest.mark.parametrize("system", RADIAL)
-def test_every_systems_law_is_expressed_here(system: str, dim: int) -> None:
+def test_laws_of_this_module_equal_those_of_the_systems(system: str, dim: int) -> None:
     assert set(RADIAL) == set(SYSTEMS)
     assert verdict(system, dim, f"-1.7*dy*{RADIAL[system]}").recovered
 
@@ -88,7 +88,7 @@ def test_true_laws_pass_in_every_gauge(system: str, dim: int, gauge: str, form: 
     assert found.median_residual < 1e-3
 
 
-def test_a_gauge_that_turns_with_the_receiver_passes() -> None:
+def test_a_gauge_that_rotates_with_the_receiver_passes() -> None:
     found = verdict("spring", 2, "(dx/(1 + m1) + 0.5*m1*dy)*(1 - 1/r)")
     assert (found.recovered, found.form) == (True, "gauge")
 
@@ -147,7 +147,7 @@ def test_near_misses_fail(system: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "0.3", "m1", "0.3*m1 + q1 - 1/m1", "1e6*m1", "1e-9"])
-def test_what_does_not_know_the_sender_fails(text: str) -> None:
+def test_expressions_without_the_sender_fail(text: str) -> None:
     found = verdict("spring", 2, text)
     assert not found.recovered
     assert found.reason == "does not depend on the force at all"
@@ -155,7 +155,7 @@ def test_what_does_not_know_the_sender_fails(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["log(r - 1)*dx", "dx/(q2 + 1)", "exp(exp(exp(r)))", "dx*(r - 5)^0.5"])
-def test_what_is_not_finite_everywhere_fails_with_that_reason(text: str) -> None:
+def test_expressions_that_are_not_finite_everywhere_fail_with_that_reason(text: str) -> None:
     found = verdict("spring", 2, text)
     assert not found.recovered
     assert "not finite" in found.reason
@@ -177,9 +177,7 @@ def test_the_laws_constants_are_reported() -> None:
     ],
 )
 @pytest.mark.parametrize("max_softening", [0.03, slowly(0.0)])
-def test_a_law_is_recovered_with_its_own_large_softening(
-    system: str, law: str, near_miss: str, max_softening: float
-) -> None:
+def test_a_law_with_a_large_softening_is_recovered(system: str, law: str, near_miss: str, max_softening: float) -> None:
     softened = SYSTEMS[system].model_copy(update={"softening": 0.2})
     settings = VerificationSettings(max_softening=max_softening)
     found = judge(law, softened, settings)
@@ -228,7 +226,7 @@ def test_a_cell_is_recovered_when_all_components_are(make_sweep: Callable[..., S
 
 
 @pytest.mark.slow
-def test_a_search_for_constants_that_is_cut_judges_by_what_it_has_and_says_so(
+def test_a_search_for_constants_at_its_limit_is_judged_and_reported(
     make_sweep: Callable[..., Sweep],
 ) -> None:
     right, wrong = "2*dx*(1 - 1/r)", "2*dy*(1 - 1.5/r)"
@@ -243,8 +241,8 @@ def test_a_search_for_constants_that_is_cut_judges_by_what_it_has_and_says_so(
 
 
 @pytest.mark.slow
-def test_components_of_one_form_are_judged_together_too(make_sweep: Callable[..., Sweep]) -> None:
-    """Noise makes the paper's rule stop early in one component; the form that both have in common is the law."""
+def test_components_of_one_form_are_also_judged_together(make_sweep: Callable[..., Sweep]) -> None:
+    """Noise makes the paper's rule stop early in one component; the common form is the law."""
     sweep, errors = make_sweep(), {"-0.2*d{}*r": 0.5, "d{}*(2 - 1.98/r)": 0.1}
 
     def front(number: int, axis: str, chosen: int) -> dict[str, Any]:
@@ -260,7 +258,7 @@ def test_components_of_one_form_are_judged_together_too(make_sweep: Callable[...
         "form": "force",
         "expressions": ["dx*(2 - 1.98/r)", "dy*(2 - 1.98/r)"],
     }
-    # Forms that are chosen alike are not chosen anew, though another one stands on both fronts.
+    # Equal choices stay, although another form is on both fronts.
     result = verified(sweep, front(0, "x", 1), front(1, "y", 1)).result
     assert (result["together"]["recovered"], result["together"]["expressions"][0]) == (False, "-0.2*dx*r")
     result = verified(sweep, front(0, "x", 1), component(1, chosen=None)).result
@@ -268,7 +266,7 @@ def test_components_of_one_form_are_judged_together_too(make_sweep: Callable[...
 
 
 @pytest.mark.slow
-def test_the_same_direction_twice_is_not_the_whole_force(make_sweep: Callable[..., Sweep]) -> None:
+def test_components_of_one_direction_are_not_recovered(make_sweep: Callable[..., Sweep]) -> None:
     law = "(dx + 0.2*dy)*(1 - 1/r)"
     result = verified(make_sweep(), component(0, law), component(1, f"-2*{law} + 0.1")).result
     assert not result["recovered"]
@@ -298,7 +296,7 @@ def test_distilled_expressions_of_another_shape_are_refused(
     assert "\n" not in str(caught.value)
 
 
-def test_a_verdict_is_not_given_twice(make_sweep: Callable[..., Sweep]) -> None:
+def test_a_current_verdict_is_not_repeated(make_sweep: Callable[..., Sweep]) -> None:
     sweep = make_sweep()
     first = verified(sweep, component(0, "dx"), component(1, "dy"))
     path = sweep.cells[0].outcome(sweep.results, "verify")
@@ -308,7 +306,7 @@ def test_a_verdict_is_not_given_twice(make_sweep: Callable[..., Sweep]) -> None:
     assert first.result["components"][1]["expression"] == "dy"
 
 
-def test_statuses_pass(make_sweep: Callable[..., Sweep]) -> None:
+def test_statuses_are_passed_on(make_sweep: Callable[..., Sweep]) -> None:
     outcome = verified(make_sweep(), status="diverged")
     assert (outcome.status, outcome.reason, outcome.result) == ("diverged", "why", {})
 
@@ -332,7 +330,7 @@ def test_a_piecewise_law_with_many_constants_on_a_chain_is_judged() -> None:
     assert found(law.format(inner="2")).constants["gravity"] == 1.0
 
 
-def test_masses_that_are_all_equal_are_not_asked_for() -> None:
+def test_equal_masses_need_not_occur_in_a_law() -> None:
     system = System(potential="m1*m2*q1*q2*r**2", time_step=0.01, mass_spread=0.0, charges=(1.0, 2.0))
     assert judge("dx*q1*q2", system).recovered
     assert not judge("dx*q1", system).recovered
