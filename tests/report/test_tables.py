@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import math
@@ -23,14 +24,12 @@ from distillery.report.pooled import Pooled, beside, figures, loss_text, pool, r
 from distillery.report.recovery import table_5
 from distillery.report.study import FITS, READINGS, Found, RowName, Store, Study, read_study
 from distillery.report.tables import study_text, table_1, table_3, tables_text
-from distillery.results import reader
-from distillery.results.columns import CELLS, DIMS, Column
-from distillery.results.store import build, write
+from distillery.results import dataset, rows
 from distillery.workflow.cell import Cell
 from distillery.workflow.cli import main
 from distillery.workflow.config import parse_config
 from distillery.workflow.record import read_record
-from distillery.workflow.stages.collect import collect
+from distillery.workflow.stages.collect import collect, collection_of
 from distillery.workflow.sweep import Sweep
 from support.fabricate import LAWS, end, fabricate
 
@@ -345,30 +344,15 @@ def test_a_study_split_over_folders_counts_each_cell_once(sweep: Sweep, tmp_path
 
 
 @pytest.mark.slow
-def test_columns_that_only_later_versions_have_are_read(
-    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = {column.name for column in CELLS}
-    per_component = [f"{reading}_{fit}" for reading in READINGS for fit in FITS]
-    columns = [Column(name, "number", name, ("component",)) for name in per_component]
-    columns += [Column("node_equation", "text", "", ("component",)), Column("node_recovered", "flag", "")]
-    columns += [Column("composed_mae", "number", ""), Column("composed_medae", "number", "")]
-    tree = build(sweep, [read_record(sweep, cell, {}) for cell in sweep.cells])
-    cells = tree["cells"].to_dataset()
-    shape = cells["status"].shape
-    for column in columns:
-        values: Any = np.full((*shape, *([3] if column.dims else [])), 0.5)
-        if column.name == "std_force_r2_robust":
-            values[...] = [0.7, 0.9, np.nan]
-        if column.kind == "text":
-            values = np.full(values.shape, "s1/m", dtype=object)
-            values[..., 2] = ""  # in two dimensions there is no third
-        if column.name == "node_recovered":
-            values[...] = 1.0
-        cells[column.name] = ((*DIMS, *column.dims), values)
-    tree["cells"] = type(tree)(cells)
-    write(tree, tmp_path / "sweep.zarr")
-    monkeypatch.setattr(reader, "CELLS", (*CELLS, *(column for column in columns if column.name not in known)))
+def test_fits_of_both_readings_and_node_functions_are_shown(sweep: Sweep, tmp_path: Path) -> None:
+    values: dict[str, Any] = {f"{reading}_{fit}": [0.5] * 3 for reading in READINGS for fit in FITS}
+    values |= {"std_force_r2_robust": [0.7, 0.9, math.nan], "node_equation": ["s1/m", "s1/m", ""]}
+    values |= {"node_recovered": 1.0, "composed_mae": 0.5, "composed_medae": 0.5}
+    records = [read_record(sweep, cell, {}) for cell in sweep.cells]
+    records = [dataclasses.replace(record, values={**record.values, **values}) for record in records]
+    collection = collection_of(sweep, records)
+    dataset.write(dataset.build(collection), tmp_path / "sweep.zarr")
+    rows.write_tables(collection, tmp_path / "sweep.zarr")
     text = tables_text([tmp_path])
     as_in_paper = entries(section(text, "### As in the paper: F, robust, by the largest deviation"))
     assert as_in_paper["spring-2"]["bottleneck"] == "0.800 ± 0.000 (paper 1.000)"

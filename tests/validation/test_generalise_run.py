@@ -126,7 +126,7 @@ def test_what_a_budget_leaves_out_has_the_limit_as_its_reason(prepared: Any) -> 
     limit = "the search was cut at its limit of 50 evaluations (generalisation.evaluations)"
     assert result["rollouts"]["reason"] == f"network: {limit}"
     assert result["rollouts"]["predictors"] == {}
-    beyond = read_record(sweep, cell, {}).beyond[LONG]
+    beyond = read_record(sweep, cell, {}).conditions[LONG]
     assert beyond["network"]["reason"] == f"network: {limit}"
     late = found(*prepared(seconds=1e-9))
     reasons = {under["reason"] for under in late["conditions"].values()} | {late["rollouts"]["reason"]}

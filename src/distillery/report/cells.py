@@ -15,7 +15,7 @@ from distillery.networks.functions import Function
 from distillery.report.front import Point
 from distillery.report.study import Beyond, Found, read_beyond
 from distillery.results.columns import CELLS
-from distillery.results.reader import Frame, read_cells, read_equations
+from distillery.results.reading import Frame, read_cells, read_equations
 from distillery.results.swap import followed
 from distillery.workflow.cell import STORE, Cell
 from distillery.workflow.estimates import SHOWN

@@ -12,8 +12,9 @@ from distillery.report.front import draw_front, pareto_fronts
 from distillery.report.messages import draw_fit, message_fits
 from distillery.report.style import GREEN, QUIET, picture, typeset
 from distillery.report.trajectories import draw_paths
+from distillery.results.record import Record
 from distillery.workflow.cell import Cell
-from distillery.workflow.record import Record, read_record
+from distillery.workflow.record import read_record
 from distillery.workflow.sweep import Sweep
 
 
@@ -36,7 +37,7 @@ def overview_figure(sweep: Sweep, path: Path, chosen: Cell | None = None) -> Non
     if not drawn:
         raise DistilleryError(f"{chosen or sweep.results}: sends no messages; choose a cell of another model")
     record = best(sweep, drawn)
-    cell, values = record.cell, record.values
+    cell, values = Cell.parse(record.cell), record.values
     trajectories = read_trajectories(sweep, cell.experiment, "test")
     target = "acceleration" if values["form"] == "acceleration" else "force"
     fits = [fit for fit in message_fits(sweep, cell) if fit.target == target]
@@ -88,5 +89,5 @@ def _rank(record: Record) -> tuple[bool, float, float, Cell]:
         values["recovered"] != 1.0,
         math.inf if math.isnan(residual) else residual,
         math.inf if math.isnan(error) else error,
-        record.cell,
+        Cell.parse(record.cell),
     )

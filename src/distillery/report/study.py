@@ -16,7 +16,7 @@ from distillery.errors import DistilleryError
 from distillery.networks.models import MODELS
 from distillery.report import paper
 from distillery.results.columns import CONDITIONS
-from distillery.results.reader import Frame, read_attributes, read_cells, read_conditions, read_equations
+from distillery.results.reading import Frame, read_attributes, read_cells, read_conditions, read_equations
 from distillery.results.swap import followed
 from distillery.workflow.cell import STORE, Cell
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from distillery.errors import DistilleryError
+from distillery.results import swap
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -35,7 +36,7 @@ EXPERIMENT_WILDCARD = r"[^/]+-[23]d(?:-\d+b)?-s\d+"
 MEMBER_WILDCARD = r"[^/]+-s\d+(?:\+\d+)?"
 MARKER = "{experiment}/{split}.json"
 OUTCOME = "{experiment}/{member}/{stage}.json"
-STORE = "sweep.zarr"
+STORE = swap.STORE
 STORE_MARKER = "sweep.json"
 REPORT_HTML = "report.html"
 REPORT_MARKDOWN = "report.md"

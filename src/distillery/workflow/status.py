@@ -13,7 +13,7 @@ from typing import Any
 from distillery.cluster.slurm.commands import Job
 from distillery.cluster.slurm.queue import Queue, comment
 from distillery.errors import DistilleryError
-from distillery.results.reader import read_attributes
+from distillery.results.reading import read_attributes
 from distillery.results.swap import followed
 from distillery.util.text import align, counted
 from distillery.workflow import claim

@@ -37,7 +37,7 @@ FORMATS = {
     "verify": 5,
     "replace": 5,
     "generalise": 3,
-    "collect": 9,
+    "collect": 10,
 }
 HALO_FORMATS = {**dict.fromkeys(FORMATS, 1), "distill": 2, "replace": 4}
 Kind = Literal["bodies", "halos"]

@@ -1,17 +1,18 @@
-"""The result store: records of all cells as one xarray DataTree, in Zarr v3.
+"""The Zarr store of all results: an xarray DataTree, written in Zarr v3.
 
-``/cells`` holds a value per combination of the cells' coordinates, ``/equations`` every Pareto front, ``/conditions``
-what networks and laws are worth where the networks never were.
-Each variable is one compressed chunk with a checksum (zstd's), so that a store is a few hundred files.
+``/cells`` holds one value per combination of the cells' coordinates, ``/equations`` every Pareto front,
+``/conditions`` the errors of networks and laws outside the training conditions. Each variable is one compressed chunk
+with a checksum (zstd's), so that a store is a few hundred files.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,53 +35,47 @@ from distillery.results.columns import (
     UNPLANNED,
     Column,
 )
+from distillery.results.record import Collection, Record
 from distillery.util.provenance import commit, versions
-from distillery.validation.generalisation import LONG, PREDICTORS
-from distillery.workflow.record import Record
-from distillery.workflow.sweep import Sweep
+from distillery.validation.generalisation import PREDICTORS
 
-# The store spans the product of all coordinates; beyond this many it would no longer fit a laptop's memory.
+# The store spans the product of all coordinates; more combinations than this exceed the memory of a laptop.
 MAX_COMBINATIONS = 3_000_000
 
 
-def build(sweep: Sweep, records: Sequence[Record]) -> xr.DataTree:
+def build(collection: Collection) -> xr.DataTree:
     """Return the result store in memory.
 
     Args:
-        sweep: The sweep.
-        records: One record per cell of it.
+        collection: Everything that the store holds.
 
     Raises:
-        DistilleryError: The experiments have so little in common that their coordinates span too much.
+        DistilleryError: The coordinates of the cells span too many combinations.
     """
-    root = xr.Dataset(
-        attrs={
-            "title": "Results of a distillery sweep",
-            "config": json.dumps(sweep.config.model_dump(mode="json"), sort_keys=True),
-            "config_hash": sweep.config_hash,
-            "systems": json.dumps(_systems(sweep), sort_keys=True),
-            "git_commit": commit(),
-            "versions": json.dumps(versions(), sort_keys=True),
-        }
-    )
+    attributes = {
+        "title": "Results of a distillery sweep",
+        **collection.attributes,
+        "git_commit": commit(),
+        "versions": json.dumps(versions(), sort_keys=True),
+    }
     return xr.DataTree.from_dict(
         {
-            "/": root,
-            "/cells": _cells(sweep, records),
-            "/equations": _equations(sweep, records),
-            "/conditions": _conditions(sweep, records),
+            "/": xr.Dataset(attrs=attributes),
+            "/cells": _cells(collection),
+            "/equations": _equations(collection),
+            "/conditions": _conditions(collection),
         }
     )
-
-
-def _systems(sweep: Sweep) -> dict[str, Any]:
-    """Return the definition of every system of a sweep, the built-in ones too, which another version may change."""
-    return {e.system: sweep.system(e).model_dump(mode="json") for e in sweep.experiments if sweep.kind(e) == "bodies"}
 
 
 def write(tree: xr.DataTree, folder: Path) -> None:
-    """Write a result store into ``folder``, which must not hold one."""
-    # Keys with dots keep a chunk from standing eight folders deep.
+    """Write a result store into ``folder``, which must be empty.
+
+    Args:
+        tree: The store.
+        folder: Its folder.
+    """
+    # Dots instead of slashes in chunk keys avoid eight nested folders per variable.
     layout = {
         "compressors": (ZstdCodec(level=3, checksum=True),),
         "chunk_key_encoding": DefaultChunkKeyEncoding(separator="."),
@@ -89,19 +84,29 @@ def write(tree: xr.DataTree, folder: Path) -> None:
     for group in ("/cells", "/equations", "/conditions"):
         variables = tree[group].to_dataset().variables
         encoding[group] = {str(name): {**layout, "chunks": v.shape} for name, v in variables.items()}
-    with warnings.catch_warnings(), zarr.config.set({"array.write_empty_chunks": True}):
-        # Consolidated metadata make opening quick; zarr warns that not every other reader knows them.
+    with warnings.catch_warnings(), zarr.config.set({"array.write_empty_chunks": True}), _asyncio_muted():
+        # Zarr warns that some readers do not support consolidated metadata, which make opening quick.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
-        # Files are written side by side. Of a disk that is full the first that fails tells; what asyncio says of the
-        # others, with a traceback, comes whenever they are forgotten, so its voice comes back only if all went well.
-        told, level = logging.getLogger("asyncio"), logging.getLogger("asyncio").level
-        told.setLevel(logging.CRITICAL)
         tree.to_zarr(folder, mode="w", zarr_format=3, consolidated=True, encoding=encoding)
-        told.setLevel(level)
 
 
-def _cells(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
-    coordinates = _coordinates(records)
+@contextlib.contextmanager
+def _asyncio_muted() -> Iterator[None]:
+    """Suppress log messages of asyncio; unless the block raises, restore them.
+
+    Zarr writes files concurrently. If the disk is full, the first failure is raised. asyncio logs the others with a
+    traceback whenever it destroys them, which may be long after the block.
+    """
+    logger = logging.getLogger("asyncio")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
+
+
+def _cells(collection: Collection) -> xr.Dataset:
+    records = collection.records
+    coordinates = collection.coordinates
     shape = tuple(len(values) for values in coordinates.values())
     if math.prod(shape) > MAX_COMBINATIONS:
         raise DistilleryError(
@@ -109,14 +114,8 @@ def _cells(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
             f"{len(records):,} cells, more than {MAX_COMBINATIONS:,}; give experiments equal seeds, or make two sweeps"
         )
     places = {name: {value: index for index, value in enumerate(values)} for name, values in coordinates.items()}
-    indices = [
-        tuple(places[name][value] for name, value in record.cell.coordinates.items() if name in places)
-        for record in records
-    ]
-    sizes = {
-        "message": max(sweep.message_size(record.cell) for record in records),
-        "component": max(record.cell.experiment.dim for record in records),
-    }
+    indices = [tuple(places[name][record.coordinates[name]] for name in DIMS) for record in records]
+    sizes = {"message": collection.messages, "component": _space(records)}
     for column in CELLS:
         for dim in column.dims:
             sizes[dim] = max(sizes[dim], *(len(record.values.get(column.name, ())) for record in records))
@@ -139,26 +138,20 @@ def _cells(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
     return xr.Dataset(variables, coords={**texts, **numbers})
 
 
-def _coordinates(records: Sequence[Record]) -> dict[str, list[Any]]:
-    """Return the values of each dimension: names in the order of the sweep, numbers sorted."""
-    seen: dict[str, dict[Any, None]] = {name: {} for name in DIMS}
-    for record in records:
-        for name, value in record.cell.coordinates.items():
-            seen[name].setdefault(value)
-    return {name: list(values) if name in TEXT_DIMS else sorted(values) for name, values in seen.items()}
+def _space(records: Sequence[Record]) -> int:
+    return max(int(record.coordinates["dim"]) for record in records)
 
 
-def _equations(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
-    engines: list[str] = list(sweep.config.distillation.engines)
+def _equations(collection: Collection) -> xr.Dataset:
+    records, engines = collection.records, list(collection.engines)
     fronts = [
-        (row, engines.index(name), FUNCTIONS.index(function), component, front)
+        (row, engines.index(engine), FUNCTIONS.index(function), component, front)
         for row, record in enumerate(records)
-        for name, found in record.fronts.items()
-        for function, own in found.items()
-        for component, front in enumerate(own)
+        for engine, by_function in record.fronts.items()
+        for function, components in by_function.items()
+        for component, front in enumerate(components)
     ]
-    components = max(record.cell.experiment.dim for record in records)
-    components = max(components, *(component + 1 for *_, component, _ in fronts), 0)
+    components = max(_space(records), *(component + 1 for *_, component, _ in fronts), 0)
     ranks = max((len(front) for *_, front in fronts), default=1)
     shape = (len(records), len(engines), len(FUNCTIONS), components, max(ranks, 1))
     variables = {}
@@ -170,7 +163,7 @@ def _equations(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
                     array[(*place, rank)] = entry[column.name]
         variables[column.name] = (FRONT_DIMS, array, _attributes(column))
     coordinates = {
-        "cell": _texts([str(record.cell) for record in records]),
+        "cell": _texts([record.cell for record in records]),
         "engine": _texts(engines),
         "function": _texts(FUNCTIONS),
         "component": np.arange(components),
@@ -179,23 +172,20 @@ def _equations(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
     return xr.Dataset(variables, coords=coordinates)
 
 
-def _conditions(sweep: Sweep, records: Sequence[Record]) -> xr.Dataset:
-    # Halos have conditions of their own, which their settings do not list.
-    own = dict.fromkeys(name for record in records for name in record.beyond)
-    of_bodies = [*sweep.config.generalisation.conditions, LONG] if sweep.settings else []
-    names = list(dict.fromkeys([*of_bodies, *own])) or [LONG]
+def _conditions(collection: Collection) -> xr.Dataset:
+    records, names = collection.records, list(collection.conditions)
     shape = (len(records), len(names), len(PREDICTORS))
     variables = {}
     for column in CONDITIONS:
         array = _empty(column, shape)
         for row, record in enumerate(records):
-            for condition, found in record.beyond.items():
-                for predictor, values in found.items():
+            for condition, predictors in record.conditions.items():
+                for predictor, values in predictors.items():
                     if column.name in values and condition in names:
                         array[row, names.index(condition), PREDICTORS.index(predictor)] = values[column.name]
         variables[column.name] = (CONDITION_DIMS, array, _attributes(column))
     coordinates = {
-        "cell": _texts([str(record.cell) for record in records]),
+        "cell": _texts([record.cell for record in records]),
         "condition": _texts(names),
         "predictor": _texts(PREDICTORS),
     }
@@ -215,7 +205,7 @@ def _attributes(column: Column) -> dict[str, Any]:
     return attributes
 
 
-def _texts(values: Sequence[str]) -> np.ndarray:
+def _texts(values: Sequence[str | int]) -> np.ndarray:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
