@@ -1,7 +1,7 @@
-"""Questions about 10,000 cells: how long an answer takes, the start of the program included.
+"""Measure the time of queries of 10,000 cells, the start of the program included.
 
-The sweep is made up, its outcomes written as the stages write them, then collected. Each question is a
-process of its own, as typed. The reference asks with xarray and pandas for a mean per model.
+The outcomes of the sweep are fabricated in the format of the stages, then collected. Each query is a process of its
+own, as on the command line. The reference computes a mean per model with xarray and pandas.
 
     python benchmarks/query.py [--folder FOLDER] [--repeat 5]
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from distillery.workflow.sweep import Sweep
 
-# The made-up outcomes are those that the tests use.
+# The tests use the same fabricated outcomes.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 LIMIT = 1.0
@@ -73,7 +73,7 @@ def timed(command: list[str], repeat: int) -> tuple[float, float, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where the made-up sweep is kept for the next time")
+    parser.add_argument("--folder", type=Path, help="folder that keeps the fabricated sweep for the next run")
     parser.add_argument("--repeat", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

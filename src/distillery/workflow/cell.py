@@ -8,7 +8,7 @@ Everything a sweep writes stands under its results folder::
                                             and generalise.json
     <experiment>/<job>/<stage>.json         completion marker of a job of several cells, <model>-s<seed>+<others>
     fits/                                   finished fits by content
-    sweep.zarr, sweep.json                  the result store and its completion marker
+    sweep.zarr, sweep.json                  the result store with its tables, and its completion marker
     report.html, report.md                  the report of the whole sweep
     resolved.yaml                           the checked configuration of the latest run, for its jobs
 """

@@ -139,7 +139,7 @@ for _stage, _told in (
 @cli.command()
 @_with_sweep
 def collect(sweep: Sweep) -> None:
-    """Gather every finished result in one store; works at any time."""
+    """Write every finished result to one store; works at any time."""
     from distillery.workflow.stages.collect import collect as stage
 
     stage(sweep)
@@ -230,7 +230,7 @@ def plan(sweep: Sweep) -> None:
 
 
 def _sweep_or_results(context: click.Context, parameter: click.Parameter, path: Path) -> Sweep:
-    """Return the sweep of a results folder, where one is given, and else that of a configuration."""
+    """Return the sweep of a results folder, if one is given, otherwise that of a configuration."""
     results = context.params.get("results")
     if results is None:
         return _sweep(context, parameter, path)
@@ -244,8 +244,8 @@ def _sweep_or_results(context: click.Context, parameter: click.Parameter, path: 
 
 @cli.command()
 @click.argument("cells", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Show what is done too.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything that is known as JSON.")
+@click.option("--all", "everything", is_flag=True, help="Show finished cells too.")
+@click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
@@ -262,7 +262,7 @@ def _sweep_or_results(context: click.Context, parameter: click.Parameter, path: 
     help="The sweep's configuration.",
 )
 def status(sweep: Sweep, results: Path | None, cells: tuple[str, ...], everything: bool, as_json: bool) -> None:
-    """Show where every cell is: done, running, waiting, missing, failed and why; of CELLS all that is known."""
+    """Show the state of every cell and the reason for it; of CELLS all details."""
     from distillery.util.text import terminal_width
     from distillery.workflow import status as seen
 
@@ -329,14 +329,14 @@ def report(results: Path, cells: int | None) -> None:
 
 @cli.command()
 @click.argument("where", nargs=-1)
-@click.option("--sql", help="A query in SQL on the tables cells, equations and conditions, of what the filters leave.")
+@click.option("--sql", help="A query in SQL on the tables cells, equations and conditions, reduced by the filters.")
 @click.option("--equations", "rows", flag_value="equations", help="A row per equation of the Pareto fronts.")
 @click.option("--conditions", "rows", flag_value="conditions", help="A row per condition and predictor.")
 @click.option("--columns", help="Columns to show, separated by commas.")
 @click.option("--format", "output", type=click.Choice(("table", "csv", "json")), default="table", help="Form.")
 @_results
 def query(results: Path, where: tuple[str, ...], sql: str | None, rows: Any, columns: str | None, output: Any) -> None:
-    """Ask the result store: rows that satisfy all filters WHERE, or the answer of an SQL query.
+    """Query the result store: rows that satisfy all filters WHERE, or the answer of an SQL query.
 
     \b
     A filter is NAME SIGN VALUE in one argument:
