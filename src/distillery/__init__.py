@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from distillery.networks.trained import train as train
     from distillery.physics.systems import SYSTEMS as systems  # noqa: F401
     from distillery.physics.systems import System as System
+    from distillery.results.store import Results as Results
+    from distillery.results.store import open_results as open_results
     from distillery.symbolic.fronts import Fronts as Fronts
     from distillery.symbolic.fronts import distill as distill
     from distillery.validation.against_data import validate as validate
@@ -60,6 +62,7 @@ _FACE = {
     "distill": ("symbolic.fronts", "distill"),
     "fit_law": ("laws.fitted_law", "fit_law"),
     "models": ("networks.models", "MODELS"),
+    "open_results": ("results.store", "open_results"),
     "read": ("data.reading", "read"),
     "systems": ("physics.systems", "SYSTEMS"),
     "train": ("networks.trained", "train"),

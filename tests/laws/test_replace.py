@@ -19,12 +19,11 @@ from distillery.laws.motion import flaw_of_velocities, moved
 from distillery.laws.potential import as_system, entry_of
 from distillery.laws.problem import Data, Problem
 from distillery.laws.refit import SingularError, refit
-from distillery.laws.settings import ReplacementSettings
+from distillery.laws.settings import ReplacementSettings, VerificationSettings
 from distillery.laws.shown import accelerations
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
 from distillery.physics.systems import SYSTEMS
-from distillery.validation.settings import VerificationSettings
 from distillery.workflow.config import parse_config
 from support.laws import KINETIC, PLAIN, SETTINGS, draws, error, graphs, hamiltonian, law
 

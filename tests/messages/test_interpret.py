@@ -14,6 +14,7 @@ from torch.distributions import Normal, kl_divergence
 
 import distillery.workflow.stages.interpret as interpret_run
 from distillery.errors import DistilleryError
+from distillery.messages import reading as reading_module
 from distillery.messages.fits import fit_component
 from distillery.messages.gauge import Reading
 from distillery.messages.interpretation import read_messages
@@ -195,7 +196,7 @@ def test_errors_are_mean_and_median_over_bodies_of_the_summed_absolute_error(
     tiny: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     # The last chunk of the 160 graphs is incomplete.
-    monkeypatch.setattr("distillery.messages.reading.CHUNK", 70)
+    monkeypatch.setattr(reading_module, "CHUNK", 70)
     sweep = tiny(models=[model])
     network, held_out = untrained(sweep), orbits.read_trajectories(sweep, sweep.experiments[0], "test")
     errors = []

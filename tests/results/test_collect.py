@@ -14,7 +14,7 @@ import xarray as xr
 
 from distillery import files
 from distillery.errors import DistilleryError
-from distillery.results import store
+from distillery.results import dataset
 from distillery.results.columns import CELLS, EQUATIONS
 from distillery.results.query import query
 from distillery.results.table import format_results, readable, results_table
@@ -214,7 +214,7 @@ def test_combinations_outside_the_sweep_are_marked(finished: Any) -> None:
 
 
 def test_experiments_that_share_nothing_are_refused_with_advice(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "MAX_COMBINATIONS", 15)
+    monkeypatch.setattr(dataset, "MAX_COMBINATIONS", 15)
     with pytest.raises(DistilleryError, match=r"span 32 combinations for 8 cells.*two sweeps"):
         collect(sweep)
 

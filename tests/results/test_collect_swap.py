@@ -12,8 +12,8 @@ import pytest
 import xarray as xr
 
 from distillery.errors import DistilleryError
-from distillery.results import store
-from distillery.results.reader import read_cells
+from distillery.results import parquet, rows
+from distillery.results.reading import read_cells
 from distillery.results.swap import swapping
 from distillery.workflow.stages.collect import collect
 from support.fabricate import fabricate
@@ -75,14 +75,14 @@ def test_a_failed_write_leaves_the_old_store(
     marker = (sweep.results / "sweep.json").read_bytes()
     before = stores(sweep.results)
     sweep.cells[0].outcome(sweep.results, "verify").unlink()
-    write = store.write
+    write = rows.write_tables
 
-    def half(tree: xr.DataTree, folder: Path) -> None:
-        write(tree, folder)
-        (folder / "cells" / "status" / "zarr.json").write_text("{")
+    def half(collection: Any, folder: Path) -> None:
+        write(collection, folder)
+        (folder / "tables" / "cells.parquet").write_text("{")
         raise error
 
-    monkeypatch.setattr(store, "write", half)
+    monkeypatch.setattr(rows, "write_tables", half)
     expected = DistilleryError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected) as caught:
         collect(sweep)
@@ -175,16 +175,14 @@ def test_the_reader_outlives_a_store_that_vanishes(make_sweep: Any, monkeypatch:
     sweep = make_sweep()
     fabricate(sweep, sweep.cells[0])
     collect(sweep)
-    from distillery.results import reader
-
-    read, calls = reader._array, []
+    verify, calls = parquet._verify, []
 
     def slow(*arguments: Any) -> Any:
+        verify(*arguments)
         calls.append(arguments)
-        if len(calls) == 3:
+        if len(calls) == 1:
             collect(sweep)
             collect(sweep)
-        return read(*arguments)
 
-    monkeypatch.setattr(reader, "_array", slow)
+    monkeypatch.setattr(parquet, "_verify", slow)
     assert read_cells(sweep.results).columns["status"].tolist() == ["ok"]

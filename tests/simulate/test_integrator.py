@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from distillery.physics import formula
 from distillery.physics.systems import SYSTEMS, System
+from distillery.simulate import integrator as integrators
 from distillery.simulate.initial import Bodies, draw
 from distillery.simulate.integrator import Motion
 from support.integration import integrator
@@ -215,8 +216,8 @@ def test_a_failed_simulation_is_reported_and_does_not_affect_others() -> None:
 
 
 def test_a_step_size_that_collapses_ends_at_the_step_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distillery.simulate.integrator.MOST_STEPS", 60)
-    monkeypatch.setattr("distillery.simulate.integrator.MOST_STEPS_PER_TIME_STEP", 0)
+    monkeypatch.setattr(integrators, "MOST_STEPS", 60)
+    monkeypatch.setattr(integrators, "MOST_STEPS_PER_TIME_STEP", 0)
     bodies, moments = drawn("r^-2", count=16), times("r^-2", 30)
     motion = integrator(SYSTEMS["r^-2"]).propagate(bodies, moments)
     assert 0 < motion.reached.sum() < 16

@@ -7,6 +7,7 @@ import pytest
 import sympy
 
 from distillery.laws.limits import Verdict
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
 from distillery.physics.systems import SYSTEMS
@@ -16,7 +17,6 @@ from distillery.symbolic.outliers import without_outliers
 from distillery.symbolic.settings import DistillationSettings, OperonSettings
 from distillery.validation.force import judge_message
 from distillery.validation.probe import probe
-from distillery.validation.settings import VerificationSettings
 from support import potentials
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from distillery.laws.limits import Verdict
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
 from distillery.physics.systems import SYSTEMS, System
 from distillery.validation.body import judge_body, states_of
 from distillery.validation.force import judge_pair
 from distillery.validation.probe import probe
-from distillery.validation.settings import VerificationSettings
 from support import potentials
 
 SETTINGS = VerificationSettings()

@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from distillery import files
 from distillery.errors import DistilleryError
 from distillery.laws.law import Law, as_content
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
 from distillery.randomness import stream
 from distillery.validation.generalisation import LONG, PREDICTORS
 from distillery.validation.predictors import of_law
-from distillery.validation.settings import VerificationSettings
 from distillery.workflow.cell import Cell
 from distillery.workflow.networks import build
 from distillery.workflow.outcome import read_outcome
@@ -126,7 +126,7 @@ def test_conditions_left_out_at_a_limit_have_it_as_reason(prepared: Any) -> None
     limit = "the search was cut at its limit of 50 evaluations (generalisation.evaluations)"
     assert result["rollouts"]["reason"] == f"network: {limit}"
     assert result["rollouts"]["predictors"] == {}
-    beyond = read_record(sweep, cell, {}).beyond[LONG]
+    beyond = read_record(sweep, cell, {}).conditions[LONG]
     assert beyond["network"]["reason"] == f"network: {limit}"
     late = found(*prepared(seconds=1e-9))
     reasons = {under["reason"] for under in late["conditions"].values()} | {late["rollouts"]["reason"]}

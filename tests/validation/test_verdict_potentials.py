@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from distillery.laws.limits import Verdict
+from distillery.laws.settings import VerificationSettings
 from distillery.physics import formula
 from distillery.physics.systems import PAIR_SYMBOLS, System
 from distillery.randomness import stream
 from distillery.validation.force import judge, judge_message, judge_pair
 from distillery.validation.gauge import Energy, Message
 from distillery.validation.probe import DataProbe, pairs_of, probe
-from distillery.validation.settings import VerificationSettings
 from support import potentials
 from support.potentials import CASES, Case
 

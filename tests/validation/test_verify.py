@@ -11,12 +11,12 @@ import pytest
 
 from distillery.errors import DistilleryError
 from distillery.laws.limits import Verdict
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.functions import feature_names
 from distillery.physics import formula
 from distillery.physics.systems import SYSTEMS, System
 from distillery.validation.force import judge_message
 from distillery.validation.probe import DataProbe, probe
-from distillery.validation.settings import VerificationSettings
 from distillery.workflow.outcome import read_outcome, write_outcome
 from distillery.workflow.stages.verify import verify
 from distillery.workflow.sweep import Sweep

@@ -13,6 +13,7 @@ import pytest
 from distillery.data.store import Store
 from distillery.errors import DistilleryError
 from distillery.physics.systems import System
+from distillery.simulate import equations
 from distillery.workflow import run
 from distillery.workflow.cli import main
 from distillery.workflow.config import load_config
@@ -20,7 +21,7 @@ from distillery.workflow.limits import refusal_of_sizes
 from distillery.workflow.plan import duration, plan, plan_text, require_room, size
 from distillery.workflow.slurm import require
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.trajectories import layout
+from distillery.workflow.trajectory_layout import layout
 from support.fabricate import messages
 from support.sweeps import ROOT
 
@@ -235,7 +236,7 @@ def test_what_a_stage_cannot_do_is_refused_before_anything_starts(
     def unable(system: System, dim: int, bodies: int) -> None:
         raise DistilleryError("a condition is no comparison")
 
-    monkeypatch.setattr("distillery.simulate.equations.equations", unable)
+    monkeypatch.setattr(equations, "equations", unable)
     sweep = make_sweep()
     text = plan_text(sweep)
     assert "In all about" in text

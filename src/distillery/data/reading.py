@@ -25,7 +25,7 @@ def read(path: str | Path) -> Trajectories:
     if not source.exists():
         raise DistilleryError(f"{source}: no such file or folder")
     try:
-        dataset = xr.open_zarr(source, chunks=None) if source.is_dir() else xr.open_dataset(source)
+        dataset = xr.open_zarr(source, chunks=None, consolidated=False) if source.is_dir() else xr.open_dataset(source)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DistilleryError(

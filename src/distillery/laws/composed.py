@@ -16,9 +16,9 @@ from distillery.data.graph import edges_of
 from distillery.data.trajectories import Trajectories
 from distillery.laws.hamilton import acceleration, momenta
 from distillery.laws.limits import Verdict, floored, not_finite, within_limits
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.functions import AXES, feature_names
 from distillery.physics import formula
-from distillery.validation.settings import VerificationSettings
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

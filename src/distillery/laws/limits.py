@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from distillery.validation.settings import VerificationSettings
+from distillery.laws.settings import VerificationSettings
 
 Form = Literal["force", "acceleration", "gauge", "energy"]
 

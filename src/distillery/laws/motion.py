@@ -13,9 +13,9 @@ from distillery.laws.composed import HeldOut
 from distillery.laws.hamilton import acceleration, momenta
 from distillery.laws.law import Law
 from distillery.laws.limits import floored, not_finite, within_limits
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.functions import AXES
 from distillery.physics import formula
-from distillery.validation.settings import VerificationSettings
 
 _M = formula.symbol("m")
 

@@ -1,6 +1,6 @@
-"""Filters of the rows of a table: the grammar of ``NAME SIGN VALUE``, and which rows satisfy one.
+"""Filters of the rows of a table: the grammar of ``NAME SIGN VALUE`` and its translation to SQL.
 
-A value is compared whole. What is missing in a row satisfies no comparison but ``name=``.
+A value is compared whole. An absent value satisfies no comparison but ``name=``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
-
 from distillery.errors import DistilleryError
-from distillery.results.columns import CELLS, CONDITIONS, EQUATIONS, VOCABULARIES
-from distillery.results.reader import Frame
+from distillery.results.columns import VOCABULARIES, Column
+from distillery.results.parquet import literal
 
 _SIGNS = "= == != < <= > >= ~"
 _FILTER = re.compile(r"\s*(\w+)\s*(!=|<=|>=|==|=|<|>|~)(.*)", re.DOTALL)
@@ -30,13 +28,12 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_FLAG_WORDS = {"yes": 1.0, "true": 1.0, "1": 1.0, "no": 0.0, "false": 0.0, "0": 0.0}
-FLAGS = frozenset(column.name for column in (*CELLS, *EQUATIONS, *CONDITIONS) if column.kind == "flag")
-# So many values of a column are named in an error, and of more the nearest ones.
-_NAMED, _NEAREST = 12, 3
-# So many characters of a filter are repeated in an error.
+_FLAG_WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+# An error lists up to this many values of a column; if there are more, only the most similar ones.
+_LISTED, _NEAREST = 12, 3
+# Maximum number of characters of a filter that an error repeats.
 _SHOWN = 100
-# Among more values than this, looking for the nearest takes longer than an answer may.
+# Similar values are searched among at most this many, because the search is slow.
 _COMPARED = 3000
 
 
@@ -48,8 +45,8 @@ class Filter:
         text: The filter as it was written.
         name: Name of the column.
         sign: One of ``= != < <= > >= ~``.
-        values: The values to compare with; several for ``=`` (any of them) and ``!=`` (none of them), an empty one
-            for what is missing.
+        values: The values to compare with: several for ``=`` (any of them) and ``!=`` (none of them); an empty one
+            stands for an absent value.
     """
 
     text: str
@@ -59,13 +56,13 @@ class Filter:
 
     @classmethod
     def parse(cls, text: str) -> Filter:
-        """Read a filter.
+        """Parse a filter.
 
         Args:
             text: Such as ``model=l1,bottleneck``.
 
         Raises:
-            DistilleryError: The text is no filter.
+            DistilleryError: The text is not a filter.
         """
         match = _FILTER.fullmatch(text)
         if match is None:
@@ -76,7 +73,7 @@ class Filter:
         name, sign, rest = match.groups()
         sign, source = sign.replace("==", "="), f"where {shortened(text)}"
         if sign == "~":
-            # Formulas have commas.
+            # A text that is searched for may contain commas, as formulas do.
             whole = entries(rest, source) if rest.strip()[:1] in ("'", '"') else [rest.strip()]
             values = tuple(whole if len(whole) == 1 else [rest.strip()])
         else:
@@ -87,77 +84,78 @@ class Filter:
             raise DistilleryError(f"{source}: {sign} compares with {wanted}; give {wanted}{lists}")
         return cls(text, name, sign, values)
 
-    def mask(self, frame: Frame) -> np.ndarray:
-        """Return which rows satisfy the filter; of several components all must, or for ``~`` any.
+    def condition(self, column: Column, values: Callable[[], list[Any]]) -> str:
+        """Return the filter as a condition in SQL, which is never NULL.
+
+        Of several components all must satisfy the filter, or any for ``~``.
 
         Args:
-            frame: The whole table, by whose values the filter's own are checked.
+            column: The column of that name.
+            values: Returns all values of the column in the unfiltered table; values of the filter that do not occur
+                among them are refused.
 
         Raises:
             DistilleryError: The column cannot be compared so, or no row has a value that is compared with.
         """
-        values = frame.columns[self.name]
-        there = np.ones(values.shape, dtype=bool)
-        if values.ndim > 1:
-            there = np.arange(values.shape[1]) < frame.lengths[self.name][:, None]
-        given = there & (values != "" if values.dtype == object else ~np.isnan(values))
-        # An empty value stands for what is missing.
-        missing = "" in self.values
-        wanted = tuple(value for value in self.values if value)
-        holds = given & (self._compared(values, given, wanted) if wanted else self.sign == "!=")
-        if missing and self.sign == "=":
-            holds |= ~given
-        if values.ndim == 1:
-            return np.asarray(holds)
+        element = "entry" if column.dims else f'"{self.name}"'
+        given = f"{element} <> ''" if column.kind == "text" else f"{element} IS NOT NULL"
+        wanted = [value for value in self.values if value]
+        # An empty value stands for an absent one.
+        absent = self.sign == "=" and "" in self.values
+        holds = f"{given} AND {self._comparison(column, element, wanted, values)}" if wanted else given
+        if not wanted and self.sign == "=":
+            holds = "false"
+        if absent:
+            holds = f"({holds}) OR NOT ({given})"
+        if not column.dims:
+            return f"({holds})"
         if self.sign == "~":
-            return np.asarray(holds.any(axis=1))
-        some = there.any(axis=1) | (missing and self.sign == "=")
-        return np.asarray((holds | ~there).all(axis=1) & some)
+            return f'len(list_filter("{self.name}", lambda entry: {holds})) > 0'
+        all_hold = f'len(list_filter("{self.name}", lambda entry: NOT ({holds}))) = 0'
+        return all_hold if absent else f'({all_hold} AND len("{self.name}") > 0)'
 
-    def _compared(self, values: np.ndarray, given: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
-        if values.dtype == object:
-            return self._texts(values, given, wanted)
-        if self.sign == "~":
-            raise self._refused("is a number; compare it with = != < <= > >=")
-        if self.name in FLAGS:
-            return self._flags(values, wanted)
+    def _comparison(self, column: Column, element: str, wanted: Sequence[str], values: Callable[[], list[Any]]) -> str:
+        match column.kind:
+            case "text":
+                if self.sign in _ORDER:
+                    raise self._refused("is text; compare it with =, != or ~ (contains)")
+                if self.sign == "~":
+                    return f"contains({element}, {literal(wanted[0])})"
+                self._require_known(wanted, dict.fromkeys(value for value in values() if value))
+                return self._membership(element, wanted)
+            case _ if self.sign == "~":
+                raise self._refused("is a number; compare it with = != < <= > >=")
+            case "flag":
+                return self._membership(element, self._flags(wanted))
         numbers = [self._number(text) for text in wanted]
-        if values.dtype.kind == "i":
-            return self._integers(values, numbers)
+        if column.kind == "integer":
+            return self._integers(element, numbers, sorted(set(values())))
         if self.sign in _ORDER:
-            return np.asarray(_ORDER[self.sign](values, float(numbers[0])))
-        return np.isin(values, [float(number) for number in numbers]) ^ (self.sign == "!=")
+            return f"{element} {self.sign} {literal(float(numbers[0]))}"
+        return self._membership(element, [float(number) for number in numbers])
 
-    def _texts(self, values: np.ndarray, given: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
-        if self.sign in _ORDER:
-            raise self._refused("is text; compare it with =, != or ~ (contains)")
-        if self.sign == "~":
-            found = [wanted[0] in value for value in values.ravel().tolist()]
-            return np.array(found, dtype=bool).reshape(values.shape)
-        self._require_known(wanted, dict.fromkeys(values[given].tolist()))
-        return np.isin(values.astype(str), wanted) ^ (self.sign == "!=")
+    def _membership(self, element: str, values: Sequence[str | float | bool]) -> str:
+        among = f"{element} IN ({', '.join(literal(value) for value in values)})" if values else "false"
+        return f"NOT ({among})" if self.sign == "!=" else among
 
-    def _flags(self, values: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
+    def _flags(self, wanted: Sequence[str]) -> list[bool]:
         if self.sign in _ORDER:
             raise self._refused("is yes or no; compare it with = or !=")
         try:
-            flags = [_FLAG_WORDS[text.lower()] for text in wanted]
+            return [_FLAG_WORDS[text.lower()] for text in wanted]
         except KeyError as error:
             raise self._refused(f"is compared with {shortened(str(error.args[0]))}; give yes or no") from None
-        return np.isin(values, flags) ^ (self.sign == "!=")
 
-    def _integers(self, values: np.ndarray, numbers: Sequence[Decimal]) -> np.ndarray:
+    def _integers(self, element: str, numbers: Sequence[Decimal], known: Sequence[int]) -> str:
         # Python compares integers with decimals exactly; as floating-point numbers, integers above 2^53 coincide.
-        unique, place = np.unique(values, return_inverse=True)
-        known = unique.tolist()
         if self.sign in _ORDER:
-            found = [_ORDER[self.sign](value, numbers[0]) for value in known]
+            holding = [value for value in known if _ORDER[self.sign](value, numbers[0])]
         else:
             for number in numbers:
                 if known and number not in known:
                     raise self._unknown(str(number), [str(value) for value in known])
-            found = [(value in numbers) == (self.sign == "=") for value in known]
-        return np.array(found, dtype=bool)[place].reshape(values.shape)
+            holding = [value for value in known if (value in numbers) == (self.sign == "=")]
+        return f"{element} IN ({', '.join(map(str, holding))})" if holding else "false"
 
     def _number(self, text: str) -> Decimal:
         if not _NUMBER.fullmatch(text):
@@ -165,10 +163,10 @@ class Filter:
             raise self._refused(f"is compared with {shortened(text)}; give a number{absent}")
         return Decimal(text)
 
-    def _require_known(self, wanted: Sequence[str], there: dict[str, None]) -> None:
-        if not there:
+    def _require_known(self, wanted: Sequence[str], present: dict[str, None]) -> None:
+        if not present:
             return
-        known = there | dict.fromkeys(VOCABULARIES.get(self.name, ()))
+        known = present | dict.fromkeys(VOCABULARIES.get(self.name, ()))
         whole = self.text.partition(self.sign)[2].strip(" =")
         for value in wanted:
             if value not in known:
@@ -178,14 +176,14 @@ class Filter:
                 raise self._unknown(value, list(known))
 
     def _unknown(self, value: str, known: Sequence[str]) -> DistilleryError:
-        if len(known) <= _NAMED and sum(map(len, known)) < 300:
+        if len(known) <= _LISTED and sum(map(len, known)) < 300:
             return self._refused(f"has no value {shortened(value)}; it has {', '.join(known)}")
         near = nearest(value, known, _NEAREST) if len(known) <= _COMPARED else []
-        told = f"similar are {', '.join(near)}" if near else f"it has {len(known):,} others"
-        return self._refused(f"has no value {shortened(value)}; {told}")
+        others = f"similar are {', '.join(near)}" if near else f"it has {len(known):,} others"
+        return self._refused(f"has no value {shortened(value)}; {others}")
 
-    def _refused(self, what: str) -> DistilleryError:
-        return DistilleryError(f"where {shortened(self.text)}: {self.name} {what}")
+    def _refused(self, problem: str) -> DistilleryError:
+        return DistilleryError(f"where {shortened(self.text)}: {self.name} {problem}")
 
 
 def entries(text: str, source: str) -> list[str]:
@@ -217,12 +215,12 @@ def entries(text: str, source: str) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str], count: int) -> list[str]:
-    """Return the names that are most like another one: those that are spelt alike, then those that contain it.
+    """Return the names that are most similar to another one: first by spelling, then those that contain it.
 
     Args:
         name: The name.
         known: The names to choose from.
-        count: How many are returned at most.
+        count: Maximum number of names.
     """
     by_case: dict[str, list[str]] = {}
     for other in known:
@@ -233,7 +231,7 @@ def nearest(name: str, known: Iterable[str], count: int) -> list[str]:
 
 
 def shortened(text: str) -> str:
-    """Return a text in quotes for an error, cut where it is long.
+    """Return a text in quotes for an error, cut if it is long.
 
     Args:
         text: The text.

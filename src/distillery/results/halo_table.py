@@ -1,4 +1,4 @@
-"""The table of halos that a run ends with: the error of what predicts their overdensity, where it was tested."""
+"""The table of halos at the end of a run: errors of the predicted overdensity by condition."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def read_errors(results: Path) -> Errors:
     Raises:
         DistilleryError: There is no result store, or it is damaged.
     """
-    asked = query(results, rows="conditions", columns=("cell", "condition", "predictor", "mae"))
-    return {(cell, condition, predictor): mae for cell, condition, predictor, mae in asked.rows if mae is not None}
+    found = query(results, rows="conditions", columns=("cell", "condition", "predictor", "mae"))
+    return {(cell, condition, predictor): mae for cell, condition, predictor, mae in found.rows if mae is not None}
 
 
 def halo_lines(cells: Sequence[Mapping[str, Any]], errors: Errors) -> list[list[str]]:
-    """Return what is told of cells of halos, a line each, and of a network's formula another one.
+    """Return one line per cell of halos, and another for the formula of a network.
 
     Args:
         cells: Values of cells by column.
@@ -59,12 +59,12 @@ def _errors(errors: Errors, cell: str, predictor: str) -> list[str]:
 
 
 def halo_table(cells: Sequence[Mapping[str, Any]], errors: Errors, width: int | None) -> str:
-    """Return cells of halos as a table for the eye.
+    """Return cells of halos as aligned text.
 
     Args:
         cells: Values of cells by column.
         errors: The errors by cell, condition and predictor.
-        width: Characters per line; None for as many as it takes.
+        width: Characters per line; None for no limit.
     """
     headings = ("halos", "predicted by", "seed", *CONDITIONS, "formula of δ")
     right = (False, False, True, *[True] * _NUMBERS, False)

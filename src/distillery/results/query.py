@@ -1,83 +1,78 @@
-"""Ask the result store: filters, SQL, and the answer as a table, CSV or JSON.
+"""Query the result store with filters or SQL; the answer is a table, CSV or JSON.
 
-Nothing heavy is imported here: an answer about ten thousand cells takes less than a second, start included.
+Nothing heavy is imported: an answer about ten thousand cells takes less than a second, start included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
+import duckdb
 
 from distillery.errors import DistilleryError
-from distillery.results.columns import CELLS, CONDITIONS, DIMS, EQUATIONS
-from distillery.results.filters import FLAGS, Filter, entries, nearest, shortened
-from distillery.results.reader import Frame, read_cells, read_conditions, read_equations
+from distillery.results.columns import CELLS, IDENTITY, TABLES, Column, Rows
+from distillery.results.filters import Filter, entries, nearest, shortened
+from distillery.results.parquet import opened, source
+from distillery.results.sql import ask
+from distillery.results.swap import pinned
 from distillery.util.text import Output, Table, render
 
-_IDENTITY = (*DIMS, "experiment", "cell")
-CELL_NAMES = (*_IDENTITY, *(column.name for column in CELLS))
-EQUATION_NAMES = (*_IDENTITY, "engine", "function", "component", "rank", *(column.name for column in EQUATIONS))
-_OWN_CONDITION_NAMES = (*_IDENTITY, "condition", "predictor", *(column.name for column in CONDITIONS))
-# Which law holds is asked of conditions, and the law stands with its cell: columns of cells can be asked for as well.
-CONDITION_NAMES = (*_OWN_CONDITION_NAMES, *(name for name in CELL_NAMES if name not in _OWN_CONDITION_NAMES))
-
-BRIEF_CELLS = (
-    "cell",
-    "status",
-    "recovered",
-    "form",
-    "test_mae",
-    "force_r2_robust",
-    "acceleration_r2_robust",
-    "equation",
-)
-BRIEF_EQUATIONS = (
-    "cell",
-    "engine",
-    "function",
-    "component",
-    "rank",
-    "chosen",
-    "passes",
-    "complexity",
-    "mae",
-    "score",
-    "expression",
-)
-BRIEF_CONDITIONS = (
-    "cell",
-    "condition",
-    "predictor",
-    "holds",
-    "mae",
-    "medae",
-    "horizon",
-    "doubling_time",
-    "distance",
-    "energy_drift",
-    "reason",
-    "law",
-)
-
-Rows = Literal["cells", "equations", "conditions"]
-_NAMES: dict[Rows, tuple[str, ...]] = {
-    "cells": CELL_NAMES,
-    "equations": EQUATION_NAMES,
-    "conditions": _OWN_CONDITION_NAMES,
+_COLUMNS: dict[Rows, dict[str, Column]] = {
+    table: {column.name: column for column in columns} for table, columns in TABLES.items()
 }
-_SELECTABLE: dict[Rows, tuple[str, ...]] = {**_NAMES, "conditions": CONDITION_NAMES}
+# Rows of conditions may also show columns of their cells, such as the law whose error they give.
+_SELECTABLE: dict[Rows, tuple[str, ...]] = {
+    **{table: tuple(columns) for table, columns in _COLUMNS.items()},
+    "conditions": tuple(_COLUMNS["conditions"] | _COLUMNS["cells"]),
+}
+# Long lists, shown only if the query names them.
+_ON_REQUEST = frozenset(column.name for column in CELLS if column.dims == ("message",))
+# The most important columns, which aligned text shows by default.
 _BRIEF: dict[Rows, tuple[str, ...]] = {
-    "cells": BRIEF_CELLS,
-    "equations": BRIEF_EQUATIONS,
-    "conditions": BRIEF_CONDITIONS,
+    "cells": (
+        "cell",
+        "status",
+        "recovered",
+        "form",
+        "test_mae",
+        "force_r2_robust",
+        "acceleration_r2_robust",
+        "equation",
+    ),
+    "equations": (
+        "cell",
+        "engine",
+        "function",
+        "component",
+        "rank",
+        "chosen",
+        "passes",
+        "complexity",
+        "mae",
+        "score",
+        "expression",
+    ),
+    "conditions": (
+        "cell",
+        "condition",
+        "predictor",
+        "holds",
+        "mae",
+        "medae",
+        "horizon",
+        "doubling_time",
+        "distance",
+        "energy_drift",
+        "reason",
+        "law",
+    ),
 }
-# So many columns are named where one is unknown.
+# Number of similar names that an error about an unknown column lists.
 _NEAREST = 4
-# Beside the cells, one table of several rows per cell each.
-_FINER: dict[Rows, Callable[[Path], Frame]] = {"equations": read_equations, "conditions": read_conditions}
 
 
 def query(
@@ -87,92 +82,47 @@ def query(
     rows: Rows = "cells",
     columns: Sequence[str] | None = None,
 ) -> Table:
-    """Ask the result store.
+    """Query the result store.
 
     Args:
-        results: The results folder.
-        where: Filters such as ``system=spring``, ``model=l1,bottleneck``, ``recovered=yes``,
-            ``test_mae<0.1`` or ``equation~q1`` (contains); rows must satisfy all of them.
-        sql: A query on the tables ``cells``, ``equations`` and ``conditions``, of what the filters leave.
-        rows: What the rows are: cells, the equations of their Pareto fronts, or conditions under which their
-            networks and laws were tested.
-        columns: Columns to return, of conditions also those of their cells; by default all of the table that is
-            asked, but the spread of every message component.
+        results: A results folder, or a result store.
+        where: Filters such as ``system=spring``, ``model=l1,bottleneck``, ``recovered=yes``, ``test_mae<0.1`` or
+            ``equation~q1`` (contains); rows must satisfy all of them.
+        sql: A query on the tables ``cells``, ``equations`` and ``conditions``, each reduced to the rows that satisfy
+            the filters.
+        rows: The table: cells, the equations of their Pareto fronts, or the conditions under which their networks and
+            laws were tested.
+        columns: Columns to return, for conditions also those of their cells; by default all columns of the table
+            except lists over all message components.
 
     Raises:
         DistilleryError: There is no store, or a filter, a column or the SQL is wrong.
     """
-    filters = [Filter.parse(text) for text in where]
-    names = _NAMES[rows]
-    _require_columns(columns, sql, rows)
-    finer: dict[Rows, list[Filter]] = {table: [] for table in _FINER}
-    of_cells: list[Filter] = []
-    for wanted in filters:
+    filters: dict[Rows, list[Filter]] = {table: [] for table in TABLES}
+    parsed = [Filter.parse(text) for text in where]
+    _check_columns(columns, sql, rows)
+    for wanted in parsed:
         table = _table_of(wanted, rows)
-        (of_cells if table == "cells" else finer[table]).append(wanted)
-    cells = _filtered(read_cells(results, _wanted(of_cells, sql, columns, rows)), of_cells)
-    frames: dict[Rows, Frame] = {"cells": cells}
-    for table, own in finer.items():
-        if own or rows == table or (sql is not None and table in sql.lower()):
-            frame = _FINER[table](results)
-            kept = frame.columns["cell"].astype(str)
-            chosen = np.isin(kept, cells.columns["cell"].astype(str)) if of_cells else np.ones(len(kept), dtype=bool)
-            frames[table] = _filtered(frame, own, chosen)
-    if sql is not None:
-        from distillery.results.sql import ask
-
-        return ask(sql, {str(name): frame for name, frame in frames.items()})
-    for table, own in finer.items():
-        if own and rows != table:
+        if sql is None and table not in ("cells", rows):
             raise DistilleryError(
-                f"where {shortened(own[0].text)}: {own[0].name} is a column of {table}; add --{table}"
+                f"where {shortened(wanted.text)}: {wanted.name} is a column of {table}; add --{table}"
             )
-    frame = frames[rows]
-    if rows != "cells":
-        frame = _joined(frame, cells, [name for name in columns or () if name not in names])
-    return _table(frame, tuple(columns) if columns else tuple(name for name in names if name in frame.columns))
+        filters[table].append(wanted)
+    tables: list[Rows] = list(TABLES) if sql is not None else ["cells"] if rows == "cells" else ["cells", rows]
 
+    def usual(table: Rows) -> tuple[str, ...]:
+        named = {wanted.name for wanted in parsed} | {name for name in _ON_REQUEST if name in (sql or "").lower()}
+        return tuple(name for name in _COLUMNS[table] if name not in _ON_REQUEST or name in named)
 
-def columns_from(text: str) -> list[str]:
-    """Return the columns that are named in a list with commas.
+    def read_store(store: Path) -> Table:
+        with opened(store, tables) as connection:
+            selection = _Selection(store, connection, filters)
+            if sql is not None:
+                return ask(connection, sql, {table: selection.of(table, usual(table)) for table in TABLES})
+            names = tuple(columns) if columns else usual(rows)
+            return Table(names, tuple(connection.execute(selection.of(rows, names)).fetchall()))
 
-    Args:
-        text: Such as ``cell, model``.
-
-    Raises:
-        DistilleryError: The list has an empty entry.
-    """
-    return entries(text, "columns")
-
-
-def _require_columns(columns: Sequence[str] | None, sql: str | None, rows: Rows) -> None:
-    """Refuse columns that the table lacks, that stand twice, or that a query in SQL would not return."""
-    if columns is not None and sql is not None:
-        raise DistilleryError("columns: a query in SQL names its own columns; leave out --columns")
-    for place, name in enumerate(columns or ()):
-        if name not in _SELECTABLE[rows]:
-            raise DistilleryError(f"columns: {_unknown(name, rows)}")
-        if name in (columns or ())[:place]:
-            raise DistilleryError(f"columns: {name} stands twice; name it once")
-
-
-def _unknown(name: str, rows: Rows) -> str:
-    """Return that a table has no such column, and the nearest ones or the table that has it."""
-    elsewhere = next((table for table, names in _NAMES.items() if name in names), None)
-    if elsewhere is not None:
-        return f"{name} is a column of {elsewhere}; add --{elsewhere}"
-    near = nearest(name, _SELECTABLE[rows], _NEAREST)
-    remedy = f'`distillery query --sql "DESCRIBE {rows}"` lists all'
-    return f"unknown column {shortened(name)}; " + (f"similar are {', '.join(near)}; {remedy}" if near else remedy)
-
-
-def _table_of(wanted: Filter, rows: Rows) -> Rows:
-    """Return the table that a filter is about: the one that is asked for, or that of cells, before another one."""
-    if not any(wanted.name in names for names in _NAMES.values()):
-        raise DistilleryError(f"where {shortened(wanted.text)}: {_unknown(wanted.name, rows)}")
-    if rows != "cells" and wanted.name in _NAMES[rows] and wanted.name not in _IDENTITY:
-        return rows
-    return next(table for table, names in _NAMES.items() if wanted.name in names)
+    return pinned(results, read_store)
 
 
 def answer(
@@ -184,16 +134,16 @@ def answer(
     output: Output = "table",
     width: int | None = None,
 ) -> str:
-    """Return the answer of ``query`` as text; a table for the eye shows the most telling columns.
+    """Return the answer of ``query`` as text; aligned text shows the most important columns by default.
 
     Args:
-        results: The results folder.
+        results: See ``query``.
         where: See ``query``.
         sql: See ``query``.
         rows: See ``query``.
         columns: See ``query``.
         output: Aligned text, CSV or JSON.
-        width: Characters per line of aligned text; None for as many as it takes.
+        width: Characters per line of aligned text; None for no limit.
 
     Raises:
         DistilleryError: There is no store, or a filter, a column or the SQL is wrong.
@@ -203,49 +153,88 @@ def answer(
     return render(query(results, where, sql, rows, columns), output, width)
 
 
-def _wanted(filters: Sequence[Filter], sql: str | None, columns: Sequence[str] | None, rows: Rows) -> list[str] | None:
-    """Return the columns of cells to read; None for the usual ones."""
-    filtered = [f.name for f in filters]
-    if sql is None and rows != "cells":
-        return [*filtered, *(name for name in columns or () if name not in _NAMES[rows])]
-    if sql is None and columns:
-        return [*filtered, *columns]
-    usual = [column.name for column in CELLS if column.dims != ("message",)]
-    named = [c.name for c in CELLS if c.dims == ("message",) and sql is not None and c.name in sql.lower()]
-    return [*usual, *filtered, *named]
+def columns_from(text: str) -> list[str]:
+    """Return the names in a list with commas.
+
+    Args:
+        text: Such as ``cell, model``.
+
+    Raises:
+        DistilleryError: The list has an empty entry.
+    """
+    return entries(text, "columns")
 
 
-def _filtered(frame: Frame, filters: Sequence[Filter], chosen: np.ndarray | None = None) -> Frame:
-    """Return the chosen rows that satisfy all filters; these are checked against the values of the whole table."""
-    masks = [wanted.mask(frame) for wanted in filters] + ([] if chosen is None else [chosen])
-    return frame.take(np.logical_and.reduce(masks)) if masks else frame
+@dataclasses.dataclass(frozen=True)
+class _Selection:
+    """The rows of a store that satisfy filters.
+
+    Attributes:
+        store: Folder of the store.
+        connection: A connection that may read its tables.
+        filters: The filters of each table; those of cells apply to the rows of all tables.
+    """
+
+    store: Path
+    connection: duckdb.DuckDBPyConnection
+    filters: dict[Rows, list[Filter]]
+
+    def of(self, table: Rows, names: Sequence[str]) -> str:
+        """Return the SELECT statement of the rows of a table, in the order of the store.
+
+        Args:
+            table: The table.
+            names: Columns to select; those that the table lacks are columns of the cells.
+        """
+        conditions = self._conditions(table)
+        if table != "cells" and (of_cells := self._conditions("cells")):
+            cells = f"SELECT cell FROM {source(self.store, 'cells')} WHERE {' AND '.join(of_cells)}"
+            conditions.append(f"cell IN ({cells})")
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        rows = f"(FROM {source(self.store, table)}{where}) AS own"
+        if any(name not in _COLUMNS[table] for name in names):
+            rows += f" JOIN {source(self.store, 'cells')} AS cells USING (cell)"
+        chosen = ", ".join(f'{"own" if name in _COLUMNS[table] else "cells"}."{name}"' for name in names)
+        return f"SELECT {chosen} FROM {rows} ORDER BY own.file_row_number"
+
+    def _conditions(self, table: Rows) -> list[str]:
+        return [
+            wanted.condition(_COLUMNS[table][wanted.name], functools.partial(self._values, table, wanted.name))
+            for wanted in self.filters[table]
+        ]
+
+    def _values(self, table: Rows, name: str) -> list[Any]:
+        """Return the different values of a column in the order of the store."""
+        value = f'unnest("{name}")' if _COLUMNS[table][name].dims else f'"{name}"'
+        rows = self.connection.execute(f"SELECT {value} FROM {source(self.store, table)}").fetchall()
+        return list(dict.fromkeys(value for (value,) in rows))
 
 
-def _joined(frame: Frame, cells: Frame, names: Sequence[str]) -> Frame:
-    """Return rows with columns of the cells that they are about."""
-    if not names:
-        return frame
-    places = {cell: place for place, cell in enumerate(cells.columns["cell"].tolist())}
-    index = np.array([places[cell] for cell in frame.columns["cell"].tolist()], dtype=np.int64)
-    columns = {name: cells.columns[name][index] for name in names}
-    lengths = {name: cells.lengths[name][index] for name in names if name in cells.lengths}
-    return Frame({**frame.columns, **columns}, frame.rows, {**frame.lengths, **lengths})
+def _check_columns(columns: Sequence[str] | None, sql: str | None, rows: Rows) -> None:
+    """Refuse columns that the table lacks, that are repeated, or that a query in SQL would not return."""
+    if columns is not None and sql is not None:
+        raise DistilleryError("columns: a query in SQL names its own columns; leave out --columns")
+    for place, name in enumerate(columns or ()):
+        if name not in _SELECTABLE[rows]:
+            raise DistilleryError(f"columns: {_unknown(name, rows)}")
+        if name in (columns or ())[:place]:
+            raise DistilleryError(f"columns: {name} stands twice; name it once")
 
 
-def _table(frame: Frame, names: tuple[str, ...]) -> Table:
-    columns = [_python(frame, name) for name in names]
-    return Table(names, tuple(zip(*columns, strict=True)))
+def _unknown(name: str, rows: Rows) -> str:
+    """Return that a table has no such column, and the most similar ones or the table that has it."""
+    elsewhere = next((table for table, columns in _COLUMNS.items() if name in columns), None)
+    if elsewhere is not None:
+        return f"{name} is a column of {elsewhere}; add --{elsewhere}"
+    near = nearest(name, _SELECTABLE[rows], _NEAREST)
+    remedy = f'`distillery query --sql "DESCRIBE {rows}"` lists all'
+    return f"unknown column {shortened(name)}; " + (f"similar are {', '.join(near)}; {remedy}" if near else remedy)
 
 
-def _python(frame: Frame, name: str) -> list[Any]:
-    values = frame.columns[name]
-    given: list[Any] = values.tolist()
-    if values.dtype.kind == "f":
-        flag = name in FLAGS
-        flat = [None if v != v else bool(v) if flag else v for v in values.ravel().tolist()]  # noqa: PLR0124 (NaN)
-        if values.ndim == 1:
-            return flat
-        given = [flat[start : start + values.shape[1]] for start in range(0, len(flat), values.shape[1])]
-    if values.ndim == 1:
-        return given
-    return [entries[:length] for entries, length in zip(given, frame.lengths[name].tolist(), strict=True)]
+def _table_of(wanted: Filter, rows: Rows) -> Rows:
+    """Return the table whose column a filter compares: the queried one, or that of cells, before another one."""
+    if not any(wanted.name in columns for columns in _COLUMNS.values()):
+        raise DistilleryError(f"where {shortened(wanted.text)}: {_unknown(wanted.name, rows)}")
+    if rows != "cells" and wanted.name in _COLUMNS[rows] and all(wanted.name != column.name for column in IDENTITY):
+        return rows
+    return next(table for table, columns in _COLUMNS.items() if wanted.name in columns)

@@ -1,4 +1,4 @@
-"""The table a run ends with: what every cell came to, one line per message component."""
+"""The table at the end of a run: the results of every cell, one line per message component."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _HEADINGS = (
     "recovered",
     "equation per component",
 )
-# The law stands last, where it is wrapped and takes no number's place.
+# The law is the last column, which is wrapped.
 _LAW_HEADINGS = ("experiment", "network", "test error (median)", "of its law", "best law in a network's place")
 _LAW_RIGHT = (False, False, True, True, False)
 _REASON_HEADINGS = ("experiment", "model", "seed", "why not, or how far")
@@ -61,19 +61,18 @@ _DECIMAL = re.compile(r"(?<![\w.])(?:\d+\.\d*|\.\d+|\d+(?=[eE][+-]?\d))(?:[eE][+
 
 
 def results_table(results: Path, width: int | None = None) -> str:
-    """Return the results of a sweep as a table for the eye, and a line that sums them up.
+    """Return the results of a sweep as aligned text with a summary in the last line.
 
     Args:
         results: The results folder.
-        width: Characters per line; by default those of the terminal, or as many as it takes when
-            standard output is none.
+        width: Characters per line; by default those of the terminal, and no limit if standard output is none.
 
     Raises:
         DistilleryError: There is no result store, or it is damaged.
     """
     cells = query(results, columns=_COLUMNS)
     width = width if width is not None else terminal_width()
-    # Only where space decides how many there are, a data set has no number of bodies.
+    # Data sets of halos have no number of bodies.
     of_halos = [dict(zip(cells.names, row, strict=True)) for row in cells.rows if not row[cells.names.index("bodies")]]
     if not of_halos:
         return format_results(cells, width)
@@ -83,11 +82,11 @@ def results_table(results: Path, width: int | None = None) -> str:
 
 
 def format_results(cells: Table, width: int | None = None) -> str:
-    """Return cells of bodies as a table for the eye.
+    """Return cells of bodies as aligned text.
 
     Args:
-        cells: A table with at least the columns that ``results_table`` asks for.
-        width: Characters per line; None for as many as it takes.
+        cells: A table with at least the columns that ``results_table`` selects.
+        width: Characters per line; None for no limit.
     """
     lines: list[Sequence[str]] = []
     statuses: Counter[str] = Counter()
@@ -101,7 +100,7 @@ def format_results(cells: Table, width: int | None = None) -> str:
             lines.append([*identity, *_squares(cell, 0), cell["status"], cell["reason"] or "–"])
             continue
         verdict = f"yes, as {cell['form']}" if cell["recovered"] else "no"
-        # The paper's choice is judged; that another expression would have passed is said, and does not count.
+        # The paper's choice is judged; another expression that passes is reported but does not count.
         if not cell["recovered"] and cell["recovered_together"]:
             verdict = "no, but together"
         elif not cell["recovered"] and cell["on_front"] and all(cell["on_front"]):
@@ -122,7 +121,7 @@ def format_results(cells: Table, width: int | None = None) -> str:
 
 
 def _reasons(cells: Sequence[dict[str, Any]]) -> list[Sequence[str]]:
-    """Return why laws are not recovered, and of those that are where they differ beyond the data, a line each."""
+    """Return one line per law that is not recovered, or that differs from the true law beyond the data."""
     found: list[Sequence[str]] = []
     for cell in cells:
         extent = cell["extent"] if cell["extent"] and DIFFERS in cell["extent"] else ""
@@ -133,7 +132,7 @@ def _reasons(cells: Sequence[dict[str, Any]]) -> list[Sequence[str]]:
 
 
 def _best_laws(cells: Sequence[dict[str, Any]]) -> list[Sequence[str]]:
-    """Return for each experiment the law with the least median error on held-out simulations, a line each."""
+    """Return one line per experiment: the law with the smallest median error on held-out simulations."""
     best: dict[str, tuple[float, dict[str, Any]]] = {}
     for cell in cells:
         error = cell[f"error_{cell['law_form']}_medae"] if cell["law"] else None
@@ -173,14 +172,14 @@ def _squares(cell: dict[str, Any], index: int) -> list[str]:
 
 
 def _square(value: float | None) -> str:
-    # R² of a heavy tail can be any negative number; how negative tells nobody anything.
+    # Outliers make R² arbitrarily negative; its value then has no meaning.
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.3f}" if value > -1 else "< -1"
 
 
 def _errors(cell: dict[str, Any], prefix: str, digits: int) -> str:
-    """Return a mean error, which close encounters may decide, and in brackets the median, which they do not move."""
+    """Return a mean error and, in brackets, the median, which close encounters do not affect."""
     mean, median = cell[f"{prefix}_mae"], cell[f"{prefix}_medae"]
     return "–" if mean is median is None else f"{_number(mean, digits)} ({_number(median, 2)})"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,5 +49,13 @@ def figure(panels: int = 1, *, width: float = 3.2, height: float = 3.0) -> tuple
     """
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(max(panels, 1) * width, height), layout="constrained")
+    class Shown(Figure):
+        """A figure that notebooks show without pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            data = io.BytesIO()
+            self.savefig(data, format="png", dpi=120)
+            return data.getvalue()
+
+    drawn = Shown(figsize=(max(panels, 1) * width, height), layout="constrained")
     return drawn, list(drawn.subplots(1, max(panels, 1), squeeze=False)[0])

@@ -1,4 +1,4 @@
-"""A small table of values, and how it is shown: aligned text, CSV, JSON."""
+"""A small table of values, and its forms: aligned text, CSV, JSON."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any, Literal
 
 Output = Literal["table", "csv", "json"]
 _GAP = "  "
-# With less room than this beside the others, the last column stands below them, so far in at least.
+# If fewer characters than this remain for the last column, it is printed below the others, indented at least so far.
 _LEAST = 20
 _INDENT = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows under names.
+    """Rows of values with named columns.
 
     Attributes:
         names: Names of the columns.
-        rows: A value per column: text, a number, a truth value, None where there is none, or a list.
+        rows: A value per column: text, a number, a truth value, None if absent, or a list.
     """
 
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ def render(table: Table, output: Output, width: int | None = None) -> str:
     Args:
         table: The table.
         output: Aligned text, CSV (lists joined by ``; ``) or a JSON list of objects.
-        width: Characters per line of aligned text; None for as many as it takes.
+        width: Characters per line of aligned text; None for no limit.
     """
     match output:
         case "csv":
@@ -49,7 +49,7 @@ def render(table: Table, output: Output, width: int | None = None) -> str:
             writer.writerows([[_plain(value) for value in row] for row in table.rows])
             return buffer.getvalue().removesuffix("\n")
         case "json":
-            # One object per line: with indentation inside, json would leave its quick encoder.
+            # One object per line: with indentation json would not use its fast encoder.
             rows = [
                 json.dumps(
                     {name: _json(value) for name, value in zip(table.names, row, strict=True)}, ensure_ascii=False
@@ -72,9 +72,9 @@ def align(
     Args:
         names: Headings.
         rows: Texts, one per heading.
-        right: Which columns stand flush right.
-        width: Characters per line. The last column is wrapped to fit; where the others leave it no room, it stands on
-            lines of its own below them. The lines of others are cut.
+        right: Which columns are aligned right.
+        width: Characters per line. The last column is wrapped; if the others leave too little room, it is printed on
+            separate lines below them. Other columns are cut.
     """
     sizes = [max(len(name), *(len(row[i]) for row in rows), 0) for i, name in enumerate(names)]
     before = sum(sizes[:-1]) + len(_GAP) * (len(sizes) - 1)
@@ -103,12 +103,12 @@ def align(
 
 
 def terminal_width() -> int | None:
-    """Return the width of the terminal that standard output is, or None where it is none."""
+    """Return the width of the terminal, or None if standard output is not a terminal."""
     return shutil.get_terminal_size((160, 50)).columns if sys.stdout.isatty() else None
 
 
 def show(value: Any) -> str:
-    """Return a value for the eye: numbers to four digits, yes and no, nothing as a dash."""
+    """Return a value as text: numbers to four digits, yes or no, a dash if absent."""
     match value:
         case None | "":
             return "–"
@@ -130,7 +130,7 @@ def _cut(line: str, width: int | None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as the csv module should take it: it writes text and numbers as they are, None as nothing."""
+    """Return a value for the csv module, which writes text and numbers unchanged and None as nothing."""
     kind = type(value)
     if kind is str or kind is int or value is None:
         return value

@@ -15,11 +15,12 @@ from distillery.laws.composed import HeldOut, all_snapshots, errors, judge_accel
 from distillery.laws.fitted_law import FittedLaw
 from distillery.laws.motion import flaw_of_velocities
 from distillery.laws.rollout import rolled_out
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.trained import TrainedNetwork
 from distillery.simulate.initial import Bodies
 from distillery.util.display import figure, html_table, text_table
 from distillery.validation.rollout import distance, horizon
-from distillery.validation.settings import GeneralisationSettings, VerificationSettings
+from distillery.validation.settings import GeneralisationSettings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,6 +12,7 @@ from distillery.errors import DistilleryError
 from distillery.laws.composed import all_snapshots
 from distillery.laws.fitted_law import FittedLaw
 from distillery.laws.motion import moved
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.models import MODELS
 from distillery.physics import formula
 from distillery.physics.systems import System
@@ -20,7 +21,6 @@ from distillery.symbolic.complexity import complexity
 from distillery.util import budget
 from distillery.util.display import figure, html_table, text_table
 from distillery.validation.against_data import validate
-from distillery.validation.settings import VerificationSettings
 from distillery.validation.verdict import Judge, KnownData
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from distillery.laws.limits import (
     typical,
     within_limits,
 )
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.functions import AXES
 from distillery.physics import formula
 from distillery.physics.systems import System
@@ -33,7 +34,6 @@ from distillery.randomness import stream
 from distillery.validation.constants import fit_constants, with_numbers_named
 from distillery.validation.gauge import Energy, factor_flaw
 from distillery.validation.probe import by_window
-from distillery.validation.settings import VerificationSettings
 
 # Windows of a size or a coordinate, and the fewest states in one.
 _WINDOWS, _FEWEST = 50, 20

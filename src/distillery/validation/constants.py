@@ -12,10 +12,10 @@ import sympy
 from scipy.optimize import minimize
 
 from distillery.laws.limits import bounded
+from distillery.laws.settings import VerificationSettings
 from distillery.physics import formula
 from distillery.physics.systems import BODY_SYMBOLS, PAIR_SYMBOLS, SOFTENING, System
 from distillery.util import budget
-from distillery.validation.settings import VerificationSettings
 
 # A mean residual above which no constants within the tolerance help.
 _HOPELESS = 0.3

@@ -13,6 +13,7 @@ from distillery.data.graph import edges_of
 from distillery.errors import DistilleryError
 from distillery.laws.composed import HeldOut, all_snapshots, errors
 from distillery.laws.rollout import rolled_out
+from distillery.laws.settings import VerificationSettings
 from distillery.physics.systems import System
 from distillery.simulate.initial import Bodies
 from distillery.simulate.integrator import Integrator, Motion
@@ -24,7 +25,7 @@ from distillery.validation.energy import drift, total_energy
 from distillery.validation.generalisation import FOLLOWED
 from distillery.validation.predictors import Predictor
 from distillery.validation.rollout import distance, doubling_time, horizon
-from distillery.validation.settings import GeneralisationSettings, VerificationSettings
+from distillery.validation.settings import GeneralisationSettings
 
 # Predictors whose paths are kept for pictures: those of the clean law would cover those of the refitted one.
 _DRAWN = ("network", "refitted")

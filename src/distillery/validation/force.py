@@ -28,12 +28,12 @@ from distillery.laws.limits import (
     run_in_words,
     within_limits,
 )
+from distillery.laws.settings import VerificationSettings
 from distillery.physics import formula, piecewise
 from distillery.physics.systems import System
 from distillery.validation.constants import fit_constants, with_numbers_named
 from distillery.validation.gauge import Energy, Gauge, Message
 from distillery.validation.probe import DataProbe, Probe
-from distillery.validation.settings import VerificationSettings
 
 # Fitting the law's constants needs fewer samples than the verdict.
 _FIT_RECEIVERS, _FIT_SENDERS = 20, 80

@@ -14,10 +14,10 @@ import sympy
 from jaxtyping import Float
 
 from distillery.laws.limits import Form, bounded
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.functions import AXES
 from distillery.physics import formula
 from distillery.validation.probe import DataProbe, Probe
-from distillery.validation.settings import VerificationSettings
 
 # Rounds of reweighting, and the residual beyond which a sender counts by its size and not by its square: where a law
 # lacks a feature, that must not change its gauge elsewhere.

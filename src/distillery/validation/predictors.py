@@ -11,8 +11,8 @@ from distillery.laws.composed import HeldOut, judge_acceleration, through_nodes
 from distillery.laws.law import Law
 from distillery.laws.motion import flaw_of_velocities, moved
 from distillery.laws.rollout import Acceleration
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.network import Network
-from distillery.validation.settings import VerificationSettings
 
 # Graphs that a network is given at once: a gigabyte for 16 bodies and 300 units.
 _AT_ONCE = 1024

@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float, Int
 
 from distillery.laws.composed import HeldOut
 from distillery.laws.limits import FLOOR, typical
+from distillery.laws.settings import VerificationSettings
 from distillery.physics import formula
 from distillery.physics.systems import System
 from distillery.randomness import stream
-from distillery.validation.settings import VerificationSettings
 
 # Width of a window of the distance (logarithm), and the fewest pairs of the data in one: a number and a share.
 _WIDTH, _FEWEST, _LEAST_SHARE = 0.03, 20, 1e-3

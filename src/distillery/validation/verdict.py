@@ -22,6 +22,7 @@ from distillery.laws.composed import (
     through_nodes,
 )
 from distillery.laws.limits import Extent, Verdict, refused
+from distillery.laws.settings import VerificationSettings
 from distillery.networks.functions import message_names, node_names
 from distillery.networks.models import Model
 from distillery.physics import formula
@@ -31,7 +32,6 @@ from distillery.symbolic.shared_form import Candidate, common_choice
 from distillery.validation.body import States, judge_body, states_of
 from distillery.validation.force import judge_message, judge_pair
 from distillery.validation.probe import DataProbe, pairs_of, probe
-from distillery.validation.settings import VerificationSettings
 
 # Components whose a_k all but coincide say the same thing twice: some direction of the force is not in them.
 _LEAST_INDEPENDENCE = 0.05

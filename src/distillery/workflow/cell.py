@@ -8,7 +8,7 @@ A sweep writes all files under its results folder::
                                             and generalise.json
     <experiment>/<job>/<stage>.json         completion marker of a job of several cells, <model>-s<seed>+<others>
     fits/                                   finished fits by content
-    sweep.zarr, sweep.json                  the result store and its completion marker
+    sweep.zarr, sweep.json                  the result store with its tables, and its completion marker
     report.html, report.md                  the report of the whole sweep
     resolved.yaml                           the checked configuration of the latest run, for its jobs
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from distillery.errors import DistilleryError
+from distillery.results import swap
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -35,7 +36,7 @@ EXPERIMENT_WILDCARD = r"[^/]+-[23]d(?:-\d+b)?-s\d+"
 MEMBER_WILDCARD = r"[^/]+-s\d+(?:\+\d+)?"
 MARKER = "{experiment}/{split}.json"
 OUTCOME = "{experiment}/{member}/{stage}.json"
-STORE = "sweep.zarr"
+STORE = swap.STORE
 STORE_MARKER = "sweep.json"
 REPORT_HTML = "report.html"
 REPORT_MARKDOWN = "report.md"

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_s
 from distillery.cluster.dask.options import DASK_WORKER_MB
 from distillery.errors import DistilleryError
 from distillery.halos.settings import HaloSettings
-from distillery.laws.settings import ReplacementSettings
+from distillery.laws.settings import ReplacementSettings, VerificationSettings
 from distillery.messages.settings import InterpretationSettings
 from distillery.networks.models import MODELS, Model
 from distillery.networks.settings import TrainingSettings
@@ -27,7 +27,7 @@ from distillery.symbolic.settings import JULIA_MB, DistillationSettings
 from distillery.util.places import PathText
 from distillery.util.settings import LARGEST_SEED, LONGEST_NAME, Settings, distinct
 from distillery.util.yaml_file import ENDLESS, read_yaml
-from distillery.validation.settings import GeneralisationSettings, VerificationSettings
+from distillery.validation.settings import GeneralisationSettings
 from distillery.workflow.cell import Cell, Experiment
 from distillery.workflow.settings import ExecutionSettings, ExperimentSettings
 

@@ -28,7 +28,8 @@ from distillery.util.provenance import provenance
 from distillery.workflow.cell import Cell, Experiment, Split
 from distillery.workflow.stored_law import file_of_law
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.trajectories import layout, read_trajectories
+from distillery.workflow.trajectories import read_trajectories
+from distillery.workflow.trajectory_layout import layout
 
 # Characters of a formula that a folder name must not contain.
 _NO_PATH = re.compile(r"[^A-Za-z0-9+.-]+")

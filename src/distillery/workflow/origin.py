@@ -1,4 +1,4 @@
-"""What made the outcomes of a cell: commits, versions and the device that trained."""
+"""Provenance of a cell: commits, versions and the device of the training."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from distillery.workflow.outcome import Outcome
 
 
 def origin(outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
-    """Return the columns that say what made a cell.
+    """Return the columns with the provenance of a cell.
 
     Args:
         outcomes: Its outcomes, in the order of the stages.
 
     Returns:
-        By column a text; where stages differ it has that of each.
+        A text by column; if stages differ, it lists the value of each.
     """
     records = {stage: outcome.provenance for stage, outcome in outcomes.items()}
     versions = {stage: record.get("versions") or {} for stage, record in records.items()}
@@ -33,7 +33,7 @@ def origin(outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
 
 
 def _of_library(versions: Mapping[Stage, Mapping[str, Any]], name: str) -> str | dict[str, str]:
-    """Return the version of a library: where stages had different ones, as on a GPU and then elsewhere, of each."""
+    """Return the version of a library, or that of each stage if they differ, as between a GPU and a CPU node."""
     known = {stage: str(found[name]) for stage, found in versions.items() if name in found}
     return next(iter(known.values())) if len(set(known.values())) == 1 else {str(s): v for s, v in known.items()}
 

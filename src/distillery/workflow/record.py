@@ -1,8 +1,7 @@
-"""What one cell has to tell: its outcomes as one flat record."""
+"""Read all outcomes of a cell into one record of the result store."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import math
@@ -12,6 +11,7 @@ from typing import Any
 from distillery.messages.fits import DISTILLED
 from distillery.networks.functions import Function
 from distillery.results.columns import READINGS
+from distillery.results.record import Record
 from distillery.validation.generalisation import FOLLOWED, LONG, PREDICTORS
 from distillery.workflow.cell import STAGES, Cell, Experiment, Split, Stage
 from distillery.workflow.origin import origin
@@ -20,41 +20,26 @@ from distillery.workflow.state import StageState, cell_states
 from distillery.workflow.sweep import Sweep
 
 Values = dict[str, Any]
-Fronts = dict[Function, list[list[Values]]]
 _NOTHING: Values = {"components": ()}
-_CONCERN: dict[str, str] = {"running": "is running", "queued": "waits for its turn", "interrupted": "was interrupted"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """A row of the result store.
-
-    Attributes:
-        cell: Whose it is.
-        values: By column of ``columns.CELLS``, a value, or a list along the column's own dimension.
-        fronts: By engine, the cell's own first, and function, for each component its Pareto front, each entry by
-            column of ``columns.EQUATIONS``.
-        beyond: By condition and predictor, by column of ``columns.CONDITIONS``.
-    """
-
-    cell: Cell
-    values: Values
-    fronts: dict[str, Fronts]
-    beyond: dict[str, dict[str, Values]] = dataclasses.field(default_factory=dict)
+_UNFINISHED: dict[str, str] = {
+    "running": "is running",
+    "queued": "waits for its turn",
+    "interrupted": "was interrupted",
+}
 
 
 def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState]) -> Record:
-    """Read all outcomes of a cell; nothing that is missing or damaged is an error here.
+    """Read all outcomes of a cell; a missing or damaged one is no error, but the reason in the record.
 
     Args:
         sweep: The sweep.
         cell: One of its cells.
-        trajectories: Where the trajectories of its experiment stand.
+        trajectories: State of the trajectories of its experiment, by split.
     """
     states = cell_states(sweep, cell)
     values: Values = {}
-    fronts: dict[str, Fronts] = {}
-    beyond: dict[str, dict[str, Values]] = {}
+    fronts: dict[str, dict[Function, list[list[Values]]]] = {}
+    conditions: dict[str, dict[str, Values]] = {}
     outcomes: dict[Stage, Outcome] = {}
     for stage in STAGES:
         state = states[stage]
@@ -64,17 +49,20 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
             found = _READERS[stage](state.outcome.result)
             if stage == "distill":
                 fronts = {
-                    name: {of: [_front(c) for c in components] for of, components in _by_function(result).items()}
+                    name: {
+                        function: [_front(component) for component in components]
+                        for function, components in _by_function(result).items()
+                    }
                     for name, result in _by_engine(sweep, state.outcome.result).items()
                 }
             if stage == "generalise":
-                beyond = _beyond(state.outcome.result)
-                _without_false_drift(sweep, cell, beyond)
+                conditions = _conditions(state.outcome.result)
+                _remove_false_drift(sweep, cell, conditions)
             if stage == "verify":
                 for name, result in _by_engine(sweep, state.outcome.result).items():
                     verdicts = {"message": _ordered(result), "node": _ordered(result.get("node", _NOTHING))}
-                    for of, found_fronts in fronts.get(name, {}).items():
-                        _mark_passing(found_fronts, verdicts[of])
+                    for function, own in fronts.get(name, {}).items():
+                        _mark_passing(own, verdicts[function])
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             problem = f"{stage}.json lacks what it should hold ({error!r}); delete it and run the sweep again"
             states[stage] = StageState("failed", problem)
@@ -92,10 +80,11 @@ def read_record(sweep: Sweep, cell: Cell, trajectories: dict[Split, StageState])
             values[f"redraws_{split}"] = float(simulated.redraws)
     status, reason = _verdict(states, trajectories)
     values |= {"status": status, "reason": reason}
-    return Record(cell, values, fronts, beyond)
+    return Record(str(cell), str(cell.experiment), cell.coordinates, values, fronts, conditions)
 
 
 def _verdict(states: dict[Stage, StageState], trajectories: dict[Split, StageState]) -> tuple[str, str]:
+    """Return the status of a cell and the reason for it, by its first stage that is not done."""
     for stage in STAGES:
         state = states[stage]
         match state.state:
@@ -111,7 +100,7 @@ def _verdict(states: dict[Stage, StageState], trajectories: dict[Split, StageSta
             case "stale":
                 return "missing", f"{stage}: {state.reason}"
             case other:
-                return "missing", f"{stage}: {_CONCERN[other]}"
+                return "missing", f"{stage}: {_UNFINISHED[other]}"
     return "ok", ""
 
 
@@ -132,11 +121,11 @@ def _read_interpret(result: Values) -> Values:
 
 
 def _kept(result: Values) -> Values:
-    """Return the errors of halos with few components, as far as they were measured; those of bodies are not."""
+    """Return the errors of a halo network with few components; empty for bodies, whose errors are not measured so."""
     kept = result.get("kept") or ()
     if not kept:
         return {}
-    # Before both readings were written, only that of what is distilled was.
+    # Earlier versions wrote these errors for one reading only.
     own = {result["reading"]: [entry["mae"] for entry in kept[:-1]]}
     both = {name: result.get(f"kept_{name}", own.get(name, ())) for name in READINGS}
     lists: Values = {f"kept_{name}": [_number(error) for error in errors] for name, errors in both.items() if errors}
@@ -144,7 +133,7 @@ def _kept(result: Values) -> Values:
 
 
 def _choose_reading(values: Values) -> None:
-    """Give the fits of both readings their names, and plain ones to those of the components that are distilled."""
+    """Rename the fits of both readings by prefix, and those of the distilled components without one."""
     for name in [name for name in values if ":" in name]:
         reading, plain = name.split(":")
         fits = values.pop(name)
@@ -168,13 +157,13 @@ def _read_distill(result: Values) -> Values:
 
 
 def _by_function(result: Values) -> dict[Function, list[Values]]:
-    """Return the components of each function that was distilled."""
+    """Return the components of each distilled function."""
     found: dict[Function, list[Values]] = {"message": _ordered(result)}
     return found | ({"node": _ordered({"components": result["node"]})} if "node" in result else {})
 
 
 def _by_engine(sweep: Sweep, result: Values) -> dict[str, Values]:
-    """Return the result of the cell's engine, and those of engines that were compared with it."""
+    """Return the results of the cell's own engine and of the engines compared with it."""
     return {
         sweep.config.distillation.engine: result,
         **{_text(entry["engine"]): entry for entry in result.get("compared", ())},
@@ -206,6 +195,7 @@ def _front(component: Values) -> list[Values]:
 
 
 def _mark_passing(fronts: list[list[Values]], verdicts: list[Values]) -> None:
+    """Mark the expressions on each front that are the true law."""
     for front, verdict in zip(fronts, verdicts, strict=False):
         passing = set(verdict["others"])
         for index, entry in enumerate(front):
@@ -222,7 +212,7 @@ def _read_verify(result: Values) -> Values:
         found |= {f"node_{name}": _number(node[name]) for name in ("median_residual", "p90_residual")}
     if composed is not None:
         found |= {f"composed_{name}": _number(composed[name]) for name in ("mae", "medae")}
-    # There is no true law of halos, and no verdict; a control is judged by accelerations alone.
+    # Halos have no true law and no verdict; a control is judged by accelerations alone.
     found["verdict_reason"] = _text(result.get("reason", ""))
     found["extent"] = _text(result.get("extent", ""))
     found |= {name: _number(value) for name, value in (result.get("range") or {}).items()}
@@ -266,23 +256,23 @@ def _read_generalise(result: Values) -> Values:
     return {}
 
 
-def _beyond(result: Values) -> dict[str, dict[str, Values]]:
-    """Return what every condition came to for every predictor; where there is none, the network's row says why."""
+def _conditions(result: Values) -> dict[str, dict[str, Values]]:
+    """Return values by condition and predictor; if a condition has none, the network's row gives the reason."""
     found: dict[str, dict[str, Values]] = {}
-    for condition, under in result["conditions"].items():
-        found[condition] = {
+    for name, condition in result["conditions"].items():
+        found[name] = {
             predictor: {"mae": _number(own["mae"]), "medae": _number(own["medae"]), "holds": _flag(own["holds"])}
-            for predictor, own in under["predictors"].items()
+            for predictor, own in condition["predictors"].items()
         }
-        if under["reason"]:
-            found[condition] = {PREDICTORS[0]: {"reason": _text(under["reason"])}}
+        if condition["reason"]:
+            found[name] = {PREDICTORS[0]: {"reason": _text(condition["reason"])}}
     rollouts = result.get("rollouts")
     if rollouts is None:
         return found
     found[LONG] = {
         predictor: {
             "horizon": _number(own["horizon"]),
-            # Results of earlier versions do not have it.
+            # Results of earlier versions have no doubling times.
             "doubling_time": _number(own.get("doubling_time")),
             "distance": _number(own["distance"][-1]),
             "energy_drift": math.nan if own["energy_drift"] is None else _number(own["energy_drift"][-1]),
@@ -290,15 +280,15 @@ def _beyond(result: Values) -> dict[str, dict[str, Values]]:
         for predictor, own in rollouts["predictors"].items()
     }
     if rollouts["reason"]:
-        # A rollout that was cut has no numbers; those before it have.
-        missing = next((name for name in FOLLOWED if name not in found[LONG]), PREDICTORS[0])
-        found[LONG][missing] = {"reason": _text(rollouts["reason"])}
+        # The predictor whose rollout was aborted, and those after it, have no numbers.
+        aborted = next((name for name in FOLLOWED if name not in found[LONG]), PREDICTORS[0])
+        found[LONG][aborted] = {"reason": _text(rollouts["reason"])}
     return found
 
 
-def _without_false_drift(sweep: Sweep, cell: Cell, beyond: dict[str, dict[str, Values]]) -> None:
-    """Take the drift out of what an earlier version found of energies that the true motion does not keep."""
-    drifts = [own for own in beyond.get(LONG, {}).values() if not math.isnan(own.get("energy_drift", math.nan))]
+def _remove_false_drift(sweep: Sweep, cell: Cell, conditions: dict[str, dict[str, Values]]) -> None:
+    """Remove energy drifts of systems that do not conserve the energy, which earlier versions wrote."""
+    drifts = [own for own in conditions.get(LONG, {}).values() if not math.isnan(own.get("energy_drift", math.nan))]
     if drifts and not _conserves_energy(sweep, cell.experiment):
         for own in drifts:
             own["energy_drift"] = math.nan

@@ -28,7 +28,7 @@ from distillery.report.cells import (
 from distillery.report.front import Point
 from distillery.report.study import Store, Study
 from distillery.results.columns import CELLS, CONDITIONS
-from distillery.results.reader import Frame, read_attributes, read_cells, read_conditions, read_equations
+from distillery.results.reading import Frame, read_attributes, read_cells, read_conditions, read_equations
 from distillery.workflow import cell as identity
 from distillery.workflow.cell import Cell
 from distillery.workflow.report_details import read_details, read_simulations

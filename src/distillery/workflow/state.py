@@ -1,4 +1,4 @@
-"""Where a stage of a cell stands, read from its outcome and the notes beside it."""
+"""State of each stage of a cell, read from its outcome file and its notes."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _WITHOUT_RESULT: dict[str, Any] = {"result": {}, "seconds": 0.0, "provenance": {
 
 @dataclasses.dataclass(frozen=True)
 class StageState:
-    """How far a stage is.
+    """State of one stage.
 
     Attributes:
-        state: ``done``; ``diverged``; ``running``, or ``interrupted`` when its process is gone; ``queued`` when its
-            job waits for its turn; ``failed``; ``stale`` when made with other settings; ``missing`` when it never
-            ran or its files are gone.
-        reason: Why it is not done, or where it runs.
-        outcome: Its outcome, where there is one that answers to the sweep's key.
-        job: Its Slurm job, where it runs or waits in one.
-        node: Where it runs or ran last.
-        since: When it began, or failed, in seconds since the epoch.
-        attempts: How often it was begun, as far as is known.
-        error: Why the attempt before failed.
-        redraws: How many initial conditions were given up and drawn again; of trajectories alone, and where known.
+        state: ``done``; ``diverged``; ``running``, or ``interrupted`` if its process has ended; ``queued`` if its job
+            waits in Slurm's queue; ``failed``; ``stale`` if made with other settings; ``missing`` if it never ran or
+            its files are missing.
+        reason: Reason why it is not done, or the process that runs it.
+        outcome: Its outcome, if there is one with the sweep's key.
+        job: Its Slurm job, if it runs or waits in one.
+        node: Node of its current or last process.
+        since: Time of its start or failure, in seconds since the epoch.
+        attempts: Number of known attempts.
+        error: Error of the previous attempt.
+        redraws: Number of initial conditions that were replaced; for trajectories only, if known.
     """
 
     state: State
@@ -57,14 +57,13 @@ class StageState:
 def cell_states(
     sweep: Sweep, cell: Cell, *, results: bool = True, queue: Queue | None = None
 ) -> dict[Stage, StageState]:
-    """Return where every stage of a cell stands.
+    """Return the state of every stage of a cell.
 
     Args:
         sweep: The sweep.
         cell: One of its cells.
-        results: Whether the results of its outcomes are read too; without, ten thousand cells take
-            half the time.
-        queue: Tells whether jobs on other nodes live; without, they are believed to.
+        results: Whether the results of its outcomes are read too; ten thousand cells take half the time without.
+        queue: Slurm's queue, by which jobs on other nodes are checked; without it they count as alive.
     """
     names = _names(cell.folder(sweep.results))
     states: dict[Stage, StageState] = {}
@@ -82,14 +81,20 @@ def cell_states(
 
 
 def experiment_states(sweep: Sweep, experiment: Experiment, queue: Queue | None = None) -> dict[Split, StageState]:
-    """Return where the trajectories of an experiment stand."""
+    """Return the state of the trajectories of an experiment, by split.
+
+    Args:
+        sweep: The sweep.
+        experiment: One of its experiments.
+        queue: Slurm's queue, by which jobs on other nodes are checked; without it they count as alive.
+    """
     states: dict[Split, StageState] = {}
     for split in SPLITS:
         path = experiment.marker(sweep.results, split)
         state = _marker_state(path, sweep.data_key(experiment, split)) if path.exists() else StageState("missing")
         store = experiment.store(sweep.results, split)
         if state.state == "done" and not store.is_dir():
-            # What was given up is known from the marker, and its trainings have seen the rest.
+            # The marker still gives the number of redraws, and finished trainings remain valid.
             state = dataclasses.replace(state, state="missing", reason=f"{store.name} is gone; run the sweep again")
         states[split] = _with_notes(state, path, None, queue)
     return states
@@ -121,7 +126,7 @@ def _outcome_state(path: Path, key: str, results: bool) -> StageState:
 
 
 def _with_belongings(state: StageState, names: frozenset[str]) -> StageState:
-    """Take a stage whose files are gone for one that never ran; whether they are whole is not looked at here."""
+    """Return ``missing`` if files of a stage do not exist; their checksums are not verified here."""
     belongings = state.outcome.files if state.outcome is not None else {}
     gone = next((name for name in belongings if name not in names), None) if isinstance(belongings, dict) else None
     return state if gone is None else StageState("missing", f"{gone} is gone; run the sweep again")
@@ -137,7 +142,7 @@ def _content(path: Path, key: str, results: bool) -> tuple[dict[str, Any], Stage
     try:
         content = (None if results else _head(path)) or files.read_json(path, _REMEDY)
     except DistilleryError as error:
-        # The same outcome gives the same text wherever the results folder stands.
+        # The text must not depend on the place of the results folder.
         return {}, StageState("failed", str(error).replace(str(path), path.name))
     if not isinstance(content, dict) or "key" not in content:
         return {}, StageState("failed", f"{path.name} was written by another version of distillery; {_REMEDY}")
@@ -147,7 +152,7 @@ def _content(path: Path, key: str, results: bool) -> tuple[dict[str, Any], Stage
 
 
 def _head(path: Path) -> dict[str, Any] | None:
-    """Return what a whole outcome file holds beside the result, or None where that is not plain to see."""
+    """Return the content of an outcome file without the result, or None if the file is not complete."""
     try:
         text = path.read_text(encoding="utf-8")
         head, found, rest = text.partition('"result"')
@@ -161,9 +166,9 @@ def _head(path: Path) -> dict[str, Any] | None:
 
 
 def _with_notes(state: StageState, path: Path, before: Path | None, queue: Queue | None) -> StageState:
-    """Let the notes of a running or broken stage speak, where its outcome does not settle the matter.
+    """Return a state that takes into account the notes of a running or failed attempt.
 
-    A failure older than the outcome of the stage ``before`` says nothing: the stage has not run on it yet.
+    A failure older than the outcome of the stage ``before`` is ignored: the stage has not run on it yet.
     """
     running, failure = (_note(note) for note in notes(path))
     error = str(failure.get("reason", "no reason was given")) if failure is not None else ""
@@ -197,7 +202,7 @@ def _note(path: Path) -> dict[str, Any] | None:
 
 
 def _process(note: dict[str, Any], error: str, queue: Queue | None) -> tuple[StageState, bool]:
-    """Return the state that a running note tells of, and whether its process is believed to live."""
+    """Return the state by a note of a running process, and whether that process counts as alive."""
     worker, since = worker_from(note), _since(note, "since")
     if worker is None or since is None:
         return StageState("interrupted", "its note is damaged"), False

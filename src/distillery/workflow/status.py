@@ -1,4 +1,4 @@
-"""Where every cell of a sweep is: done, running, waiting, missing, failed with its reason; and who runs the sweep."""
+"""Status of a sweep: the state of every cell with its reason, and the process that runs the sweep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from distillery.cluster.slurm.commands import Job
 from distillery.cluster.slurm.queue import Queue, comment
 from distillery.errors import DistilleryError
-from distillery.results.reader import read_attributes
+from distillery.results.reading import read_attributes
 from distillery.results.swap import followed
 from distillery.util.text import align, counted
 from distillery.workflow import claim
@@ -25,14 +25,14 @@ from distillery.workflow.sweep import RESOLVED, Sweep, as_run
 
 @dataclasses.dataclass(frozen=True)
 class SweepStatus:
-    """Where everything of a sweep stands.
+    """Status of a sweep.
 
     Attributes:
         sweep: The sweep, with the jobs of its latest run.
-        run: Who runs it, or that its run was killed; empty if nobody does.
-        remark: What could not be found out.
-        trajectories: By experiment and split.
-        cells: By cell and stage.
+        run: The process that runs it, or a note that its run was killed; empty if there is none.
+        remark: Reason why jobs could not be checked; empty if they were.
+        trajectories: States by experiment and split.
+        cells: States by cell and stage.
     """
 
     sweep: Sweep
@@ -63,7 +63,7 @@ class SweepStatus:
 
 
 def sweep_of(results: Path) -> Sweep:
-    """Return the sweep of a results folder, which may have been moved or copied since.
+    """Return the sweep of a results folder, which may have been moved or copied.
 
     Args:
         results: The folder.
@@ -80,11 +80,11 @@ def sweep_of(results: Path) -> Sweep:
 
 
 def status(sweep: Sweep, cells: Sequence[Cell] = ()) -> SweepStatus:
-    """Look where every experiment and cell of a sweep stands; reads small files only, and asks Slurm once at most.
+    """Return the status of a sweep; read small files only, and query Slurm once at most.
 
     Args:
         sweep: The sweep.
-        cells: Cells to look at; all of them if none are given.
+        cells: Cells to include; by default all.
     """
     sweep = as_run(sweep)
     found, run = _claim(sweep)
@@ -92,7 +92,7 @@ def status(sweep: Sweep, cells: Sequence[Cell] = ()) -> SweepStatus:
     queue = Queue(None if owner is None or owner.own else owner.user)
     trajectories = {experiment: experiment_states(sweep, experiment, queue) for experiment in sweep.experiments}
     states = {cell: cell_states(sweep, cell, results=bool(cells), queue=queue) for cell in cells or sweep.cells}
-    # Only a run on Slurm has jobs that wait.
+    # Only a run on Slurm has queued jobs.
     if owner is not None and owner.slurm and (jobs := queue.of_run(owner.slurm)):
         _mark_queued(sweep, jobs, trajectories, states)
     return SweepStatus(sweep, run, queue.problem, trajectories, states)
@@ -116,7 +116,7 @@ def _mark_queued(
     trajectories: dict[Experiment, dict[Split, StageState]],
     cells: dict[Cell, dict[Stage, StageState]],
 ) -> None:
-    """Mark what has a job in the queue and has not begun."""
+    """Mark stages that have a job in the queue and have not begun."""
     for experiment, splits in trajectories.items():
         for split in SPLITS:
             splits[split] = _queued(splits[split], jobs, comment("simulate", str(experiment), split))
@@ -138,12 +138,12 @@ def _queued(state: StageState, jobs: Mapping[str, Job], words: str) -> StageStat
 
 
 def status_text(found: SweepStatus, *, everything: bool = False, width: int | None = None) -> str:
-    """Return a sweep's status for the eye: who runs it and counts first, then what is not done.
+    """Return a sweep's status as aligned text: its run and counts, then everything that is not done.
 
     Args:
         found: The status.
-        everything: Show what is done too.
-        width: Characters per line; None for as many as it takes.
+        everything: Whether finished cells are included.
+        width: Characters per line; None for no limit.
     """
     counts = ", ".join(f"{count:,} {state}" for state, count in found.counts.items())
     blocks = ["\n".join([f"{counted(len(found.cells), 'cell')}: {counts}", *_heads(found)])]
@@ -166,11 +166,11 @@ def status_text(found: SweepStatus, *, everything: bool = False, width: int | No
 
 
 def cells_text(found: SweepStatus, *, width: int | None = None) -> str:
-    """Return everything that is known of some cells, stage by stage.
+    """Return all details of some cells, stage by stage.
 
     Args:
         found: Their status.
-        width: Characters per line; None for as many as it takes.
+        width: Characters per line; None for no limit.
     """
     heads = _heads(found)
     blocks = ["\n".join(heads)] if heads else []
@@ -215,7 +215,7 @@ def _heads(found: SweepStatus) -> list[str]:
 
 
 def _facts(found: SweepStatus, subject: Cell | Experiment, part: str, state: StageState) -> dict[str, Any]:
-    """Return what is known of a stage, by name; of a finished one what its outcome says."""
+    """Return the details of a stage by name; those of a finished stage come from its outcome."""
     origin = state.outcome.provenance if state.outcome is not None and state.state != "running" else {}
     log = found.log(subject, part) if state.state != "missing" else None
     redraws = {"redraws": state.redraws} if isinstance(subject, Experiment) else {}
@@ -239,7 +239,7 @@ def _time(seconds: float | None) -> str | None:
 
 
 def _note(found: SweepStatus, cell: Cell) -> str:
-    """Return why the first stage that is not done is not, and where another one runs."""
+    """Return the reason of the first stage that is not done, and the process of a running one."""
     notes: list[str] = []
     for stage, state in found.cells[cell].items():
         if state.reason and (state.state in ("running", "queued") or not notes):

@@ -33,7 +33,7 @@ from distillery.workflow.sources.source import Source
 # The kinds of experiments, in the order of their cells in a sweep.
 SOURCES: tuple[type[Source], ...] = (Bodies, Halos)
 # Version of the result store.
-STORE_FORMAT = 9
+STORE_FORMAT = 10
 # Versions of the results of each stage for experiments with bodies.
 FORMATS = {**BODY_FORMATS, "collect": STORE_FORMAT}
 # File in the results folder with the checked configuration of the latest run for its jobs, and its first line.

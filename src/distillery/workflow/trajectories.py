@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import numpy as np
 from jaxtyping import Int
 
-from distillery import __version__, files
-from distillery.data.store import Layout, first_change, read_arrays
+from distillery import files
+from distillery.data.store import first_change, read_arrays
 from distillery.data.trajectories import Trajectories
 from distillery.errors import DistilleryError
 from distillery.laws.composed import HeldOut, draw_snapshots
 from distillery.randomness import stream
 from distillery.workflow.cell import Experiment, Split
-from distillery.workflow.sources.body_experiments import BodyExperiments
 from distillery.workflow.sweep import FORMATS, Sweep
+from distillery.workflow.trajectory_layout import layout
 
 # Held-out snapshots that a verdict needs.
 _MOST_SNAPSHOTS = 2000
-
-
-def layout(sweep: Sweep | BodyExperiments, experiment: Experiment, split: Split) -> Layout:
-    """Return the layout of a split's store."""
-    settings, system = sweep.settings[experiment], sweep.system(experiment)
-    simulations = sweep.simulations(experiment, split)
-    usual: dict[str, Any] = {"body_potential": None, "mass_spread": 1.0, "charges": (-1.0, 1.0)}
-    given = {name: getattr(system, name) for name in usual}
-    # What a system does not have is left out, so that stores that were begun without it are still the same.
-    body = {name: list(value) if name == "charges" else value for name, value in given.items() if value != usual[name]}
-    return Layout(
-        sizes={
-            "simulation": simulations,
-            "time": settings.snapshots,
-            "particle": experiment.bodies,
-            "space": experiment.dim,
-        },
-        stride=settings.steps // settings.snapshots,
-        block=min(sweep.config.simulation.block, simulations),
-        attributes={
-            "title": f"trajectories of {experiment} ({split})",
-            "system": experiment.system,
-            "formula": system.potential,
-            **body,
-            # As text, because NetCDF has no attributes with attributes.
-            "constants": json.dumps(dict(system.constants)),
-            "softening": system.softening,
-            "damping": system.damping,
-            "graph": system.graph,
-            "dt": system.time_step,
-            "tolerance": sweep.config.simulation.tolerance,
-            "seed": experiment.seed,
-            "split": split,
-            "units": "dimensionless",
-            "version": __version__,
-            "format": FORMATS["simulate"],
-            "key": sweep.data_key(experiment, split),
-        },
-    )
 
 
 def estimate_bytes(sweep: Sweep, experiment: Experiment, split: Split) -> int:

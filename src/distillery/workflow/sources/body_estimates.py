@@ -38,7 +38,7 @@ class BodyEstimates(BodyExperiments):
     """The experiments with bodies and their estimates."""
 
     def _layout(self, experiment: Experiment, split: Split) -> Any:
-        from distillery.workflow.trajectories import layout  # Zarr takes long to import.
+        from distillery.workflow.trajectory_layout import layout  # Zarr takes long to import.
 
         return layout(self, experiment, split)
 

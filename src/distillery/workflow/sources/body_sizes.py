@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from distillery.laws.settings import ReplacementSettings
+from distillery.laws.settings import ReplacementSettings, VerificationSettings
 from distillery.messages.settings import InterpretationSettings
 from distillery.networks.settings import TrainingSettings
 from distillery.simulate import MOST_STEPS, MOST_STEPS_PER_TIME_STEP
 from distillery.simulate.settings import SimulationSettings
 from distillery.symbolic.settings import DistillationSettings
-from distillery.validation.settings import ConditionSettings, GeneralisationSettings, VerificationSettings
+from distillery.validation.settings import ConditionSettings, GeneralisationSettings
 from distillery.workflow.cell import SPLITS, Cell, Experiment
 from distillery.workflow.settings import ExperimentSettings
 from distillery.workflow.sources.body_estimates import USUAL_STEP, BodyEstimates

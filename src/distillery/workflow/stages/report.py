@@ -23,10 +23,11 @@ from distillery.report.page import page, page_markdown
 from distillery.report.style import write_message
 from distillery.report.tables import study_text
 from distillery.report.trajectories import trajectories_figure
+from distillery.results.record import Record
 from distillery.workflow.cell import PICTURES, REPORT_HTML, REPORT_MARKDOWN, STORE, Cell, Experiment, Job, Picture
 from distillery.workflow.config import parse_config
 from distillery.workflow.estimates import SHOWN
-from distillery.workflow.record import Record, read_record
+from distillery.workflow.record import read_record
 from distillery.workflow.report_details import pareto_fronts, read_fits, read_halo_data, read_simulations
 from distillery.workflow.report_inputs import read_shown, read_study, simulations_of
 from distillery.workflow.state import cell_states
@@ -163,7 +164,7 @@ def draw_overview(sweep: Sweep, path: Path, chosen: Cell | None = None) -> None:
     if not drawn:
         raise DistilleryError(f"{chosen or sweep.results}: sends no messages; choose a cell of another model")
     record = best_record(sweep, drawn)
-    cell = record.cell
+    cell = Cell.parse(record.cell)
     overview_figure(
         cell.experiment.system,
         record.values,
@@ -193,7 +194,7 @@ def best_record(sweep: Sweep, cells: Sequence[Cell]) -> Record:
         residual = max(record.values["median_residual"], default=math.inf)
         error = record.values["test_mae"]
         known = (math.inf if math.isnan(value) else value for value in (residual, error))
-        return record.values["recovered"] != 1.0, *known, record.cell
+        return record.values["recovered"] != 1.0, *known, Cell.parse(record.cell)
 
     return min(finished, key=rank)
 

@@ -24,7 +24,7 @@ from distillery.workflow import earlier
 from distillery.workflow.cell import Experiment, Split
 from distillery.workflow.outcome import running
 from distillery.workflow.sweep import Sweep
-from distillery.workflow.trajectories import layout
+from distillery.workflow.trajectory_layout import layout
 
 
 def simulate(sweep: Sweep, experiment: Experiment, split: Split, ranks: int) -> None:
