@@ -39,7 +39,9 @@ def read_trajectories(sweep: Sweep, experiment: Experiment, split: str) -> Traje
         slope = sympy.diff(system.external_potential, formula.symbol(axis))
         total[..., k] -= formula.evaluate(slope, {**system.parameters, **per_time, **dict.fromkeys(AXES, 0.0), **place})
     acceleration = total / mass[:, None, :, None]
-    return Trajectories(position, np.arange(float(settings.snapshots)), velocity, acceleration, mass, charge)
+    return Trajectories(
+        position, np.arange(float(settings.snapshots)), velocity, acceleration, mass, charge, graph=system.graph
+    )
 
 
 def use(monkeypatch: pytest.MonkeyPatch) -> None:

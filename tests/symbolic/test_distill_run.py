@@ -148,7 +148,7 @@ def test_a_fit_dies_with_the_process_that_wanted_it(tmp_path: Path) -> None:
             import sys
             sys.path.insert(0, sys.argv[1])
             from support.spring_messages import spring
-            from distillery.workflow.settings import OperonSettings
+            from distillery.symbolic.settings import OperonSettings
             from distillery.symbolic.child import _FOLDER, Child, _sweep_up
             Child().fit(spring(operon=OperonSettings(population=50, generations=10_000_000)))
             """

@@ -145,7 +145,7 @@ def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
         text=True,
     )
     assert second.stderr is not None
-    assert second.stderr.readline().startswith("waiting for another process that works on")
+    assert second.stderr.readline().startswith("waiting for another process that makes")
     assert not path.exists()
     first.communicate("\n", timeout=30)
     assert path.exists()

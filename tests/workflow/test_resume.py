@@ -290,7 +290,7 @@ def test_a_job_on_another_node_that_works_on_a_cell_is_waited_for(
     files.write_json(notes(path)[0], note)
     with running(path):
         assert state(job) is None
-    assert f"waiting for job {job} on node9, which works on {path}" in capsys.readouterr().err
+    assert f"waiting for job {job} on node9, which makes {path}" in capsys.readouterr().err
 
 
 @pytest.mark.slurm

@@ -262,7 +262,9 @@ class _Held:
         """Stop: the results folder is gone, or another run has taken the claim."""
         by = f" by {self.other}" if self.other else ""
         gone = self.other is None and not (self.results / NAME).exists()
-        stolen = f"{self.results}: this run did not renew its claim for long and lost it{by}; it stops"
+        stolen = (
+            f"{self.results}: this run did not renew its claim for long, and its claim was taken away{by}; it stops"
+        )
         sys.stderr.write(f"{files.moved(self.results) if gone else stolen}\n")
         sys.stderr.flush()
         # Without a results folder jobs would go on until they fail: cancel them as Ctrl-C does.

@@ -30,7 +30,7 @@ def shipped() -> Path:
     Raises:
         DistilleryError: The package is not installed from a checkout, and this is none.
     """
-    places = [root / "profiles" / "slurm" / "config.yaml" for root in (Path.cwd(), Path(__file__).parents[3])]
+    places = [root / "profiles" / "slurm" / "config.yaml" for root in (Path.cwd(), Path(__file__).parents[4])]
     for place in places:
         if place.is_file():
             return place
