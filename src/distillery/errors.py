@@ -23,7 +23,7 @@ class DistilleryError(Exception):
 
 
 class NotFiniteError(DistilleryError):
-    """What a law or a network says is not finite on its data: a training that has diverged."""
+    """Report predictions of a law or a network that are not finite: the training has diverged."""
 
 
 def explain(error: BaseException) -> str:

@@ -25,7 +25,7 @@ _LOOKS, _MOMENT = 5, 1.0
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it when the block ends without error.
+    """Yield a temporary path next to ``path`` that replaces it when the block ends without error.
 
     Args:
         path: The file to be written. Its folder is created.
@@ -90,7 +90,7 @@ def require_claim(folder: Path) -> None:
             os.listdir(results)  # noqa: PTH208 (Path.iterdir reads when it is asked for an entry)
         if Path(named).exists():
             return
-        # Whoever removes a dead claim may take up another one for a moment.
+        # A process that removes a dead claim may rename a valid one for a moment.
         time.sleep(_MOMENT)
     raise DistilleryError(moved(results))
 

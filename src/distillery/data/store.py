@@ -51,7 +51,7 @@ _DAMAGE = (ValueError, KeyError, TypeError, RuntimeError, OSError, IndexError)
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What a store holds and in which pieces.
+    """Sizes, blocks and attributes of a store.
 
     Attributes:
         sizes: Length of each dimension.

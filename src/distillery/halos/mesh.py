@@ -1,7 +1,7 @@
 """Fields on a periodic mesh: painting particles by cloud-in-cell, reading at particles, wave numbers.
 
 A mesh of side n has its points at i·box/n. Particles are taken a few at a time, so that painting and reading need
-little memory beside the mesh and the particles. A mesh is painted in one order, so results are the same bits each time.
+little memory besides the mesh and the particles. The order is fixed: results are the same bits.
 """
 
 from __future__ import annotations

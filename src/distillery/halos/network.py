@@ -23,7 +23,7 @@ class HaloShape:
 
     Attributes:
         edge_width: Inputs of the edge function, see ``Scales.edge_width``.
-        own_width: Inputs of the node function beside messages, see ``Scales.own_width``.
+        own_width: Inputs of the node function besides messages, see ``Scales.own_width``.
         messages: Message components.
         hidden: Units per hidden layer.
         layers: Hidden layers of the edge and of the node function.

@@ -122,7 +122,7 @@ def _read_parts(folder: Path, number: int) -> list[_Part]:
         part = _read_part(file)
         if (part.files, part.total) != (parts[0].files, parts[0].total):
             raise DistilleryError(
-                f"{file}: speaks of {part.total} groups in {part.files} files, {first.name} of {parts[0].total} in "
+                f"{file}: declares {part.total} groups in {part.files} files, {first.name} of {parts[0].total} in "
                 f"{parts[0].files}; they are of different sets, fetch all again"
             )
         parts.append(part)

@@ -25,7 +25,7 @@ _LATEX = {
 def line(law: HaloLaw) -> str:
     """Return a law in one line; sums run over the neighbours 2 of halo 1.
 
-    What a constant at its bound 0 is a factor of is left out; constants at bounds are named.
+    Terms with a constant at its bound 0 are omitted; constants at bounds are named.
 
     Args:
         law: The law with its constants.

@@ -91,7 +91,7 @@ def key(universe: Universe, seed: int) -> str:
 def grow_all(universe: Universe, seeds: Sequence[int], folder: Path, crew: Ranks, workers: int = 1) -> list[Path]:
     """Simulate realisations on all ranks, one at a time on each; existing ones are kept.
 
-    What is there counts if it is whole and was made with these settings; otherwise it is made again. The catalogues do
+    A complete catalogue of these settings is kept; any other is made again. The catalogues do
     not depend on the number of ranks nor on interruptions.
 
     Args:

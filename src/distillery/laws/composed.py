@@ -45,7 +45,7 @@ class HeldOut:
 
     @property
     def edges(self) -> dict[str, Float[np.ndarray, "graph edge"]]:
-        """What expressions of messages are made of, by name."""
+        """Inputs of expressions of messages, by name."""
         delta = self.position[:, self.receivers] - self.position[:, self.senders]
         mass = (self.mass[:, self.receivers], self.mass[:, self.senders])
         charge = (self.charge[:, self.receivers], self.charge[:, self.senders])
@@ -54,7 +54,7 @@ class HeldOut:
 
     @property
     def nodes(self) -> dict[str, Float[np.ndarray, "graph body"]]:
-        """What expressions of nodes are made of beside what arrives, by name."""
+        """Inputs of expressions of nodes besides the sums of messages, by name."""
         found = {"m": self.mass, "q": self.charge}
         for k, axis in enumerate(AXES[: self.position.shape[-1]]):
             found |= {axis: self.position[..., k], f"v{axis}": self.velocity[..., k]}
@@ -172,7 +172,7 @@ def moved_by_energy(
 
     Args:
         graphs: Where.
-        force: What acts on each body beside its own energy.
+        force: Force on each body besides that of its own energy.
         body: Its energy; None for p²/2m.
     """
     with np.errstate(all="ignore"):

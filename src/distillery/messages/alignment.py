@@ -46,7 +46,7 @@ def alignment(
         return None
     whitening = np.eye(dim)
     for _ in range(_SETTLE):
-        # How loud a message is, too, is asked of what is equal in all directions.
+        # The lengths of messages are compared in coordinates that are equal in all directions.
         equal = centred @ whitening
         size = np.linalg.norm(equal, axis=1)
         felt = size > _FELT * np.quantile(size, _LOUD)

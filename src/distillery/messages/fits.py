@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Int
 from distillery.messages.settings import InterpretationSettings
 from distillery.randomness import stream
 
-# Under this name the fits of the components that are distilled stand beside those of the readings.
+# Name of the fits of the distilled components among those of the readings.
 DISTILLED = "distilled"
-# Under this name stands what was found of the moments of a training, in the findings and among the samples.
+# Name of the snapshots of a training, in the findings and among the samples.
 FRAMES = "frames"
 SQUARES = ("r2", "r2_robust", "r2_gauge_free")
 STARTS = 10

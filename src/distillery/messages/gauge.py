@@ -1,11 +1,10 @@
-"""The gauge of messages, fixed: what a node function can undo is taken out of them before they are distilled.
+"""Fix the gauge of messages: remove the receiver's factor and offset, which a node function can undo.
 
-A node function knows the receiver, so a message may be m = A(receiver)·F + b(receiver) with any A and b; which ones a
-training arrives at is chance, and often they are neither those of a force (A constant) nor those of an acceleration
-(A = 1/mass) but something between, which no short expression gives. They can be measured without the law: the receiver
-is put before the same few senders, at the same displacements, each also on the opposite side, as all other receivers.
-The median of what it hears is b, for forces on opposite sides cancel; how loud it hears them, compared with what
-receivers usually do, is A. What is distilled is (m - b)/A: the force with the receiver's own factor divided out.
+A node function sees the receiver, so a message may be m = A(receiver)·F + b(receiver) with any A and b. Training finds
+arbitrary ones, often neither those of a force (A constant) nor those of an acceleration (A = 1/mass), and no short
+expression gives them. They are measured without the law: the edge function is evaluated for every receiver on one fixed
+set of senders, at the same displacements and at the opposite ones. The median of these messages is b, because forces of
+opposite displacements cancel; their size relative to the usual one is A. The distilled message is (m - b)/A.
 """
 
 from __future__ import annotations
@@ -57,12 +56,12 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gauge:
-    """The senders before which every receiver is put.
+    """Fixed senders on which the messages to every receiver are evaluated.
 
     Attributes:
         displacement: Δ = x_receiver - x_sender of each.
         sender: Features of each; its position counts for nothing.
-        usual: Median over receivers of |m - b|, how loud each is usually heard.
+        usual: Median over receivers of |m - b|, the usual size of each message.
     """
 
     displacement: Float[np.ndarray, "reference dim"]
@@ -73,7 +72,7 @@ class Gauge:
     def measured(
         cls, network: Network, axes: Float[np.ndarray, "message component"], edges: Edges, references: int
     ) -> Gauge:
-        """Draw references from edges and find how loud the receivers of these edges usually hear them.
+        """Draw references from edges and measure the usual size of their messages to the receivers of these edges.
 
         Args:
             network: A single trained network.
@@ -85,9 +84,9 @@ class Gauge:
         drawn = draws.choice(len(edges.sender), size=min(references, len(edges.sender)), replace=False)
         displacement, sender = edges.displacement[drawn], edges.sender[drawn]
         both = np.concatenate([displacement, -displacement]), np.concatenate([sender, sender])
-        heard = _heard(network, axes, edges.receiver, *both)
-        loud = np.abs(heard - np.median(heard, axis=1, keepdims=True))
-        return cls(*both, np.median(loud, axis=0))
+        found = _reference_messages(network, axes, edges.receiver, *both)
+        size = np.abs(found - np.median(found, axis=1, keepdims=True))
+        return cls(*both, np.median(size, axis=0))
 
     def of(
         self,
@@ -95,15 +94,15 @@ class Gauge:
         axes: Float[np.ndarray, "message component"],
         receivers: Float[np.ndarray, "row feature"],
     ) -> tuple[Float[np.ndarray, "row component"], Float[np.ndarray, "row"]]:
-        """Return b and A of receivers; A is 1 for the usual one, and where nothing is heard at all."""
-        heard = _heard(network, axes, receivers, self.displacement, self.sender)
-        offset = np.median(heard, axis=1)
-        # Senders that are hardly heard say nothing of how loud.
+        """Return b and A of receivers; A is 1 for the usual one, and if all messages are 0."""
+        found = _reference_messages(network, axes, receivers, self.displacement, self.sender)
+        offset = np.median(found, axis=1)
+        # Senders of weak messages do not determine the factor.
         clear = self.usual >= np.median(self.usual)
         clear &= self.usual > 0
         if not clear.any():
             return offset, np.ones(len(receivers))
-        factor = np.median(np.abs(heard - offset[:, None])[:, clear] / self.usual[clear], axis=1)
+        factor = np.median(np.abs(found - offset[:, None])[:, clear] / self.usual[clear], axis=1)
         return offset, np.where(factor > 1e-6, factor, 1.0)
 
 
@@ -123,16 +122,16 @@ def with_gauge(
         model: What was trained.
         settings: Whether the gauge is fixed, and by how many references.
     """
-    # What is antisymmetric has no gauge: the sender, whose message it is too, knows nothing of the receiver's.
+    # Antisymmetric messages have no gauge: a factor of the receiver would be one of the sender too.
     if not settings.gauge_fixed or model.kind != "graph" or model.antisymmetric:
         return Reading(axes)
     return Reading(axes, Gauge.measured(network, axes, edges.first(_RECEIVERS), settings.references))
 
 
-def _heard(
+def _reference_messages(
     network: Network, axes: np.ndarray, receivers: np.ndarray, displacement: np.ndarray, sender: np.ndarray
 ) -> Float[np.ndarray, "row reference component"]:
-    """Return what each receiver gets from each reference."""
+    """Return the message of each reference to each receiver."""
     dim = displacement.shape[1]
     parts = []
     for apart, features in zip(displacement, sender, strict=True):

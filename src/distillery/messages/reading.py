@@ -65,7 +65,7 @@ class Edges:
 
 
 def sample_edges(graphs: Graphs, graph: str, samples: int, stream: np.random.Generator) -> Edges:
-    """Draw distinct directed edges from all graphs, fewer than asked for if there are not so many.
+    """Draw distinct directed edges from all graphs, fewer if there are not so many.
 
     Args:
         graphs: Where they come from.

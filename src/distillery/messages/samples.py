@@ -86,8 +86,8 @@ def node_model(network: Network, reading: Reading, graphs: Graphs, *, place: boo
 def self_energy(network: HamiltonianNetwork, graphs: Graphs, *, place: bool) -> Rows:
     """Return momentum, mass and charge of bodies, and the energy that a Hamiltonian network gives each alone.
 
-    What no motion can tell is taken away: the energy of the same body at rest, and in the origin where position
-    matters. A network may add to it anything that depends on mass and charge, far larger than what moves.
+    The part without effect on the motion is subtracted: the energy of the same body at rest, and at the origin if
+    the position matters. A network may add to it anything that depends on mass and charge, far larger than what moves.
 
     Args:
         network: A single trained network.

@@ -23,7 +23,7 @@ KEPT = 2
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """Where a cell stood after some steps.
+    """State of a cell after some steps.
 
     Attributes:
         key: Key of the training (see ``sweep``).

@@ -3,7 +3,7 @@
 Two functions give energies, H = Σ_i H_self(v_i) + Σ_{i,j} H_pair(v_i, v_j) over the edges of the graph, of positions,
 momenta, charges and masses; Hamilton's equations give the motion: dp_i/dt = -∂H/∂q_i, so â_i = -(1/m_i) ∂H/∂q_i, and
 dq_i/dt = ∂H/∂p_i, which is to be the velocity. The gradient is written out by hand, layer by layer, so that training
-differentiates once, not twice. What a node feels from another, -∂(H_ij + H_ji)/∂q_i, plays the part of the message.
+differentiates once, not twice. The force between two nodes, -∂(H_ij + H_ji)/∂q_i, takes the place of the message.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _EPSILON = 1e-8
 
 @dataclasses.dataclass
 class State:
-    """Where a stack of cells stands between two steps.
+    """State of a stack of cells between two steps.
 
     Attributes:
         step: Steps done.

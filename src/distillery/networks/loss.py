@@ -1,4 +1,4 @@
-"""What training minimises: absolute errors, weighed as the configuration says; penalties are weighed alike.
+"""Loss of the training: absolute errors with the configured weights; penalties have the same weights.
 
 A weight w_i on each body's error Σ_d |a_d - â_d| and on the cost of the messages that arrive at it. With equal weights
 this is the paper's loss (arXiv:2006.11287, section 4). Where accelerations have heavy tails, few close encounters make

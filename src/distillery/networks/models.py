@@ -14,7 +14,7 @@ Kind = Literal["graph", "hamiltonian", "control"]
 
 
 class Model(BaseModel):
-    """What is trained on an experiment, as a table entry or from a configuration."""
+    """A model that is trained on an experiment, as a table entry or from a configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

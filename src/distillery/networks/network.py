@@ -24,7 +24,7 @@ from distillery.networks.settings import TrainingSettings
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What cells must share to train side by side.
+    """Properties that cells must share to train side by side.
 
     Attributes:
         dim: Dimensions of space.
@@ -59,7 +59,7 @@ class Shape:
 
 
 class Prediction(NamedTuple):
-    """What a network says of a batch.
+    """Prediction of a network for a batch.
 
     Attributes:
         acceleration: Predicted accelerations (dimensionless).
@@ -72,7 +72,7 @@ class Prediction(NamedTuple):
 
 
 class Network(nn.Module):
-    """What the networks of all models and graphs have in common.
+    """Base of the networks of all models and graphs.
 
     Attributes:
         shape: The shape of every cell of the stack; its model's weight is that of the first.

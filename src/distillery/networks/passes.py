@@ -31,7 +31,7 @@ class Passes:
             isinstance(network, GraphNetwork)
             and network.shape.model.penalty in ("none", "l1")
             and not (network.shape.model.relative or network.shape.model.antisymmetric)
-            # What is shut off costs nothing; that is not written for penalties.
+            # Pruned components cost nothing; penalties are not supported here.
             and (network.alive is None or network.shape.model.penalty == "none")
             and network.edge.activation is ACTIVATIONS["relu"]
             and network.edge.precision is None

@@ -29,7 +29,7 @@ def header(study: Study, today: datetime.date) -> list[Block]:
         study: The study.
         today: The date.
     """
-    title = Heading(1, "The paper's tables, and ours beside")
+    title = Heading(1, "The paper's tables, and ours")
     return [title, run_summary(study, today, "tables"), *origin(study), *selected_note(study)]
 
 

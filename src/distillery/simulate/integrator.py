@@ -1,6 +1,6 @@
 """Integration by Taylor's method in double precision, four simulations at a time (heyoka).
 
-The lanes of a batch take steps of their own, and a simulation comes out the same in any lane, beside any others.
+The lanes of a batch take steps of their own, and a simulation gives the same result in any lane, next to any others.
 But a batch lasts as long as its slowest lane: close encounters need up to a hundred times the steps of a quiet
 simulation. So simulations that start with similar accelerations, the best predictor of those tried, go together
 (that saves 17 % of the steps for springs, 30 % for r^-2), and a batch has four lanes rather than eight (8 bodies in
@@ -181,7 +181,7 @@ class Integrator:
         values: Float[np.ndarray, "parameter lane"],
         times: Float[np.ndarray, "time"],
     ) -> tuple[Float[np.ndarray, "time variable lane"], Bool[np.ndarray, "lane"]]:
-        """Integrate a batch; also return which lanes failed. What a lane did not come to is NaN."""
+        """Integrate a batch; also return which lanes failed. Times that a lane did not reach are NaN."""
         if len(times) == 1:
             return start[None], np.zeros(LANES, dtype=bool)
         limit = max(MOST_STEPS, round(MOST_STEPS_PER_TIME_STEP * abs(times[-1] - times[0]) / self.system.time_step))

@@ -23,7 +23,7 @@ from distillery.errors import DistilleryError
 _T = TypeVar("_T")
 # How long ranks may take to find each other; those on a slow file system read their libraries meanwhile.
 _START_SECONDS = 300.0
-# What launchers tell their tasks: how many there are, and which one this is.
+# Variables that launchers set for their tasks: the number of tasks, and the index of this one.
 _LAUNCHERS = {
     "PMI_SIZE": "PMI_RANK",
     "PMIX_SIZE": "PMIX_RANK",

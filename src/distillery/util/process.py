@@ -1,4 +1,4 @@
-"""Who does something: a process on a host, told from another one that got its number later."""
+"""Identity of a process on a host, distinguished from a later process with the same number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every result knows about its origin: commit, versions, device, time."""
+"""Provenance of a result: commit, versions, device, time."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Whether a network or a law holds where the network never was: other conditions, and long times."""
+"""Names of predictors and tests outside of the training data."""
 
-# What predicts: the network, and its law as distilled, with refitted constants, and with simple ones.
+# Predictors: the network, and its law as distilled, with refitted constants, and with simple ones.
 PREDICTORS = ("network", "raw", "refitted", "clean")
-# Those that are followed over long times.
+# Predictors that are rolled out over long times.
 FOLLOWED = ("network", "refitted", "clean")
-# What rollouts are called among conditions.
+# Name of rollouts among conditions.
 LONG = "long times"

@@ -1,4 +1,4 @@
-"""What gives accelerations: a network, or a law that was found."""
+"""Predictors of accelerations: a network or a law."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def doubling_time(
 
     λ is the slope of log distance over time, the median over all pairs of saved times (Theil 1950, Sen 1968), from the
     first at which the distance is beyond rounding to the last before it is above a limit, where it begins to saturate.
-    Of an error that the motion's own chaos multiplies, it is the largest finite-time Lyapunov exponent.
+    For errors that grow by the chaos of the motion it is the largest finite-time Lyapunov exponent.
 
     Args:
         off: Distances over time, in units of the system's size.

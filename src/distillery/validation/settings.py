@@ -18,7 +18,7 @@ class ConditionSettings(Settings):
 
 
 class GeneralisationSettings(Settings):
-    """Where networks and laws are tested beyond what networks were trained on."""
+    """Tests of networks and laws outside of the training data."""
 
     conditions: dict[str, ConditionSettings] = Field(
         {

@@ -116,7 +116,7 @@ class Judge:
         """Return the verdict on what an engine found, as it stands in the stage's outcome.
 
         Args:
-            distilled: ``components`` of the messages and, where it was asked for, ``node``.
+            distilled: ``components`` of the messages and, if it was distilled, ``node``.
 
         Raises:
             DistilleryError: Held-out trajectories are needed, and missing or damaged.

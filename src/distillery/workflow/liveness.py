@@ -24,7 +24,7 @@ def is_alive(worker: Worker, job_alive: Callable[[str], bool | None] = job_alive
 
     Args:
         worker: The process.
-        job_alive: Returns whether a Slurm job lives; asked if the process is on another machine.
+        job_alive: Returns whether a Slurm job lives; called if the process is on another machine.
     """
     alive = worker.alive()
     return job_alive(worker.job) if alive is None and worker.job is not None else alive

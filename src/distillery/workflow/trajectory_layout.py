@@ -42,7 +42,7 @@ def layout(sweep: Simulated, experiment: Experiment, split: Split) -> Layout:
     simulations = sweep.simulations(experiment, split)
     usual: dict[str, Any] = {"body_potential": None, "mass_spread": 1.0, "charges": (-1.0, 1.0)}
     given = {name: getattr(system, name) for name in usual}
-    # What a system does not have is left out, so that stores that were begun without it are still the same.
+    # Properties that a system lacks are left out: stores that were begun before they existed stay valid.
     body = {name: list(value) if name == "charges" else value for name, value in given.items() if value != usual[name]}
     return Layout(
         sizes={

@@ -1,1 +1,1 @@
-"""What the package knows of Slurm; nothing here is needed on a single machine."""
+"""Commands, partitions, queue and test jobs of Slurm; not needed on a single machine."""

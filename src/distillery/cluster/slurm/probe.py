@@ -33,10 +33,10 @@ _OUTSIDE = ("pkg.julialang.org", 443)
 
 
 def look(result: Path, gpu: bool) -> dict[str, Any]:
-    """Return what this node is like, after an exchange of files with whoever waits beside ``result``.
+    """Return what this node is like, after an exchange of files with the process that waits for ``result``.
 
     Args:
-        result: The test's result; the exchange uses files beside it.
+        result: The test's result; the exchange uses files next to it.
         gpu: Whether to look for GPUs.
     """
     # First of all: who waits measures from here.
@@ -117,12 +117,12 @@ def launchers(result: Path, kinds: Sequence[str], nodes: int, ranks: int) -> lis
     works then.
 
     Args:
-        result: The test's result; ranks write beside it.
+        result: The test's result; ranks write files next to it.
         kinds: Launchers in the order of preference.
         nodes: Nodes to spread the ranks over.
         ranks: How many.
     """
-    # An MPI launcher of this Python stands beside it.
+    # An MPI launcher of this Python is in the same folder.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, "PATH": path}
 

@@ -27,7 +27,7 @@ from distillery.workflow.trajectories import read_trajectories
 def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
     """Train cells side by side and write their weights, histories and outcomes.
 
-    What is finished is left alone; what was interrupted goes on from its newest checkpoint.
+    Finished cells are skipped; interrupted ones continue from their newest checkpoint.
 
     Args:
         sweep: The plan.

@@ -27,7 +27,7 @@ from distillery.workflow.sweep import Sweep
 def train(sweep: Sweep, cells: Sequence[Cell]) -> None:
     """Train cells of halos one after the other, and write their weights or constants, and their outcomes.
 
-    What is finished is left alone; what was interrupted goes on from its newest checkpoint.
+    Finished cells are skipped; interrupted ones continue from their newest checkpoint.
 
     Args:
         sweep: The sweep.
