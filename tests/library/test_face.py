@@ -123,6 +123,7 @@ def test_a_law_is_printed_and_becomes_a_module(springs: ds.Trajectories, spring:
     np.testing.assert_allclose(found, spring.evaluate(springs)[:, 0], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_function_takes_the_place_of_the_network(springs: ds.Trajectories) -> None:
     def force(receivers: np.ndarray, senders: np.ndarray) -> np.ndarray:
         delta = receivers[:, :2] - senders[:, :2]
